@@ -1,0 +1,200 @@
+"""Connections: read-only by default, one writer behind an flock, and a check after anything that was not a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from curator.database.schema import APPLICATION_ID, FORMAT, SEALED
+from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, NoIndex
+
+DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
+_BUSY_MS = 60_000
+# Older SQLite can corrupt a WAL when it is reset under a reader (fixed in 3.51.3).
+JOURNAL = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "TRUNCATE"
+
+
+def row_crc(*values: object) -> int:
+    """CRC-32 of one row's values, types told apart."""
+    crc = 0
+    for value in values:
+        raw = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogateescape")
+        crc = zlib.crc32(raw, zlib.crc32(b"%s%d:" % (type(value).__name__.encode(), len(raw)), crc))
+    return crc
+
+
+def take_lock(folder: Path, *, wait: bool = False) -> IO[bytes]:
+    """Become the one writer; the lock dies with the process. Raises `IndexLocked`."""
+    try:
+        held = open(folder / LOCK, "ab")  # noqa: SIM115 - held for as long as the writer lives
+    except OSError as error:
+        raise IndexLocked(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        held.close()
+        raise IndexLocked(f"another process is writing to {folder}; wait for it to finish, or stop it") from error
+    return held
+
+
+def connect_reader(folder: Path) -> sqlite3.Connection:
+    """A read-only connection to a checked database. Raises `NoIndex`, `IndexTooNew` or `IndexDamaged`."""
+    file = folder / DATABASE
+    if not is_born(folder):
+        raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
+    if not is_clean(folder):
+        _recover(folder)
+    connection = _open(f"{_uri(file)}?mode=ro")
+    check_format(connection, folder)
+    return connection
+
+
+def connect_writer(folder: Path) -> sqlite3.Connection:
+    """A read-write connection, for the holder of the lock. Autocommit: transactions are sqlite-utils' `atomic`."""
+    file = folder / DATABASE
+    existed = file.is_file() and file.stat().st_size > 0
+    if existed and not is_clean(folder):
+        _check(folder, _open(f"{_uri(file)}?mode=rw"))
+    connection = _open(f"{_uri(file)}?mode=rwc")
+    if existed:
+        check_format(connection, folder, older_is_fine=True)
+    connection.execute(f"PRAGMA journal_mode = {JOURNAL}")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.create_function("row_crc", -1, row_crc, deterministic=True)
+    return connection
+
+
+def is_born(folder: Path) -> bool:
+    """Whether a database with our mark is there: False also after a kill before the first migration."""
+    try:
+        with (folder / DATABASE).open("rb") as file:
+            return len(file.read(100)) == 100
+    except OSError:
+        return False
+
+
+def check_format(connection: sqlite3.Connection, folder: Path, *, older_is_fine: bool = False) -> None:
+    """Refuse what is no index, what is newer than this program, and what must first be migrated by a writer."""
+    with _damage(folder):
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '_sqlite%'").fetchone()[0]
+    if application == 0 and version == 0 and not tables and older_is_fine:
+        return  # created, and killed before its first migration
+    if application != APPLICATION_ID:
+        raise IndexDamaged(f"{folder / DATABASE} is not an index of curator's; name another folder")
+    if version > FORMAT:
+        raise IndexTooNew(f"the index at {folder} has format {version}, and this curator knows up to {FORMAT}; upgrade image-curator")
+    if version < FORMAT and not older_is_fine:
+        raise IndexDamaged(f"the index at {folder} has the older format {version}; `curator index` migrates it after a backup")
+
+
+def is_clean(folder: Path) -> bool:
+    """Whether the database file is, to the inode's times, what the last writer left; a copied index is checked once."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(stamp == _state(folder))
+
+
+def mark_clean(folder: Path) -> None:
+    """Remember the database file as checked. A folder that cannot be written is simply checked each time."""
+    with contextlib.suppress(OSError):
+        beside = folder / f".{STAMP}.{os.getpid()}"
+        beside.write_text(json.dumps(_state(folder)))
+        os.replace(beside, folder / STAMP)
+
+
+def damaged_rows(connection: sqlite3.Connection, limit: int = 20) -> list[str]:
+    """What is wrong inside the database: SQLite's own findings, then rows whose checksum does not fit."""
+    found: list[str] = []
+    try:
+        rows = connection.execute(f"PRAGMA integrity_check({limit})").fetchall()
+        found += [str(r[0]) for r in rows if r[0] != "ok"]
+        connection.create_function("row_crc", -1, row_crc, deterministic=True)
+        for table, columns in SEALED.items():
+            key = " || ' ' || ".join(c for c in columns if c in ("id", "key", "path", "name", "image_id", "content_id", "space_id"))
+            sql = f"SELECT {key} FROM {table} WHERE crc IS NOT row_crc({', '.join(columns)}) LIMIT {limit}"
+            found += [f"{table} {row[0]}: checksum does not fit" for row in connection.execute(sql)]
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        found.append(f"cannot be read: {error}")
+    return found[:limit]
+
+
+@contextlib.contextmanager
+def _damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise IndexLocked(f"another process kept {folder} busy for {_BUSY_MS // 1000} s; try again") from error
+        raise IndexDamaged(
+            f"the database at {folder} is damaged: {error}; restore a backup, or `curator repair` to save what is left"
+        ) from error
+
+
+def _uri(file: Path) -> str:
+    return file.absolute().as_uri()
+
+
+def _open(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    return connection
+
+
+def _recover(folder: Path) -> None:
+    """After an end that was not clean: roll back what was never acknowledged, then check every row once."""
+    try:
+        held = take_lock(folder)
+    except IndexLocked:
+        if os.access(folder, os.W_OK):
+            return  # a writer is alive, and it is in the nature of its work that the stamp is behind
+        _check(folder, _open(f"{_uri(folder / DATABASE)}?mode=ro"))
+        return
+    with held:
+        _check(folder, _open(f"{_uri(folder / DATABASE)}?mode=rw"))
+        mark_clean(folder)
+
+
+def _check(folder: Path, connection: sqlite3.Connection) -> None:
+    with contextlib.closing(connection):
+        check_format(connection, folder, older_is_fine=True)
+        if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT and (found := damaged_rows(connection, 3)):
+            raise IndexDamaged(
+                f"the database at {folder} is damaged ({found[0]}); restore a backup, or `curator repair` to save what is left"
+            )
+
+
+def _state(folder: Path) -> dict[str, int]:
+    stat = (folder / DATABASE).stat()
+    wal = folder / f"{DATABASE}-wal"
+    pending = wal.stat().st_size if wal.exists() else 0
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns, "pending": pending}
+
+
+def as_stored(path: str) -> str | bytes:
+    """A path for SQLite: text, or the raw bytes of a name that is not valid UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def as_path(stored: str | bytes) -> str:
+    """The reverse of `as_stored`."""
+    return os.fsdecode(stored) if isinstance(stored, bytes) else stored
+
+
+assert sys.platform != "win32", "file locks and atomic replaces are POSIX here"

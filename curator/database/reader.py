@@ -1,0 +1,298 @@
+"""Every question asked of the database. Rows leave as records and arrays, never as cursors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.database.connection import as_path, as_stored, connect_reader, row_crc
+from curator.database.where import column_names, ids_where
+from curator.errors import IndexDamaged, UnknownName
+from curator.records import Ids, Image, Root, Skipped, Space, Vectors
+
+_BLOCK = 4096  # rows per fetch
+_MANY = 500  # bound variables per statement
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """What a scan compares a file with."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    content_id: int
+    removed: str | None
+    origin: str
+    label: str | None
+    caption: str | None
+    extra: str
+
+
+class Reader:
+    """A read-only view of one index's database; `with` closes it. `snapshot()` makes several questions see one moment."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self.connection = connection
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open and check. Raises `NoIndex`, `IndexTooNew` or `IndexDamaged`."""
+        return cls(folder, connect_reader(folder))
+
+    def close(self) -> None:
+        """Close the connection; nothing else can be asked afterwards."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within it, all answers are of one moment, whatever a writer commits meanwhile."""
+        if self.connection.in_transaction:
+            yield
+            return
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("ROLLBACK")
+
+    def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise IndexDamaged(f"the database at {self.folder} cannot be read: {error}; run `curator verify`") from error
+
+    def _one(self, sql: str, values: Sequence[object] = ()) -> Any:
+        rows = self._all(sql, values)
+        return rows[0][0] if rows else None
+
+    def meta(self, key: str) -> int:
+        """One of the counters: `seq`, `active_space`, `last_generation`."""
+        return int(self._one("SELECT value FROM meta WHERE key = ?", [key]) or 0)
+
+    def roots(self) -> list[Root]:
+        """Registered roots, in the order they were added."""
+        rows = self._all("SELECT id, path, options FROM roots ORDER BY id")
+        return [Root(i, Path(as_path(path)), json.loads(options)) for i, path, options in rows]
+
+    def spaces(self) -> list[Space]:
+        """All spaces, oldest first."""
+        sql = "SELECT id, encoder, fingerprint, dim, generation, built_seq, files_sha256 FROM spaces ORDER BY id"
+        return [Space(*row) for row in self._all(sql)]
+
+    def active_space(self) -> Space | None:
+        """The space that searches use; None before the first `curator index`."""
+        active = self.meta("active_space")
+        return next((s for s in self.spaces() if s.id == active), None)
+
+    def counts(self, space: Space | None = None) -> dict[str, int]:
+        """Images present, removed, skipped, and without a vector in the space."""
+        present = self._one("SELECT count(*) FROM images WHERE removed IS NULL")
+        removed = self._one("SELECT count(*) FROM images WHERE removed IS NOT NULL")
+        contents = self._one("SELECT count(DISTINCT content_id) FROM images WHERE removed IS NULL")
+        counts = {"images": present, "contents": contents, "removed": removed, "skipped": self._one("SELECT count(*) FROM skipped")}
+        if space is not None:
+            counts["missing"] = len(self.missing(space))
+        return counts
+
+    def breakdown(self, column: str) -> list[tuple[str, int]]:
+        """Present images per value of `label`, `origin` or `format`, most first."""
+        sql = {
+            "label": "SELECT label, count(*) FROM images WHERE removed IS NULL AND label IS NOT NULL GROUP BY label",
+            "origin": "SELECT origin, count(*) FROM images WHERE removed IS NULL GROUP BY origin",
+            "format": "SELECT c.format, count(*) FROM images i JOIN contents c ON c.id = i.content_id WHERE removed IS NULL GROUP BY 1",
+        }[column]
+        return sorted(((str(v), n) for v, n in self._all(sql)), key=lambda pair: (-pair[1], pair[0]))
+
+    def images(self, ids: Ids | Sequence[int]) -> list[Image]:
+        """Records in the order of `ids`, removed ones too. Raises `UnknownName` for an id there never was."""
+        found: dict[int, Image] = {}
+        for part in _parts([int(i) for i in ids]):
+            marks = ", ".join("?" * len(part))
+            sql = (
+                "SELECT i.id, r.path, i.path, i.size, c.sha256, c.width, c.height, c.mode, c.format, i.origin, i.label, i.caption, "
+                "c.taken_at, c.camera, i.mtime_ns, i.extra, "
+                "(SELECT json_group_array(tag) FROM (SELECT tag FROM tags WHERE image_id = i.id ORDER BY tag)) "
+                f"FROM images i JOIN contents c ON c.id = i.content_id JOIN roots r ON r.id = i.root_id WHERE i.id IN ({marks})"
+            )
+            for row in self._all(sql, part):
+                path = Path(as_path(row[1])) / as_path(row[2])
+                tags, extra = tuple(json.loads(row[16])), json.loads(row[15])
+                found[row[0]] = Image(row[0], path, row[3], row[4].hex(), *row[5:15], tags, extra)
+        missing = [int(i) for i in ids if int(i) not in found]
+        if missing:
+            raise UnknownName(f"no image with id {missing[0]}; `curator search` shows ids")
+        return [found[int(i)] for i in ids]
+
+    def is_present(self, image_id: int) -> bool:
+        """Whether the image is in the index and not removed."""
+        return bool(self._one("SELECT 1 FROM images WHERE id = ? AND removed IS NULL", [image_id]))
+
+    def find(self, path: Path) -> int | None:
+        """The id of the image at an absolute path, if it is present."""
+        for root in self.roots():
+            if path.is_relative_to(root.path):
+                stored = as_stored(path.relative_to(root.path).as_posix())
+                found = self._one("SELECT id FROM images WHERE root_id = ? AND path = ? AND removed IS NULL", [root.id, stored])
+                if found is not None:
+                    return int(found)
+        return None
+
+    def stat_of(self, image_id: int) -> tuple[int, int]:
+        """(size in bytes, mtime in ns) of the file as it was indexed."""
+        size, mtime_ns = self._all("SELECT size, mtime_ns FROM images WHERE id = ?", [image_id])[0]
+        return size, mtime_ns
+
+    def known(self, root_id: int) -> dict[str, KnownImage]:
+        """path → what is known, for every image of a root, removed ones too."""
+        sql = "SELECT path, id, size, mtime_ns, content_id, removed, origin, label, caption, extra FROM images WHERE root_id = ?"
+        return {as_path(row[0]): KnownImage(*row[1:]) for row in self._all(sql, [root_id])}
+
+    def skipped(self, root_id: int | None = None) -> list[tuple[int, Skipped]]:
+        """(root id, file) for every file that could not be read."""
+        where, values = ("", []) if root_id is None else (" WHERE root_id = ?", [root_id])
+        rows = self._all(f"SELECT root_id, path, reason, size, mtime_ns FROM skipped{where} ORDER BY root_id, path", values)
+        return [(row[0], Skipped(as_path(row[1]), *row[2:])) for row in rows]
+
+    def content_ids(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
+        """sha256 → content id, for those already known."""
+        found: dict[bytes, int] = {}
+        for part in _parts(list(hashes)):
+            found |= dict(self._all(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part))
+        return found
+
+    def content_hashes(self, ids: Ids) -> list[bytes]:
+        """sha256 per image id: what `--unique` tells apart."""
+        by_id = {i.id: bytes.fromhex(i.sha256) for i in self.images(ids)}
+        return [by_id[int(i)] for i in ids]
+
+    def embedded_hashes(self, space: Space) -> set[bytes]:
+        """sha256 of every content that has a vector in the space: what need not be encoded again."""
+        sql = "SELECT c.sha256 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE e.space_id = ?"
+        return {row[0] for row in self._all(sql, [space.id])}
+
+    def present_with_hash(self, sha256: bytes) -> list[tuple[int, int, str]]:
+        """(id, root id, path) of the present images of one content."""
+        sql = (
+            "SELECT i.id, i.root_id, i.path FROM images i JOIN contents c ON c.id = i.content_id "
+            "WHERE c.sha256 = ? AND i.removed IS NULL ORDER BY i.id"
+        )
+        return [(i, root, as_path(path)) for i, root, path in self._all(sql, [sha256])]
+
+    def missing(self, space: Space) -> list[int]:
+        """One present image id for each content that has no vector in the space."""
+        sql = (
+            "SELECT min(i.id) FROM images i WHERE i.removed IS NULL AND NOT EXISTS "
+            "(SELECT 1 FROM embeddings e WHERE e.space_id = ? AND e.content_id = i.content_id) GROUP BY i.content_id ORDER BY 1"
+        )
+        return [row[0] for row in self._all(sql, [space.id])]
+
+    def vector_blocks(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
+        """Blocks of (ids, (b, d) float16) of all present images, by ascending id. Raises `IndexDamaged` at a bad checksum."""
+        sql = (
+            "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i JOIN embeddings e "
+            "ON e.space_id = ? AND e.content_id = i.content_id WHERE i.removed IS NULL ORDER BY i.id"
+        )
+        rows = self.connection.execute(sql, [space.id])
+        while block := rows.fetchmany(_BLOCK):
+            yield self._vectors(space, block)
+
+    def vectors_since(self, space: Space) -> tuple[Ids, Vectors]:
+        """(ids, (n, d) float32) of the present images whose vector is newer than the space's generation, by ascending id."""
+        chosen = (
+            "SELECT id FROM images WHERE seq > ? UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = e.content_id "
+            "WHERE e.space_id = ? AND e.seq > ?"
+        )
+        sql = (
+            "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i JOIN embeddings e ON e.space_id = ? AND "
+            f"e.content_id = i.content_id WHERE i.removed IS NULL AND i.id IN ({chosen}) ORDER BY i.id"
+        )
+        since = space.built_seq
+        ids, x = self._vectors(space, self._all(sql, [space.id, since, space.id, since]))
+        return ids, x.astype(np.float32)
+
+    def changed_since(self, space: Space) -> Ids:
+        """Ascending ids whose vector in the generation no longer counts: removed, replaced, or added since."""
+        sql = (
+            "SELECT id FROM images WHERE seq > ? UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = e.content_id "
+            "WHERE e.space_id = ? AND e.seq > ?"
+        )
+        rows = self._all(sql, [space.built_seq, space.id, space.built_seq])
+        return np.sort(np.fromiter((r[0] for r in rows), np.int64))
+
+    def vectors(self, space: Space, ids: Sequence[int]) -> Vectors:
+        """(n, d) float32 in the order of `ids`. Raises `UnknownName` for an image without a vector in the space."""
+        found: dict[int, Vectors] = {}
+        for part in _parts([int(i) for i in ids]):
+            sql = (
+                "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i JOIN embeddings e ON e.space_id = ? AND "
+                f"e.content_id = i.content_id WHERE i.id IN ({', '.join('?' * len(part))}) ORDER BY i.id"
+            )
+            got, x = self._vectors(space, self._all(sql, [space.id, *part]))
+            found |= dict(zip(got.tolist(), x.astype(np.float32), strict=True))
+        absent = [i for i in ids if int(i) not in found]
+        if absent:
+            raise UnknownName(f"image {absent[0]} has no vector in space '{space.encoder}'; run `curator index`")
+        return np.stack([found[int(i)] for i in ids]) if len(ids) else np.empty((0, space.dim), np.float32)
+
+    def norm(self, space: Space, image_id: int) -> float:
+        """Length of the image's vector before normalising."""
+        sql = "SELECT e.norm FROM images i JOIN embeddings e ON e.content_id = i.content_id AND e.space_id = ? WHERE i.id = ?"
+        return float(self._one(sql, [space.id, image_id]))
+
+    def _vectors(self, space: Space, rows: list[tuple[Any, ...]]) -> tuple[Ids, NDArray[np.float16]]:
+        for image_id, seq, norm, vector, crc, content_id in rows:
+            if crc != row_crc(space.id, content_id, seq, norm, vector):
+                raise IndexDamaged(f"the vector of image {image_id} is damaged; `curator repair` drops it, `curator index` makes it again")
+        x = np.frombuffer(b"".join(r[3] for r in rows), np.float16).reshape(len(rows), space.dim)
+        return np.fromiter((r[0] for r in rows), np.int64, len(rows)), x
+
+    def extra_columns(self) -> list[str]:
+        """Names of the columns that side-cars brought."""
+        return [row[0] for row in self._all("SELECT name FROM columns ORDER BY name")]
+
+    def columns(self) -> list[str]:
+        """Every column a `where` may use."""
+        return column_names(self.extra_columns())
+
+    def ids_where(self, where: str, values: Sequence[object] = ()) -> Ids:
+        """Ascending ids of present images for which the condition holds. Raises `WhereError`."""
+        return ids_where(self.connection, where, self.extra_columns(), values)
+
+    def cached_query(self, space: Space, query: str) -> Vectors | None:
+        """The vector (d,) of words asked before; None if they were not, or if the row is damaged."""
+        rows = self._all("SELECT vector, crc FROM queries WHERE space_id = ? AND query = ?", [space.id, query])
+        if not rows or rows[0][1] != row_crc(space.id, query, rows[0][0]):
+            return None
+        return np.frombuffer(rows[0][0], np.float32)
+
+    def digest(self) -> int:
+        """CRC-32 of everything that matters about the index's content, ids and history aside: equal content, equal digest."""
+        sql = (
+            "SELECT r.path, i.path, i.size, c.sha256, i.origin, i.label, i.caption, i.extra FROM images i JOIN contents c "
+            "ON c.id = i.content_id JOIN roots r ON r.id = i.root_id WHERE i.removed IS NULL ORDER BY 1, 2"
+        )
+        crc = 0
+        for row in self._all(sql):
+            crc = zlib.crc32(repr(row).encode("utf-8", "surrogateescape"), crc)
+        return crc
+
+
+def _parts(values: list[Any]) -> Iterator[list[Any]]:
+    return (values[i : i + _MANY] for i in range(0, len(values), _MANY))

@@ -1,0 +1,85 @@
+"""`--where`: a SQL condition on named columns, run where it can do no harm."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import numpy as np
+
+from curator.errors import WhereError
+from curator.records import Ids
+from curator.registry import suggest
+
+# Left joins, so that SQLite leaves out the tables a condition does not ask for.
+_COLUMNS = {
+    "id": "i.id",
+    "path": "i.path",
+    "root": "r.path",
+    "size": "i.size",
+    "mtime_ns": "i.mtime_ns",
+    "modified": "datetime(i.mtime_ns / 1000000000, 'unixepoch')",
+    "added_at": "i.added_at",
+    "origin": "i.origin",
+    "label": "i.label",
+    "caption": "i.caption",
+    "sha256": "lower(hex(c.sha256))",
+    "pixel_hash": "lower(hex(c.pixel_hash))",
+    "width": "c.width",
+    "height": "c.height",
+    "aspect": "1.0 * c.width / c.height",
+    "mode": "c.mode",
+    "format": "c.format",
+    "taken_at": "c.taken_at",
+    "camera": "c.camera",
+    "tags": "(SELECT group_concat(t.tag, ' ') FROM tags t WHERE t.image_id = i.id)",
+}
+_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+
+
+def column_names(extra: Sequence[str]) -> list[str]:
+    """Every column a condition may use; one of a side-car's that clashes with ours gets the prefix `meta_`."""
+    return [*_COLUMNS, *(f"meta_{n}" if n in _COLUMNS else n for n in extra)]
+
+
+def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str], values: Sequence[object] = ()) -> Ids:
+    """Ascending ids of the present images for which the condition holds. Raises `WhereError` with the columns."""
+    columns = dict(_COLUMNS)
+    for name, column in zip(extra, column_names(extra)[len(_COLUMNS) :], strict=True):
+        path = '$."' + name.replace('"', '\\"') + '"'
+        columns[column] = "json_extract(i.extra, " + _text(path) + ")"
+    listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns.items())
+    sql = (
+        f"WITH present AS (SELECT {listed} FROM images i LEFT JOIN contents c ON c.id = i.content_id "
+        f"LEFT JOIN roots r ON r.id = i.root_id WHERE i.removed IS NULL)\nSELECT id FROM present WHERE (\n{where}\n)"
+    )
+    connection.set_authorizer(_authorise)
+    try:
+        found = np.fromiter((row[0] for row in connection.execute(sql, values)), np.int64)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise WhereError(_explain(where, str(error), list(columns))) from error
+    finally:
+        connection.set_authorizer(None)
+    return np.sort(found)
+
+
+def _authorise(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    harmless = action in _ALLOWED and not (action == sqlite3.SQLITE_FUNCTION and second == "load_extension")
+    return sqlite3.SQLITE_OK if harmless else sqlite3.SQLITE_DENY
+
+
+def _explain(where: str, problem: str, columns: list[str]) -> str:
+    unknown = problem.partition("no such column: ")[2]
+    hint = f"; {suggest(unknown, columns)}" if unknown else ""
+    return (
+        f"--where {where!r}: {problem}{hint}\nIt takes a SQLite condition such as \"width >= 256 and label = 'shoe'\", "
+        f"on the columns: {', '.join(columns)}"
+    )
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,107 @@
+"""Pure maths on embeddings `x: (n, d) float32, unit rows`: check, normalise, exact top-k, relevance, comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.records import Positions, Scores, Vectors
+
+_TINY = 1e-12  # a row shorter than this has no direction
+
+
+def lengths(v: Vectors) -> NDArray[np.float32]:
+    """(n, d) → (n,) Euclidean lengths, summed in float64."""
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", v, v, dtype=np.float64)), np.float32)
+
+
+def normalise(v: Vectors) -> Vectors:
+    """(n, d) → (n, d) unit rows. Raises `ValueError` for a row that is zero or not finite: it has no direction."""
+    v = np.ascontiguousarray(v, np.float32)
+    norms = lengths(v)
+    bad = ~np.isfinite(norms) | (norms < _TINY)
+    if bad.any():
+        raise ValueError(f"row {int(np.flatnonzero(bad)[0])} is zero or not finite, so it has no direction")
+    return np.asarray(v / norms[:, None], np.float32)
+
+
+def check_unit(x: Vectors, dim: int) -> Vectors:
+    """Return `x` unchanged if it is (n, dim) float32 with unit rows; raise `ValueError` naming what is wrong."""
+    if x.dtype != np.float32 or x.ndim != 2 or x.shape[1] != dim:
+        raise ValueError(f"embeddings must be (n, {dim}) float32, not {x.shape} {x.dtype}")
+    if len(x) and not np.allclose(lengths(x), 1, atol=2e-3):
+        raise ValueError("embeddings must have unit length; call normalise first")
+    return x
+
+
+def exact_scores(x: Vectors, q: Vectors) -> Scores:
+    """(n, d), (d,) → (n,) inner products in float64, rounded once: the same whatever order or block they come in."""
+    return np.asarray(np.einsum("nd,d->n", x, q, dtype=np.float64), np.float32)
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover range(n)."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def top_k(x: Vectors, q: Vectors, k: int) -> tuple[Positions, Scores]:
+    """Exact best `k` of (n, d) for one query (d,), best first, ties by position."""
+    scores = np.concatenate([exact_scores(x[part], q) for part in blocks(len(x), 65_536)]) if len(x) else np.empty(0, np.float32)
+    order = best_first(scores, np.arange(len(x)))[:k]
+    return order.astype(np.int64), scores[order]
+
+
+def best_first(scores: Scores, ties: NDArray[np.integer]) -> Positions:
+    """The order that puts larger scores first and equal ones by `ties`, ascending."""
+    return np.asarray(np.lexsort((ties, -scores)), np.int64)
+
+
+@dataclass(frozen=True)
+class Background:
+    """How one query scores on images that have nothing to do with it: `median`, and `spread` of its lower half.
+
+    The spread is taken below the median only (16th percentile, where one standard deviation of a normal lies), because
+    the upper half of the sample may hold true answers.
+    """
+
+    median: float
+    spread: float
+
+    @classmethod
+    def of(cls, sample_scores: Scores) -> Background:
+        """Fit to the query's scores on a sample; needs about 30 of them to mean anything."""
+        low, middle = np.percentile(sample_scores, [15.87, 50])
+        return cls(float(middle), max(float(middle - low), 1e-6))
+
+    def z(self, scores: Scores) -> NDArray[np.float32]:
+        """How many spreads each score lies above the median."""
+        return np.asarray((scores - self.median) / self.spread, np.float32)
+
+    def confidence(self, scores: Scores, searched: int) -> NDArray[np.float32]:
+        """P(the best of `searched` unrelated images scores below), were their scores normal: Φ(z)^searched."""
+        upper = np.array([0.5 * math.erfc(float(z) / math.sqrt(2)) for z in self.z(scores)])
+        return np.asarray(np.exp(searched * np.log1p(-np.minimum(upper, 1 - 1e-12))), np.float32)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two vectors: inner product of their directions, the angle between them in degrees, and both lengths."""
+
+    inner_product: float
+    angle_degrees: float
+    lengths: tuple[float, float]
+
+
+def compare(a: Vectors, b: Vectors) -> Comparison:
+    """Compare two vectors (d,) that need not have unit length; `inner_product` is of the normalised ones."""
+    pair = np.stack([a, b]).astype(np.float32)
+    one, two = normalise(pair).astype(np.float64)
+    product = float(np.clip(one @ two, -1, 1))
+    # From the chord, because arccos loses all digits near 1 (Kahan 2006, "How futile are mindless assessments", §12).
+    angle = 2 * math.degrees(math.atan2(float(np.linalg.norm(one - two)), float(np.linalg.norm(one + two))))
+    norms = lengths(pair)
+    return Comparison(product, angle, (float(norms[0]), float(norms[1])))

@@ -1,0 +1,153 @@
+"""Any open_clip model, run by ONNX Runtime from exported towers, or by torch where that is faster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.encoders.base import Encoder
+from curator.encoders.catalogue import Weights, parse_name
+from curator.encoders.tokenizer import Tokenizer
+from curator.errors import SpaceMismatch
+from curator.records import Pixels, Vectors
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from curator.encoders.towers import TorchTowers
+
+
+class ClipEncoder(Encoder):
+    """Two exported towers in `folder` and the model they came from, which is loaded only when torch must run it.
+
+    `runtime` is "onnx", "torch" or "bf16": what images are encoded with.
+    """
+
+    has_text = True
+
+    def __init__(self, weights: Weights, folder: Path, *, runtime: str = "onnx", towers: TorchTowers | None = None) -> None:
+        from curator.encoders.towers import SPEC, TowerSpec
+
+        self.weights, self.folder, self.runtime, self._towers = weights, folder, runtime, towers
+        self.spec = TowerSpec.from_json((folder / SPEC).read_text())
+        self.name = weights.name
+        self.dim, self.side, self.fingerprint = self.spec.dim, self.spec.preprocess.side, self.spec.fingerprint
+
+    def prepare(self, picture: Image.Image) -> Pixels:
+        """open_clip's own resize and crop."""
+        return self.spec.preprocess(picture)
+
+    def project_images(self, batch: NDArray[np.uint8]) -> Vectors:
+        """(b, side, side, 3) uint8 → (b, d) float32 before normalising."""
+        if self.runtime == "onnx":
+            return np.asarray(self._image_session.run(None, {"x": batch})[0], np.float32)
+        return self.torch_towers.project_images(batch)
+
+    def project_texts(self, texts: Sequence[str]) -> Vectors:
+        """b texts → (b, d) float32 before normalising."""
+        if self.spec.tokenizer != "clip":
+            return self.torch_towers.project_texts(texts)
+        return np.asarray(self._text_session.run(None, {"x": self._tokenizer(texts)})[0], np.float32)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.spec.context_length)
+
+    @cached_property
+    def _image_session(self) -> onnxruntime.InferenceSession:
+        return _session(self.folder / "image.onnx")
+
+    @cached_property
+    def _text_session(self) -> onnxruntime.InferenceSession:
+        return _session(self.folder / "text.onnx")
+
+    @property
+    def torch_towers(self) -> TorchTowers:
+        """The model in torch, loaded on first use."""
+        if self._towers is None:
+            from curator.encoders.towers import TorchTowers
+
+            self._towers = TorchTowers(self.weights, bf16=self.runtime == "bf16", device=_device())
+        return self._towers
+
+
+def load_clip(name: str, *, runtime: str = "onnx") -> ClipEncoder:
+    """Load an encoder from its weights, exporting its towers if that has not been done on this machine.
+
+    Raises `EncoderUnavailable` where the weights are not to be had.
+    """
+    from curator.encoders.towers import TorchTowers, export
+
+    weights = parse_name(name)
+    towers = TorchTowers(weights, bf16=runtime == "bf16", device=_device() if runtime != "onnx" else "cpu")
+    folder = cache_folder() / towers.spec.fingerprint
+    if not _is_exported(folder):
+        export(TorchTowers(weights) if runtime != "onnx" else towers, folder)
+    return ClipEncoder(weights, folder, runtime=runtime, towers=towers if runtime != "onnx" else None)
+
+
+def open_clip_space(name: str, fingerprint: str) -> ClipEncoder:
+    """The encoder of a space an index already holds, from the cached export if it is there: torch stays out.
+
+    Raises `SpaceMismatch` when the weights behind the name have changed since.
+    """
+    folder = cache_folder() / fingerprint
+    if _is_exported(folder):
+        return ClipEncoder(parse_name(name), folder)
+    encoder = load_clip(name)
+    if encoder.fingerprint != fingerprint:
+        raise SpaceMismatch(
+            f"the weights of encoder '{name}' are not those the index was made with; bring the old ones back, "
+            f"or index again with --encoder {name} to make a new space"
+        )
+    return encoder
+
+
+def cache_folder() -> Path:
+    """Where exported towers lie: `CURATOR_CACHE`, else the user's cache folder."""
+    home = os.environ.get("CURATOR_CACHE")
+    if home:
+        return Path(home) / "encoders"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "curator" / "encoders"
+
+
+def best_runtime(images: int) -> str:
+    """What encodes that many images soonest: torch costs seconds to start, and then wins on a GPU or with bf16."""
+    if images < 1_000:
+        return "onnx"
+    if Path("/dev/nvidia0").exists():
+        return "torch"
+    return "bf16" if _cpu_has_bf16() else "onnx"
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _is_exported(folder: Path) -> bool:
+    return (folder / "spec.json").is_file() and (folder / "image.onnx").is_file()
+
+
+def _session(file: Path) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,279 @@
+"""The only place that runs torch: load an open_clip model once, export its towers to ONNX, check that they agree.
+
+Exports are cached by fingerprint, so a query never pays for torch (3 s to import) or open_clip (6 s).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.embeddings import normalise
+from curator.encoders import preprocess
+from curator.encoders.catalogue import CONFIG, SHORT_NAMES, Weights
+from curator.encoders.preprocess import Preprocess
+from curator.errors import EncoderError, EncoderUnavailable
+from curator.records import Vectors
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGE, TEXT, SPEC = "image.onnx", "text.onnx", "spec.json"
+_PARITY = 0.9999  # least cosine between torch and the export, on fixed inputs
+_OPSET = 18
+
+
+@dataclass(frozen=True)
+class TowerSpec:
+    """What the exported towers need to know. `tokenizer` is "clip", or "hf" where words go through torch."""
+
+    dim: int
+    context_length: int
+    tokenizer: str
+    fingerprint: str
+    preprocess: Preprocess
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> TowerSpec:
+        stored = json.loads(text)
+        shape = stored.pop("preprocess")
+        shape["mean"], shape["std"] = tuple(shape["mean"]), tuple(shape["std"])
+        return cls(**stored, preprocess=Preprocess(**shape))
+
+
+class TorchTowers:
+    """An open_clip model in memory. `device` and `dtype` are torch's; bf16 is 1.8× faster where the CPU has it."""
+
+    def __init__(self, weights: Weights, *, bf16: bool = False, device: str = "cpu") -> None:
+        self.weights, self.device, self.bf16 = weights, device, bf16
+        self.file = find_weights(weights)
+        self.model = _build(weights, self.file)
+        self.spec = _spec(self.model, weights, self.file)
+
+    def project_images(self, batch: NDArray[np.uint8]) -> Vectors:
+        """(b, side, side, 3) uint8 → (b, d) float32 before normalising."""
+        import torch
+
+        tower = self._image_tower()
+        with torch.inference_mode():
+            return np.asarray(tower(torch.from_numpy(batch).to(self.device)).float().cpu().numpy(), np.float32)
+
+    def project_texts(self, texts: Sequence[str]) -> Vectors:
+        """b texts → (b, d) float32 before normalising, with open_clip's own tokenizer."""
+        import torch
+
+        with torch.inference_mode():
+            tokens = _tokenizer(self.weights)(list(texts)).to(self.device)
+            return np.asarray(self.model.encode_text(tokens).float().cpu().numpy(), np.float32)
+
+    def _image_tower(self) -> torch.nn.Module:
+        import torch
+
+        if not hasattr(self, "_tower"):
+            self._tower = image_tower(self.model, self.spec.preprocess, torch.bfloat16 if self.bf16 else torch.float32)
+            self._tower.to(self.device)
+        return self._tower
+
+
+def image_tower(model: Any, shape: Preprocess, dtype: torch.dtype) -> torch.nn.Module:
+    """(b, H, W, 3) uint8 → (b, d): scaling, mean and std first, then the model's image tower in `dtype`."""
+    import torch
+
+    class ImageTower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual = model.visual.to(dtype)
+            self.register_buffer("mean", torch.tensor(shape.mean).view(1, 3, 1, 1) * 255)
+            self.register_buffer("std", torch.tensor(shape.std).view(1, 3, 1, 1) * 255)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            pixels = (x.permute(0, 3, 1, 2).float() - self.mean) / self.std
+            y: torch.Tensor = self.visual(pixels.to(dtype))
+            return y
+
+    return ImageTower().eval()
+
+
+def export(towers: TorchTowers, folder: Path) -> None:
+    """Write both towers and their spec into `folder`, whole or not at all.
+
+    Raises `EncoderError` if an export disagrees with torch (least cosine below 0.9999 on fixed inputs).
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
+    try:
+        _export_images(towers, beside / IMAGE)
+        if towers.spec.tokenizer == "clip":
+            _export_texts(towers, beside / TEXT)
+        (beside / SPEC).write_text(towers.spec.to_json())
+        with contextlib.suppress(OSError):  # another process was faster, and its export is the same
+            os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def find_weights(weights: Weights) -> Path:
+    """The file that holds the weights, fetched from the hub if it must be. Raises `EncoderUnavailable`."""
+    if weights.checkpoint is not None:
+        return weights.checkpoint
+    if weights.folder is not None:
+        files = sorted(weights.folder.glob("*.safetensors"))
+        if not files:
+            raise EncoderUnavailable(f"no .safetensors beside {weights.folder / CONFIG}")
+        return files[0]
+    with _quietly():
+        import open_clip.pretrained as pretrained
+        from open_clip import list_models, list_pretrained_tags_by_model
+
+    if weights.model not in list_models():
+        raise EncoderUnavailable(f"open_clip has no model '{weights.model}'; `curator encoders --all` lists its models")
+    config = pretrained.get_pretrained_cfg(weights.model, weights.tag)
+    if not config:
+        tags = ", ".join(list_pretrained_tags_by_model(weights.model)) or "none"
+        raise EncoderUnavailable(f"open_clip has no weights '{weights.tag}' for {weights.model}; there are: {tags}")
+    try:
+        return Path(pretrained.download_pretrained(config))
+    except Exception as error:  # the hub's client raises many kinds, all of which mean that it could not be had
+        raise EncoderUnavailable(
+            f"the weights of '{weights.name}' are not on this machine and cannot be fetched "
+            f"({type(error).__name__}). Offline there are: --encoder tiny (bundled), --encoder pixels, or "
+            f"--encoder {weights.model}:/path/to/checkpoint.safetensors"
+        ) from error
+
+
+def download_megabytes(name: str) -> str:
+    """How large the weights of a name are, in words, as far as known without asking the network."""
+    return f"about {SHORT_NAMES[name].megabytes} MB" if name in SHORT_NAMES else "of a size that the hub has not told"
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """open_clip and timm warn and log on import and load about things that are no concern of the user's."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _build(weights: Weights, file: Path) -> Any:
+    with _quietly():
+        import open_clip
+        import torch
+
+        torch.set_num_threads(os.cpu_count() or 1)
+        torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel cannot be exported
+        try:
+            if weights.folder is not None:
+                model = open_clip.create_model(f"local-dir:{weights.folder}")
+            else:
+                # The tag's preprocessing comes with the tag; a checkpoint of the user's gets the model's default.
+                model = open_clip.create_model(
+                    weights.model, pretrained=weights.tag or str(file), weights_only=True, require_pretrained=True
+                )
+        except (RuntimeError, ValueError, KeyError, OSError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise EncoderUnavailable(f"{file} cannot be loaded as {weights.model or weights.name}: {reason}") from error
+    return model.eval()
+
+
+def _spec(model: Any, weights: Weights, file: Path) -> TowerSpec:
+    from open_clip import get_model_preprocess_cfg
+
+    shape = Preprocess.from_open_clip(get_model_preprocess_cfg(model))
+    config = _model_config(weights)
+    text = config["text_cfg"]
+    is_hf = bool(text.get("hf_tokenizer_name")) or "siglip" in weights.model.lower() or bool(text.get("tokenizer_kwargs"))
+    digest = hashlib.sha256()
+    for part in (json.dumps(config, sort_keys=True), _file_sha256(file), str(asdict(shape)), str(preprocess.VERSION)):
+        digest.update(part.encode() + b"\0")
+    return TowerSpec(int(config["embed_dim"]), int(text.get("context_length", 77)), "hf" if is_hf else "clip", digest.hexdigest(), shape)
+
+
+def _model_config(weights: Weights) -> dict[str, Any]:
+    if weights.folder is not None:
+        return dict(json.loads((weights.folder / CONFIG).read_text())["model_cfg"])
+    from open_clip import get_model_config
+
+    return dict(get_model_config(weights.model))
+
+
+def _file_sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _tokenizer(weights: Weights) -> Any:
+    with _quietly():
+        import open_clip
+
+        try:
+            return open_clip.get_tokenizer(f"local-dir:{weights.folder}" if weights.folder else weights.model)
+        except (ImportError, AttributeError, OSError) as error:
+            raise EncoderUnavailable(
+                f"the tokenizer of '{weights.name}' needs `pip install image-curator[multilingual]` and its files from the hub: {error}"
+            ) from error
+
+
+def _export_images(towers: TorchTowers, file: Path) -> None:
+    import torch
+
+    tower = image_tower(towers.model, towers.spec.preprocess, torch.float32)
+    side = towers.spec.preprocess.side
+    fixed = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), np.uint8)
+    fixed[2:] = np.linspace(0, 255, side, dtype=np.uint8)[None, :, None, None]
+    fixed[3] = fixed[3].transpose(1, 0, 2)
+    _export(tower, torch.from_numpy(fixed), file)
+
+
+def _export_texts(towers: TorchTowers, file: Path) -> None:
+    import torch
+
+    class TextTower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = towers.model
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.model.encode_text(tokens)
+            return y
+
+    from curator.encoders.tokenizer import Tokenizer
+
+    fixed = Tokenizer(towers.spec.context_length)(["a red circle", "", "a photo of two dogs on a beach", "7"])
+    _export(TextTower().eval(), torch.from_numpy(fixed), file)
+
+
+def _export(tower: torch.nn.Module, fixed: torch.Tensor, file: Path) -> None:
+    """Trace one tower on (b, …) with b free, then compare it with torch on the same inputs."""
+    import onnxruntime
+    import torch
+
+    with _quietly(), torch.inference_mode():
+        expected = tower(fixed).float().numpy()
+        names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "b"}, "y": {0: "b"}}}
+        torch.onnx.export(tower, (fixed,), str(file), opset_version=_OPSET, dynamo=False, **names)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    got = session.run(None, {"x": fixed.numpy()})[0]
+    least = float(np.einsum("bd,bd->b", normalise(expected), normalise(got)).min())
+    if not least > _PARITY:
+        raise EncoderError(f"the exported {file.stem} tower disagrees with torch: least cosine {least:.6f}, {_PARITY} is required")

@@ -1,0 +1,85 @@
+"""Every error a user can cause. The face of the command line turns them into one `Error: …` line; the rest are bugs.
+
+    CuratorError
+    ├── UsageError          what was asked for makes no sense: wrong option, unreadable query
+    │   ├── UnknownName         no part, image or root of that name; the message suggests near ones
+    │   └── WhereError          a `--where` that SQLite refuses; the message lists the columns
+    ├── IndexError_         something about the index folder
+    │   ├── NoIndex             there is none at that place
+    │   ├── IndexExists         there is one already
+    │   ├── IndexLocked         another process is writing
+    │   ├── IndexDamaged        the database failed a check
+    │   └── IndexTooNew         written by a later version
+    ├── RootMissing         a folder of pictures is not there, or looks unmounted
+    ├── PictureError        one file cannot be read as a picture
+    └── EncoderError        something about an encoder
+        ├── EncoderUnavailable  its weights are not here and cannot be fetched
+        ├── NoTextTower         it cannot encode words
+        └── SpaceMismatch       vectors of two spaces were about to meet
+"""
+
+from __future__ import annotations
+
+
+class CuratorError(Exception):
+    """A problem the user caused and can solve; the message names the thing, the rule and the way out."""
+
+
+class UsageError(CuratorError):
+    """What was asked for makes no sense."""
+
+
+class UnknownName(UsageError):
+    """No registered part, image, tag or root has this name."""
+
+
+class WhereError(UsageError):
+    """SQLite refused the condition."""
+
+
+class IndexError_(CuratorError):
+    """Something about the index folder; the underscore keeps the builtin apart."""
+
+
+class NoIndex(IndexError_):
+    """There is no index at this place."""
+
+
+class IndexExists(IndexError_):
+    """There is an index at this place already."""
+
+
+class IndexLocked(IndexError_):
+    """Another process is writing to the index."""
+
+
+class IndexDamaged(IndexError_):
+    """The database failed a check, so no answer from it can be trusted."""
+
+
+class IndexTooNew(IndexError_):
+    """The index was written by a later version of curator."""
+
+
+class RootMissing(CuratorError):
+    """A folder of pictures is not there, cannot be read, or looks like an empty mount point."""
+
+
+class PictureError(CuratorError):
+    """One file cannot be read as a picture."""
+
+
+class EncoderError(CuratorError):
+    """Something about an encoder."""
+
+
+class EncoderUnavailable(EncoderError):
+    """The weights are not on this machine and cannot be fetched."""
+
+
+class NoTextTower(EncoderError):
+    """This encoder has no text tower, so words mean nothing to it."""
+
+
+class SpaceMismatch(EncoderError):
+    """Vectors of two spaces were about to be compared."""

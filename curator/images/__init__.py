@@ -1,0 +1,7 @@
+"""Picture files: find them, read them, and read what lies beside them."""
+
+from curator.images.decode import Decoded, decode, read_bytes, read_picture
+from curator.images.sidecars import NoteSources, read_notes
+from curator.images.walk import SUFFIXES, Walk, walk
+
+__all__ = ["SUFFIXES", "Decoded", "NoteSources", "Walk", "decode", "read_bytes", "read_notes", "read_picture", "walk"]

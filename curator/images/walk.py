@@ -1,0 +1,121 @@
+"""Walk a folder for picture files: recursive, sorted, safe against symlink loops and unreadable folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from curator.errors import RootMissing
+from curator.records import ImageFile, Skipped
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .ppm .pgm .pbm .pnm .heic .heif".split()
+)
+SIDECARS = frozenset(".txt .json .csv .jsonl".split())
+_SYSTEM = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"})
+
+
+@dataclass
+class Walk:
+    """What a walk saw. Paths are relative to the root, with `/`; `unreadable` are folders whose content is unknown."""
+
+    images: list[ImageFile] = field(default_factory=list)
+    sidecars: list[str] = field(default_factory=list)
+    unreadable: list[Skipped] = field(default_factory=list)
+    broken: list[Skipped] = field(default_factory=list)
+    excluded: int = 0
+
+
+def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
+    """Find every picture file below `root/under`, sorted by path.
+
+    Hidden and system folders, and index folders of curator's own, are passed over; linked folders are followed, each real
+    folder once. `exclude` holds globs matched against the path below the root, against each part of it, and
+    against folders. Raises `RootMissing` when the starting point itself cannot be listed.
+    """
+    found = Walk()
+    seen: set[tuple[int, int]] = set()
+    start = root / under if under else root
+    if start.is_file():
+        folder, _, name = under.rpartition("/")
+        return _only(_list(root, folder, exclude, found), name)
+    try:
+        os.scandir(start).close()
+    except OSError as error:
+        raise RootMissing(f"cannot list {start}: {error.strerror}; nothing was changed for it") from error
+    real: list[str] = [under]
+    linked: list[str] = []
+    while real or linked:
+        folder = real.pop() if real else linked.pop(0)
+        if not _first_visit(root / folder, seen, found, folder):
+            continue
+        for kind, path in _list(root, folder, exclude, found).folders:
+            (linked if kind == "link" else real).append(path)
+    found.images.sort(key=lambda f: f.path)
+    found.sidecars.sort()
+    return found
+
+
+@dataclass
+class _Listing:
+    folders: list[tuple[str, str]]
+    found: Walk
+
+
+def _only(listing: _Listing, name: str) -> Walk:
+    walked = listing.found
+    walked.images = [f for f in walked.images if f.path.rpartition("/")[2] == name]
+    return walked
+
+
+def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> _Listing:
+    folders: list[tuple[str, str]] = []
+    try:
+        entries = sorted(os.scandir(root / folder if folder else root), key=lambda e: e.name)
+    except OSError as error:
+        found.unreadable.append(Skipped(folder, f"folder cannot be listed: {error.strerror}"))
+        return _Listing(folders, found)
+    if any(e.name == "index.db" for e in entries):
+        return _Listing(folders, found)
+    for entry, path in _admitted(entries, folder, exclude, found):
+        suffix = os.path.splitext(entry.name)[1].lower()
+        try:
+            if entry.is_dir():
+                folders.append(("link" if entry.is_symlink() else "real", path))
+            elif suffix in SUFFIXES:
+                stat = entry.stat()
+                found.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
+            elif suffix in SIDECARS:
+                found.sidecars.append(path)
+        except OSError as error:
+            if suffix in SUFFIXES:
+                found.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
+    return _Listing(folders, found)
+
+
+def _admitted(
+    entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk
+) -> Iterator[tuple[os.DirEntry[str], str]]:
+    for entry in entries:
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
+            continue
+        if any(fnmatchcase(path, glob) or fnmatchcase(entry.name, glob.rstrip("/")) for glob in exclude):
+            found.excluded += 1
+            continue
+        yield entry, path
+
+
+def _first_visit(folder: Path, seen: set[tuple[int, int]], found: Walk, path: str) -> bool:
+    try:
+        stat = folder.stat()
+    except OSError as error:
+        found.unreadable.append(Skipped(path, f"folder cannot be read: {error.strerror}"))
+        return False
+    identity = (stat.st_dev, stat.st_ino)
+    first = identity not in seen
+    seen.add(identity)
+    return first

@@ -1,0 +1,378 @@
+"""`curator index`: bring an index into step with folders of pictures.
+
+Walk → compare with what is known → hash → decode what no index row has seen → encode → commit, batch by batch. Threads
+read, hash and decode (all of which release the interpreter lock) while the encoder runs in this one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from curator.database import KnownImage, NewImage, Writer
+from curator.embeddings import lengths, normalise
+from curator.encoders import Encoder
+from curator.errors import PictureError, RootMissing
+from curator.images import NoteSources, Walk, decode, read_bytes, read_notes, walk
+from curator.index import Index
+from curator.records import Content, ImageFile, IngestReport, Notes, Pixels, Root, Skipped, Space
+
+logger = logging.getLogger("curator")
+T = TypeVar("T")
+
+BATCH = 64  # images per transaction and per call of the encoder
+_AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
+_CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How to read a root. None means: as last time, else the default.
+
+    `exclude` globs; `label_from` "folder" or a column's name; `table` a CSV joined by file name; `origin` "real" or
+    "generated". `allow_empty` believes a root that has lost every picture; `retry` reads skipped files again.
+    """
+
+    exclude: tuple[str, ...] | None = None
+    label_from: str | None = None
+    table: str | None = None
+    origin: str | None = None
+    allow_empty: bool = False
+    retry: bool = False
+
+    def over(self, stored: Mapping[str, object]) -> IngestOptions:
+        """These options, with what they leave open taken from a root's stored ones."""
+        filled = {k: v if v is not None else stored.get(k) for k, v in asdict(self).items()}
+        filled["exclude"] = tuple(filled["exclude"] or ())
+        return IngestOptions(**filled)
+
+    def to_store(self) -> dict[str, object]:
+        kept = {"exclude": list(self.exclude or ()), "label_from": self.label_from, "table": self.table, "origin": self.origin}
+        return {k: v for k, v in kept.items() if v}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Told while it runs: images whose vectors are stored, of how many, and what is being done."""
+
+    done: int
+    total: int
+    doing: str
+
+
+@dataclass
+class _Plan:
+    """What a walk means for one root."""
+
+    root: Root
+    options: IngestOptions
+    walked: Walk
+    notes: Mapping[str, Notes]
+    known: Mapping[str, KnownImage]
+    fresh: list[ImageFile] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    gone: dict[str, KnownImage] = field(default_factory=dict)
+    still_skipped: int = 0
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One file after a worker had it: `prepared` and `content` are None where the content is known already."""
+
+    file: ImageFile
+    sha256: bytes
+    content: Content | None
+    prepared: Pixels | None
+
+
+def ingest(
+    index: Index,
+    paths: Sequence[Path],
+    encoder: Encoder,
+    options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
+    *,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> IngestReport:
+    """Index folders or files, or all known roots when `paths` is empty; incremental, resumable, one writer.
+
+    Raises `RootMissing` for a folder that is not there or looks unmounted (nothing is removed then), `UsageError`,
+    `IndexLocked`. Ctrl-C keeps every committed batch and comes back as `interrupted`.
+    """
+    started = time.monotonic()
+    tally: dict[str, int] = {}
+    interrupted = False
+    with index.write() as db:
+        with db.atomic():
+            space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
+        try:
+            for path in [p.expanduser().absolute() for p in paths] or [r.path for r in db.roots()]:
+                plan = _plan(db, path, options)
+                run = _Run(index, db, space, encoder, plan, tally, progress)
+                run.go()
+            _fill(index, db, space, encoder, progress, tally)
+        except KeyboardInterrupt:
+            interrupted = True
+        if db.active_space() == next(s for s in db.spaces() if s.id == space.id):
+            index.rebuild_if_worth(db, space)
+    return IngestReport(**tally, seconds=time.monotonic() - started, interrupted=interrupted)
+
+
+def _plan(db: Writer, path: Path, options: IngestOptions) -> _Plan:
+    """Walk and compare. Nothing is written but the root itself."""
+    if not path.exists():
+        raise RootMissing(f"{path} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`")
+    folder = path if path.is_dir() else path.parent
+    with db.atomic():
+        root = db.add_root(Path(os.path.normpath(folder)))
+        chosen = options.over(root.options)
+        db.set_root_options(root.id, chosen.to_store())
+    under = path.relative_to(root.path).as_posix() if path != root.path else ""
+    walked = walk(root.path, exclude=chosen.exclude or (), under=under)
+    known = db.known(root.id)
+    in_scope = {p: k for p, k in known.items() if not under or p == under or p.startswith(under + "/")}
+    _refuse_empty(root, walked, in_scope, chosen)
+    table = Path(chosen.table).expanduser() if chosen.table else None
+    notes = read_notes(root.path, walked.images, walked.sidecars, NoteSources(chosen.label_from, table))
+    plan = _Plan(root, chosen, walked, notes, in_scope)
+    _sort_out(plan, {s.path: s for _, s in db.skipped(root.id)})
+    return plan
+
+
+def _refuse_empty(root: Root, walked: Walk, known: Mapping[str, KnownImage], options: IngestOptions) -> None:
+    present = sum(1 for k in known.values() if k.removed is None)
+    if present and not walked.images and not walked.excluded and not options.allow_empty:
+        raise RootMissing(
+            f"{root.path} holds no picture now, and the index knows {present} of it: an unmounted disk looks like this. "
+            "Nothing was removed; if they are really gone, run again with --allow-empty"
+        )
+
+
+def _sort_out(plan: _Plan, skipped: Mapping[str, Skipped]) -> None:
+    """Fill `fresh`, `unchanged` and `gone` by path, size and time alone."""
+    seen = set()
+    for file in plan.walked.images:
+        seen.add(file.path)
+        known, bad = plan.known.get(file.path), skipped.get(file.path)
+        same = known is not None and (known.size, known.mtime_ns) == (file.size, file.mtime_ns)
+        if bad is not None and (bad.size, bad.mtime_ns) == (file.size, file.mtime_ns) and not plan.options.retry:
+            plan.still_skipped += 1
+        elif same and known is not None and known.removed in (None, "by hand"):
+            plan.unchanged.append(file.path)
+        else:
+            plan.fresh.append(file)
+    unknown = tuple(s.path + "/" for s in plan.walked.unreadable if s.path)
+    blind = any(not s.path for s in plan.walked.unreadable)
+    for path, known in plan.known.items():
+        if path not in seen and known.removed is None and not blind and not path.startswith(unknown):
+            plan.gone[path] = known
+
+
+class _Run:
+    """One root's pass: reads `plan`, writes through `db`, counts into `tally`."""
+
+    def __init__(
+        self,
+        index: Index,
+        db: Writer,
+        space: Space,
+        encoder: Encoder,
+        plan: _Plan,
+        tally: dict[str, int],
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self.index, self.db, self.space, self.encoder = index, db, space, encoder
+        self.plan, self.tally, self.progress = plan, tally, progress
+        self.embedded = db.embedded_hashes(space)
+        self.since_files = 0
+        self.gone_by_content: dict[int, list[str]] = {}
+        for path, known in plan.gone.items():
+            self.gone_by_content.setdefault(known.content_id, []).append(path)
+
+    def go(self) -> None:
+        """Fresh files, then metadata of unchanged ones, then tombstones: a kill in between loses nothing."""
+        plan = self.plan
+        self._count("unchanged", len(plan.unchanged))
+        self._skip([*plan.walked.unreadable, *plan.walked.broken])
+        self._count("skipped", plan.still_skipped)
+        done = 0
+        for batch in _batched(self._read_all(), BATCH):
+            self._commit(batch)
+            done += len(batch)
+            self.progress(Progress(len(plan.unchanged) + done, len(plan.unchanged) + len(plan.fresh), str(plan.root.path)))
+        self._update_notes()
+        self._remove_gone()
+
+    def _read_all(self) -> Iterator[_Read | Skipped]:
+        """Files in order, read and decoded a few batches ahead of their use."""
+        threads = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+        waiting: deque[Future[_Read | Skipped]] = deque()
+        try:
+            for file in self.plan.fresh:
+                waiting.append(threads.submit(self._read, file))
+                if len(waiting) >= _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, file: ImageFile) -> _Read | Skipped:
+        try:
+            data = read_bytes(self.plan.root.path / file.path)
+            sha256 = hashlib.sha256(data).digest()
+            if sha256 in self.embedded:
+                return _Read(file, sha256, None, None)
+            decoded = decode(data, side=self.encoder.side)
+            return _Read(file, sha256, decoded.content, self.encoder.prepare(decoded.picture))
+        except PictureError as error:
+            return Skipped(file.path, str(error), file.size, file.mtime_ns)
+
+    def _commit(self, batch: list[_Read | Skipped]) -> None:
+        """Encode what is new and write everything of the batch in one transaction."""
+        read = [r for r in batch if isinstance(r, _Read)]
+        new = {r.sha256: r for r in read if r.content is not None and r.sha256 not in self.embedded}
+        vectors = self.encoder.project_images(np.stack([r.prepared for r in new.values() if r.prepared is not None])) if new else None
+        self.index.step("batch encoded")
+        with self.db.atomic():
+            ids = self.db.put_contents(r.content for r in new.values() if r.content is not None)
+            if vectors is not None:
+                self.db.put_vectors(self.space, [ids[h] for h in new], normalise(vectors), lengths(vectors))
+            ids |= self.db.content_ids([r.sha256 for r in read if r.sha256 not in ids])
+            self._place(read, ids)
+            self.db.clear_skipped(self.plan.root.id, [r.file.path for r in read])
+            self._skip([r for r in batch if isinstance(r, Skipped)])
+            self.index.step("batch written")
+        self.index.step("batch committed")
+        self.embedded |= new.keys()
+        self._count("encoded", len(new))
+        self.since_files += len(read)
+        if self.since_files >= _CHECKPOINT:
+            self.index.rebuild_if_worth(self.db, self.space)
+            self.since_files = 0
+
+    def _place(self, read: list[_Read], ids: Mapping[bytes, int]) -> None:
+        """Decide for each file: touched, restored, moved, changed or new; and write its row."""
+        rows: list[NewImage] = []
+        for r in read:
+            known, content = self.plan.known.get(r.file.path), ids[r.sha256]
+            if known is not None and known.removed is None and known.content_id == content:
+                self.db.put_stat(known.id, r.file)
+                self._count("unchanged")
+                continue
+            if known is None or known.removed is not None and known.content_id != content:
+                old = self._moved_from(content, r.file.path)
+                if old is not None:
+                    self.db.move_image(old.id, self.plan.root.id, r.file)
+                    self._note_moved(old.id, r.file)
+                    self._count("moved")
+                    continue
+            self._count("new" if known is None else "restored" if known.removed else "changed")
+            rows.append(NewImage(self.plan.root.id, r.file, content, self._notes(r.file.path, known), self._origin(known)))
+        if rows:
+            self.db.put_images(rows)
+
+    def _moved_from(self, content: int, path: str) -> KnownImage | None:
+        """A vanished image of the same content, nearest by name; each is used once."""
+        candidates = self.gone_by_content.get(content, [])
+        if not candidates:
+            return None
+        best = max(candidates, key=lambda p: (p.rpartition("/")[2] == path.rpartition("/")[2], p))
+        candidates.remove(best)
+        return self.plan.gone.pop(best)
+
+    def _note_moved(self, image_id: int, file: ImageFile) -> None:
+        notes = self.plan.notes.get(file.path)
+        if notes is not None:
+            self.db.put_notes({image_id: (self._origin(None), notes)})
+
+    def _notes(self, path: str, known: KnownImage | None) -> Notes:
+        notes = self.plan.notes.get(path)
+        if notes is None and known is not None:
+            return Notes(known.label, known.caption, json.loads(known.extra))
+        return notes or Notes()
+
+    def _origin(self, known: KnownImage | None) -> str:
+        return self.plan.options.origin or (known.origin if known else "real")
+
+    def _update_notes(self) -> None:
+        """Metadata follows its sources whether or not the picture changed."""
+        changed = {}
+        for path in self.plan.unchanged:
+            known = self.plan.known[path]
+            notes, origin = self._notes(path, known), self._origin(known)
+            stored = (known.origin, known.label, known.caption, known.extra)
+            if stored != (origin, notes.label, notes.caption, json.dumps(notes.extra, sort_keys=True, ensure_ascii=False)):
+                changed[known.id] = (origin, notes)
+        for part in _batched(iter(changed.items()), 1000):
+            with self.db.atomic():
+                self.db.put_notes(dict(part))
+
+    def _remove_gone(self) -> None:
+        gone = [k.id for k in self.plan.gone.values()]
+        walked = {f.path for f in self.plan.walked.images} | {s.path for s in self.plan.walked.broken}
+        stale = [s.path for _, s in self.db.skipped(self.plan.root.id) if s.path not in walked and s.size]
+        if gone or stale:
+            with self.db.atomic():
+                self.db.remove(gone, by_hand=False)
+                self.db.clear_skipped(self.plan.root.id, stale)
+            self.index.step("removals committed")
+        self._count("removed", len(gone))
+
+    def _skip(self, files: list[Skipped]) -> None:
+        if files:
+            with self.db.atomic():
+                self.db.put_skipped(self.plan.root.id, files)
+            self._count("skipped", len(files))
+
+    def _count(self, what: str, by: int = 1) -> None:
+        self.tally[what] = self.tally.get(what, 0) + by
+
+
+def _fill(
+    index: Index, db: Writer, space: Space, encoder: Encoder, progress: Callable[[Progress], None], tally: dict[str, int]
+) -> None:
+    """Give every present content a vector in the space: what makes a second encoder complete."""
+    missing = db.missing(space)
+    for done, batch in enumerate(_batched(iter(db.images(missing)), BATCH)):
+        hashes, prepared = [], []
+        for image in batch:
+            try:
+                decoded = decode(read_bytes(image.path), side=encoder.side)
+            except PictureError as error:
+                logger.warning("%s: %s; it stays without a vector in the new space", image.path, error)
+                continue
+            if decoded.content.sha256.hex() == image.sha256:
+                hashes.append(decoded.content.sha256)
+                prepared.append(encoder.prepare(decoded.picture))
+        if prepared:
+            vectors = encoder.project_images(np.stack(prepared))
+            with db.atomic():
+                ids = db.content_ids(hashes)
+                db.put_vectors(space, [ids[h] for h in hashes], normalise(vectors), lengths(vectors))
+            index.step("space batch committed")
+        tally["encoded"] = tally.get("encoded", 0) + len(prepared)
+        progress(Progress(min((done + 1) * BATCH, len(missing)), len(missing), f"space '{space.encoder}'"))
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+

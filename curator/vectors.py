@@ -1,0 +1,208 @@
+"""FAISS files: a cache of the embeddings, one generation at a time. The only room with `faiss`.
+
+Facts of FAISS 1.15 this absorbs: it detects no corruption (so files are checksummed here); it fills short results with
+id −1; it accepts float64 and duplicates silently; ids are kept outside, in `ids.npy`; `add()` to a mapped index aborts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.embeddings import best_first, check_unit, exact_scores
+from curator.records import Ids, Positions, Scores, Vectors
+
+FLAT, IDS, MANIFEST, VERIFIED = "flat.faiss", "ids.npy", "manifest.json", "verified.json"
+_MARGIN = 32  # candidates beyond k, so that equal scores at the cut are told apart by id
+
+
+class GenerationDamaged(Exception):
+    """The files are not those that were written; they are a cache, so the index rebuilds them."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One space's embeddings as mapped files: position p of the FAISS file holds image `ids[p]`; ids ascend."""
+
+    folder: Path
+    dim: int
+    ids: Ids
+
+    @classmethod
+    def open(cls, folder: Path, files_sha256: str) -> Generation:
+        """Map the files after making sure that they are the ones the database names. Raises `GenerationDamaged`."""
+        try:
+            manifest = _checked_manifest(folder, files_sha256)
+            ids = np.load(folder / IDS, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise GenerationDamaged(f"{folder} cannot be read: {error}") from error
+        return cls(folder, int(manifest["dim"]), ids)
+
+    @cached_property
+    def _flat(self) -> Any:
+        import faiss
+
+        return faiss.read_index(str(self.folder / FLAT), faiss.IO_FLAG_MMAP_IFC)
+
+    def positions(self, ids: Ids) -> tuple[Positions, NDArray[np.bool_]]:
+        """Positions of `ids`, and which of them are here at all."""
+        at = np.searchsorted(self.ids, ids)
+        here = at < len(self.ids)
+        here[here] = self.ids[at[here]] == ids[here]
+        return at, here
+
+    def vectors(self, positions: Positions) -> Vectors:
+        """(k, d) float32, exactly the stored fp16 values."""
+        if not len(positions):
+            return np.empty((0, self.dim), np.float32)
+        return np.asarray(self._flat.reconstruct_batch(np.ascontiguousarray(positions, np.int64)), np.float32)
+
+    def search(self, q: Vectors, k: int, allowed: NDArray[np.bool_] | None) -> tuple[Ids, Scores]:
+        """Exact best `k` for one unit query (d,), best first, ties by id; `allowed` (n,) bool limits the positions."""
+        import faiss
+
+        query = check_unit(np.ascontiguousarray(q, np.float32)[None], self.dim)
+        faiss.omp_set_num_threads(1)
+        parameters = None
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            selector = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))
+            parameters = faiss.SearchParameters(sel=selector)
+        total = len(self.ids) if allowed is None else int(allowed.sum())
+        wanted = k + _MARGIN
+        while True:
+            found = self._flat.search(query, min(wanted, max(total, 1)), params=parameters)
+            rough, positions = found[0][0], found[1][0]
+            rough, positions = rough[positions >= 0], positions[positions >= 0]
+            # A tie that reaches past the last candidate might hide a smaller id, so look further.
+            if len(positions) >= total or len(rough) <= k or rough[k - 1] > rough[-1] + 1e-5:
+                break
+            wanted *= 4
+        scores = exact_scores(self.vectors(positions), q)
+        ids = self.ids[positions]
+        order = best_first(scores, ids)[:k]
+        return ids[order], scores[order]
+
+
+def write_generation(
+    home: Path,
+    number: int,
+    dim: int,
+    blocks: Iterable[tuple[Ids, NDArray[np.float16]]],
+    *,
+    facts: dict[str, Any],
+    step: Callable[[str], None] = lambda name: None,
+) -> str:
+    """Write `home/<number>/` beside, then rename it into place → the checksum that the database must remember.
+
+    `blocks` yields (ids (b,), x (b, d) float16) by ascending id. Raises `OSError` where it cannot be written, leaving nothing.
+    """
+    import faiss
+
+    home.mkdir(parents=True, exist_ok=True)
+    for stale in home.glob(".new-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    beside = home / f".new-{number}"
+    beside.mkdir()
+    try:
+        flat = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        all_ids: list[Ids] = []
+        for ids, x in blocks:
+            flat.add(np.ascontiguousarray(x, np.float32))
+            all_ids.append(ids)
+        ids = np.concatenate(all_ids) if all_ids else np.empty(0, np.int64)
+        try:
+            faiss.write_index(flat, str(beside / FLAT))
+        except RuntimeError as error:
+            raise OSError(f"cannot write {beside / FLAT}: {str(error).splitlines()[-1]}") from error
+        np.save(beside / IDS, ids)
+        step("generation files written")
+        manifest = {"count": len(ids), "dim": dim, "files": {f: _sha256(beside / f) for f in (FLAT, IDS)}, **facts}
+        text = json.dumps(manifest, sort_keys=True, indent=1)
+        (beside / MANIFEST).write_text(text)
+        for name in (FLAT, IDS, MANIFEST):
+            _fsync(beside / name)
+        _mark_verified(beside)
+        step("generation synced")
+        shutil.rmtree(home / str(number), ignore_errors=True)
+        os.replace(beside, home / str(number))
+        _fsync(home)
+        step("generation renamed")
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def drop_generations(home: Path, keep: set[int]) -> None:
+    """Delete the folders of generations that nobody needs; readers that still map one keep their pages."""
+    for folder in home.glob("[0-9]*"):
+        if folder.name.isdigit() and int(folder.name) not in keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_generation(folder: Path, files_sha256: str) -> str | None:
+    """Read every byte again, whatever is remembered → what is wrong, or None."""
+    with contextlib.suppress(OSError):
+        (folder / VERIFIED).unlink()
+    try:
+        _checked_manifest(folder, files_sha256)
+    except (OSError, ValueError, GenerationDamaged) as error:
+        return str(error)
+    return None
+
+
+def _checked_manifest(folder: Path, files_sha256: str) -> dict[str, Any]:
+    """Checksums are computed once per file state: size and times, which any write through the file system changes."""
+    raw = (folder / MANIFEST).read_bytes()
+    if hashlib.sha256(raw).hexdigest() != files_sha256:
+        raise GenerationDamaged(f"{folder / MANIFEST} is not the one the database names")
+    manifest: dict[str, Any] = json.loads(raw)
+    if not _is_verified(folder):
+        for name, expected in manifest["files"].items():
+            if _sha256(folder / name) != expected:
+                raise GenerationDamaged(f"{folder / name} has changed since it was written")
+        _mark_verified(folder)
+    return manifest
+
+
+def _state(folder: Path) -> dict[str, list[int]]:
+    stats = {name: (folder / name).stat() for name in (FLAT, IDS)}
+    return {name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in stats.items()}
+
+
+def _is_verified(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / VERIFIED).read_text()) == _state(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _mark_verified(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        beside = folder / f".{VERIFIED}.{os.getpid()}"
+        beside.write_text(json.dumps(_state(folder)))
+        os.replace(beside, folder / VERIFIED)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
