@@ -62,10 +62,11 @@ def best_first(scores: Scores, ties: NDArray[np.integer]) -> Positions:
 
 @dataclass(frozen=True)
 class Background:
-    """How one query scores on images that have nothing to do with it: `median`, and `spread` of its lower half.
+    """How one query scores on images that have nothing to do with it: `median` and `spread`, in Fisher's scale.
 
-    The spread is taken below the median only (16th percentile, where one standard deviation of a normal lies), because
-    the upper half of the sample may hold true answers.
+    Scores are first spread out by artanh (Fisher 1915: it makes the variance of a correlation about constant), or an
+    image's own score of 1 would look no rarer than a 0.9. The spread is taken below the median only (16th percentile,
+    where one standard deviation of a normal lies), because the upper half of a sample may hold true answers.
     """
 
     median: float
@@ -74,17 +75,21 @@ class Background:
     @classmethod
     def of(cls, sample_scores: Scores) -> Background:
         """Fit to the query's scores on a sample; needs about 30 of them to mean anything."""
-        low, middle = np.percentile(sample_scores, [15.87, 50])
+        low, middle = np.percentile(_fisher(sample_scores), [15.87, 50])
         return cls(float(middle), max(float(middle - low), 1e-6))
 
     def z(self, scores: Scores) -> NDArray[np.float32]:
         """How many spreads each score lies above the median."""
-        return np.asarray((scores - self.median) / self.spread, np.float32)
+        return np.asarray((_fisher(scores) - self.median) / self.spread, np.float32)
 
     def confidence(self, scores: Scores, searched: int) -> NDArray[np.float32]:
         """P(the best of `searched` unrelated images scores below), were their scores normal: Φ(z)^searched."""
         upper = np.array([0.5 * math.erfc(float(z) / math.sqrt(2)) for z in self.z(scores)])
         return np.asarray(np.exp(searched * np.log1p(-np.minimum(upper, 1 - 1e-12))), np.float32)
+
+
+def _fisher(scores: Scores) -> NDArray[np.float64]:
+    return np.arctanh(np.clip(scores.astype(np.float64), -1 + 1e-6, 1 - 1e-6))
 
 
 @dataclass(frozen=True)

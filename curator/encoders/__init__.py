@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from curator.encoders.base import Encoder
-from curator.encoders.catalogue import SHORT_NAMES, is_cached, parse_name
+from curator.encoders.catalogue import SHORT_NAMES, TINY_RATE, is_cached, parse_name
 from curator.encoders.clip import best_runtime, load_clip, open_clip_space
 from curator.encoders.pixels import PixelEncoder
 from curator.registry import Registry
 from curator.records import Space
 
-__all__ = ["SHORT_NAMES", "Encoder", "PixelEncoder", "best_runtime", "encoders", "is_cached", "load_encoder", "open_space", "parse_name"]
+__all__ = ["SHORT_NAMES", "Encoder", "PixelEncoder", "best_runtime", "describe_encoders", "download_size", "encoders", "is_cached", "list_open_clip", "load_encoder", "open_space", "parse_name"]
 
 encoders: Registry[Callable[[], Encoder]] = Registry("encoder")
 encoders.register("pixels")(PixelEncoder)
@@ -33,3 +33,30 @@ def open_space(space: Space) -> Encoder:
     if space.encoder in encoders and space.encoder != "tiny":
         return encoders[space.encoder]()
     return open_clip_space(space.encoder, space.fingerprint)
+
+
+def describe_encoders() -> list[dict[str, object]]:
+    """Facts of every named encoder: what `curator encoders` and the README's table print."""
+    tiny = {"name": "tiny", "model": "bundled", "dim": 256, "side": 64, "megabytes": 0, "accuracy": None, "here": True}
+    pixels = {"name": "pixels", "model": "8 × 8 RGB", "dim": 192, "side": 8, "megabytes": 0, "accuracy": None, "here": True}
+    rows: list[dict[str, object]] = [
+        tiny | {"images_per_second": TINY_RATE, "good_for": "drawings, icons, digits, garments, visual likeness"},
+        pixels | {"images_per_second": None, "good_for": "tests, exact layout; no words"},
+    ]
+    for name, entry in SHORT_NAMES.items():
+        facts = {k: getattr(entry, k) for k in ("dim", "side", "megabytes", "accuracy", "images_per_second", "good_for")}
+        rows.append({"name": name, "model": f"{entry.model}/{entry.tag}", **facts, "here": is_cached(name)})
+    others = [n for n in encoders if n not in ("tiny", "pixels")]
+    return rows + [{k: None for k in rows[0]} | {"name": n, "here": True} for n in others]
+
+
+def list_open_clip() -> list[str]:
+    """Every MODEL/PRETRAINED that the installed open_clip can fetch."""
+    import open_clip
+
+    return [f"{model}/{tag}" for model, tag in open_clip.list_pretrained()]
+
+
+def download_size(name: str) -> str:
+    """How large a name's weights are, in words, as far as known without asking the network."""
+    return f"{SHORT_NAMES[name].megabytes} MB" if name in SHORT_NAMES else "of a size that only the hub knows"

@@ -14,7 +14,11 @@ TINY = Path(__file__).parent / "tiny"
 
 @dataclass(frozen=True)
 class Entry:
-    """A short name's facts. `megabytes` to download; `accuracy` ImageNet-1k zero-shot top-1 in %, with its source."""
+    """A short name's facts.
+
+    `megabytes` to download; `accuracy` ImageNet-1k zero-shot top-1 in %, from open_clip's docs/openclip_results.csv;
+    `images_per_second` measured by scripts/bench_ingest.py on two cores (README, "Encoders").
+    """
 
     model: str
     tag: str
@@ -22,12 +26,12 @@ class Entry:
     dim: int
     side: int
     megabytes: int
-    accuracy: float | None
+    accuracy: float
     images_per_second: float | None
     good_for: str
 
 
-_RESULTS = "open_clip docs/openclip_results.csv"
+TINY_RATE: float | None = None  # images/s of `tiny`, measured as the others
 
 SHORT_NAMES: dict[str, Entry] = {
     "base": Entry(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from curator.embeddings import normalise
 from curator.encoders import preprocess
-from curator.encoders.catalogue import CONFIG, SHORT_NAMES, Weights
+from curator.encoders.catalogue import CONFIG, Weights
 from curator.encoders.preprocess import Preprocess
 from curator.errors import EncoderError, EncoderUnavailable
 from curator.records import Vectors
@@ -155,11 +155,6 @@ def find_weights(weights: Weights) -> Path:
             f"({type(error).__name__}). Offline there are: --encoder tiny (bundled), --encoder pixels, or "
             f"--encoder {weights.model}:/path/to/checkpoint.safetensors"
         ) from error
-
-
-def download_megabytes(name: str) -> str:
-    """How large the weights of a name are, in words, as far as known without asking the network."""
-    return f"about {SHORT_NAMES[name].megabytes} MB" if name in SHORT_NAMES else "of a size that the hub has not told"
 
 
 @contextlib.contextmanager

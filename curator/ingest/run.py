@@ -1,4 +1,4 @@
-"""`curator index`: bring an index into step with folders of pictures.
+"""Bring an index into step with folders of pictures.
 
 Walk → compare with what is known → hash → decode what no index row has seen → encode → commit, batch by batch. Threads
 read, hash and decode (all of which release the interpreter lock) while the encoder runs in this one.
@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,10 +23,11 @@ import numpy as np
 from curator.database import KnownImage, NewImage, Writer
 from curator.embeddings import lengths, normalise
 from curator.encoders import Encoder
-from curator.errors import PictureError, RootMissing
-from curator.images import NoteSources, Walk, decode, read_bytes, read_notes, walk
+from curator.errors import PictureError
+from curator.images import decode, read_bytes
 from curator.index import Index
-from curator.records import Content, ImageFile, IngestReport, Notes, Pixels, Root, Skipped, Space
+from curator.ingest.plan import IngestOptions, Plan, Progress, make_plan
+from curator.records import Content, ImageFile, IngestReport, Notes, Pixels, Skipped, Space
 
 logger = logging.getLogger("curator")
 T = TypeVar("T")
@@ -34,56 +35,6 @@ T = TypeVar("T")
 BATCH = 64  # images per transaction and per call of the encoder
 _AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
-
-
-@dataclass(frozen=True)
-class IngestOptions:
-    """How to read a root. None means: as last time, else the default.
-
-    `exclude` globs; `label_from` "folder" or a column's name; `table` a CSV joined by file name; `origin` "real" or
-    "generated". `allow_empty` believes a root that has lost every picture; `retry` reads skipped files again.
-    """
-
-    exclude: tuple[str, ...] | None = None
-    label_from: str | None = None
-    table: str | None = None
-    origin: str | None = None
-    allow_empty: bool = False
-    retry: bool = False
-
-    def over(self, stored: Mapping[str, object]) -> IngestOptions:
-        """These options, with what they leave open taken from a root's stored ones."""
-        filled = {k: v if v is not None else stored.get(k) for k, v in asdict(self).items()}
-        filled["exclude"] = tuple(filled["exclude"] or ())
-        return IngestOptions(**filled)
-
-    def to_store(self) -> dict[str, object]:
-        kept = {"exclude": list(self.exclude or ()), "label_from": self.label_from, "table": self.table, "origin": self.origin}
-        return {k: v for k, v in kept.items() if v}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Told while it runs: images whose vectors are stored, of how many, and what is being done."""
-
-    done: int
-    total: int
-    doing: str
-
-
-@dataclass
-class _Plan:
-    """What a walk means for one root."""
-
-    root: Root
-    options: IngestOptions
-    walked: Walk
-    notes: Mapping[str, Notes]
-    known: Mapping[str, KnownImage]
-    fresh: list[ImageFile] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    gone: dict[str, KnownImage] = field(default_factory=dict)
-    still_skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +68,7 @@ def ingest(
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
         try:
             for path in [p.expanduser().absolute() for p in paths] or [r.path for r in db.roots()]:
-                plan = _plan(db, path, options)
+                plan = make_plan(db, path, options)
                 run = _Run(index, db, space, encoder, plan, tally, progress)
                 run.go()
             _fill(index, db, space, encoder, progress, tally)
@@ -126,56 +77,6 @@ def ingest(
         if db.active_space() == next(s for s in db.spaces() if s.id == space.id):
             index.rebuild_if_worth(db, space)
     return IngestReport(**tally, seconds=time.monotonic() - started, interrupted=interrupted)
-
-
-def _plan(db: Writer, path: Path, options: IngestOptions) -> _Plan:
-    """Walk and compare. Nothing is written but the root itself."""
-    if not path.exists():
-        raise RootMissing(f"{path} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`")
-    folder = path if path.is_dir() else path.parent
-    with db.atomic():
-        root = db.add_root(Path(os.path.normpath(folder)))
-        chosen = options.over(root.options)
-        db.set_root_options(root.id, chosen.to_store())
-    under = path.relative_to(root.path).as_posix() if path != root.path else ""
-    walked = walk(root.path, exclude=chosen.exclude or (), under=under)
-    known = db.known(root.id)
-    in_scope = {p: k for p, k in known.items() if not under or p == under or p.startswith(under + "/")}
-    _refuse_empty(root, walked, in_scope, chosen)
-    table = Path(chosen.table).expanduser() if chosen.table else None
-    notes = read_notes(root.path, walked.images, walked.sidecars, NoteSources(chosen.label_from, table))
-    plan = _Plan(root, chosen, walked, notes, in_scope)
-    _sort_out(plan, {s.path: s for _, s in db.skipped(root.id)})
-    return plan
-
-
-def _refuse_empty(root: Root, walked: Walk, known: Mapping[str, KnownImage], options: IngestOptions) -> None:
-    present = sum(1 for k in known.values() if k.removed is None)
-    if present and not walked.images and not walked.excluded and not options.allow_empty:
-        raise RootMissing(
-            f"{root.path} holds no picture now, and the index knows {present} of it: an unmounted disk looks like this. "
-            "Nothing was removed; if they are really gone, run again with --allow-empty"
-        )
-
-
-def _sort_out(plan: _Plan, skipped: Mapping[str, Skipped]) -> None:
-    """Fill `fresh`, `unchanged` and `gone` by path, size and time alone."""
-    seen = set()
-    for file in plan.walked.images:
-        seen.add(file.path)
-        known, bad = plan.known.get(file.path), skipped.get(file.path)
-        same = known is not None and (known.size, known.mtime_ns) == (file.size, file.mtime_ns)
-        if bad is not None and (bad.size, bad.mtime_ns) == (file.size, file.mtime_ns) and not plan.options.retry:
-            plan.still_skipped += 1
-        elif same and known is not None and known.removed in (None, "by hand"):
-            plan.unchanged.append(file.path)
-        else:
-            plan.fresh.append(file)
-    unknown = tuple(s.path + "/" for s in plan.walked.unreadable if s.path)
-    blind = any(not s.path for s in plan.walked.unreadable)
-    for path, known in plan.known.items():
-        if path not in seen and known.removed is None and not blind and not path.startswith(unknown):
-            plan.gone[path] = known
 
 
 class _Run:
@@ -187,7 +88,7 @@ class _Run:
         db: Writer,
         space: Space,
         encoder: Encoder,
-        plan: _Plan,
+        plan: Plan,
         tally: dict[str, int],
         progress: Callable[[Progress], None],
     ) -> None:
@@ -205,11 +106,11 @@ class _Run:
         self._count("unchanged", len(plan.unchanged))
         self._skip([*plan.walked.unreadable, *plan.walked.broken])
         self._count("skipped", plan.still_skipped)
-        done = 0
+        done, already = 0, len(plan.unchanged)
         for batch in _batched(self._read_all(), BATCH):
             self._commit(batch)
             done += len(batch)
-            self.progress(Progress(len(plan.unchanged) + done, len(plan.unchanged) + len(plan.fresh), str(plan.root.path)))
+            self.progress(Progress(already + done, already + len(plan.fresh), already, str(plan.root.path)))
         self._update_notes()
         self._remove_gone()
 
@@ -362,7 +263,7 @@ def _fill(
                 db.put_vectors(space, [ids[h] for h in hashes], normalise(vectors), lengths(vectors))
             index.step("space batch committed")
         tally["encoded"] = tally.get("encoded", 0) + len(prepared)
-        progress(Progress(min((done + 1) * BATCH, len(missing)), len(missing), f"space '{space.encoder}'"))
+        progress(Progress(min((done + 1) * BATCH, len(missing)), len(missing), 0, f"space '{space.encoder}'"))
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

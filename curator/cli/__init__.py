@@ -1,0 +1,33 @@
+"""The command line: parse, call one function of the library, print. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from curator.cli import admin, encode, find, fill
+from curator.cli.face import Face
+
+
+@click.group(cls=Face, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="image-curator")
+def cli() -> None:
+    """Index folders of images, search them by words or pictures, curate training data.
+
+    Start with `curator demo`, or `curator index FOLDER` and then `curator search WORDS`. Exit codes: 0 fine, 1 findings
+    (nothing found, pictures differ, checks failed), 2 could not run.
+    """
+
+
+for command in (*fill.COMMANDS, *find.COMMANDS, *admin.COMMANDS, *encode.COMMANDS):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the `curator` command."""
+    if hasattr(sys.stdout, "reconfigure"):
+        # A file's name need not be valid UTF-8, and must come out as the bytes it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
+        sys.stderr.reconfigure(errors="backslashreplace")
+    cli(prog_name="curator")

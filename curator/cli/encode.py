@@ -1,0 +1,56 @@
+"""Commands about encoders: list, pull, use."""
+
+from __future__ import annotations
+
+import click
+
+from curator.cli.face import index_option, json_option, opened, print_json, say, table
+
+
+@click.group(invoke_without_command=True)
+@click.option("--all", "everything", is_flag=True, help="List every MODEL/PRETRAINED that open_clip knows.")
+@json_option
+@click.pass_context
+def encoders(ctx: click.Context, everything: bool, as_json: bool) -> None:
+    """List encoders: what they are good for, how large they are, and which are on this machine."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from curator.encoders import describe_encoders, list_open_clip
+
+    if everything:
+        click.echo("\n".join(list_open_clip()))
+        return
+    rows = describe_encoders()
+    if as_json:
+        print_json(rows)
+        return
+    headings = ("name", "model", "dim", "MB", "zero-shot %", "images/s", "here", "good for")
+    keys = ("name", "model", "dim", "megabytes", "accuracy", "images_per_second", "here", "good_for")
+    click.echo(table([tuple("" if r[k] is None else r[k] for k in keys) for r in rows], headings))
+    click.echo("\nAny other open_clip model: --encoder MODEL/PRETRAINED (see --all), --encoder MODEL:/path/to/checkpoint.safetensors")
+
+
+@encoders.command()
+@click.argument("name")
+def pull(name: str) -> None:
+    """Fetch an encoder's weights from the hub and export its towers."""
+    from curator.encoders import download_size, load_encoder
+
+    say(f"Fetching {name}, {download_size(name)}, if it is not here yet.")
+    encoder = load_encoder(name)
+    click.echo(f"{encoder.name} is ready: {encoder.dim} dims, input {encoder.side} px.")
+
+
+@encoders.command()
+@click.argument("encoder")
+@index_option
+def use(encoder: str, name: str | None) -> None:
+    """Let searches of an index use another of its encoders, once every image has its vector."""
+    from curator.ingest import use_space
+
+    with opened(name) as index:
+        use_space(index, encoder)
+    click.echo(f"Searches use '{encoder}' now.")
+
+
+COMMANDS = (encoders,)

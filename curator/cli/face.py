@@ -1,0 +1,90 @@
+"""The face of the command line: error boundary, "did you mean", options shared by commands, and printing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from curator.errors import CuratorError
+
+if TYPE_CHECKING:
+    from curator.index import Index
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Face(click.Group):
+    """Turns a `CuratorError` into one line and exit code 2; suggests near names of commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, with the one boundary between errors of users and bugs."""
+        try:
+            return super().invoke(ctx)
+        except CuratorError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(0)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Look a command up, suggesting near names for one that is not there."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            from curator.registry import suggest
+
+            ctx.fail(f"no command '{args[0]}'; {suggest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def index_option(command: F) -> F:
+    """`--index/-i`, as every command has it."""
+    decorate = click.option(
+        "--index", "-i", "name", metavar="NAME|PATH", help="Which index: a name below indexes/, or a path. [default: $CURATOR_INDEX or 'default']"
+    )
+    return decorate(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`, as every printing command has it."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+@contextmanager
+def opened(name: str | None) -> Iterator[Index]:
+    """The index a command was asked to use."""
+    from curator.index import Index
+
+    with Index.open(name) as index:
+        yield index
+
+
+def say(text: str) -> None:
+    """A line about the work, on stderr, so that output can be piped."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; a name that is not UTF-8 comes as \\udcXX escapes."""
+    click.echo(json.dumps(value, indent=1, default=str))
+
+
+def table(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> str:
+    """Aligned columns: numbers right, text left."""
+    cells = [[str(c) for c in row] for row in rows]
+    widths = [max(len(h), *(len(r[i]) for r in cells), 0) if cells else len(h) for i, h in enumerate(headings)]
+    numeric = [bool(rows) and all(isinstance(r[i], int | float) or _is_number(str(r[i])) for r in rows) for i in range(len(headings))]
+
+    def line(values: Sequence[str]) -> str:
+        padded = [v.rjust(w) if n else v.ljust(w) for v, w, n in zip(values, widths, numeric, strict=True)]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headings), *(line(r) for r in cells)])
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).replace("-", "", 1).replace("+", "", 1).replace("%", "", 1).isdigit()

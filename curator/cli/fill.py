@@ -1,0 +1,116 @@
+"""Commands that put images into an index: index, demo."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from curator.cli.face import index_option, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from curator.ingest import Progress
+    from curator.records import IngestReport
+
+
+@click.command("index")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@index_option
+@click.option("--encoder", "-e", help="tiny, base, large, MODEL/PRETRAINED, MODEL:/checkpoint or pixels; see `curator encoders`.")
+@click.option("--origin", type=click.Choice(["real", "generated"]), help="What these images are. [default: real]")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Pass over matching files and folders; repeatable.")
+@click.option("--label-from", metavar="folder|COLUMN", help="Take labels from the folder's name or a side-car's column.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="A CSV with one row per picture, joined by file name.")
+@click.option("--allow-empty", is_flag=True, help="Believe a folder that has lost every picture.")
+@click.option("--retry", is_flag=True, help="Read files again that were skipped.")
+@json_option
+def index_command(
+    paths: tuple[Path, ...],
+    name: str | None,
+    encoder: str | None,
+    as_json: bool,
+    exclude: tuple[str, ...],
+    table: Path | None,
+    **options: object,
+) -> None:
+    """Index folders of images, or bring an index up to date.
+
+    Without PATHS: all folders that the index knows, as they were indexed before. Only what is new or changed is read;
+    moved files keep their id; Ctrl-C keeps what is done. Options are remembered per folder.
+    """
+    from dataclasses import asdict
+
+    from curator.ingest import IngestOptions
+    from curator.ingest import index_folders
+
+    chosen = IngestOptions(exclude=exclude or None, table=str(table.absolute()) if table else None, **options)  # type: ignore[arg-type]
+    with progress_bar() as progress:
+        report = index_folders(name, paths, encoder, chosen, ask=_ask if sys.stdin.isatty() else None, say=say, progress=progress)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        click.echo(describe(report))
+    if report.interrupted:
+        say("Interrupted; everything up to here is kept. Run the same command again to go on.")
+        sys.exit(130)
+    sys.exit(1 if report.skipped else 0)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("demo-pictures"))
+@click.option("--open", "show", is_flag=True, help="Open the contact sheet when done.")
+def demo(folder: Path, show: bool) -> None:
+    """Show the whole tool on pictures made for it: offline, in about a minute.
+
+    Makes FOLDER with drawn scenes, handwritten digits and two photos, indexes it with the bundled encoder, searches it
+    by words, by picture and with a filter, and draws a contact sheet.
+    """
+    from curator.demo import run_demo
+
+    with progress_bar() as progress:
+        sheet = run_demo(folder, say=click.echo, progress=progress)
+    if show:
+        click.launch(str(sheet))
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr that starts at what is already done; silent unless stderr is a terminal."""
+    from tqdm import tqdm
+
+    bar = tqdm(unit=" images", disable=None, dynamic_ncols=True, leave=False, file=sys.stderr)
+
+    def show(progress: Progress) -> None:
+        if bar.disable:
+            return
+        if bar.desc != f"{progress.doing}: ":
+            bar.reset(progress.total)
+            bar.initial = progress.already
+            bar.set_description(progress.doing, refresh=False)
+        bar.n = progress.done
+        bar.refresh()
+
+    try:
+        yield show
+    finally:
+        bar.close()
+
+
+def describe(report: IngestReport) -> str:
+    """One line: what changed, and how fast."""
+    parts = [f"{getattr(report, k)} {k}" for k in ("new", "changed", "moved", "restored", "removed", "skipped", "unchanged")]
+    shown = [p for p in parts if not p.startswith("0 ")] or ["nothing to do"]
+    rate = f", {report.encoded / report.seconds:.0f} images/s" if report.encoded and report.seconds else ""
+    hint = "\n`curator skipped` lists the files that could not be read." if report.skipped else ""
+    return f"{', '.join(shown)} in {report.seconds:.1f} s ({report.encoded} encoded{rate}).{hint}"
+
+
+def _ask(question: str) -> bool:
+    return click.confirm(question, err=True)
+
+
+COMMANDS = (index_command, demo)

@@ -1,0 +1,76 @@
+"""Save every sound row of a damaged database into a fresh one."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from curator.database.connection import row_crc
+from curator.database.schema import SEALED
+from curator.database.writer import Writer
+
+_ORDER = ("roots", "contents", "images", "skipped", "tags", "columns", "spaces", "embeddings", "queries")
+
+
+def salvage(folder: Path, damaged: Path) -> int:
+    """Fill the (absent) database of `folder` from `damaged` → the number of rows that were lost, as far as can be told."""
+    lost = 0
+    writer = Writer.open(folder)
+    with contextlib.closing(sqlite3.connect(damaged)) as source:
+        writer.connection.execute("PRAGMA foreign_keys = OFF")
+        with writer.atomic():
+            for table in _ORDER:
+                lost += _copy(source, writer.connection, table)
+            lost += _drop_dangling(writer.connection)
+            _restore_meta(source, writer.connection)
+    writer.close()
+    return lost
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
+    columns = SEALED[table]
+    marks = ", ".join("?" * (len(columns) + 1))
+    insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}, crc) VALUES ({marks})"
+    lost = 0
+    for row in _readable(source, table, columns):
+        if row[-1] == row_crc(*row[:-1]):
+            target.execute(insert, row)
+        else:
+            lost += 1
+    return lost
+
+
+def _readable(source: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """Rows from the front up to a damaged page, then from the back up to it."""
+    for order in ("", "DESC"):
+        try:
+            yield from source.execute(f"SELECT {', '.join(columns)}, crc FROM {table} ORDER BY rowid {order}")
+        except sqlite3.DatabaseError:
+            continue
+        return
+
+
+def _drop_dangling(target: sqlite3.Connection) -> int:
+    dropped = 0
+    while rows := target.execute("PRAGMA foreign_key_check").fetchall():
+        for table, rowid, _, _ in rows:
+            dropped += target.execute(f"DELETE FROM {table} WHERE rowid = ?", [rowid]).rowcount
+    return dropped
+
+
+def _restore_meta(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Counters are never set back: each becomes the larger of what was stored and what the rows need."""
+    needs = {
+        "seq": "SELECT max(coalesce((SELECT max(seq) FROM images), 0), coalesce((SELECT max(seq) FROM embeddings), 0))",
+        "last_generation": "SELECT coalesce(max(generation), 0) FROM spaces",
+        "active_space": "SELECT coalesce(min(id), 0) FROM spaces",
+    }
+    stored: dict[str, int] = {}
+    with contextlib.suppress(sqlite3.DatabaseError):
+        stored = {k: v for k, v, crc in source.execute("SELECT key, value, crc FROM meta") if crc == row_crc(k, v)}
+    for key, sql in needs.items():
+        least = target.execute(sql).fetchone()[0]
+        target.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = ?", [max(least, stored.get(key, 0)), key])

@@ -1,0 +1,7 @@
+"""`curator index`: folders of pictures → rows and vectors; incremental, resumable, one writer."""
+
+from curator.ingest.folders import Choice, choose_encoder, index_folders, use_space
+from curator.ingest.plan import IngestOptions, Progress
+from curator.ingest.run import BATCH, ingest
+
+__all__ = ["BATCH", "Choice", "IngestOptions", "Progress", "choose_encoder", "index_folders", "ingest", "use_space"]

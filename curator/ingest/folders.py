@@ -1,0 +1,105 @@
+"""`curator index` from its first line: which encoder an index gets, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curator.encoders import SHORT_NAMES, Encoder, best_runtime, encoders, is_cached, load_encoder, parse_name
+from curator.errors import UnknownName, UsageError
+from curator.images import walk
+from curator.index import Index
+from curator.ingest.plan import IngestOptions, Progress
+from curator.ingest.run import ingest
+from curator.records import IngestReport, Space
+from curator.registry import suggest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An encoder's name and the reason for it, in words."""
+
+    encoder: str
+    why: str
+    warning: str = ""
+
+
+def choose_encoder(asked: str | None, space: Space | None, *, ask: Callable[[str], bool] | None) -> Choice:
+    """Which encoder an index is filled with: the one asked for, the one it has, else `base` if cached, else a question.
+
+    `ask` puts a yes/no question to the person, or is None where nobody can answer.
+    """
+    if asked is not None:
+        return Choice(asked, "as asked")
+    if space is not None:
+        return Choice(space.encoder, "the index was made with it")
+    base = SHORT_NAMES["base"]
+    if is_cached("base"):
+        return Choice("base", "its weights are on this machine")
+    question = (
+        f"This index needs an encoder. 'base' ({base.model}) is right for photos and words, and must be fetched once "
+        f"({base.megabytes} MB); 'tiny' is here now and works offline, for drawings, icons, digits, garments and images "
+        "that look alike. Fetch 'base'?"
+    )
+    if ask is not None:
+        return Choice("base", "chosen just now") if ask(question) else Choice("tiny", "chosen just now")
+    return Choice(
+        "tiny",
+        "bundled, and nothing else is on this machine",
+        "'tiny' understands drawings, icons, digits, garments and visual likeness, not photos at large; "
+        f"for those: --encoder base ({base.megabytes} MB to fetch)",
+    )
+
+
+def index_folders(
+    name: str | Path | None,
+    paths: Sequence[Path],
+    encoder: str | None,
+    options: IngestOptions,
+    *,
+    ask: Callable[[str], bool] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> IngestReport:
+    """Open or make the index, settle its encoder, and `ingest`. Raises what they raise."""
+    with Index.create(name) as index:
+        if not paths and not index.reader.roots():
+            raise UsageError("nothing to index yet; name a folder: `curator index ~/pictures`")
+        space = index.reader.active_space()
+        choice = choose_encoder(encoder, space, ask=ask)
+        say(f"Encoder: {choice.encoder} ({choice.why}). Index: {index.folder}")
+        if choice.warning:
+            say(f"Warning: {choice.warning}")
+        loaded = _load(index, choice.encoder, paths, say)
+        report = ingest(index, paths, loaded, options, progress=progress)
+        now = index.reader.active_space()
+        if now is not None and now.fingerprint != loaded.fingerprint and not report.interrupted:
+            say(f"Searches still use '{now.encoder}'; switch with `curator encoders use {choice.encoder}`.")
+    return report
+
+
+def _load(index: Index, name: str, paths: Sequence[Path], say: Callable[[str], None]) -> Encoder:
+    """Load the encoder with the runtime that suits the amount of work, telling first what will be fetched."""
+    if name in encoders:
+        return load_encoder(name)
+    if name in SHORT_NAMES and not is_cached(name):
+        say(f"Fetching {parse_name(name).model}/{parse_name(name).tag} from the hub, {SHORT_NAMES[name].megabytes} MB, once.")
+    folders = [p for p in paths if p.is_dir()] or [r.path for r in index.reader.roots() if r.path.is_dir()]
+    files = sum(len(walk(p.expanduser().absolute()).images) for p in folders)
+    return load_encoder(name, runtime=best_runtime(files - len(index)))
+
+
+def use_space(index: Index, encoder: str) -> None:
+    """Switch searches to another space of the index. Raises `UsageError` while an image lacks its vector in it."""
+    spaces = {s.encoder: s for s in index.reader.spaces()}
+    if encoder not in spaces:
+        raise UnknownName(f"the index has no space '{encoder}'; {suggest(encoder, spaces)} Fill one: `curator index --encoder {encoder}`")
+    space = spaces[encoder]
+    missing = len(index.reader.missing(space))
+    if missing:
+        raise UsageError(f"{missing} images have no vector in '{encoder}' yet; finish it with `curator index --encoder {encoder}`")
+    with index.write() as db:
+        with db.atomic():
+            db.use_space(space)
+        index.rebuild_if_worth(db, space)

@@ -1,0 +1,143 @@
+"""`curator verify`, `repair` and `backup`: find what is wrong, mend what can be mended, keep a copy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from curator.database import DATABASE, Reader, damaged_rows, is_born, salvage
+from curator.embeddings import normalise
+from curator.encoders import Encoder
+from curator.errors import IndexExists, NoIndex, PictureError
+from curator.images import decode, read_bytes
+from curator.index import Index
+from curator.records import Finding, Space
+from curator.vectors import Generation, check_generation
+
+_SAMPLE = 50  # images that `--deep` encodes again
+_SAME = 0.99  # least cosine of a re-encoded image: other runtimes and batch sizes differ in the last digits only
+
+
+def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
+    """Check database, checksums, counts and dangling rows; `deep` also encodes a sample of images again.
+
+    Opens the database without trusting it; raises `NoIndex` where there is none.
+    """
+    if not is_born(folder):
+        raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
+    with contextlib.closing(sqlite3.connect(f"{(folder / DATABASE).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        broken = damaged_rows(connection)
+        yield from (Finding(DATABASE, problem, True) for problem in broken)
+        if broken:
+            return
+        reader = Reader(folder, connection)
+        yield from _dangling(connection)
+        for space in reader.spaces():
+            yield from _files(reader, space)
+    if deep:
+        with Index(folder) as index:
+            yield from _reencode(index)
+
+
+def repair(folder: Path) -> list[str]:
+    """Save every sound row into a fresh database and write new FAISS files → what was done, in words.
+
+    The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator index`.
+    """
+    if not is_born(folder):
+        raise NoIndex(f"no index at {folder}; nothing to repair")
+    done = []
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
+        is_damaged = bool(damaged_rows(connection))
+    if is_damaged:
+        done.append(_salvage(folder))
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder / "vectors")
+    with Index(folder) as index, index.write() as db:
+        for space in db.spaces():
+            index.rebuild(db, space)
+            done.append(f"FAISS files of space '{space.encoder}' written again")
+    return done
+
+
+def backup(folder: Path, target: Path | None = None) -> Path:
+    """A consistent copy of the database, taken while others may write → its path. Raises `IndexExists` for a taken name."""
+    target = target or folder / "backups" / f"index-{datetime.now():%Y%m%d-%H%M%S}.db"
+    if target.exists():
+        raise IndexExists(f"{target} is there already; name another file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    with Reader.open(folder) as reader, contextlib.closing(sqlite3.connect(beside)) as copy:
+        reader.connection.backup(copy)
+    os.replace(beside, target)
+    return target
+
+
+def _dangling(connection: sqlite3.Connection) -> Iterator[Finding]:
+    for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        yield Finding(DATABASE, f"a row of {table} names a row of {parent} that is not there", True)
+    sql = "SELECT count(*) FROM embeddings e JOIN spaces s ON s.id = e.space_id WHERE length(e.vector) != 2 * s.dim"
+    (wrong,) = connection.execute(sql).fetchone()
+    if wrong:
+        yield Finding(DATABASE, f"{wrong} vectors have another length than their space", True)
+
+
+def _files(reader: Reader, space: Space) -> Iterator[Finding]:
+    """The FAISS files hold, for every image that has not changed since, exactly the database's vector."""
+    place = f"vectors/{space.generation}"
+    if not space.generation:
+        return
+    folder = reader.folder / "vectors" / str(space.generation)
+    problem = check_generation(folder, space.files_sha256)
+    if problem:
+        yield Finding(place, problem, True)
+        return
+    generation = Generation.open(folder, space.files_sha256)
+    changed = reader.changed_since(space)
+    for ids, x in reader.vector_blocks(space):
+        old = ~np.isin(ids, changed)
+        at, here = generation.positions(ids[old])
+        if not here.all():
+            yield Finding(place, f"image {ids[old][~here][0]} is missing from the files", True)
+            return
+        if not np.array_equal(generation.vectors(at), x[old].astype(np.float32)):
+            yield Finding(place, "a vector differs from the database's", True)
+            return
+
+
+def _reencode(index: Index) -> Iterator[Finding]:
+    space, encoder = index.space, index.encoder
+    ids = index.reader.ids_where("1")
+    for image in index.images(np.random.default_rng(0).permutation(ids)[:_SAMPLE]):
+        yield from _compare(index, space, encoder, image.id, image.path, image.sha256)
+
+
+def _compare(index: Index, space: Space, encoder: Encoder, image_id: int, path: Path, sha256: str) -> Iterator[Finding]:
+    try:
+        decoded = decode(read_bytes(path), side=encoder.side)
+    except PictureError as error:
+        yield Finding(str(path), f"{error}; `curator index` notes it", False)
+        return
+    if decoded.content.sha256.hex() != sha256:
+        yield Finding(str(path), "has changed since it was indexed; run `curator index`", False)
+        return
+    again = encoder.encode_images([decoded.picture])[0]
+    cosine = float(again @ normalise(index.reader.vectors(space, [image_id]))[0])
+    if cosine < _SAME:
+        yield Finding(str(path), f"encodes to another vector than the stored one (cosine {cosine:.4f})", False)
+
+
+def _salvage(folder: Path) -> str:
+    """Copy row by row what still has its checksum, into a database of the same format."""
+    kept = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
+    os.replace(folder / DATABASE, kept)
+    (folder / "index.db-journal").unlink(missing_ok=True)
+    lost = salvage(folder, kept)
+    return f"{lost} damaged rows left behind in {kept.name}; run `curator index` to read their images again"

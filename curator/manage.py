@@ -1,0 +1,64 @@
+"""`curator tag`, `remove` and `roots`: a person's own changes to what the index says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from curator.errors import UnknownName, UsageError
+from curator.index import Index
+from curator.registry import suggest
+
+
+def find_ids(index: Index, named: Sequence[str], *, where: str | None = None) -> list[int]:
+    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds. Raises `UnknownName`."""
+    ids = [_named(index, n) for n in named]
+    ids += [int(i) for i in index.reader.ids_where(where)] if where else []
+    if not named and not where:
+        raise UsageError("name images by id or path, or give --where")
+    return list(dict.fromkeys(ids))
+
+
+def _named(index: Index, name: str) -> int:
+    number = name.removeprefix("id:")
+    if number.isdecimal():
+        return index.images([int(number)])[0].id
+    found = index.reader.find(Path(name).expanduser().absolute())
+    if found is None:
+        raise UnknownName(f"no image {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones")
+    return found
+
+
+def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bool = False) -> None:
+    """Put tags on images, or take them off. Raises `UsageError` for an empty tag or one with white space."""
+    for tag in tags:
+        if not tag or any(c.isspace() for c in tag):
+            raise UsageError(f"a tag is one word without spaces, not {tag!r}; separate several by commas")
+    with index.write() as db, db.atomic():
+        (db.untag if off else db.tag)(ids, tags)
+
+
+def remove_images(index: Index, ids: Sequence[int]) -> None:
+    """Take images out of the index; their files stay where they are, and later scans leave them out."""
+    with index.write() as db, db.atomic():
+        db.remove(ids, by_hand=True)
+        index.step("removal written")
+
+
+def restore_images(index: Index, ids: Sequence[int]) -> None:
+    """Undo `remove_images`. Raises `UnknownName` for an id there never was."""
+    index.images(list(ids))
+    with index.write() as db, db.atomic():
+        db.restore(ids)
+
+
+def repoint_root(index: Index, old: str, new: Path) -> None:
+    """The root `old` (path or id) is now at `new`. Raises `UnknownName`, or `UsageError` where `new` is in use."""
+    roots = index.reader.roots()
+    root = next((r for r in roots if old in (str(r.id), str(r.path)) or Path(old).absolute() == r.path), None)
+    if root is None:
+        raise UnknownName(f"no root '{old}'; {suggest(old, [str(r.path) for r in roots])}")
+    if any(r.path == new for r in roots):
+        raise UsageError(f"{new} is a root already")
+    with index.write() as db, db.atomic():
+        db.repoint_root(root.id, new)

@@ -1,0 +1,159 @@
+"""`curator search`: read a query, turn it into one vector, and ask the index.
+
+The query language is rclip's: terms joined by `+` and `-`, each with an optional weight, each being words, a picture
+file, or an image's id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from curator.encoders import Encoder
+from curator.embeddings import Comparison, compare, normalise
+from curator.errors import UsageError
+from curator.images import SUFFIXES, decode, read_picture
+from curator.index import Index
+from curator.records import Hits, Vectors
+
+_WEIGHT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+):(?=\S)")
+_ID = re.compile(r"^id:(\d+)$")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a query. `kind` is "text", "file", "id" or "stdin"; `weight` is negative for a minus sign."""
+
+    kind: str
+    value: str
+    weight: float = 1.0
+
+
+def parse_query(words: Sequence[str]) -> list[Term]:
+    """Arguments of the command line → terms; words that follow each other belong together.
+
+    `-` alone, or last, is a picture on standard input; before another term it is a minus. Raises `UsageError`.
+    """
+    terms: list[Term] = []
+    sign, pending = 1.0, list[str]()
+
+    def finish() -> None:
+        if pending:
+            terms.append(_term(" ".join(pending), sign))
+            pending.clear()
+
+    for at, word in enumerate(words):
+        is_last = at == len(words) - 1
+        if word in ("+", "-") and not is_last:
+            finish()
+            sign = -1.0 if word == "-" else 1.0
+        elif word == "-":
+            finish()
+            terms.append(Term("stdin", "-", sign))
+        elif word == "+":
+            raise UsageError("the query ends with '+'; a term must follow it")
+        else:
+            pending.append(word)
+    finish()
+    if not terms:
+        raise UsageError('no query; say what to look for: words, ./picture.jpg, id:123, or "2:red shoe" + ./shoe.jpg - sandal')
+    return terms
+
+
+def _term(text: str, sign: float) -> Term:
+    weight = _WEIGHT.match(text)
+    if weight:
+        text = text[weight.end() :]
+    scale = sign * (float(weight[1]) if weight else 1.0)
+    found = _ID.match(text)
+    if found:
+        return Term("id", found[1], scale)
+    if text.startswith(("./", "../", "/", "~/")) or (Path(text).suffix.lower() in SUFFIXES and Path(text).is_file()):
+        return Term("file", text, scale)
+    return Term("text", text, scale)
+
+
+def query_vector(index: Index, terms: Sequence[Term], *, stdin: bytes = b"") -> Vectors:
+    """Weighted sum of the terms' unit vectors, as unit row (d,). Raises `UsageError` where they cancel out."""
+    total = np.sum([t.weight * _vector(index, t, stdin) for t in terms], axis=0, dtype=np.float32)
+    try:
+        return normalise(total[None])[0]
+    except ValueError as error:
+        raise UsageError("the terms of the query cancel each other out; change a weight") from error
+
+
+def _vector(index: Index, term: Term, stdin: bytes) -> Vectors:
+    if term.kind == "text":
+        return index.vector_of_text(term.value)
+    if term.kind == "id":
+        return index.vector_of_id(int(term.value))
+    if term.kind == "file":
+        return index.vector_of_file(Path(term.value))
+    return index.encoder.encode_images([decode(stdin).picture])[0]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything of a search but the query: `label`, `origin` and `tag` are shorthands for a `where`."""
+
+    k: int = 20
+    where: str | None = None
+    label: str | None = None
+    origin: str | None = None
+    tag: str | None = None
+    min_score: float | None = None
+    min_confidence: float | None = None
+    unique: bool = False
+
+    def condition(self) -> str | None:
+        """All limits on metadata as one SQL condition."""
+        parts = [f"({self.where})"] if self.where else []
+        for column in ("label", "origin"):
+            value = getattr(self, column)
+            if value is not None:
+                parts.append(f"{column} = {_quoted(value)}")
+        if self.tag is not None:
+            parts.append(f"(' ' || tags || ' ') LIKE {_quoted(f'% {self.tag} %')}")
+        return " AND ".join(parts) or None
+
+
+def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:
+    """The hits for a parsed query. Raises what `Index.search` raises."""
+    q = query_vector(index, terms, stdin=stdin)
+    hits = index.nearest(q, question.k, where=question.condition(), min_score=question.min_score, unique=question.unique)
+    if question.min_confidence is None:
+        return hits
+    sure = hits.confidence >= question.min_confidence
+    kept = (hits.ids[sure], hits.scores[sure], hits.z[sure], hits.confidence[sure])
+    return Hits(*kept, hits.searched, hits.exact, bool(sure.any()), hits.notes)
+
+
+def compare_two(index: Index, a: Term, b: Term) -> Comparison:
+    """Inner product, angle and lengths of two terms' vectors in the index's space; an id's vector is the stored one."""
+    return compare(*(_stored(index, t) if t.kind == "id" else _encoded(index.encoder, t) for t in (a, b)))
+
+
+def compare_in(encoder: Encoder, a: Term, b: Term) -> Comparison:
+    """The same without an index. Raises `UsageError` for an id."""
+    return compare(*(_encoded(encoder, t) for t in (a, b)))
+
+
+def _stored(index: Index, term: Term) -> Vectors:
+    return index.vector_of_id(int(term.value)) * np.float32(index.reader.norm(index.space, int(term.value)))
+
+
+def _encoded(encoder: Encoder, term: Term) -> Vectors:
+    """A term's vector (d,) with the length its encoder gave it."""
+    if term.kind == "text":
+        return encoder.project_texts([term.value])[0]
+    if term.kind != "file":
+        raise UsageError(f"'{term.value}' can only be compared within an index; name a picture file or words")
+    return encoder.project_images(encoder.prepare(read_picture(Path(term.value).expanduser()))[None])[0]
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,101 @@
+"""Contact sheets: many pictures with captions on one, because people would rather look."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from curator.errors import PictureError, UsageError
+from curator.images import read_picture
+
+_MARGIN = 10
+_PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 30), (120, 120, 120)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet: a file or a picture, a bold first line and a faint second one."""
+
+    picture: Path | Image.Image
+    title: str
+    subtitle: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and the tiles under it."""
+
+    heading: str
+    tiles: Sequence[Tile]
+
+
+def draw_sheet(sections: Iterable[Section], *, columns: int = 6, side: int = 180) -> Image.Image:
+    """Lay sections out below each other, `columns` tiles of `side` pixels wide. A file that cannot be read is said so."""
+    sections = list(sections)
+    width = columns * (side + _MARGIN) + _MARGIN
+    strips = [_strip(section, width, columns, side) for section in sections]
+    sheet = Image.new("RGB", (width, sum(s.height for s in strips) + _MARGIN), _PAPER)
+    top = 0
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
+    return sheet
+
+
+def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -> None:
+    """Draw a sheet into a file, whole or not at all; the format is that of its name. Raises `UsageError`."""
+    beside = target.with_name(f".{target.name}.tmp{target.suffix}")
+    try:
+        draw_sheet(sections, columns=columns).save(beside)
+        os.replace(beside, target)
+    except (OSError, ValueError) as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {target}: {error}; name a .png or .jpg file in a folder that is there") from error
+
+
+def _strip(section: Section, width: int, columns: int, side: int) -> Image.Image:
+    head = 34 if section.heading else _MARGIN
+    cell = side + 42
+    rows = max(1, math.ceil(len(section.tiles) / columns))
+    strip = Image.new("RGB", (width, head + rows * cell), _PAPER)
+    pen = ImageDraw.Draw(strip)
+    pen.text((_MARGIN, 10), _fit(pen, section.heading, width - 2 * _MARGIN, 16), fill=_INK, font=_font(16))
+    for i, tile in enumerate(section.tiles):
+        left, top = _MARGIN + (i % columns) * (side + _MARGIN), head + (i // columns) * cell
+        _tile(strip, tile, (left, top), side)
+    return strip
+
+
+def _tile(strip: Image.Image, tile: Tile, corner: tuple[int, int], side: int) -> None:
+    left, top = corner
+    pen = ImageDraw.Draw(strip)
+    try:
+        picture = read_picture(tile.picture) if isinstance(tile.picture, Path) else tile.picture
+    except PictureError:
+        pen.rectangle((left, top, left + side, top + side), outline=_FAINT)
+        pen.text((left + 8, top + 8), "cannot be read", fill=_FAINT, font=_font(13))
+    else:
+        # Pixel art is enlarged as it is; photos are reduced smoothly.
+        how = Image.Resampling.NEAREST if max(picture.size) <= side // 2 else Image.Resampling.LANCZOS
+        fitted = ImageOps.contain(picture, (side, side), how)
+        strip.paste(fitted, (left + (side - fitted.width) // 2, top + (side - fitted.height) // 2))
+    pen.text((left, top + side + 4), _fit(pen, tile.title, side, 13), fill=_INK, font=_font(13))
+    pen.text((left, top + side + 21), _fit(pen, tile.subtitle, side, 12), fill=_FAINT, font=_font(12))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _fit(pen: ImageDraw.ImageDraw, text: str, width: int, size: int) -> str:
+    """Cut a line to `width` pixels, from its middle."""
+    text = text.encode("utf-8", "replace").decode()
+    while text and pen.textlength(text, font=_font(size)) > width:
+        half = (len(text) - 2) // 2
+        text = f"{text[:half]}…{text[len(text) - half :]}" if half > 1 else ""
+    return text
