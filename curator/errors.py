@@ -1,21 +1,21 @@
 """Every error a user can cause. The face of the command line turns them into one `Error: …` line; the rest are bugs.
 
-    CuratorError
-    ├── UsageError          what was asked for makes no sense: wrong option, unreadable query
-    │   ├── UnknownName         no part, image or root of that name; the message suggests near ones
-    │   └── WhereError          a `--where` that SQLite refuses; the message lists the columns
-    ├── IndexError_         something about the index folder
-    │   ├── NoIndex             there is none at that place
-    │   ├── IndexExists         there is one already
-    │   ├── IndexLocked         another process is writing
-    │   ├── IndexDamaged        the database failed a check
-    │   └── IndexTooNew         written by a later version
-    ├── RootMissing         a folder of pictures is not there, or looks unmounted
-    ├── PictureError        one file cannot be read as a picture
-    └── EncoderError        something about an encoder
-        ├── EncoderUnavailable  its weights are not here and cannot be fetched
-        ├── NoTextTower         it cannot encode words
-        └── SpaceMismatch       vectors of two spaces were about to meet
+CuratorError
+├── UsageError          what was asked for makes no sense: wrong option, unreadable query
+│   ├── UnknownName         no part, image or root of that name; the message suggests near ones
+│   └── WhereError          a `--where` that SQLite refuses; the message lists the columns
+├── IndexProblem        something about the index folder
+│   ├── NoIndex             there is none at that place
+│   ├── IndexExists         there is one already
+│   ├── IndexLocked         another process is writing
+│   ├── IndexDamaged        the database failed a check
+│   └── IndexTooNew         written by a later version
+├── RootMissing         a folder of pictures is not there, or looks unmounted
+├── PictureError        one file cannot be read as a picture
+└── EncoderError        something about an encoder
+    ├── EncoderUnavailable  its weights are not here and cannot be fetched
+    ├── NoTextTower         it cannot encode words
+    └── SpaceMismatch       vectors of two spaces were about to meet
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ class WhereError(UsageError):
     """SQLite refused the condition."""
 
 
-class IndexError_(CuratorError):
-    """Something about the index folder; the underscore keeps the builtin apart."""
+class IndexProblem(CuratorError):
+    """Something about the index folder."""
 
 
-class NoIndex(IndexError_):
+class NoIndex(IndexProblem):
     """There is no index at this place."""
 
 
-class IndexExists(IndexError_):
+class IndexExists(IndexProblem):
     """There is an index at this place already."""
 
 
-class IndexLocked(IndexError_):
+class IndexLocked(IndexProblem):
     """Another process is writing to the index."""
 
 
-class IndexDamaged(IndexError_):
+class IndexDamaged(IndexProblem):
     """The database failed a check, so no answer from it can be trusted."""
 
 
-class IndexTooNew(IndexError_):
+class IndexTooNew(IndexProblem):
     """The index was written by a later version of curator."""
 
 

@@ -128,7 +128,7 @@ class Index:
         space = self.space
         q = self.reader.cached_query(space, text)
         if q is None:
-            q = self.encoder.encode_texts([text])[0]
+            q = self.encoder.encode_texts([text]).ravel()
             with contextlib.suppress(IndexLocked), self.write() as db, db.atomic():
                 db.cache_query(space, text, q)
         return q
@@ -137,7 +137,7 @@ class Index:
         """The stored vector (d,) of an image, as unit row. Raises `UnknownName`."""
         if not self.reader.is_present(image_id):
             raise UnknownName(f"no image with id {image_id} in this index; `curator search` shows ids")
-        return normalise(self.reader.vectors(self.space, [image_id]))[0]
+        return normalise(self.reader.vectors(self.space, [image_id])).ravel()
 
     def vector_of_file(self, path: Path) -> Vectors:
         """A picture file → (d,) unit: the stored vector if the file is indexed and untouched. Raises `PictureError`."""
@@ -148,7 +148,7 @@ class Index:
             if (stat.st_size, stat.st_mtime_ns) == self.reader.stat_of(known):
                 with contextlib.suppress(UnknownName):
                     return self.vector_of_id(known)
-        return self.encoder.encode_images([read_picture(path)])[0]
+        return self.encoder.encode_images([read_picture(path)]).ravel()
 
     def search(
         self,
@@ -175,12 +175,10 @@ class Index:
         elif image is not None:
             q = self.vector_of_file(Path(image))
         else:
-            q = self.vector_of_id(like) if like is not None else normalise(np.asarray(vector, np.float32)[None])[0]
+            q = self.vector_of_id(like) if like is not None else normalise(np.asarray(vector, np.float32)[None]).ravel()
         return self.nearest(q, k, where=where, min_score=min_score, unique=unique)
 
-    def nearest(
-        self, q: Vectors, k: int, *, where: str | None = None, min_score: float | None = None, unique: bool = False
-    ) -> Hits:
+    def nearest(self, q: Vectors, k: int, *, where: str | None = None, min_score: float | None = None, unique: bool = False) -> Hits:
         """The `k` images nearest to one unit vector (d,); see `search`."""
         with self.reader.snapshot():
             view = self._current_view()
@@ -234,7 +232,8 @@ class Index:
         return self._view
 
     def _load_view(self, space: Space, seq: int) -> _View:
-        generation, notes = None, ()
+        generation: Generation | None = None
+        notes: tuple[str, ...] = ()
         if space.generation:
             try:
                 generation = Generation.open(self.folder / "vectors" / str(space.generation), space.files_sha256)
@@ -288,4 +287,3 @@ def _nearest(view: _View, q: Vectors, k: int, chosen: Ids | None) -> tuple[Ids, 
             ids, scores = np.concatenate([old_ids, ids]), np.concatenate([old_scores, scores])
     order = best_first(scores, ids)[:k]
     return ids[order], scores[order], searched
-

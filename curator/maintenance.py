@@ -13,12 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from curator.database import DATABASE, Reader, damaged_rows, is_born, salvage
-from curator.embeddings import normalise
-from curator.encoders import Encoder
 from curator.errors import IndexExists, NoIndex, PictureError
 from curator.images import decode, read_bytes
 from curator.index import Index
-from curator.records import Finding, Space
+from curator.records import Finding, Image, Space
 from curator.vectors import Generation, check_generation
 
 _SAMPLE = 50  # images that `--deep` encodes again
@@ -113,25 +111,24 @@ def _files(reader: Reader, space: Space) -> Iterator[Finding]:
 
 
 def _reencode(index: Index) -> Iterator[Finding]:
-    space, encoder = index.space, index.encoder
-    ids = index.reader.ids_where("1")
-    for image in index.images(np.random.default_rng(0).permutation(ids)[:_SAMPLE]):
-        yield from _compare(index, space, encoder, image.id, image.path, image.sha256)
+    ids = np.random.default_rng(0).permutation(index.reader.ids_where("1"))
+    for image in index.images(ids[:_SAMPLE]):
+        problem = _difference(index, image)
+        if problem:
+            yield Finding(str(image.path), problem, False)
 
 
-def _compare(index: Index, space: Space, encoder: Encoder, image_id: int, path: Path, sha256: str) -> Iterator[Finding]:
+def _difference(index: Index, image: Image) -> str | None:
+    """What keeps an image's file from encoding to its stored vector."""
     try:
-        decoded = decode(read_bytes(path), side=encoder.side)
+        decoded = decode(read_bytes(image.path), side=index.encoder.side)
     except PictureError as error:
-        yield Finding(str(path), f"{error}; `curator index` notes it", False)
-        return
-    if decoded.content.sha256.hex() != sha256:
-        yield Finding(str(path), "has changed since it was indexed; run `curator index`", False)
-        return
-    again = encoder.encode_images([decoded.picture])[0]
-    cosine = float(again @ normalise(index.reader.vectors(space, [image_id]))[0])
-    if cosine < _SAME:
-        yield Finding(str(path), f"encodes to another vector than the stored one (cosine {cosine:.4f})", False)
+        return f"{error}; `curator index` notes it"
+    if decoded.content.sha256.hex() != image.sha256:
+        return "has changed since it was indexed; run `curator index`"
+    again = index.encoder.encode_images([decoded.picture]).ravel()
+    cosine = float(again @ index.vector_of_id(image.id))
+    return f"encodes to another vector than the stored one (cosine {cosine:.4f})" if cosine < _SAME else None
 
 
 def _salvage(folder: Path) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.encoders import Encoder
 from curator.embeddings import Comparison, compare, normalise
+from curator.encoders import Encoder
 from curator.errors import UsageError
 from curator.images import SUFFIXES, decode, read_picture
 from curator.index import Index
@@ -79,9 +79,9 @@ def _term(text: str, sign: float) -> Term:
 
 def query_vector(index: Index, terms: Sequence[Term], *, stdin: bytes = b"") -> Vectors:
     """Weighted sum of the terms' unit vectors, as unit row (d,). Raises `UsageError` where they cancel out."""
-    total = np.sum([t.weight * _vector(index, t, stdin) for t in terms], axis=0, dtype=np.float32)
+    total = np.stack([t.weight * _vector(index, t, stdin) for t in terms]).sum(0, np.float32, keepdims=True)
     try:
-        return normalise(total[None])[0]
+        return normalise(total).ravel()
     except ValueError as error:
         raise UsageError("the terms of the query cancel each other out; change a weight") from error
 
@@ -93,7 +93,7 @@ def _vector(index: Index, term: Term, stdin: bytes) -> Vectors:
         return index.vector_of_id(int(term.value))
     if term.kind == "file":
         return index.vector_of_file(Path(term.value))
-    return index.encoder.encode_images([decode(stdin).picture])[0]
+    return index.encoder.encode_images([decode(stdin).picture]).ravel()
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,10 @@ def _stored(index: Index, term: Term) -> Vectors:
 def _encoded(encoder: Encoder, term: Term) -> Vectors:
     """A term's vector (d,) with the length its encoder gave it."""
     if term.kind == "text":
-        return encoder.project_texts([term.value])[0]
+        return encoder.project_texts([term.value]).ravel()
     if term.kind != "file":
         raise UsageError(f"'{term.value}' can only be compared within an index; name a picture file or words")
-    return encoder.project_images(encoder.prepare(read_picture(Path(term.value).expanduser()))[None])[0]
+    return encoder.project_images(encoder.prepare(read_picture(Path(term.value).expanduser()))[None]).ravel()
 
 
 def _quoted(value: str) -> str:

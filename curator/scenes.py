@@ -68,7 +68,7 @@ def draw_scene(rng: np.random.Generator, size: int = 96) -> Scene:
 def draw_thing(colour: str, shape: str, *, texture: str = "plain", background: str = "white", size: int = 96) -> Image.Image:
     """Draw one centred shape: what a test or a demo asks for by name."""
     canvas = _canvas(background, size)
-    _stamp(canvas, shape, (0.5, 0.5), 0.32, COLOURS[colour], texture, 0.0)
+    _stamp(canvas, shape, (0.5, 0.5), 0.32, COLOURS[colour], texture=texture)
     return _reduce(canvas, size)
 
 
@@ -81,7 +81,7 @@ def _single(rng: np.random.Generator, size: int) -> Scene:
     canvas = _canvas(background, size)
     at = _jitter(rng, PLACES[place], 0.04)
     radius = rng.uniform(0.12, 0.17) if scale == "small" else rng.uniform(0.32, 0.42)
-    _stamp(canvas, shape, at, radius, COLOURS[colour], texture, rng.uniform(-15, 15))
+    _stamp(canvas, shape, at, radius, COLOURS[colour], texture=texture, degrees=rng.uniform(-15, 15))
     thing = f"{colour} {shape}" if texture == "plain" else f"{texture} {colour} {shape}"
     where = f" {place}" if scale == "small" else ""
     return Scene(
@@ -97,7 +97,7 @@ def _several(rng: np.random.Generator, size: int) -> Scene:
     count = int(rng.integers(2, 6))
     canvas = _canvas(background, size)
     for at in [*_GRID[: count - 1], _GRID[4]] if count % 2 else _GRID[:count]:
-        _stamp(canvas, shape, _jitter(rng, at, 0.03), rng.uniform(0.12, 0.15), COLOURS[colour], "plain", rng.uniform(-15, 15))
+        _stamp(canvas, shape, _jitter(rng, at, 0.03), rng.uniform(0.12, 0.15), COLOURS[colour], degrees=rng.uniform(-15, 15))
     things = f"{colour} {_plural(shape)}"
     return Scene(
         _reduce(canvas, size),
@@ -114,7 +114,7 @@ def _pair(rng: np.random.Generator, size: int) -> Scene:
     relation = _pick(rng, tuple(RELATIONS))
     canvas = _canvas(background, size)
     for at, colour, shape in zip(RELATIONS[relation], (one, two), (shape_one, shape_two), strict=True):
-        _stamp(canvas, shape, _jitter(rng, at, 0.03), rng.uniform(0.16, 0.22), COLOURS[colour], "plain", rng.uniform(-15, 15))
+        _stamp(canvas, shape, _jitter(rng, at, 0.03), rng.uniform(0.16, 0.22), COLOURS[colour], degrees=rng.uniform(-15, 15))
     first, second = f"a {one} {shape_one}", f"a {two} {shape_two}"
     return Scene(
         _reduce(canvas, size),
@@ -130,8 +130,8 @@ def _character(rng: np.random.Generator, size: int) -> Scene:
     glyph = str(digit) if is_digit else chr(ord("A") + int(rng.integers(0, 26)))
     canvas = _canvas(background, size)
     font = ImageFont.load_default(size=int(canvas.width * rng.uniform(0.55, 0.8)))
-    at = tuple(canvas.width * v for v in _jitter(rng, (0.5, 0.5), 0.06))
-    ImageDraw.Draw(canvas).text(at, glyph, fill=COLOURS[colour], font=font, anchor="mm")
+    x, y = _jitter(rng, (0.5, 0.5), 0.06)
+    ImageDraw.Draw(canvas).text((canvas.width * x, canvas.width * y), glyph, fill=COLOURS[colour], font=font, anchor="mm")
     canvas = canvas.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC, fillcolor=COLOURS[background])
     name = f"the digit {glyph}" if is_digit else f"the letter {glyph}"
     short = (f"a {colour} {name[4:]}", name, f"the number {NUMBERS[digit]}" if is_digit else f"letter {glyph}")
@@ -144,8 +144,9 @@ def _stamp(
     at: tuple[float, float],
     radius: float,
     colour: tuple[int, int, int],
-    texture: str,
-    degrees: float,
+    *,
+    texture: str = "plain",
+    degrees: float = 0.0,
 ) -> None:
     """Paste one textured, rotated shape onto the canvas; `at` and `radius` are fractions of its side."""
     side = canvas.width

@@ -78,7 +78,7 @@ class Generation:
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))
-            parameters = faiss.SearchParameters(sel=selector)
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # SWIG adds it
         total = len(self.ids) if allowed is None else int(allowed.sum())
         wanted = k + _MARGIN
         while True:

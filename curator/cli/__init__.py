@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
 
-from curator.cli import admin, encode, find, fill
+from curator.cli import admin, encode, fill, find
 from curator.cli.face import Face
 
 
@@ -26,8 +27,8 @@ for command in (*fill.COMMANDS, *find.COMMANDS, *admin.COMMANDS, *encode.COMMAND
 
 def main() -> None:
     """Entry point of the `curator` command."""
-    if hasattr(sys.stdout, "reconfigure"):
-        # A file's name need not be valid UTF-8, and must come out as the bytes it is.
-        sys.stdout.reconfigure(errors="surrogateescape")
-        sys.stderr.reconfigure(errors="backslashreplace")
+    # A file's name need not be valid UTF-8, and must come out as the bytes it is.
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     cli(prog_name="curator")

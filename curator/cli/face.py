@@ -44,7 +44,11 @@ class Face(click.Group):
 def index_option(command: F) -> F:
     """`--index/-i`, as every command has it."""
     decorate = click.option(
-        "--index", "-i", "name", metavar="NAME|PATH", help="Which index: a name below indexes/, or a path. [default: $CURATOR_INDEX or 'default']"
+        "--index",
+        "-i",
+        "name",
+        metavar="NAME|PATH",
+        help="Which index: a name below indexes/, or a path. [default: $CURATOR_INDEX or 'default']",
     )
     return decorate(command)
 

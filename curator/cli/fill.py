@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--retry", is_flag=True, help="Read files again that were skipped.")
 @json_option
 def index_command(
+    *,
     paths: tuple[Path, ...],
     name: str | None,
     encoder: str | None,
@@ -44,8 +45,7 @@ def index_command(
     """
     from dataclasses import asdict
 
-    from curator.ingest import IngestOptions
-    from curator.ingest import index_folders
+    from curator.ingest import IngestOptions, index_folders
 
     chosen = IngestOptions(exclude=exclude or None, table=str(table.absolute()) if table else None, **options)  # type: ignore[arg-type]
     with progress_bar() as progress:

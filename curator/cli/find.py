@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the hits on a contact sheet.")
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet, or the best hit.")
 def search(
+    *,
     query: tuple[str, ...],
     name: str | None,
     as_json: bool,
@@ -125,9 +126,11 @@ def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:
 @click.argument("b")
 @index_option
 @click.option("--encoder", "-e", help="Compare in this encoder's space, without an index.")
-@click.option("--threshold", type=click.FloatRange(-1, 1), default=0.95, show_default=True, help="Inner product from which A and B count as the same.")
+@click.option(
+    "--threshold", type=click.FloatRange(-1, 1), default=0.95, show_default=True, help="Inner product from which A and B count as the same."
+)
 @json_option
-def compare(a: str, b: str, name: str | None, encoder: str | None, threshold: float, as_json: bool) -> None:
+def compare(*, a: str, b: str, name: str | None, encoder: str | None, threshold: float, as_json: bool) -> None:
     """Compare two pictures (or words, or id:N): inner product, angle, lengths.
 
     Exit code 0 if they are the same at --threshold, 1 if they differ. What a score means depends on the encoder: two
@@ -146,7 +149,10 @@ def compare(a: str, b: str, name: str | None, encoder: str | None, threshold: fl
     if as_json:
         print_json(asdict(result) | {"threshold": threshold, "same": same})
     else:
-        click.echo(f"inner product {result.inner_product:.4f}   angle {result.angle_degrees:.2f}°   lengths {result.lengths[0]:.3f}, {result.lengths[1]:.3f}")
+        click.echo(
+            f"inner product {result.inner_product:.4f}   angle {result.angle_degrees:.2f}°   "
+            f"lengths {result.lengths[0]:.3f}, {result.lengths[1]:.3f}"
+        )
         click.echo(f"{'same' if same else 'different'} at {threshold}")
     sys.exit(0 if same else 1)
 
@@ -160,7 +166,9 @@ def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
     from curator.manage import find_ids
 
     with opened(name) as index:
-        found = [asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra)} for i in index.images(find_ids(index, images))]
+        found: list[dict[str, Any]] = [
+            asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra)} for i in index.images(find_ids(index, images))
+        ]
     if as_json:
         print_json(found)
         return
@@ -195,7 +203,7 @@ def status(name: str | None, as_json: bool) -> None:
     click.echo(f"Columns  {', '.join(facts['columns'])}")
 
 
-def _facts(index: Index) -> dict[str, object]:
+def _facts(index: Index) -> dict[str, Any]:
     reader = index.reader
     active = reader.active_space()
     return {

@@ -5,4 +5,16 @@ from curator.database.reader import KnownImage, Reader
 from curator.database.salvage import salvage
 from curator.database.writer import NewImage, Writer
 
-__all__ = ["DATABASE", "KnownImage", "NewImage", "Reader", "Writer", "damaged_rows", "is_born", "is_clean", "mark_clean", "salvage", "take_lock"]
+__all__ = [
+    "DATABASE",
+    "KnownImage",
+    "NewImage",
+    "Reader",
+    "Writer",
+    "damaged_rows",
+    "is_born",
+    "is_clean",
+    "mark_clean",
+    "salvage",
+    "take_lock",
+]

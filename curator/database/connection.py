@@ -34,7 +34,7 @@ def row_crc(*values: object) -> int:
 def take_lock(folder: Path, *, wait: bool = False) -> IO[bytes]:
     """Become the one writer; the lock dies with the process. Raises `IndexLocked`."""
     try:
-        held = open(folder / LOCK, "ab")  # noqa: SIM115 - held for as long as the writer lives
+        held = (folder / LOCK).open("ab")  # held for as long as the writer lives
     except OSError as error:
         raise IndexLocked(f"{folder} cannot be written: {error.strerror}") from error
     try:

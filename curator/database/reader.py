@@ -134,7 +134,7 @@ class Reader:
             for row in self._all(sql, part):
                 path = Path(as_path(row[1])) / as_path(row[2])
                 tags, extra = tuple(json.loads(row[16])), json.loads(row[15])
-                found[row[0]] = Image(row[0], path, row[3], row[4].hex(), *row[5:15], tags, extra)
+                found[row[0]] = Image(row[0], path, row[3], row[4].hex(), *row[5:15], tags, extra)  # type: ignore[call-arg]
         missing = [int(i) for i in ids if int(i) not in found]
         if missing:
             raise UnknownName(f"no image with id {missing[0]}; `curator search` shows ids")

@@ -227,9 +227,7 @@ class Writer(Reader):
     def put_skipped(self, root_id: int, files: Iterable[Skipped]) -> None:
         """Remember files that could not be read, with the reason."""
         rows = [(root_id, as_stored(f.path), f.size, f.mtime_ns, f.reason) for f in files]
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO skipped (root_id, path, size, mtime_ns, reason) VALUES (?, ?, ?, ?, ?)", rows
-        )
+        self.connection.executemany("INSERT OR REPLACE INTO skipped (root_id, path, size, mtime_ns, reason) VALUES (?, ?, ?, ?, ?)", rows)
 
     def clear_skipped(self, root_id: int, paths: Iterable[str]) -> None:
         """Forget files that have become readable or have gone."""
@@ -238,11 +236,8 @@ class Writer(Reader):
     def cache_query(self, space: Space, query: str, q: Vectors) -> None:
         """Keep the vector (d,) of some words."""
         vector = np.ascontiguousarray(q, np.float32).tobytes()
-        self.connection.execute(
-            "INSERT OR REPLACE INTO queries (space_id, query, vector) VALUES (?, ?, ?)", [space.id, query, vector]
-        )
+        self.connection.execute("INSERT OR REPLACE INTO queries (space_id, query, vector) VALUES (?, ?, ?)", [space.id, query, vector])
 
 
 def _noted(notes: Notes) -> tuple[str | None, str | None, str]:
     return notes.label, notes.caption, json.dumps(notes.extra, sort_keys=True, ensure_ascii=False)
-

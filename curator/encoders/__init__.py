@@ -8,10 +8,23 @@ from curator.encoders.base import Encoder
 from curator.encoders.catalogue import SHORT_NAMES, TINY_RATE, is_cached, parse_name
 from curator.encoders.clip import best_runtime, load_clip, open_clip_space
 from curator.encoders.pixels import PixelEncoder
-from curator.registry import Registry
 from curator.records import Space
+from curator.registry import Registry
 
-__all__ = ["SHORT_NAMES", "Encoder", "PixelEncoder", "best_runtime", "describe_encoders", "download_size", "encoders", "is_cached", "list_open_clip", "load_encoder", "open_space", "parse_name"]
+__all__ = [
+    "SHORT_NAMES",
+    "Encoder",
+    "PixelEncoder",
+    "best_runtime",
+    "describe_encoders",
+    "download_size",
+    "encoders",
+    "is_cached",
+    "list_open_clip",
+    "load_encoder",
+    "open_space",
+    "parse_name",
+]
 
 encoders: Registry[Callable[[], Encoder]] = Registry("encoder")
 encoders.register("pixels")(PixelEncoder)
@@ -47,7 +60,7 @@ def describe_encoders() -> list[dict[str, object]]:
         facts = {k: getattr(entry, k) for k in ("dim", "side", "megabytes", "accuracy", "images_per_second", "good_for")}
         rows.append({"name": name, "model": f"{entry.model}/{entry.tag}", **facts, "here": is_cached(name)})
     others = [n for n in encoders if n not in ("tiny", "pixels")]
-    return rows + [{k: None for k in rows[0]} | {"name": n, "here": True} for n in others]
+    return rows + [dict.fromkeys(rows[0]) | {"name": n, "here": True} for n in others]
 
 
 def list_open_clip() -> list[str]:

@@ -95,7 +95,7 @@ def image_tower(model: Any, shape: Preprocess, dtype: torch.dtype) -> torch.nn.M
     """(b, H, W, 3) uint8 → (b, d): scaling, mean and std first, then the model's image tower in `dtype`."""
     import torch
 
-    class ImageTower(torch.nn.Module):
+    class ImageTower(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.visual = model.visual.to(dtype)
@@ -138,8 +138,7 @@ def find_weights(weights: Weights) -> Path:
             raise EncoderUnavailable(f"no .safetensors beside {weights.folder / CONFIG}")
         return files[0]
     with _quietly():
-        import open_clip.pretrained as pretrained
-        from open_clip import list_models, list_pretrained_tags_by_model
+        from open_clip import list_models, list_pretrained_tags_by_model, pretrained
 
     if weights.model not in list_models():
         raise EncoderUnavailable(f"open_clip has no model '{weights.model}'; `curator encoders --all` lists its models")
@@ -243,7 +242,7 @@ def _export_images(towers: TorchTowers, file: Path) -> None:
 def _export_texts(towers: TorchTowers, file: Path) -> None:
     import torch
 
-    class TextTower(torch.nn.Module):
+    class TextTower(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = towers.model

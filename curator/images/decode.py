@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from curator.errors import PictureError
 from curator.records import Content
@@ -60,11 +60,11 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
             return _decode(opened, data, side)
     except PictureError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PictureError("not a picture in an allowed format") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"more than {MAX_PIXELS // 10**6} megapixels") from error
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise almost anything on a corrupt file
+    except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise PictureError(f"damaged: {str(error) or type(error).__name__}") from error
 
 

@@ -45,9 +45,8 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
             _join(columns, paths, folder, _rows(root / sidecar))
         elif (picture := by_stem.get(sidecar.rpartition(".")[0])) is not None:
             columns.setdefault(picture, {}).update(_beside(root / sidecar))
-    if sources.table is not None:
-        if _join(columns, paths, "", _named_rows(sources.table)) == 0:
-            raise UsageError(f"{sources.table}: no row names a picture below {root}; one column of {', '.join(_FILE)} must")
+    if sources.table is not None and _join(columns, paths, "", _named_rows(sources.table)) == 0:
+        raise UsageError(f"{sources.table}: no row names a picture below {root}; one column of {', '.join(_FILE)} must")
     noted = paths if sources.label_from == "folder" else columns.keys()
     return {path: _notes(path, columns.get(path, {}), sources.label_from, root) for path in noted}
 

@@ -12,9 +12,30 @@ from curator.errors import RootMissing
 from curator.records import ImageFile, Skipped
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .ppm .pgm .pbm .pnm .heic .heif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".avifs",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".heic",
+        ".heif",
+    ]
 )
-SIDECARS = frozenset(".txt .json .csv .jsonl".split())
+SIDECARS = frozenset([".txt", ".json", ".csv", ".jsonl"])
 _SYSTEM = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"})
 
 
@@ -96,9 +117,7 @@ def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> _List
     return _Listing(folders, found)
 
 
-def _admitted(
-    entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk
-) -> Iterator[tuple[os.DirEntry[str], str]]:
+def _admitted(entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk) -> Iterator[tuple[os.DirEntry[str], str]]:
     for entry in entries:
         path = f"{folder}/{entry.name}" if folder else entry.name
         if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from curator.database import KnownImage, Writer
 from curator.errors import RootMissing
@@ -30,7 +31,7 @@ class IngestOptions:
 
     def over(self, stored: Mapping[str, object]) -> IngestOptions:
         """These options, with what they leave open taken from a root's stored ones."""
-        filled = {k: v if v is not None else stored.get(k) for k, v in asdict(self).items()}
+        filled: dict[str, Any] = {k: v if v is not None else stored.get(k) for k, v in asdict(self).items()}
         filled["exclude"] = tuple(filled["exclude"] or ())
         return IngestOptions(**filled)
 

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from curator.errors import PictureError
 from curator.images import decode, read_bytes
 from curator.index import Index
 from curator.ingest.plan import IngestOptions, Plan, Progress, make_plan
-from curator.records import Content, ImageFile, IngestReport, Notes, Pixels, Skipped, Space
+from curator.records import Content, Image, ImageFile, IngestReport, Notes, Pixels, Skipped, Space, Vectors
 
 logger = logging.getLogger("curator")
 T = TypeVar("T")
@@ -61,40 +61,55 @@ def ingest(
     `IndexLocked`. Ctrl-C keeps every committed batch and comes back as `interrupted`.
     """
     started = time.monotonic()
-    tally: dict[str, int] = {}
     interrupted = False
     with index.write() as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
+        work = _Work(index, db, space, encoder, progress)
         try:
             for path in [p.expanduser().absolute() for p in paths] or [r.path for r in db.roots()]:
-                plan = make_plan(db, path, options)
-                run = _Run(index, db, space, encoder, plan, tally, progress)
-                run.go()
-            _fill(index, db, space, encoder, progress, tally)
+                _Pass(work, make_plan(db, path, options)).go()
+            _fill(work)
         except KeyboardInterrupt:
             interrupted = True
-        if db.active_space() == next(s for s in db.spaces() if s.id == space.id):
+        if db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space)
-    return IngestReport(**tally, seconds=time.monotonic() - started, interrupted=interrupted)
+    return IngestReport(**work.tally, seconds=time.monotonic() - started, interrupted=interrupted)
 
 
-class _Run:
-    """One root's pass: reads `plan`, writes through `db`, counts into `tally`."""
+@dataclass
+class _Work:
+    """What every part of one ingest shares."""
 
-    def __init__(
-        self,
-        index: Index,
-        db: Writer,
-        space: Space,
-        encoder: Encoder,
-        plan: Plan,
-        tally: dict[str, int],
-        progress: Callable[[Progress], None],
-    ) -> None:
-        self.index, self.db, self.space, self.encoder = index, db, space, encoder
-        self.plan, self.tally, self.progress = plan, tally, progress
-        self.embedded = db.embedded_hashes(space)
+    index: Index
+    db: Writer
+    space: Space
+    encoder: Encoder
+    progress: Callable[[Progress], None]
+    tally: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Add to a number of the report."""
+        self.tally[what] = self.tally.get(what, 0) + by
+
+    def project(self, prepared: Mapping[bytes, Pixels]) -> dict[bytes, Vectors]:
+        """Prepared pictures by sha256 → their vectors (d,) before normalising. Slow, so call it outside a transaction."""
+        return dict(zip(prepared, self.encoder.project_images(np.stack(list(prepared.values()))), strict=True)) if prepared else {}
+
+    def store(self, raw: Mapping[bytes, Vectors], contents: Mapping[bytes, int]) -> None:
+        """Keep vectors by sha256, as unit rows with their lengths. Call inside a transaction."""
+        if raw:
+            rows = np.stack(list(raw.values()))
+            self.db.put_vectors(self.space, [contents[h] for h in raw], normalise(rows), lengths(rows))
+
+
+class _Pass:
+    """One root's pass: reads `plan`, writes through the database, counts into the tally."""
+
+    def __init__(self, work: _Work, plan: Plan) -> None:
+        self.work, self.plan = work, plan
+        self.db, self.count = work.db, work.count
+        self.embedded = self.db.embedded_hashes(work.space)
         self.since_files = 0
         self.gone_by_content: dict[int, list[str]] = {}
         for path, known in plan.gone.items():
@@ -103,14 +118,14 @@ class _Run:
     def go(self) -> None:
         """Fresh files, then metadata of unchanged ones, then tombstones: a kill in between loses nothing."""
         plan = self.plan
-        self._count("unchanged", len(plan.unchanged))
+        self.count("unchanged", len(plan.unchanged))
         self._skip([*plan.walked.unreadable, *plan.walked.broken])
-        self._count("skipped", plan.still_skipped)
+        self.count("skipped", plan.still_skipped)
         done, already = 0, len(plan.unchanged)
         for batch in _batched(self._read_all(), BATCH):
             self._commit(batch)
             done += len(batch)
-            self.progress(Progress(already + done, already + len(plan.fresh), already, str(plan.root.path)))
+            self.work.progress(Progress(already + done, already + len(plan.fresh), already, str(plan.root.path)))
         self._update_notes()
         self._remove_gone()
 
@@ -134,32 +149,31 @@ class _Run:
             sha256 = hashlib.sha256(data).digest()
             if sha256 in self.embedded:
                 return _Read(file, sha256, None, None)
-            decoded = decode(data, side=self.encoder.side)
-            return _Read(file, sha256, decoded.content, self.encoder.prepare(decoded.picture))
+            decoded = decode(data, side=self.work.encoder.side)
+            return _Read(file, sha256, decoded.content, self.work.encoder.prepare(decoded.picture))
         except PictureError as error:
             return Skipped(file.path, str(error), file.size, file.mtime_ns)
 
     def _commit(self, batch: list[_Read | Skipped]) -> None:
         """Encode what is new and write everything of the batch in one transaction."""
         read = [r for r in batch if isinstance(r, _Read)]
-        new = {r.sha256: r for r in read if r.content is not None and r.sha256 not in self.embedded}
-        vectors = self.encoder.project_images(np.stack([r.prepared for r in new.values() if r.prepared is not None])) if new else None
-        self.index.step("batch encoded")
+        new = {r.sha256: r for r in read if r.prepared is not None and r.sha256 not in self.embedded}
+        raw = self.work.project({h: r.prepared for h, r in new.items() if r.prepared is not None})
+        self.work.index.step("batch encoded")
         with self.db.atomic():
             ids = self.db.put_contents(r.content for r in new.values() if r.content is not None)
-            if vectors is not None:
-                self.db.put_vectors(self.space, [ids[h] for h in new], normalise(vectors), lengths(vectors))
+            self.work.store(raw, ids)
             ids |= self.db.content_ids([r.sha256 for r in read if r.sha256 not in ids])
             self._place(read, ids)
             self.db.clear_skipped(self.plan.root.id, [r.file.path for r in read])
             self._skip([r for r in batch if isinstance(r, Skipped)])
-            self.index.step("batch written")
-        self.index.step("batch committed")
+            self.work.index.step("batch written")
+        self.work.index.step("batch committed")
         self.embedded |= new.keys()
-        self._count("encoded", len(new))
+        self.count("encoded", len(new))
         self.since_files += len(read)
         if self.since_files >= _CHECKPOINT:
-            self.index.rebuild_if_worth(self.db, self.space)
+            self.work.index.rebuild_if_worth(self.db, self.work.space)
             self.since_files = 0
 
     def _place(self, read: list[_Read], ids: Mapping[bytes, int]) -> None:
@@ -167,18 +181,18 @@ class _Run:
         rows: list[NewImage] = []
         for r in read:
             known, content = self.plan.known.get(r.file.path), ids[r.sha256]
-            if known is not None and known.removed is None and known.content_id == content:
+            if known is not None and known.content_id == content and known.removed != "gone":
                 self.db.put_stat(known.id, r.file)
-                self._count("unchanged")
+                self.count("unchanged")
                 continue
-            if known is None or known.removed is not None and known.content_id != content:
+            if known is None or (known.removed is not None and known.content_id != content):
                 old = self._moved_from(content, r.file.path)
                 if old is not None:
                     self.db.move_image(old.id, self.plan.root.id, r.file)
                     self._note_moved(old.id, r.file)
-                    self._count("moved")
+                    self.count("moved")
                     continue
-            self._count("new" if known is None else "restored" if known.removed else "changed")
+            self.count("new" if known is None else "restored" if known.removed else "changed")
             rows.append(NewImage(self.plan.root.id, r.file, content, self._notes(r.file.path, known), self._origin(known)))
         if rows:
             self.db.put_images(rows)
@@ -227,43 +241,40 @@ class _Run:
             with self.db.atomic():
                 self.db.remove(gone, by_hand=False)
                 self.db.clear_skipped(self.plan.root.id, stale)
-            self.index.step("removals committed")
-        self._count("removed", len(gone))
+            self.work.index.step("removals committed")
+        self.count("removed", len(gone))
 
     def _skip(self, files: list[Skipped]) -> None:
         if files:
             with self.db.atomic():
                 self.db.put_skipped(self.plan.root.id, files)
-            self._count("skipped", len(files))
-
-    def _count(self, what: str, by: int = 1) -> None:
-        self.tally[what] = self.tally.get(what, 0) + by
+            self.count("skipped", len(files))
 
 
-def _fill(
-    index: Index, db: Writer, space: Space, encoder: Encoder, progress: Callable[[Progress], None], tally: dict[str, int]
-) -> None:
+def _fill(work: _Work) -> None:
     """Give every present content a vector in the space: what makes a second encoder complete."""
-    missing = db.missing(space)
-    for done, batch in enumerate(_batched(iter(db.images(missing)), BATCH)):
-        hashes, prepared = [], []
-        for image in batch:
-            try:
-                decoded = decode(read_bytes(image.path), side=encoder.side)
-            except PictureError as error:
-                logger.warning("%s: %s; it stays without a vector in the new space", image.path, error)
-                continue
-            if decoded.content.sha256.hex() == image.sha256:
-                hashes.append(decoded.content.sha256)
-                prepared.append(encoder.prepare(decoded.picture))
-        if prepared:
-            vectors = encoder.project_images(np.stack(prepared))
-            with db.atomic():
-                ids = db.content_ids(hashes)
-                db.put_vectors(space, [ids[h] for h in hashes], normalise(vectors), lengths(vectors))
-            index.step("space batch committed")
-        tally["encoded"] = tally.get("encoded", 0) + len(prepared)
-        progress(Progress(min((done + 1) * BATCH, len(missing)), len(missing), 0, f"space '{space.encoder}'"))
+    missing = work.db.missing(work.space)
+    done = 0
+    for batch in _batched(missing, BATCH):
+        prepared = dict(p for image in work.db.images(batch) if (p := _reread(image, work.encoder)) is not None)
+        raw = work.project(prepared)
+        with work.db.atomic():
+            work.store(raw, work.db.content_ids(list(raw)))
+        work.index.step("space batch committed")
+        done += len(batch)
+        work.count("encoded", len(prepared))
+        work.progress(Progress(done, len(missing), 0, f"space '{work.space.encoder}'"))
+
+
+def _reread(image: Image, encoder: Encoder) -> tuple[bytes, Pixels] | None:
+    """(sha256, prepared) of an indexed image, or None if its file is no longer what was indexed."""
+    try:
+        decoded = decode(read_bytes(image.path), side=encoder.side)
+    except PictureError as error:
+        logger.warning("%s: %s; it stays without a vector in the new space", image.path, error)
+        return None
+    same = decoded.content.sha256.hex() == image.sha256
+    return (decoded.content.sha256, encoder.prepare(decoded.picture)) if same else None
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -275,5 +286,3 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
             batch = []
     if batch:
         yield batch
-
-
