@@ -12,13 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from curator.database import DATABASE, Reader, Writer, is_born
+from curator.database import DATABASE, Reader, Writer
 from curator.embeddings import Background, best_first, check_unit, exact_scores, normalise
 from curator.encoders import Encoder, open_space
 from curator.errors import IndexLocked, NoIndex, UnknownName
 from curator.images import read_picture
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
-from curator.vectors import Generation, GenerationDamaged, drop_generations, write_generation
+from curator.vectors import Generation, GenerationDamaged, clear_unfinished, drop_generations, write_generation
 
 logger = logging.getLogger("curator")
 
@@ -77,9 +77,11 @@ class Index:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise IndexLocked(f"{folder} cannot be made: {error.strerror}") from error
-        if not is_born(folder):
+        try:
+            return cls(folder, step=step)
+        except NoIndex:
             Writer.open(folder).close()
-        return cls(folder, step=step)
+            return cls(folder, step=step)
 
     def close(self) -> None:
         """Close the database."""
@@ -98,6 +100,7 @@ class Index:
     def write(self, *, wait: bool = False) -> Iterator[Writer]:
         """The one writer, until the end of the block. Raises `IndexLocked` when another process has it."""
         writer = Writer.open(self.folder, wait=wait)
+        clear_unfinished(self.folder / "vectors")
         try:
             yield writer
         finally:

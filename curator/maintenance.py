@@ -28,10 +28,10 @@ def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
 
     Opens the database without trusting it; raises `NoIndex` where there is none.
     """
-    if not is_born(folder):
+    if not _has_tables(folder):
         raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
     with contextlib.closing(sqlite3.connect(f"{(folder / DATABASE).absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        broken = damaged_rows(connection)
+        broken = damaged_rows(connection) or ([] if is_born(folder) else ["its header does not say that it is an index"])
         yield from (Finding(DATABASE, problem, True) for problem in broken)
         if broken:
             return
@@ -49,11 +49,11 @@ def repair(folder: Path) -> list[str]:
 
     The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator index`.
     """
-    if not is_born(folder):
+    if not _has_tables(folder):
         raise NoIndex(f"no index at {folder}; nothing to repair")
     done = []
     with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
-        is_damaged = bool(damaged_rows(connection))
+        is_damaged = bool(damaged_rows(connection)) or not is_born(folder)
     if is_damaged:
         done.append(_salvage(folder))
     with contextlib.suppress(OSError):
@@ -76,6 +76,18 @@ def backup(folder: Path, target: Path | None = None) -> Path:
         reader.connection.backup(copy)
     os.replace(beside, target)
     return target
+
+
+def _has_tables(folder: Path) -> bool:
+    """Whether there is a database with anything in it, readable or not."""
+    file = folder / DATABASE
+    if not file.is_file() or not file.stat().st_size:
+        return False
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        try:
+            return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'images'").fetchone()) or is_born(folder)
+        except sqlite3.DatabaseError:
+            return True
 
 
 def _dangling(connection: sqlite3.Connection) -> Iterator[Finding]:

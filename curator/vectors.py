@@ -111,8 +111,6 @@ def write_generation(
     import faiss
 
     home.mkdir(parents=True, exist_ok=True)
-    for stale in home.glob(".new-*"):
-        shutil.rmtree(stale, ignore_errors=True)
     beside = home / f".new-{number}"
     beside.mkdir()
     try:
@@ -149,6 +147,12 @@ def drop_generations(home: Path, keep: set[int]) -> None:
     for folder in home.glob("[0-9]*"):
         if folder.name.isdigit() and int(folder.name) not in keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_unfinished(home: Path) -> None:
+    """Delete what a killed writer left half-written. Only for the holder of the lock."""
+    for stale in home.glob(".new-*"):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def check_generation(folder: Path, files_sha256: str) -> str | None:

@@ -52,6 +52,8 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
         raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
     if not is_clean(folder):
         _recover(folder)
+        if not is_born(folder):  # what there was of it has been rolled back
+            raise NoIndex(f"no index at {folder}; its creation was interrupted, so make it again with `curator index FOLDER`")
     connection = _open(f"{_uri(file)}?mode=ro")
     check_format(connection, folder)
     return connection
@@ -74,10 +76,10 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
 
 
 def is_born(folder: Path) -> bool:
-    """Whether a database with our mark is there: False also after a kill before the first migration."""
+    """Whether a file with our mark in its header is there: False also after a kill before the first migration."""
     try:
         with (folder / DATABASE).open("rb") as file:
-            return len(file.read(100)) == 100
+            return file.read(100)[68:72] == APPLICATION_ID.to_bytes(4, "big")
     except OSError:
         return False
 

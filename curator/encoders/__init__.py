@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from curator.encoders.base import Encoder
-from curator.encoders.catalogue import SHORT_NAMES, TINY_RATE, is_cached, parse_name
+from curator.encoders.catalogue import SHORT_NAMES, TINY_RATE, parse_name
 from curator.encoders.clip import best_runtime, load_clip, open_clip_space
+from curator.encoders.hub import download_size, is_cached
 from curator.encoders.pixels import PixelEncoder
 from curator.records import Space
 from curator.registry import Registry
@@ -68,8 +69,3 @@ def list_open_clip() -> list[str]:
     import open_clip
 
     return [f"{model}/{tag}" for model, tag in open_clip.list_pretrained()]
-
-
-def download_size(name: str) -> str:
-    """How large a name's weights are, in words, as far as known without asking the network."""
-    return f"{SHORT_NAMES[name].megabytes} MB" if name in SHORT_NAMES else "of a size that only the hub knows"

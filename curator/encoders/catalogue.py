@@ -97,11 +97,3 @@ def parse_name(name: str) -> Weights:
         f"no encoder '{name}'; {suggest(name, known)} Or name any open_clip model as MODEL/PRETRAINED, "
         f"MODEL:/path/to/checkpoint.safetensors, or a folder with {CONFIG}"
     )
-
-
-def is_cached(name: str) -> bool:
-    """Whether the weights of a short name lie in the hub's cache already. Asks no network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    files = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(SHORT_NAMES[name].hub, f), str) for f in files)

@@ -16,14 +16,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from curator.embeddings import normalise
 from curator.encoders import preprocess
 from curator.encoders.catalogue import CONFIG, Weights
+from curator.encoders.hub import find_weights, tag_config
 from curator.encoders.preprocess import Preprocess
 from curator.errors import EncoderError, EncoderUnavailable
 from curator.records import Vectors
@@ -62,7 +65,8 @@ class TorchTowers:
 
     def __init__(self, weights: Weights, *, bf16: bool = False, device: str = "cpu") -> None:
         self.weights, self.device, self.bf16 = weights, device, bf16
-        self.file = find_weights(weights)
+        with _quietly():
+            self.file = find_weights(weights)
         self.model = _build(weights, self.file)
         self.spec = _spec(self.model, weights, self.file)
 
@@ -128,34 +132,6 @@ def export(towers: TorchTowers, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def find_weights(weights: Weights) -> Path:
-    """The file that holds the weights, fetched from the hub if it must be. Raises `EncoderUnavailable`."""
-    if weights.checkpoint is not None:
-        return weights.checkpoint
-    if weights.folder is not None:
-        files = sorted(weights.folder.glob("*.safetensors"))
-        if not files:
-            raise EncoderUnavailable(f"no .safetensors beside {weights.folder / CONFIG}")
-        return files[0]
-    with _quietly():
-        from open_clip import list_models, list_pretrained_tags_by_model, pretrained
-
-    if weights.model not in list_models():
-        raise EncoderUnavailable(f"open_clip has no model '{weights.model}'; `curator encoders --all` lists its models")
-    config = pretrained.get_pretrained_cfg(weights.model, weights.tag)
-    if not config:
-        tags = ", ".join(list_pretrained_tags_by_model(weights.model)) or "none"
-        raise EncoderUnavailable(f"open_clip has no weights '{weights.tag}' for {weights.model}; there are: {tags}")
-    try:
-        return Path(pretrained.download_pretrained(config))
-    except Exception as error:  # the hub's client raises many kinds, all of which mean that it could not be had
-        raise EncoderUnavailable(
-            f"the weights of '{weights.name}' are not on this machine and cannot be fetched "
-            f"({type(error).__name__}). Offline there are: --encoder tiny (bundled), --encoder pixels, or "
-            f"--encoder {weights.model}:/path/to/checkpoint.safetensors"
-        ) from error
-
-
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """open_clip and timm warn and log on import and load about things that are no concern of the user's."""
@@ -180,12 +156,18 @@ def _build(weights: Weights, file: Path) -> Any:
             if weights.folder is not None:
                 model = open_clip.create_model(f"local-dir:{weights.folder}")
             else:
-                # The tag's preprocessing comes with the tag; a checkpoint of the user's gets the model's default.
+                # By file, not by tag, so that weights in the cache need no network; a tag's preprocessing comes along.
+                tag = tag_config(weights) if weights.tag else {}
                 model = open_clip.create_model(
-                    weights.model, pretrained=weights.tag or str(file), weights_only=True, require_pretrained=True
+                    weights.model,
+                    pretrained=str(file),
+                    weights_only=True,
+                    require_pretrained=True,
+                    force_preprocess_cfg=tag,
+                    force_quick_gelu=bool(tag.get("quick_gelu")),
                 )
-        except (RuntimeError, ValueError, KeyError, OSError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (RuntimeError, ValueError, KeyError, OSError, TypeError, UnpicklingError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise EncoderUnavailable(f"{file} cannot be loaded as {weights.model or weights.name}: {reason}") from error
     return model.eval()
 

@@ -59,6 +59,7 @@ class Plan:
     walked: Walk
     notes: Mapping[str, Notes]
     known: Mapping[str, KnownImage]
+    stale_skipped: list[str] = field(default_factory=list)
     fresh: list[ImageFile] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     gone: dict[str, KnownImage] = field(default_factory=dict)
@@ -82,7 +83,8 @@ def make_plan(db: Writer, path: Path, options: IngestOptions) -> Plan:
     table = Path(chosen.table).expanduser() if chosen.table else None
     notes = read_notes(root.path, walked.images, walked.sidecars, NoteSources(chosen.label_from, table))
     plan = Plan(root, chosen, walked, notes, in_scope)
-    _sort_out(plan, {s.path: s for _, s in db.skipped(root.id)})
+    skipped = {s.path: s for _, s in db.skipped(root.id) if not under or s.path == under or s.path.startswith(under + "/")}
+    _sort_out(plan, skipped)
     return plan
 
 
@@ -108,8 +110,11 @@ def _sort_out(plan: Plan, skipped: Mapping[str, Skipped]) -> None:
             plan.unchanged.append(file.path)
         else:
             plan.fresh.append(file)
-    unknown = tuple(s.path + "/" for s in plan.walked.unreadable if s.path)
-    blind = any(not s.path for s in plan.walked.unreadable)
-    for path, known in plan.known.items():
-        if path not in seen and known.removed is None and not blind and not path.startswith(unknown):
-            plan.gone[path] = known
+    plan.gone = {p: k for p, k in plan.known.items() if p not in seen and k.removed is None and _was_seen(plan.walked, p)}
+    listed = seen | {s.path for s in (*plan.walked.broken, *plan.walked.unreadable)}
+    plan.stale_skipped = [p for p in skipped if p not in listed and _was_seen(plan.walked, p)]
+
+
+def _was_seen(walked: Walk, path: str) -> bool:
+    """Whether the walk could look where this path was: what it could not see is not gone."""
+    return not any(not s.path or path.startswith(s.path + "/") for s in walked.unreadable)

@@ -235,8 +235,7 @@ class _Pass:
 
     def _remove_gone(self) -> None:
         gone = [k.id for k in self.plan.gone.values()]
-        walked = {f.path for f in self.plan.walked.images} | {s.path for s in self.plan.walked.broken}
-        stale = [s.path for _, s in self.db.skipped(self.plan.root.id) if s.path not in walked and s.size]
+        stale = self.plan.stale_skipped
         if gone or stale:
             with self.db.atomic():
                 self.db.remove(gone, by_hand=False)

@@ -1,0 +1,77 @@
+"""Weights on this machine and on the hub. The only room that may use the network, and only when asked for weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from curator.encoders.catalogue import CONFIG, SHORT_NAMES, Weights
+from curator.errors import EncoderUnavailable
+
+_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+_PATIENCE = 10.0  # seconds to wait for the hub's first answer; its client alone would try for a minute
+
+
+def is_cached(name: str) -> bool:
+    """Whether the weights of a short name lie in the hub's cache already. Asks no network."""
+    return _in_cache(SHORT_NAMES[name].hub) is not None
+
+
+def download_size(name: str) -> str:
+    """How large a name's weights are, in words, as far as known without asking the network."""
+    return f"{SHORT_NAMES[name].megabytes} MB" if name in SHORT_NAMES else "of a size that only the hub knows"
+
+
+def find_weights(weights: Weights) -> Path:
+    """The file that holds the weights, fetched from the hub if it must be. Raises `EncoderUnavailable`."""
+    if weights.checkpoint is not None:
+        return weights.checkpoint
+    if weights.folder is not None:
+        files = sorted(weights.folder.glob("*.safetensors"))
+        if not files:
+            raise EncoderUnavailable(f"no .safetensors beside {weights.folder / CONFIG}")
+        return files[0]
+    config = tag_config(weights)
+    hub = str(config.get("hf_hub", "")).rstrip("/")
+    cached = _in_cache(hub) if hub else None
+    return cached or _fetch(weights, config, hub)
+
+
+def tag_config(weights: Weights) -> dict[str, Any]:
+    """What open_clip knows of a tag: where its weights are, and its preprocessing. Raises `EncoderUnavailable`."""
+    from open_clip import list_models, list_pretrained_tags_by_model
+    from open_clip.pretrained import get_pretrained_cfg
+
+    if weights.model not in list_models():
+        raise EncoderUnavailable(f"open_clip has no model '{weights.model}'; `curator encoders --all` lists its models")
+    config: dict[str, Any] = get_pretrained_cfg(weights.model, weights.tag)
+    if not config:
+        tags = ", ".join(list_pretrained_tags_by_model(weights.model)) or "none"
+        raise EncoderUnavailable(f"open_clip has no weights '{weights.tag}' for {weights.model}; there are: {tags}")
+    return config
+
+
+def _in_cache(repository: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in _FILES:
+        found = try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _fetch(weights: Weights, config: dict[str, Any], hub: str) -> Path:
+    from huggingface_hub import HfApi
+    from open_clip.pretrained import download_pretrained
+
+    try:
+        if hub:
+            HfApi().model_info("/".join(hub.split("/")[:2]), timeout=_PATIENCE)
+        return Path(download_pretrained(config))
+    except Exception as error:  # the hub's client raises many kinds, all of which mean that they could not be had
+        raise EncoderUnavailable(
+            f"the weights of '{weights.name}' are not on this machine and cannot be fetched "
+            f"({type(error).__name__}). Offline there are: --encoder tiny (bundled), --encoder pixels, or "
+            f"--encoder {weights.model}:/path/to/checkpoint.safetensors"
+        ) from error

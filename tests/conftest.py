@@ -1,0 +1,82 @@
+"""Pictures drawn for tests, and indexes of them. Nothing here needs the network or `../shared`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from curator.cli import cli
+from curator.encoders import Encoder, PixelEncoder, load_encoder
+from curator.index import Index
+from curator.ingest import IngestOptions, ingest
+from curator.records import IngestReport
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the person's own caches or indexes, and none reaches a hub."""
+    before = dict(os.environ)
+    os.environ["CURATOR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hub"))
+    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # the discard port: nobody answers
+    os.environ.pop("CURATOR_INDEX", None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def draw(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
+    """A picture unlike that of any other seed."""
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize(size, Image.Resampling.NEAREST)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten pictures: five in `cats/`, five in `dogs/`."""
+    root = tmp_path / "pictures"
+    for number in range(10):
+        path = root / ("cats" if number < 5 else "dogs") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(number).save(path)
+    return root
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    """An empty index."""
+    with Index.create(tmp_path / "index") as made:
+        yield made
+
+
+@pytest.fixture
+def fill(index: Index, folder: Path) -> Callable[..., IngestReport]:
+    """Index the folder with the pixel encoder; keywords are `IngestOptions`."""
+
+    def run(*paths: Path, encoder: Encoder | None = None, **options: object) -> IngestReport:
+        return ingest(index, list(paths) or [folder], encoder or PixelEncoder(), IngestOptions(**options))  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Encoder:
+    """The bundled encoder, exported once per test session."""
+    return load_encoder("tiny")
+
+
+@pytest.fixture
+def curator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(cli, [str(w) for w in words], input=stdin, prog_name="curator")
+
+    return run

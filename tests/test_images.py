@@ -1,0 +1,234 @@
+"""Walking, decoding and side-cars, on real files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from curator.errors import PictureError, RootMissing, UsageError
+from curator.images import NoteSources, decode, read_bytes, read_notes, walk
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+def paths(root: Path, **options: object) -> list[str]:
+    return [f.path for f in walk(root, **options).images]  # type: ignore[arg-type]
+
+
+def test_a_walk_is_sorted_recursive_and_passes_over_what_is_hidden_or_not_a_picture(folder: Path) -> None:
+    for name in (".hidden/a.png", "@eaDir/b.jpg", "__MACOSX/c.png", "notes.pdf", "cats/.d.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        draw(0).save(folder / name, "png")
+    assert paths(folder) == [*(f"cats/{i}.png" for i in range(5)), *(f"dogs/{i}.png" for i in range(5, 10))]
+
+
+@pytest.mark.parametrize(("glob", "left"), [("cats", 5), ("cats/*", 5), ("*.png", 0), ("7.png", 9), ("dogs/", 5), ("nothing", 10)])
+def test_globs_exclude_folders_paths_and_names(folder: Path, glob: str, left: int) -> None:
+    assert len(paths(folder, exclude=[glob])) == left
+
+
+def test_linked_folders_are_followed_once_and_loops_end(folder: Path, tmp_path: Path) -> None:
+    (folder / "cats" / "loop").symlink_to(folder)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    draw(99).save(outside / "x.png")
+    (folder / "a-link").symlink_to(outside)
+    (folder / "z-link").symlink_to(outside)
+    (folder / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    walked = walk(folder)
+    assert len(walked.images) == 11
+    assert [s.path for s in walked.broken] == ["broken.png"]
+
+
+def test_names_in_any_script_or_none(folder: Path) -> None:
+    names = [b"caf\xc3\xa9.png", "日本語 🐈.png".encode(), b"not-utf8-\xff\xfe.png", b"new\nline.png", b"quote'\".png"]
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(encoded(draw(1), "png"))
+    assert {os.fsencode(p) for p in paths(folder)} >= set(names)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_folder_is_named(folder: Path) -> None:
+    (folder / "cats").chmod(0)
+    walked = walk(folder)
+    (folder / "cats").chmod(0o755)
+    assert [s.path for s in walked.unreadable] == ["cats"]
+
+
+def test_a_root_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RootMissing, match="nothing was changed"):
+        walk(tmp_path / "none")
+
+
+MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    kind = {"CMYK": "TIFF", "YCbCr": "TIFF", "F": "TIFF", "PA": "TIFF", "I": "TIFF"}.get(mode, "PNG")
+    value = 255 if mode == "1" else 200
+    gray = Image.new("L", (9, 7), value)
+    picture = Image.fromarray(np.full((7, 9), 200 * 257, np.uint16)) if mode == "I;16" else gray.convert(mode if mode != "PA" else "P")
+    got = decode(encoded(picture, kind)).picture
+    assert (got.mode, got.size) == ("RGB", (9, 7))
+    assert abs(int(np.asarray(got).mean()) - value) <= 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
+def test_every_format_is_read(kind: str) -> None:
+    decoded = decode(encoded(Image.new("RGB", (40, 30), (200, 40, 40)), kind))
+    assert (decoded.content.width, decoded.content.height, decoded.content.format) == (40, 30, kind)
+    np.testing.assert_allclose(np.asarray(decoded.picture)[15, 20], (200, 40, 40), atol=12)
+
+
+def test_alpha_lies_on_white_and_animations_show_their_first_frame() -> None:
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert np.asarray(decode(encoded(clear, "PNG")).picture).min() == 255
+    frames = [Image.new("RGB", (5, 5), c) for c in ("red", "blue")]
+    for kind in ("GIF", "PNG", "WEBP"):
+        animated = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+        assert tuple(np.asarray(decode(animated).picture)[2, 2]) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(orientation: int) -> None:
+    upright = np.zeros((20, 30, 3), np.uint8)
+    upright[:10, :15] = (250, 0, 0)  # red in the upper left corner
+    back = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM}
+    back |= {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
+    picture = Image.fromarray(upright)
+    stored = picture.transpose(back[orientation]) if orientation in back else picture
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(encoded(stored, "PNG", exif=exif))
+    assert (decoded.content.width, decoded.content.height) == (30, 20)
+    assert np.array_equal(np.asarray(decoded.picture), upright)
+
+
+def test_exif_date_and_camera_are_kept() -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "One\0"
+    exif.get_ifd(0x8769)[0x9003] = "2021:02:03 04:05:06"
+    content = decode(encoded(draw(1), "JPEG", exif=exif)).content
+    assert (content.taken_at, content.camera) == ("2021-02-03 04:05:06", "Maker One")
+
+
+def test_an_embedded_profile_is_converted_to_srgb_and_a_broken_one_ignored() -> None:
+    picture = Image.new("RGB", (8, 8), (120, 60, 200))
+    xyz = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    assert decode(encoded(picture, "PNG", icc_profile=b"nonsense")).picture.getpixel((1, 1)) == (120, 60, 200)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert decode(encoded(picture, "PNG", icc_profile=srgb)).picture.getpixel((1, 1)) == (120, 60, 200)
+    assert decode(encoded(picture, "PNG", icc_profile=xyz)).picture.size == (8, 8)
+
+
+def test_a_large_jpeg_is_decoded_small_and_reported_whole() -> None:
+    decoded = decode(encoded(draw(3, (2000, 1600)), "JPEG"), side=224)
+    assert (decoded.content.width, decoded.content.height) == (2000, 1600)
+    assert 448 <= min(decoded.picture.size) < 900
+
+
+def test_equal_pixels_have_equal_hashes_and_only_they() -> None:
+    png, bmp = decode(encoded(draw(1), "PNG")).content, decode(encoded(draw(1), "BMP")).content
+    assert png.pixel_hash == bmp.pixel_hash
+    assert png.sha256 != bmp.sha256
+    assert decode(encoded(draw(2), "PNG")).content.pixel_hash != png.pixel_hash
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    whole = encoded(draw(1, (300, 300)), "JPEG")
+    bad = {"(?i)truncated": whole[:600], "allowed format": b"GIF89", "empty": b"", "megapixels": bomb()}
+    for reason, data in bad.items():
+        path = tmp_path / "x.jpg"
+        path.write_bytes(data)
+        with pytest.raises(PictureError, match=reason):
+            decode(read_bytes(path))
+    with pytest.raises(PictureError, match="cannot be read"):
+        read_bytes(tmp_path / "none.jpg")
+
+
+def bomb() -> bytes:
+    """A small PNG that says it is 60,000 pixels wide and high."""
+    data = bytearray(encoded(Image.new("1", (8, 8)), "PNG"))
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_formats_outside_the_list_are_refused() -> None:
+    for kind in ("ICO", "EPS", "PCX", "TGA"):
+        with pytest.raises(PictureError, match="allowed format"):
+            decode(encoded(draw(1, (32, 32)), kind))
+
+
+@given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]), st.integers(0, 10**9), st.integers(1, 12))
+def test_no_corruption_raises_anything_but_a_picture_error(kind: str, seed: int, count: int) -> None:
+    data = bytearray(encoded(draw(seed % 50, (33, 17)), kind))
+    rng = np.random.default_rng(seed)
+    for at in rng.integers(0, len(data), count):
+        data[at] = rng.integers(256)
+    try:
+        decoded = decode(bytes(data[: rng.integers(1, len(data) + 1)]))
+    except PictureError:
+        return
+    assert decoded.picture.mode == "RGB"
+
+
+def notes(root: Path, **sources: object) -> dict[str, tuple[str | None, str | None, dict[str, object]]]:
+    walked = walk(root)
+    found = read_notes(root, walked.images, walked.sidecars, NoteSources(**sources))  # type: ignore[arg-type]
+    return {path: (n.label, n.caption, dict(n.extra)) for path, n in found.items()}
+
+
+def test_labels_come_from_folders(folder: Path) -> None:
+    draw(1).save(folder / "top.png")
+    got = notes(folder, label_from="folder")
+    assert got["cats/0.png"][0] == "cats"
+    assert got["top.png"][0] == "pictures"
+
+
+def test_text_and_json_beside_a_picture_as_img2dataset_writes_them(folder: Path) -> None:
+    (folder / "cats/0.txt").write_text("a cat on a mat\n")
+    (folder / "cats/1.json").write_text(json.dumps({"caption": "another", "url": "u", "width": 3, "nested": {"a": 1}}))
+    (folder / "cats/2.json").write_text("{broken")
+    got = notes(folder)
+    assert got["cats/0.png"] == (None, "a cat on a mat", {})
+    assert got["cats/1.png"] == (None, "another", {"url": "u", "width": 3})
+    assert got.get("cats/2.png", (None, None, {})) == (None, None, {})
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_hugging_faces_imagefolder_metadata(folder: Path, kind: str) -> None:
+    rows = [{"file_name": "0.png", "text": "hello", "label": "x", "price": 3}, {"file_name": "none.png", "text": "y"}]
+    if kind == "csv":
+        (folder / "cats/metadata.csv").write_text("file_name,text,label,price\n0.png,hello,x,3\nnone.png,y,,\n")
+    else:
+        (folder / "cats/metadata.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
+    assert notes(folder) == {"cats/0.png": ("x", "hello", {"price": 3})}
+
+
+def test_a_csv_joins_by_path_or_by_a_name_that_stands_once(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("file,label,code,score\ncats/0.png,tom,007,0.5\n9.png,rex,12,-3\nnothing.png,z,1,1\n")
+    got = notes(folder, table=table)
+    assert got == {"cats/0.png": ("tom", None, {"code": "007", "score": 0.5}), "dogs/9.png": ("rex", None, {"code": 12, "score": -3})}
+    assert notes(folder, table=table, label_from="code")["dogs/9.png"][0] == "12"
+    table.write_text("file,label\nnothing.png,z\n")
+    with pytest.raises(UsageError, match="no row names a picture"):
+        notes(folder, table=table)
+    with pytest.raises(UsageError, match="no file"):
+        notes(folder, table=tmp_path / "none.csv")

@@ -1,0 +1,70 @@
+"""Registry, scenes, contact sheets, errors."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curator import errors
+from curator.errors import CuratorError, UnknownName, UsageError
+from curator.registry import Registry
+from curator.scenes import COLOURS, SHAPES, TEXTURES, draw_scene, draw_thing
+from curator.sheets import Section, Tile, draw_sheet, save_sheet
+
+
+def test_a_registry_finds_refuses_and_suggests() -> None:
+    parts: Registry[int] = Registry("part")
+    parts.register("alpha")(1)
+    assert parts["alpha"] == 1
+    assert list(parts) == ["alpha"]
+    assert "beta" not in parts
+    with pytest.raises(ValueError, match="already"):
+        parts.register("alpha")(2)
+    with pytest.raises(UnknownName, match="no part 'alhpa'; did you mean 'alpha'"):
+        parts["alhpa"]
+
+
+def test_every_error_stands_in_the_drawn_tree() -> None:
+    kinds = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, CuratorError)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_scenes_repeat_for_a_seed_and_say_what_they_show() -> None:
+    one, two = ([draw_scene(np.random.default_rng(5), 48) for _ in range(3)] for _ in range(2))
+    assert [s.caption for s in one] == [s.caption for s in two]
+    assert all(a.picture.tobytes() == b.picture.tobytes() for a, b in zip(one, two, strict=True))
+    scenes = [draw_scene(rng, 32) for rng in [np.random.default_rng(1)] for _ in range(300)]
+    words = " ".join(s.caption for s in scenes)
+    assert all(w in words for w in (*COLOURS, "digit", "letter", "two", "left of", "striped"))
+    assert len({s.caption for s in scenes}) > 250
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("texture", TEXTURES)
+def test_a_thing_has_its_colour_on_its_background(shape: str, texture: str) -> None:
+    pixels = np.asarray(draw_thing("red", shape, texture=texture, background="blue", size=48)).reshape(-1, 3)
+    shown = {tuple(p) for p in pixels.tolist()}
+    assert COLOURS["red"] in shown
+    assert COLOURS["blue"] in shown
+
+
+def test_a_sheet_shows_every_tile_and_survives_an_unreadable_file(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no")
+    red = draw_thing("red", "square", background="red", size=40)
+    sheet = draw_sheet([Section("one", [Tile(red, "a" * 200), Tile(tmp_path / "bad.png", "b")]), Section("", [Tile(red, "c")])], columns=2)
+    reds = (np.asarray(sheet) == COLOURS["red"]).all(-1).sum()
+    assert reds > 1.8 * 180 * 180, "two red tiles"
+
+
+def test_a_sheet_is_written_whole_or_refused(tmp_path: Path) -> None:
+    save_sheet([Section("x", [Tile(draw_thing("red", "star"), "t")])], tmp_path / "s.png")
+    assert (tmp_path / "s.png").stat().st_size > 1000
+    for target in (tmp_path / "none" / "s.png", tmp_path / "s.nonsense"):
+        with pytest.raises(UsageError, match="cannot write"):
+            save_sheet([Section("x", [])], target)
+    assert [p.name for p in tmp_path.iterdir()] == ["s.png"]
