@@ -140,10 +140,10 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path: Path, many: Path) -> No
     run("index", many, place)
     half = tmp_path / "half"
     for limit in (60_000, 120_000, 200_000, 260_000):
-        code = f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)\n"
-        done = subprocess.run(
-            [sys.executable, "-c", code + WORK, "index", str(many), str(half), "", "1"], capture_output=True, text=True, check=False
-        )
+        limited = f"import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)\n"
+        code = limited + "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + WORK
+        command = [sys.executable, "-c", code, "index", str(many), str(half), "", "1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode in (0, 1), done.stderr
         with contextlib.suppress(NoIndex):  # there was not even room for the tables
             assert list(verify(half)) == []
