@@ -67,8 +67,7 @@ def search(
         _draw(" ".join(query), hits, images, target)
         if show:
             click.launch(str(target))
-    if not (as_json or jsonl or paths or null):
-        say(_summary(hits))
+    say(_summary(hits))
     sys.exit(0 if len(hits) else 1)
 
 

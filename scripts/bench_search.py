@@ -1,0 +1,218 @@
+"""Search speed on synthetic unit vectors of 512 dims, beside a numpy scan and rclip's own search code on the same vectors.
+
+    python scripts/bench_search.py [--sizes 10000 100000 1000000] [--folder /tmp/bench] [--rclip]
+
+Every figure is of a fresh process: CPU seconds (user + system, all threads) from opening the index to the ids, imports
+not counted but shown, and the process's peak memory. Recall is against a float64 sort over the stored fp16 vectors.
+`--rclip` installs rclip into an environment of its own and calls its `RClip.search` with the text encoder replaced by
+the query vector, so that nothing is downloaded and only its search is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from machine import describe_machine
+
+from curator.database import NewImage
+from curator.embeddings import normalise
+from curator.index import Index
+from curator.records import Content, ImageFile, Notes
+
+DIM, QUERIES, BLOCK = 512, 5, 10_000
+
+ASK = """
+import json, resource, sys, time
+started = time.process_time()
+import faiss, numpy as np, curator.index
+imported = time.process_time() - started
+place, queries, where, k = sys.argv[1], np.load(sys.argv[2]), sys.argv[3] or None, 20
+out = []
+for q in queries[:1] if sys.argv[4] == "cold" else queries:
+    before = time.process_time()
+    with curator.index.Index.open(place) as index:
+        hits = index.nearest(q, k, where=where)
+    out.append((time.process_time() - before, hits.ids.tolist(), hits.searched))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"imports": imported, "peak_mib": peak, "answers": out}))
+"""
+
+NUMPY = """
+import json, resource, sys, time
+import numpy as np
+queries, out = np.load(sys.argv[2]), []
+for q in queries[:1]:
+    before = time.process_time()
+    x = np.load(sys.argv[1], mmap_mode="r")
+    scores = x @ q
+    best = np.argpartition(-scores, 20)[:20]
+    best = best[np.argsort(-scores[best])]
+    out.append(time.process_time() - before)
+print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": out}))
+"""
+
+RCLIP = """
+import json, resource, sys, time
+import numpy as np
+from rclip import db, model
+from rclip.main import RClip
+queries, out = np.load(sys.argv[2]), []
+for q in queries[:1]:
+    before = time.process_time()
+    m = model.Model()
+    m.compute_text_features = lambda texts: np.stack([q for _ in texts])
+    results = list(RClip(m, db.DB(sys.argv[1]), 8, None).search("x", "/synthetic", 20))
+    out.append(time.process_time() - before)
+print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": out}))
+"""
+
+
+def vectors(n: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Unit rows in blocks, around 1,000 centres as real embeddings lie."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(1000, DIM)).astype(np.float32)
+    for start in range(0, n, BLOCK):
+        b = min(BLOCK, n - start)
+        yield normalise(centres[rng.integers(0, 1000, b)] + 1.5 * rng.normal(size=(b, DIM)).astype(np.float32))
+
+
+def build(place: Path, n: int) -> None:
+    """An index of n synthetic images, with its FAISS files."""
+    with Index.create(place) as index, index.write() as db:
+        with db.atomic():
+            space = db.add_space("pixels", "synthetic", DIM)
+            root = db.add_root(Path("/synthetic"))
+        at = 0
+        for x in vectors(n):
+            with db.atomic():
+                put(db, space, root.id, at, x)
+            at += len(x)
+        index.rebuild(db, space)
+
+
+def put(db: object, space: object, root: int, at: int, x: np.ndarray) -> None:
+    hashes = [b"%032d" % (at + i) for i in range(len(x))]
+    ids = db.put_contents(Content(h, h[:16], 640, 480, "RGB", "JPEG") for h in hashes)
+    db.put_vectors(space, [ids[h] for h in hashes], x, np.ones(len(x), np.float32))
+    files = [ImageFile(f"{at + i:08d}.jpg", 1000, 1) for i in range(len(x))]
+    db.put_images(NewImage(root, f, ids[h], Notes(), "real") for f, h in zip(files, hashes, strict=True))
+
+
+def add_tail_and_tombstones(place: Path, n: int, count: int) -> None:
+    with Index(place) as index, index.write() as db, db.atomic():
+        put(db, index.space, index.reader.roots()[0].id, n, next(vectors(count, seed=9)))
+        db.remove(list(range(1, n, n // count))[:count], by_hand=True)
+
+
+def run(python: str, code: str, *arguments: object) -> dict:
+    done = subprocess.run([python, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def truth(place: Path, q: np.ndarray, where: str | None) -> list[int]:
+    """Ids by a float64 sort over what the database holds: no FAISS, none of the index's own search."""
+    best: list[tuple[float, int]] = []
+    with Index(place) as index:
+        chosen = None if where is None else set(index.reader.ids_where(where).tolist())
+        for ids, x in index.reader.vector_blocks(index.space):
+            keep = np.ones(len(ids), bool) if chosen is None else np.fromiter((i in chosen for i in ids.tolist()), bool, len(ids))
+            scores = (x[keep].astype(np.float64) @ q.astype(np.float64)).astype(np.float32)
+            best = sorted([*best, *zip((-scores).tolist(), ids[keep].tolist(), strict=True)])[:20]
+    return [i for _, i in best]
+
+
+def measure(place: Path, queries: Path, name: str, where: str = "") -> dict[str, object]:
+    cold = run(sys.executable, ASK, place, queries, where, "cold")
+    warm = run(sys.executable, ASK, place, queries, where, "all")
+    found, expected = [], []
+    for q, (_, ids, _) in list(zip(np.load(queries), warm["answers"], strict=True))[:2]:
+        found += ids
+        expected += truth(place, q, where or None)
+    recall = len(set(found) & set(expected)) / max(1, len(set(expected)))
+    first = cold["answers"][0][0]
+    rest = np.median([a[0] for a in warm["answers"]])
+    return {"case": name, "ms_cpu": 1000 * first, "median_ms_cpu": 1000 * rest, "searched": cold["answers"][0][2], "recall": recall} | {
+        "peak_mib": cold["peak_mib"],
+        "imports_ms_cpu": 1000 * cold["imports"],
+    }
+
+
+def rclip_python(folder: Path) -> str:
+    environment = folder / "rclip-environment"
+    if not environment.exists():
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        subprocess.run([environment / "bin/python", "-m", "pip", "install", "-q", "rclip"], check=True)
+    return str(environment / "bin/python")
+
+
+def fill_rclip(python: str, path: Path, n: int) -> None:
+    """rclip's own schema, filled by SQL: its own insertion commits row by row."""
+    run(python, f"from rclip import db; db.DB({str(path)!r}); print('{{}}')")
+    with sqlite3.connect(path) as db:
+        at = 0
+        for x in vectors(n):
+            rows = [(f"/synthetic/{at + i:08d}.jpg", 1.0, 1000, v.tobytes()) for i, v in enumerate(x)]
+            db.executemany("INSERT INTO images (filepath, modified_at, size, vector) VALUES (?, ?, ?, ?)", rows)
+            at += len(x)
+
+
+def peers(folder: Path, n: int, queries: Path, *, rclip: bool) -> list[dict[str, object]]:
+    dense = folder / "dense.npy"
+    stored = np.lib.format.open_memmap(dense, "w+", np.float32, (n, DIM))
+    at = 0
+    for x in vectors(n):
+        stored[at : at + len(x)] = x
+        at += len(x)
+    stored.flush()
+    scan = run(sys.executable, NUMPY, dense, queries)
+    rows: list[dict[str, object]] = [
+        {"case": "numpy scan (fp32, mapped)", "ms_cpu": 1000 * scan["seconds"][0], "peak_mib": scan["peak_mib"]}
+    ]
+    if rclip:
+        python = rclip_python(folder.parent)
+        fill_rclip(python, folder / "rclip.db", n)
+        its = run(python, RCLIP, folder / "rclip.db", queries)
+        rows.append({"case": "rclip", "ms_cpu": 1000 * its["seconds"][0], "peak_mib": its["peak_mib"]})
+    return rows
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ask.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    ask.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "curator-bench")
+    ask.add_argument("--rclip", action="store_true")
+    options = ask.parse_args()
+    print(describe_machine())
+    for n in options.sizes:
+        folder = options.folder / str(n)
+        folder.mkdir(parents=True, exist_ok=True)
+        queries = folder / "queries.npy"
+        np.save(queries, next(vectors(QUERIES, seed=5)))
+        place = folder / "index"
+        if not place.exists():
+            build(place, n)
+        rows = [measure(place, queries, "no filter")]
+        rows += [measure(place, queries, f"filter {share:g} %", f"id % 1000 < {10 * share:g}") for share in (0.1, 1, 10, 50)]
+        add_tail_and_tombstones(place, n, 1000)
+        rows.append(measure(place, queries, "1,000 new, 1,000 removed"))
+        rows += peers(folder, n, queries, rclip=options.rclip)
+        print(f"\n{n:,} images\n\n| case | CPU ms, open + query | searched | recall@20 | peak MiB |\n|---|--:|--:|--:|--:|")
+        for r in rows:
+            recall = f"{r['recall']:.3f}" if "recall" in r else ""
+            print(f"| {r['case']} | {r['ms_cpu']:.0f} | {r.get('searched', n):,} | {recall} | {r['peak_mib']:.0f} |", flush=True)
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
