@@ -15,10 +15,11 @@ from PIL import Image
 
 from curator.embeddings import lengths
 from curator.encoders import Encoder, encoders, is_cached, load_encoder, open_space, parse_name
+from curator.encoders.clip import cache_folder
 from curator.encoders.hub import find_weights
 from curator.encoders.preprocess import Preprocess
 from curator.encoders.tokenizer import Tokenizer
-from curator.errors import EncoderUnavailable, NoTextTower, SpaceMismatch, UnknownName
+from curator.errors import EncoderError, EncoderUnavailable, NoTextTower, SpaceMismatch, UnknownName
 from curator.ingest import choose_encoder
 from curator.records import Space
 from curator.scenes import COLOURS, SHAPES, draw_thing
@@ -275,6 +276,16 @@ def test_a_new_index_chooses_its_encoder_in_the_promised_order() -> None:
     silent = choose_encoder(None, None, ask=None)
     assert silent.encoder == "tiny"
     assert "--encoder base" in silent.warning
+
+
+def test_a_damaged_export_is_named_with_the_way_out(tmp_path: Path) -> None:
+    folder = save_small(tmp_path / "small", 3)
+    encoder = load_encoder(str(folder))
+    (cache_folder() / encoder.fingerprint / "text.onnx").write_bytes(b"nonsense")
+    with pytest.raises(EncoderError, match=r"is damaged; delete .* and run again"):
+        load_encoder(str(folder)).encode_texts(["x"])
+    shutil.rmtree(cache_folder() / encoder.fingerprint)
+    assert load_encoder(str(folder)).encode_texts(["x"]).shape == (1, 32)
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:

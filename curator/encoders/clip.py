@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curator.encoders import preprocess
 from curator.encoders.base import Encoder
-from curator.encoders.catalogue import Weights, parse_name
+from curator.encoders.catalogue import CONFIG, Weights, parse_name
+from curator.encoders.hub import local_weights
 from curator.encoders.tokenizer import Tokenizer
-from curator.errors import SpaceMismatch
+from curator.errors import EncoderError, SpaceMismatch
 from curator.records import Pixels, Vectors
 
 if TYPE_CHECKING:
@@ -32,10 +37,10 @@ class ClipEncoder(Encoder):
 
     has_text = True
 
-    def __init__(self, weights: Weights, folder: Path, *, runtime: str = "onnx", towers: TorchTowers | None = None) -> None:
+    def __init__(self, weights: Weights, folder: Path, *, runtime: str = "onnx") -> None:
         from curator.encoders.towers import SPEC, TowerSpec
 
-        self.weights, self.folder, self.runtime, self._towers = weights, folder, runtime, towers
+        self.weights, self.folder, self.runtime = weights, folder, runtime
         self.spec = TowerSpec.from_json((folder / SPEC).read_text())
         self.name = weights.name
         self.dim, self.side, self.fingerprint = self.spec.dim, self.spec.preprocess.side, self.spec.fingerprint
@@ -68,14 +73,12 @@ class ClipEncoder(Encoder):
     def _text_session(self) -> onnxruntime.InferenceSession:
         return _session(self.folder / "text.onnx")
 
-    @property
+    @cached_property
     def torch_towers(self) -> TorchTowers:
         """The model in torch, loaded on first use."""
-        if self._towers is None:
-            from curator.encoders.towers import TorchTowers
+        from curator.encoders.towers import TorchTowers
 
-            self._towers = TorchTowers(self.weights, bf16=self.runtime == "bf16", device=_device())
-        return self._towers
+        return TorchTowers(self.weights, bf16=self.runtime == "bf16", device=_device())
 
 
 def load_clip(name: str, *, runtime: str = "onnx") -> ClipEncoder:
@@ -83,14 +86,17 @@ def load_clip(name: str, *, runtime: str = "onnx") -> ClipEncoder:
 
     Raises `EncoderUnavailable` where the weights are not to be had.
     """
-    from curator.encoders.towers import TorchTowers, export
-
     weights = parse_name(name)
-    towers = TorchTowers(weights, bf16=runtime == "bf16", device=_device() if runtime != "onnx" else "cpu")
-    folder = cache_folder() / towers.spec.fingerprint
-    if not _is_exported(folder):
-        export(TorchTowers(weights) if runtime != "onnx" else towers, folder)
-    return ClipEncoder(weights, folder, runtime=runtime, towers=towers if runtime != "onnx" else None)
+    folder = _known_export(weights)
+    if folder is None:
+        from curator.encoders.towers import TorchTowers, export
+
+        towers = TorchTowers(weights)
+        folder = cache_folder() / towers.spec.fingerprint
+        if not _is_exported(folder):
+            export(towers, folder)
+        _remember_export(weights, folder)
+    return ClipEncoder(weights, folder, runtime=runtime)
 
 
 def open_clip_space(name: str, fingerprint: str) -> ClipEncoder:
@@ -141,6 +147,36 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _memo(weights: Weights) -> Path | None:
+    """Where the export of exactly these weights is remembered: any change of file, code or library makes another name."""
+    file = local_weights(weights)
+    if file is None:
+        return None
+    config = (weights.folder / CONFIG).read_text() if weights.folder else ""
+    stat = file.stat()
+    facts = (str(weights), config, str(file), stat.st_size, stat.st_mtime_ns, preprocess.VERSION, version("open-clip-torch"))
+    return cache_folder() / "known" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.json"
+
+
+def _known_export(weights: Weights) -> Path | None:
+    """The folder these weights were exported to, found without torch."""
+    memo = _memo(weights)
+    try:
+        folder = cache_folder() / str(json.loads(memo.read_text())["fingerprint"]) if memo else None
+    except (OSError, ValueError, KeyError):
+        return None
+    return folder if folder and _is_exported(folder) else None
+
+
+def _remember_export(weights: Weights, folder: Path) -> None:
+    memo = _memo(weights)
+    if memo is not None:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        beside = memo.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps({"fingerprint": folder.name}))
+        os.replace(beside, memo)
+
+
 def _is_exported(folder: Path) -> bool:
     return (folder / "spec.json").is_file() and (folder / "image.onnx").is_file()
 
@@ -150,4 +186,7 @@ def _session(file: Path) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common base
+        raise EncoderError(f"the exported tower {file} is damaged; delete {file.parent} and run again to export it anew") from error
