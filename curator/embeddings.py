@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curator.records import Positions, Scores, Vectors
 
+LEAST_SAMPLE = 30  # scores from which a spread can be told
 _TINY = 1e-12  # a row shorter than this has no direction
 
 
@@ -74,7 +75,9 @@ class Background:
 
     @classmethod
     def of(cls, sample_scores: Scores) -> Background:
-        """Fit to the query's scores on a sample; needs about 30 of them to mean anything."""
+        """Fit to the query's scores on a sample; one of fewer than 30 says nothing, and then all that follows is NaN."""
+        if len(sample_scores) < LEAST_SAMPLE:
+            return cls(math.nan, math.nan)
         ordered = np.sort(_fisher(sample_scores))  # np.percentile imports numpy.ma, which takes longer than a search
         low, middle = ordered[int(0.1587 * len(ordered))], ordered[len(ordered) // 2]
         return cls(float(middle), max(float(middle - low), 1e-6))

@@ -9,6 +9,7 @@ CuratorError
 │   ├── IndexExists         there is one already
 │   ├── IndexLocked         another process is writing
 │   ├── IndexDamaged        the database failed a check
+│   ├── IndexFull           the disk under it is full
 │   └── IndexTooNew         written by a later version
 ├── RootMissing         a folder of pictures is not there, or looks unmounted
 ├── PictureError        one file cannot be read as a picture
@@ -55,6 +56,10 @@ class IndexLocked(IndexProblem):
 
 class IndexDamaged(IndexProblem):
     """The database failed a check, so no answer from it can be trusted."""
+
+
+class IndexFull(IndexProblem):
+    """The disk under the index is full; what was acknowledged is kept."""
 
 
 class IndexTooNew(IndexProblem):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from curator.database import DATABASE, Reader, damaged_rows, is_born, salvage
+from curator.database import DATABASE, Reader, Writer, damaged_rows, dangling_rows, has_tables, is_born, open_raw, salvage, take_lock
 from curator.errors import IndexExists, NoIndex, PictureError
 from curator.images import decode, read_bytes
 from curator.index import Index
@@ -26,19 +26,20 @@ _SAME = 0.99  # least cosine of a re-encoded image: other runtimes and batch siz
 def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
     """Check database, checksums, counts and dangling rows; `deep` also encodes a sample of images again.
 
-    Opens the database without trusting it; raises `NoIndex` where there is none.
+    Opens the database without trusting it; raises `NoIndex` where there is none, `IndexLocked` where it stays busy.
     """
-    if not _has_tables(folder):
-        raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
-    with contextlib.closing(sqlite3.connect(f"{(folder / DATABASE).absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        broken = damaged_rows(connection) or ([] if is_born(folder) else ["its header does not say that it is an index"])
+    with _unchecked(folder) as connection:
+        broken = damaged_rows(connection, folder) or ([] if is_born(folder) else ["its header does not say that it is an index"])
         yield from (Finding(DATABASE, problem, True) for problem in broken)
         if broken:
             return
+        yield from (Finding(DATABASE, problem, True) for problem in dangling_rows(connection))
         reader = Reader(folder, connection)
-        yield from _dangling(connection)
         for space in reader.spaces():
             yield from _files(reader, space)
+            missing = len(reader.missing(space))
+            if missing and space == reader.active_space():
+                yield Finding(DATABASE, f"{missing} images have no vector in space '{space.encoder}'; `curator index` makes them", False)
     if deep:
         with Index(folder) as index:
             yield from _reencode(index)
@@ -48,20 +49,28 @@ def repair(folder: Path) -> list[str]:
     """Save every sound row into a fresh database and write new FAISS files → what was done, in words.
 
     The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator index`.
+    Raises `NoIndex`, or `IndexLocked` while another process writes.
     """
-    if not _has_tables(folder):
-        raise NoIndex(f"no index at {folder}; nothing to repair")
     done = []
-    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
-        is_damaged = bool(damaged_rows(connection)) or not is_born(folder)
-    if is_damaged:
-        done.append(_salvage(folder))
-    with contextlib.suppress(OSError):
-        shutil.rmtree(folder / "vectors")
-    with Index(folder) as index, index.write() as db:
-        for space in db.spaces():
-            index.rebuild(db, space)
-            done.append(f"FAISS files of space '{space.encoder}' written again")
+    with take_lock(folder) if folder.is_dir() else contextlib.nullcontext() as lock:
+        with _unchecked(folder, "rw") as connection:
+            is_damaged = bool(damaged_rows(connection, folder)) or not is_born(folder)
+        kept = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
+        if is_damaged:
+            os.replace(folder / DATABASE, kept)
+            (folder / f"{DATABASE}-journal").unlink(missing_ok=True)
+        db = Writer.open(folder, lock=lock)
+        try:
+            if is_damaged:
+                lost = salvage(db, kept)
+                done.append(f"{lost} damaged rows left behind in {kept.name}; run `curator index` to read their images again")
+            shutil.rmtree(folder / "vectors", ignore_errors=True)
+            with Index(folder) as index:
+                for space in db.spaces():
+                    index.rebuild(db, space)
+                    done.append(f"FAISS files of space '{space.encoder}' written again")
+        finally:
+            db.close()
     return done
 
 
@@ -72,31 +81,22 @@ def backup(folder: Path, target: Path | None = None) -> Path:
         raise IndexExists(f"{target} is there already; name another file")
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
-    with Reader.open(folder) as reader, contextlib.closing(sqlite3.connect(beside)) as copy:
-        reader.connection.backup(copy)
+    with Reader.open(folder) as reader:
+        reader.copy_to(beside)
     os.replace(beside, target)
     return target
 
 
-def _has_tables(folder: Path) -> bool:
-    """Whether there is a database with anything in it, readable or not."""
+@contextlib.contextmanager
+def _unchecked(folder: Path, mode: str = "ro") -> Iterator[Any]:
+    """The database as it is. Raises `NoIndex` where there is none, or nothing in it."""
     file = folder / DATABASE
     if not file.is_file() or not file.stat().st_size:
-        return False
-    with contextlib.closing(sqlite3.connect(file)) as connection:
-        try:
-            return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'images'").fetchone()) or is_born(folder)
-        except sqlite3.DatabaseError:
-            return True
-
-
-def _dangling(connection: sqlite3.Connection) -> Iterator[Finding]:
-    for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield Finding(DATABASE, f"a row of {table} names a row of {parent} that is not there", True)
-    sql = "SELECT count(*) FROM embeddings e JOIN spaces s ON s.id = e.space_id WHERE length(e.vector) != 2 * s.dim"
-    (wrong,) = connection.execute(sql).fetchone()
-    if wrong:
-        yield Finding(DATABASE, f"{wrong} vectors have another length than their space", True)
+        raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
+    with contextlib.closing(open_raw(folder, mode)) as connection:
+        if not has_tables(connection, folder) and not is_born(folder):
+            raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
+        yield connection
 
 
 def _files(reader: Reader, space: Space) -> Iterator[Finding]:
@@ -141,12 +141,3 @@ def _difference(index: Index, image: Image) -> str | None:
     again = index.encoder.encode_images([decoded.picture]).ravel()
     cosine = float(again @ index.vector_of_id(image.id))
     return f"encodes to another vector than the stored one (cosine {cosine:.4f})" if cosine < _SAME else None
-
-
-def _salvage(folder: Path) -> str:
-    """Copy row by row what still has its checksum, into a database of the same format."""
-    kept = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
-    os.replace(folder / DATABASE, kept)
-    (folder / "index.db-journal").unlink(missing_ok=True)
-    lost = salvage(folder, kept)
-    return f"{lost} damaged rows left behind in {kept.name}; run `curator index` to read their images again"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curator.errors import UnknownName, UsageError
+from curator.images import absolute
 from curator.index import Index
 from curator.registry import suggest
 
@@ -23,7 +24,7 @@ def _named(index: Index, name: str) -> int:
     number = name.removeprefix("id:")
     if number.isdecimal():
         return index.images([int(number)])[0].id
-    found = index.reader.find(Path(name).expanduser().absolute())
+    found = index.reader.find(absolute(Path(name)))
     if found is None:
         raise UnknownName(f"no image {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones")
     return found
@@ -46,8 +47,7 @@ def remove_images(index: Index, ids: Sequence[int]) -> None:
 
 
 def restore_images(index: Index, ids: Sequence[int]) -> None:
-    """Undo `remove_images`. Raises `UnknownName` for an id there never was."""
-    index.images(list(ids))
+    """Undo `remove_images`. An image that is gone from disk comes back when its file does."""
     with index.write() as db, db.atomic():
         db.restore(ids)
 
@@ -55,10 +55,13 @@ def restore_images(index: Index, ids: Sequence[int]) -> None:
 def repoint_root(index: Index, old: str, new: Path) -> None:
     """The root `old` (path or id) is now at `new`. Raises `UnknownName`, or `UsageError` where `new` is in use."""
     roots = index.reader.roots()
-    root = next((r for r in roots if old in (str(r.id), str(r.path)) or Path(old).absolute() == r.path), None)
+    root = next((r for r in roots if old in (str(r.id), str(r.path)) or absolute(Path(old)) == r.path), None)
     if root is None:
         raise UnknownName(f"no root '{old}'; {suggest(old, [str(r.path) for r in roots])}")
-    if any(r.path == new for r in roots):
-        raise UsageError(f"{new} is a root already")
+    new = absolute(new)
+    others = [r.path for r in roots if r.id != root.id]
+    inside = next((o for o in others if new.is_relative_to(o) or o.is_relative_to(new)), None)
+    if inside is not None:
+        raise UsageError(f"{new} and the root {inside} lie in each other; roots must lie apart")
     with index.write() as db, db.atomic():
         db.repoint_root(root.id, new)

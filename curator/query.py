@@ -117,7 +117,7 @@ class Question:
             if value is not None:
                 parts.append(f"{column} = {_quoted(value)}")
         if self.tag is not None:
-            parts.append(f"(' ' || tags || ' ') LIKE {_quoted(f'% {self.tag} %')}")
+            parts.append(f"instr(' ' || tags || ' ', {_quoted(f' {self.tag} ')}) > 0")
         return " AND ".join(parts) or None
 
 

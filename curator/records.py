@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+INDEX_MARK = b"CUR1"  # application id in the header of an index's database
+
 Vectors = NDArray[np.float32]  # (n, d) float32
 Scores = NDArray[np.float32]  # (k,) inner products of unit vectors, larger is closer
 Ids = NDArray[np.int64]  # (k,) SQLite keys of images
@@ -112,7 +114,8 @@ class Hits:
 
     `ids` (k,) int64; `scores` (k,) float32; `z` (k,) how many spreads each score lies above what this query scores on a
     fixed sample of the index; `confidence` (k,) in [0, 1], how surely the best of `searched` unrelated images would
-    score lower. `exact` says that every candidate was compared; `clear` is False where nothing clearly matches.
+    score lower; both NaN in an index too small to tell. `exact` says that every candidate was compared; `clear` is False
+    where nothing clearly matches; `notes` are remarks a person should read.
     """
 
     ids: Ids
@@ -130,7 +133,7 @@ class Hits:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one `curator index` did. Counts of images; `seconds` of wall time."""
+    """What one `curator index` did. Counts of images; `seconds` of wall time; `problems` of roots that were left out."""
 
     new: int = 0
     changed: int = 0
@@ -142,6 +145,7 @@ class IngestReport:
     encoded: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

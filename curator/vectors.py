@@ -6,7 +6,6 @@ id −1; it accepts float64 and duplicates silently; ids are kept outside, in `i
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -20,10 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.checksums import forget, problem_in, remember, sha256_of
 from curator.embeddings import best_first, check_unit, exact_scores
 from curator.records import Ids, Positions, Scores, Vectors
 
-FLAT, IDS, MANIFEST, VERIFIED = "flat.faiss", "ids.npy", "manifest.json", "verified.json"
+FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"
 _MARGIN = 32  # candidates beyond k, so that equal scores at the cut are told apart by id
 
 
@@ -38,6 +38,7 @@ class Generation:
     folder: Path
     dim: int
     ids: Ids
+    missing: int  # present images that had no vector when it was written
 
     @classmethod
     def open(cls, folder: Path, files_sha256: str) -> Generation:
@@ -47,7 +48,7 @@ class Generation:
             ids = np.load(folder / IDS, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise GenerationDamaged(f"{folder} cannot be read: {error}") from error
-        return cls(folder, int(manifest["dim"]), ids)
+        return cls(folder, int(manifest["dim"]), ids, int(manifest.get("missing", 0)))
 
     @cached_property
     def _flat(self) -> Any:
@@ -126,12 +127,12 @@ def write_generation(
             raise OSError(f"cannot write {beside / FLAT}: {str(error).splitlines()[-1]}") from error
         np.save(beside / IDS, ids)
         step("generation files written")
-        manifest = {"count": len(ids), "dim": dim, "files": {f: _sha256(beside / f) for f in (FLAT, IDS)}, **facts}
+        manifest = {"count": len(ids), "dim": dim, "files": {f: sha256_of(beside / f) for f in (FLAT, IDS)}, **facts}
         text = json.dumps(manifest, sort_keys=True, indent=1)
         (beside / MANIFEST).write_text(text)
         for name in (FLAT, IDS, MANIFEST):
             _fsync(beside / name)
-        _mark_verified(beside)
+        remember(beside, (FLAT, IDS))
         step("generation synced")
         shutil.rmtree(home / str(number), ignore_errors=True)
         os.replace(beside, home / str(number))
@@ -157,8 +158,7 @@ def clear_unfinished(home: Path) -> None:
 
 def check_generation(folder: Path, files_sha256: str) -> str | None:
     """Read every byte again, whatever is remembered → what is wrong, or None."""
-    with contextlib.suppress(OSError):
-        (folder / VERIFIED).unlink()
+    forget(folder)
     try:
         _checked_manifest(folder, files_sha256)
     except (OSError, ValueError, GenerationDamaged) as error:
@@ -167,41 +167,14 @@ def check_generation(folder: Path, files_sha256: str) -> str | None:
 
 
 def _checked_manifest(folder: Path, files_sha256: str) -> dict[str, Any]:
-    """Checksums are computed once per file state: size and times, which any write through the file system changes."""
     raw = (folder / MANIFEST).read_bytes()
     if hashlib.sha256(raw).hexdigest() != files_sha256:
         raise GenerationDamaged(f"{folder / MANIFEST} is not the one the database names")
     manifest: dict[str, Any] = json.loads(raw)
-    if not _is_verified(folder):
-        for name, expected in manifest["files"].items():
-            if _sha256(folder / name) != expected:
-                raise GenerationDamaged(f"{folder / name} has changed since it was written")
-        _mark_verified(folder)
+    problem = problem_in(folder, manifest["files"])
+    if problem:
+        raise GenerationDamaged(problem)
     return manifest
-
-
-def _state(folder: Path) -> dict[str, list[int]]:
-    stats = {name: (folder / name).stat() for name in (FLAT, IDS)}
-    return {name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in stats.items()}
-
-
-def _is_verified(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / VERIFIED).read_text()) == _state(folder))
-    except (OSError, ValueError):
-        return False
-
-
-def _mark_verified(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        beside = folder / f".{VERIFIED}.{os.getpid()}"
-        beside.write_text(json.dumps(_state(folder)))
-        os.replace(beside, folder / VERIFIED)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

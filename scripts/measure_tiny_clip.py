@@ -88,8 +88,8 @@ def main() -> None:
     print("\n| text → image, held-out | captions | recall@1 | recall@10 |\n|---|--:|--:|--:|")
     pools = {
         "drawn scenes (new seed)": scenes(1000, seed=2),
-        "emoji, unseen names": icons(data, "noto_emoji", "an emoji", "test"),
-        "game tiles, unseen names": icons(data, "dcss_tiles", "pixel art", "test"),
+        "emoji, held-out names": icons(data, "noto_emoji", "an emoji", "test"),
+        "game tiles, held-out names": icons(data, "dcss_tiles", "pixel art", "test"),
     }
     for name, pool in pools.items():
         one, ten, count = recall(encoder, pool)
@@ -98,7 +98,7 @@ def main() -> None:
     print("\n| zero-shot, held-out | classes | images | accuracy |\n|---|--:|--:|--:|")
     tests: tuple[tuple[str, Pool, Callable[[tuple[str, ...]], str], tuple[str, ...]], ...] = (
         ("clothing (test)", clothing(data, "test"), lambda c: c[1], photo),
-        ("Fashion-MNIST (first 2,000 of test)", fashion(data, "test"), lambda c: c[2], ("a grayscale picture of a {}", "a {}", "{}")),
+        ("Fashion-MNIST (test)", fashion(data, "test"), lambda c: c[2], ("a grayscale picture of a {}", "a {}", "{}")),
         ("grocery, coarse (test)", grocery(data, "test"), lambda c: c[4], ("a photo of {}", "{}", "{} in a grocery store")),
         ("scikit-learn digits (last 500)", digits("test"), lambda c: c[3][2:], ("a handwritten digit {}", "the digit {}")),
     )

@@ -31,6 +31,12 @@ def _private_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.update(before)
 
 
+def digest(index: Index) -> list[tuple[object, ...]]:
+    """Everything a person knows an index by, ids and history aside: equal content, equal digest."""
+    images = index.images(index.reader.ids_where("1"))
+    return sorted((str(i.path), i.size, i.sha256, i.origin, i.label, i.caption, str(i.extra), i.tags) for i in images)
+
+
 def draw(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
     """A picture unlike that of any other seed."""
     rng = np.random.default_rng(seed)

@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "curator"
 ROWS = {
-    "errors": 0, "records": 1, "registry": 2, "embeddings": 2, "images": 3, "encoders": 3, "scenes": 3, "database": 4, "vectors": 4,
+    "errors": 0, "records": 1, "registry": 2, "checksums": 2, "embeddings": 2,
+    "images": 3, "encoders": 3, "scenes": 3, "database": 4, "vectors": 4,
     "index": 5, "ingest": 7, "query": 7, "manage": 7, "maintenance": 7, "demo": 7.5, "cli": 9, "__main__": 10, "__init__": 10,
     "sheets": 3.5,  # draws files, so it reads images
 }  # fmt: skip
@@ -49,13 +50,13 @@ def test_a_library_stays_in_its_room(library: str, rooms: set[str]) -> None:
 
 def test_sql_stays_in_its_room() -> None:
     users = {room(p) for p in FILES if any(m == "sqlite3" or m.startswith("sqlite_utils") for m in imported(p))}
-    assert users <= {"database", "maintenance"}
+    assert users == {"database"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) <= 320
+    assert len(text.splitlines()) <= 300
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, node.name

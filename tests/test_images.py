@@ -211,6 +211,18 @@ def test_text_and_json_beside_a_picture_as_img2dataset_writes_them(folder: Path)
     assert got.get("cats/2.png", (None, None, {})) == (None, None, {})
 
 
+def test_side_cars_from_hell_say_nothing_and_stop_nothing(folder: Path) -> None:
+    (folder / "cats/0.json").write_text("[" * 100_000)
+    (folder / "cats/metadata.csv").write_text("file_name,text\n1.png," + "x" * 200_000 + "\n")
+    (folder / "dogs/metadata.jsonl").write_text(json.dumps({"file_name": "5.png", "text": "a\u2028b"}, ensure_ascii=False))
+    assert notes(folder)["dogs/5.png"] == (None, "a\u2028b", {})
+
+
+def test_a_quoted_line_break_stays_in_its_cell(folder: Path) -> None:
+    (folder / "cats/metadata.csv").write_text('file_name,text\n0.png,"one\ntwo"\n')
+    assert notes(folder)["cats/0.png"][1] == "one\ntwo"
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_hugging_faces_imagefolder_metadata(folder: Path, kind: str) -> None:
     rows = [{"file_name": "0.png", "text": "hello", "label": "x", "price": 3}, {"file_name": "none.png", "text": "y"}]

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw
+from conftest import digest, draw
 from PIL import Image
 
 from curator.encoders import PixelEncoder
-from curator.errors import PictureError, RootMissing, UsageError
+from curator.errors import RootMissing, UsageError
 from curator.index import Index
 from curator.ingest import IngestOptions, Progress, ingest, use_space
 from curator.maintenance import verify
-from curator.manage import remove_images, repoint_root, restore_images, tag_images
+from curator.manage import find_ids, remove_images, repoint_root, restore_images, tag_images
 from curator.records import IngestReport
 
 Fill = Callable[..., IngestReport]
@@ -303,10 +303,188 @@ def test_ctrl_c_keeps_finished_batches(index: Index, tmp_path: Path) -> None:
 def test_a_picture_that_vanishes_under_the_walk_is_skipped(index: Index, folder: Path) -> None:
     class Vanishing(PixelEncoder):
         def prepare(self, picture: Image.Image) -> np.ndarray:
-            raise PictureError("made to fail")
+            (folder / "dogs/9.png").unlink(missing_ok=True)
+            return super().prepare(picture)
 
-    report = ingest(index, [folder], Vanishing())
-    assert report.skipped == 10
+    for i in range(300):  # more than are read ahead
+        draw(1000 + i).save(folder / "cats" / f"x{i}.png")
+    assert counts(ingest(index, [folder], Vanishing())) == {"new": 309, "skipped": 1, "encoded": 309}
+    assert index.reader.skipped()[0][1].reason == "cannot be read: No such file or directory"
+
+
+def test_a_picture_the_encoder_cannot_take_is_skipped(index: Index, folder: Path) -> None:
+    class Picky(PixelEncoder):
+        def prepare(self, picture: Image.Image) -> np.ndarray:
+            raise MemoryError("too wide")
+
+    assert counts(ingest(index, [folder], Picky())) == {"skipped": 10}
+
+
+def test_a_moved_file_may_take_the_name_of_a_removed_one_that_is_no_text(fill: Fill, index: Index, folder: Path) -> None:
+    odd = folder / os.fsdecode(b"caf\xe9.png")
+    draw(50).save(odd)
+    fill()
+    odd.unlink()
+    fill()
+    (folder / "cats/0.png").rename(odd)
+    assert counts(fill()) == {"moved": 1, "unchanged": 9}
+    assert index.reader.find(odd) == 2, "the id of cats/0.png"
+    assert list(verify(index.folder)) == []
+
+
+def test_options_of_a_part_are_not_those_of_the_whole(fill: Fill, index: Index, folder: Path) -> None:
+    fill(label_from="folder")
+    fill(folder / "dogs", origin="generated")
+    assert counts(fill()) == {"unchanged": 10}
+    assert index.reader.breakdown("origin") == [("generated", 5), ("real", 5)]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_paths_with_dots_are_the_paths_they_mean(
+    fill: Fill, index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    monkeypatch.chdir(folder / "cats")
+    odd = Path("..") if relative else folder / "cats" / ".."
+    assert counts(fill(odd)) == {"new": 10, "encoded": 10}
+    assert counts(fill(folder)) == {"unchanged": 10}
+    assert find_ids(index, [str(odd / "dogs" / "5.png")]) == [index.reader.find(folder / "dogs/5.png")]
+    assert index.search(image=odd / "dogs/5.png", k=1).ids[0] == index.reader.find(folder / "dogs/5.png")
+
+
+def test_a_wrong_table_is_not_remembered_and_a_lost_one_can_be_forgotten(fill: Fill, index: Index, folder: Path, tmp_path: Path) -> None:
+    fill()
+    with pytest.raises(UsageError, match="no file"):
+        fill(table=str(tmp_path / "typo.csv"))
+    assert counts(fill()) == {"unchanged": 10}
+    table = tmp_path / "t.csv"
+    table.write_text("file,label\ncats/0.png,tom\n")
+    fill(table=str(table))
+    assert counts(fill(folder / "dogs")) == {"unchanged": 5}, "a part need not be in the table"
+    table.unlink()
+    with pytest.raises(UsageError, match="forgets the last one"):
+        fill()
+    assert counts(fill(table="")) == {"unchanged": 10}
+    assert counts(fill()) == {"unchanged": 10}
+    assert index.reader.breakdown("label") == [("tom", 1)]
+
+
+def test_metadata_above_a_part_still_speaks_of_it(fill: Fill, index: Index, folder: Path) -> None:
+    (folder / "metadata.csv").write_text("file_name,price\ndogs/5.png,7\n")
+    fill(label_from="folder")
+    fill(folder / "dogs")
+    fill(folder / "dogs/5.png")
+    assert index.reader.ids_where("price = 7 and label = 'dogs'").tolist() == [index.reader.find(folder / "dogs/5.png")]
+
+
+def test_what_was_removed_by_hand_stays_out_when_its_file_changes_or_moves(fill: Fill, index: Index, folder: Path) -> None:
+    fill()
+    remove_images(index, [1, 2])
+    draw(99).save(folder / "cats/0.png")
+    (folder / "cats/1.png").rename(folder / "elsewhere.png")
+    fill()
+    assert len(index) == 8
+    assert len(index.search(like=5, k=20)) == 8
+    restore_images(index, [1, 2])
+    assert index.images([2])[0].path == folder / "elsewhere.png"
+    assert len(index) == 10
+
+
+def test_bringing_back_by_hand_does_not_raise_the_dead(fill: Fill, index: Index, folder: Path) -> None:
+    fill()
+    (folder / "cats/0.png").unlink()
+    fill()
+    restore_images(index, [1])
+    assert len(index) == 9
+
+
+def test_a_foreign_index_db_hides_nothing_and_an_index_of_ours_is_passed_over(fill: Fill, index: Index, folder: Path) -> None:
+    fill()
+    (folder / "cats/index.db").write_bytes(b"somebody's database")
+    assert counts(fill()) == {"unchanged": 10}
+    with Index.create(folder / "inside") as inside:
+        (inside.folder / "thumb.png").write_bytes((folder / "cats/0.png").read_bytes())
+    assert counts(fill()) == {"unchanged": 10}
+
+
+def test_what_cannot_be_seen_is_not_gone(fill: Fill, index: Index, folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    draw(70).save(outside / "a.png")
+    (folder / "linked").symlink_to(outside)
+    assert counts(fill())["new"] == 11
+    outside.rename(tmp_path / "away")
+    assert counts(fill()) == {"unchanged": 10, "skipped": 1}
+    assert len(index) == 11
+    (tmp_path / "away").rename(outside)
+    assert counts(fill()) == {"unchanged": 11}
+    assert index.reader.skipped() == []
+
+
+def test_a_moved_image_keeps_its_origin(fill: Fill, index: Index, folder: Path) -> None:
+    fill(folder / "cats", origin="generated", label_from="folder")
+    fill(folder, label_from="folder")
+    (folder / "cats/0.png").rename(folder / "dogs/0.png")
+    assert counts(fill())["moved"] == 1
+    assert index.reader.breakdown("origin") == [("generated", 5), ("real", 5)]
+
+
+def test_one_missing_root_does_not_stop_the_others(fill: Fill, index: Index, folder: Path, tmp_path: Path) -> None:
+    fill(folder / "cats")
+    fill(folder / "dogs")
+    (folder / "cats").rename(tmp_path / "away")
+    draw(80).save(folder / "dogs/new.png")
+    report = ingest(index, [], PixelEncoder())
+    assert counts(report) == {"unchanged": 5, "new": 1, "encoded": 1}
+    assert len(report.problems) == 1
+    assert len(index) == 11
+
+
+def test_single_files_stay_single(fill: Fill, index: Index, folder: Path) -> None:
+    assert counts(fill(folder / "cats/0.png", folder / "cats/1.png"))["new"] == 2
+    assert counts(ingest(index, [], PixelEncoder())) == {"unchanged": 2}
+    (folder / "cats/1.png").unlink()
+    assert counts(ingest(index, [], PixelEncoder())) == {"unchanged": 1, "removed": 1}
+    assert counts(fill(folder / "cats")) == {"unchanged": 1, "new": 3, "encoded": 3}
+    draw(81).save(folder / "cats/new.png")
+    assert counts(ingest(index, [], PixelEncoder()))["new"] == 1, "the whole folder is known now"
+
+
+def test_a_file_that_can_be_read_again_leaves_the_list(fill: Fill, index: Index, folder: Path) -> None:
+    file = folder / "cats/0.png"
+    fill()
+    good, stat = file.read_bytes(), file.stat()
+    file.write_bytes(b"bad")
+    fill()
+    file.write_bytes(good)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert counts(fill()) == {"unchanged": 10}
+    assert index.reader.skipped() == []
+
+
+def test_an_image_without_a_vector_is_told_of(fill: Fill, index: Index, folder: Path) -> None:
+    fill()
+    draw(90).save(folder / "late.png")
+    fill(encoder=Other())
+    hits = index.search(like=1, k=20)
+    assert len(hits) == 10
+    assert any("1 images have no vector in space 'pixels' yet" in n for n in hits.notes)
+    assert any("have no vector" in f.problem for f in verify(index.folder))
+    fill()
+    assert not any("have no vector" in n for n in index.search(like=1, k=20).notes)
+    draw(91).save(folder / "cats/0.png")
+    fill()
+    with pytest.raises(UsageError, match="--anyway"):
+        use_space(index, "other")
+    use_space(index, "other", anyway=True)
+
+
+def test_roots_lie_apart(fill: Fill, index: Index, folder: Path, tmp_path: Path) -> None:
+    fill(folder / "cats")
+    fill(folder / "dogs")
+    for new in (folder / "dogs", folder / "dogs" / "deep", folder):
+        new.mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match="must lie apart"):
+            repoint_root(index, str(folder / "cats"), new)
 
 
 def test_the_same_folder_gives_the_same_index_whatever_the_history(tmp_path: Path, folder: Path) -> None:
@@ -316,7 +494,7 @@ def test_the_same_folder_gives_the_same_index_whatever_the_history(tmp_path: Pat
         ingest(two, [folder / "dogs"], PixelEncoder())
         ingest(two, [folder], PixelEncoder(), IngestOptions(exclude=("cats/1.png",)))
         ingest(two, [folder], PixelEncoder(), IngestOptions(exclude=()))
-        assert one.reader.digest() == two.reader.digest()
+        assert digest(one) == digest(two)
         q = one.vector_of_file(folder / "cats/1.png")
         assert paths(one) == paths(two)
         assert one.nearest(q, 10).scores.tolist() == two.nearest(q, 10).scores.tolist()

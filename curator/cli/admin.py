@@ -40,7 +40,7 @@ def remove(images: tuple[str, ...], name: str | None, where: str | None, undo: b
     from curator.manage import find_ids, remove_images, restore_images
 
     with opened(name) as index:
-        ids = [int(i) for i in images] if undo else find_ids(index, images, where=where)
+        ids = find_ids(index, images, where=where)
         (restore_images if undo else remove_images)(index, ids)
     click.echo(f"{'Restored' if undo else 'Removed'} {len(ids)} images; no file was touched.")
 

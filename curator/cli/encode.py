@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, print_json, say, table
+from curator.cli.face import index_option, json_option, opened, print_json, table
 
 
 @click.group(invoke_without_command=True)
@@ -34,22 +34,22 @@ def encoders(ctx: click.Context, everything: bool, as_json: bool) -> None:
 @click.argument("name")
 def pull(name: str) -> None:
     """Fetch an encoder's weights from the hub and export its towers."""
-    from curator.encoders import download_size, load_encoder
+    from curator.encoders import load_encoder
 
-    say(f"Fetching {name}, {download_size(name)}, if it is not here yet.")
     encoder = load_encoder(name)
     click.echo(f"{encoder.name} is ready: {encoder.dim} dims, input {encoder.side} px.")
 
 
 @encoders.command()
 @click.argument("encoder")
+@click.option("--anyway", is_flag=True, help="Even if some images have no vector there; searches then pass over them.")
 @index_option
-def use(encoder: str, name: str | None) -> None:
+def use(encoder: str, name: str | None, anyway: bool) -> None:
     """Let searches of an index use another of its encoders, once every image has its vector."""
     from curator.ingest import use_space
 
     with opened(name) as index:
-        use_space(index, encoder)
+        use_space(index, encoder, anyway=anyway)
     click.echo(f"Searches use '{encoder}' now.")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--origin", type=click.Choice(["real", "generated"]), help="What these images are. [default: real]")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Pass over matching files and folders; repeatable.")
 @click.option("--label-from", metavar="folder|COLUMN", help="Take labels from the folder's name or a side-car's column.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="A CSV with one row per picture, joined by file name.")
+@click.option("--csv", "table", metavar="FILE", help="A CSV with one row per picture, joined by file name; '' forgets the last one.")
 @click.option("--allow-empty", is_flag=True, help="Believe a folder that has lost every picture.")
 @click.option("--retry", is_flag=True, help="Read files again that were skipped.")
 @json_option
@@ -35,7 +35,7 @@ def index_command(
     encoder: str | None,
     as_json: bool,
     exclude: tuple[str, ...],
-    table: Path | None,
+    table: str | None,
     **options: object,
 ) -> None:
     """Index folders of images, or bring an index up to date.
@@ -47,17 +47,19 @@ def index_command(
 
     from curator.ingest import IngestOptions, index_folders
 
-    chosen = IngestOptions(exclude=exclude or None, table=str(table.absolute()) if table else None, **options)  # type: ignore[arg-type]
+    chosen = IngestOptions(exclude=exclude or None, table=str(Path(table).absolute()) if table else table, **options)  # type: ignore[arg-type]
     with progress_bar() as progress:
         report = index_folders(name, paths, encoder, chosen, ask=_ask if sys.stdin.isatty() else None, say=say, progress=progress)
     if as_json:
         print_json(asdict(report))
     else:
         click.echo(describe(report))
+    for problem in report.problems:
+        say(f"Left out: {problem}")
     if report.interrupted:
         say("Interrupted; everything up to here is kept. Run the same command again to go on.")
         sys.exit(130)
-    sys.exit(1 if report.skipped else 0)
+    sys.exit(1 if report.skipped or report.problems else 0)
 
 
 @click.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
 @click.option("-0", "null", is_flag=True, help="Print paths only, each ended by a NUL, for `xargs -0`.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the hits on a contact sheet.")
-@click.option("--open", "show", is_flag=True, help="Open the contact sheet, or the best hit.")
+@click.option("--open", "show", is_flag=True, help="Open the contact sheet.")
 def search(
     *,
     query: tuple[str, ...],
@@ -63,7 +65,7 @@ def search(
         images = index.images(hits.ids)
     _print_hits(hits, images, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
     if sheet or (show and images):
-        target = sheet or Path("search.png")
+        target = sheet or Path(tempfile.mkdtemp(prefix="curator-")) / "search.png"
         _draw(" ".join(query), hits, images, target)
         if show:
             click.launch(str(target))
@@ -78,7 +80,7 @@ def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, 
         click.echo("".join(str(i.path) + ("\0" if null else "\n") for i in images), nl=False)
         return
     found = [
-        {"id": i.id, "path": str(i.path), "score": round(float(s), 6), "z": round(float(z), 3), "confidence": round(float(c), 4)}
+        {"id": i.id, "path": str(i.path), "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
         | {"label": i.label, "caption": i.caption, "origin": i.origin, "width": i.width, "height": i.height}
         | {"tags": list(i.tags), "extra": dict(i.extra)}
         for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
@@ -90,10 +92,19 @@ def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, 
             click.echo(json.dumps(row))
     elif found:
         rows = [
-            (f"{s:.3f}", f"{z:+.1f}", f"{c:.0%}", i.id, i.label or i.caption or "", _short(i.path))
+            (f"{s:.3f}", _shown(z, "+.1f"), _shown(c, ".0%"), i.id, i.label or i.caption or "", _short(i.path))
             for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
         ]
         click.echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
+
+
+def _known(value: float, digits: int) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if math.isnan(value) else round(float(value), digits)
+
+
+def _shown(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
 
 
 def _summary(hits: Hits) -> str:

@@ -1,6 +1,7 @@
 """SQLite, the only truth. The only rooms with SQL."""
 
-from curator.database.connection import DATABASE, damaged_rows, is_born, is_clean, mark_clean, take_lock
+from curator.database.connection import DATABASE, is_born, open_raw, take_lock
+from curator.database.integrity import damaged_rows, dangling_rows, has_tables
 from curator.database.reader import KnownImage, Reader
 from curator.database.salvage import salvage
 from curator.database.writer import NewImage, Writer
@@ -12,9 +13,10 @@ __all__ = [
     "Reader",
     "Writer",
     "damaged_rows",
+    "dangling_rows",
+    "has_tables",
     "is_born",
-    "is_clean",
-    "mark_clean",
+    "open_raw",
     "salvage",
     "take_lock",
 ]

@@ -8,37 +8,27 @@ import json
 import os
 import sqlite3
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from curator.database.schema import APPLICATION_ID, FORMAT, SEALED
+from curator.database.integrity import BUSY_MS, damaged_rows, refuse_if_busy, row_crc
+from curator.database.schema import APPLICATION_ID, FORMAT
 from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, NoIndex
 
 DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
-_BUSY_MS = 60_000
 # Older SQLite can corrupt a WAL when it is reset under a reader (fixed in 3.51.3).
 JOURNAL = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "TRUNCATE"
 
 
-def row_crc(*values: object) -> int:
-    """CRC-32 of one row's values, types told apart."""
-    crc = 0
-    for value in values:
-        raw = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogateescape")
-        crc = zlib.crc32(raw, zlib.crc32(b"%s%d:" % (type(value).__name__.encode(), len(raw)), crc))
-    return crc
-
-
-def take_lock(folder: Path, *, wait: bool = False) -> IO[bytes]:
+def take_lock(folder: Path) -> IO[bytes]:
     """Become the one writer; the lock dies with the process. Raises `IndexLocked`."""
     try:
         held = (folder / LOCK).open("ab")  # held for as long as the writer lives
     except OSError as error:
         raise IndexLocked(f"{folder} cannot be written: {error.strerror}") from error
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         held.close()
         raise IndexLocked(f"another process is writing to {folder}; wait for it to finish, or stop it") from error
@@ -47,14 +37,13 @@ def take_lock(folder: Path, *, wait: bool = False) -> IO[bytes]:
 
 def connect_reader(folder: Path) -> sqlite3.Connection:
     """A read-only connection to a checked database. Raises `NoIndex`, `IndexTooNew` or `IndexDamaged`."""
-    file = folder / DATABASE
     if not is_born(folder):
         raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
     if not is_clean(folder):
-        _recover(folder)
+        recover(folder)
         if not is_born(folder):  # what there was of it has been rolled back
             raise NoIndex(f"no index at {folder}; its creation was interrupted, so make it again with `curator index FOLDER`")
-    connection = _open(f"{_uri(file)}?mode=ro")
+    connection = open_raw(folder)
     check_format(connection, folder)
     return connection
 
@@ -64,8 +53,8 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
     file = folder / DATABASE
     existed = file.is_file() and file.stat().st_size > 0
     if existed and not is_clean(folder):
-        _check(folder, _open(f"{_uri(file)}?mode=rw"))
-    connection = _open(f"{_uri(file)}?mode=rwc")
+        _check(folder, open_raw(folder, "rw"))
+    connection = open_raw(folder, "rwc")
     if existed:
         check_format(connection, folder, older_is_fine=True)
     connection.execute(f"PRAGMA journal_mode = {JOURNAL}")
@@ -106,7 +95,7 @@ def is_clean(folder: Path) -> bool:
         stamp = json.loads((folder / STAMP).read_text())
     except (OSError, ValueError):
         return False
-    return bool(stamp == _state(folder))
+    return bool(stamp == _state(folder) and not stamp["pending"])
 
 
 def mark_clean(folder: Path) -> None:
@@ -117,62 +106,44 @@ def mark_clean(folder: Path) -> None:
         os.replace(beside, folder / STAMP)
 
 
-def damaged_rows(connection: sqlite3.Connection, limit: int = 20) -> list[str]:
-    """What is wrong inside the database: SQLite's own findings, then rows whose checksum does not fit."""
-    found: list[str] = []
-    try:
-        rows = connection.execute(f"PRAGMA integrity_check({limit})").fetchall()
-        found += [str(r[0]) for r in rows if r[0] != "ok"]
-        connection.create_function("row_crc", -1, row_crc, deterministic=True)
-        for table, columns in SEALED.items():
-            key = " || ' ' || ".join(c for c in columns if c in ("id", "key", "path", "name", "image_id", "content_id", "space_id"))
-            sql = f"SELECT {key} FROM {table} WHERE crc IS NOT row_crc({', '.join(columns)}) LIMIT {limit}"
-            found += [f"{table} {row[0]}: checksum does not fit" for row in connection.execute(sql)]
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        found.append(f"cannot be read: {error}")
-    return found[:limit]
-
-
 @contextlib.contextmanager
 def _damage(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
-            raise IndexLocked(f"another process kept {folder} busy for {_BUSY_MS // 1000} s; try again") from error
+        refuse_if_busy(error, folder)
         raise IndexDamaged(
             f"the database at {folder} is damaged: {error}; restore a backup, or `curator repair` to save what is left"
         ) from error
 
 
-def _uri(file: Path) -> str:
-    return file.absolute().as_uri()
-
-
-def _open(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+def open_raw(folder: Path, mode: str = "ro") -> sqlite3.Connection:
+    """A connection to the database as it is, unchecked; `mode` is SQLite's "ro", "rw" or "rwc"."""
+    uri = f"{(folder / DATABASE).absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    connection.create_function("row_crc", -1, row_crc, deterministic=True)
     return connection
 
 
-def _recover(folder: Path) -> None:
+def recover(folder: Path) -> None:
     """After an end that was not clean: roll back what was never acknowledged, then check every row once."""
     try:
         held = take_lock(folder)
     except IndexLocked:
         if os.access(folder, os.W_OK):
             return  # a writer is alive, and it is in the nature of its work that the stamp is behind
-        _check(folder, _open(f"{_uri(folder / DATABASE)}?mode=ro"))
+        _check(folder, open_raw(folder))
         return
     with held:
-        _check(folder, _open(f"{_uri(folder / DATABASE)}?mode=rw"))
+        _check(folder, open_raw(folder, "rw"))
         mark_clean(folder)
 
 
 def _check(folder: Path, connection: sqlite3.Connection) -> None:
     with contextlib.closing(connection):
         check_format(connection, folder, older_is_fine=True)
-        if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT and (found := damaged_rows(connection, 3)):
+        if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT and (found := damaged_rows(connection, folder, 3)):
             raise IndexDamaged(
                 f"the database at {folder} is damaged ({found[0]}); restore a backup, or `curator repair` to save what is left"
             )
@@ -180,8 +151,8 @@ def _check(folder: Path, connection: sqlite3.Connection) -> None:
 
 def _state(folder: Path) -> dict[str, int]:
     stat = (folder / DATABASE).stat()
-    wal = folder / f"{DATABASE}-wal"
-    pending = wal.stat().st_size if wal.exists() else 0
+    beside = [folder / f"{DATABASE}-{kind}" for kind in ("wal", "journal")]
+    pending = sum(f.stat().st_size for f in beside if f.exists())  # a journal with something in it is no clean end
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns, "pending": pending}
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,13 +13,26 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database.connection import as_path, as_stored, connect_reader, row_crc
+from curator.database.connection import as_path, as_stored, connect_reader, recover
+from curator.database.integrity import refuse_if_busy, row_crc
 from curator.database.where import column_names, ids_where
 from curator.errors import IndexDamaged, UnknownName
 from curator.records import Ids, Image, Root, Skipped, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch
 _MANY = 500  # bound variables per statement
+_VECTORS = (
+    "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i "
+    "JOIN embeddings e ON e.space_id = :space AND e.content_id = i.content_id"
+)
+_CHANGED = (  # ids whose vector is not the one in the space's files
+    "SELECT id FROM images WHERE seq > :since UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = e.content_id "
+    "WHERE e.space_id = :space AND e.seq > :since"
+)
+_MISSING = (
+    "SELECT min(i.id) FROM images i WHERE i.removed IS NULL AND NOT EXISTS (SELECT 1 FROM embeddings e "
+    "WHERE e.space_id = :space AND e.content_id = i.content_id) {} GROUP BY i.content_id ORDER BY 1"
+)
 
 
 @dataclass(frozen=True)
@@ -72,11 +84,15 @@ class Reader:
         finally:
             self.connection.execute("ROLLBACK")
 
-    def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def _all(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         try:
             return self.connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise IndexDamaged(f"the database at {self.folder} cannot be read: {error}; run `curator verify`") from error
+            refuse_if_busy(error, self.folder)
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise IndexDamaged(f"the database at {self.folder} cannot be read: {error}; run `curator verify`") from error
+        recover(self.folder)  # a writer died in the middle of a commit, and this reader was open already
+        return self.connection.execute(sql, values).fetchall()
 
     def _one(self, sql: str, values: Sequence[object] = ()) -> Any:
         rows = self._all(sql, values)
@@ -123,7 +139,7 @@ class Reader:
     def images(self, ids: Ids | Sequence[int]) -> list[Image]:
         """Records in the order of `ids`, removed ones too. Raises `UnknownName` for an id there never was."""
         found: dict[int, Image] = {}
-        for part in _parts([int(i) for i in ids]):
+        for part in _parts([int(i) for i in ids if int(i) < 2**63]):
             marks = ", ".join("?" * len(part))
             sql = (
                 "SELECT i.id, r.path, i.path, i.size, c.sha256, c.width, c.height, c.mode, c.format, i.origin, i.label, i.caption, "
@@ -142,7 +158,7 @@ class Reader:
 
     def is_present(self, image_id: int) -> bool:
         """Whether the image is in the index and not removed."""
-        return bool(self._one("SELECT 1 FROM images WHERE id = ? AND removed IS NULL", [image_id]))
+        return image_id < 2**63 and bool(self._one("SELECT 1 FROM images WHERE id = ? AND removed IS NULL", [image_id]))
 
     def find(self, path: Path) -> int | None:
         """The id of the image at an absolute path, if it is present."""
@@ -187,64 +203,38 @@ class Reader:
         sql = "SELECT c.sha256 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE e.space_id = ?"
         return {row[0] for row in self._all(sql, [space.id])}
 
-    def present_with_hash(self, sha256: bytes) -> list[tuple[int, int, str]]:
-        """(id, root id, path) of the present images of one content."""
-        sql = (
-            "SELECT i.id, i.root_id, i.path FROM images i JOIN contents c ON c.id = i.content_id "
-            "WHERE c.sha256 = ? AND i.removed IS NULL ORDER BY i.id"
-        )
-        return [(i, root, as_path(path)) for i, root, path in self._all(sql, [sha256])]
-
     def missing(self, space: Space) -> list[int]:
         """One present image id for each content that has no vector in the space."""
-        sql = (
-            "SELECT min(i.id) FROM images i WHERE i.removed IS NULL AND NOT EXISTS "
-            "(SELECT 1 FROM embeddings e WHERE e.space_id = ? AND e.content_id = i.content_id) GROUP BY i.content_id ORDER BY 1"
-        )
-        return [row[0] for row in self._all(sql, [space.id])]
+        return [row[0] for row in self._all(_MISSING.format(""), {"space": space.id})]
+
+    def missing_since(self, space: Space) -> int:
+        """How many contents of images newer than the space's files have no vector. Fast, unlike `missing`."""
+        return len(self._all(_MISSING.format("AND i.seq > :since"), {"space": space.id, "since": space.built_seq}))
 
     def vector_blocks(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
         """Blocks of (ids, (b, d) float16) of all present images, by ascending id. Raises `IndexDamaged` at a bad checksum."""
-        sql = (
-            "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i JOIN embeddings e "
-            "ON e.space_id = ? AND e.content_id = i.content_id WHERE i.removed IS NULL ORDER BY i.id"
-        )
-        rows = self.connection.execute(sql, [space.id])
+        rows = self.connection.execute(f"{_VECTORS} WHERE i.removed IS NULL ORDER BY i.id", {"space": space.id})
         while block := rows.fetchmany(_BLOCK):
             yield self._vectors(space, block)
 
     def vectors_since(self, space: Space) -> tuple[Ids, Vectors]:
-        """(ids, (n, d) float32) of the present images whose vector is newer than the space's generation, by ascending id."""
-        chosen = (
-            "SELECT id FROM images WHERE seq > ? UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = e.content_id "
-            "WHERE e.space_id = ? AND e.seq > ?"
-        )
-        sql = (
-            "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i JOIN embeddings e ON e.space_id = ? AND "
-            f"e.content_id = i.content_id WHERE i.removed IS NULL AND i.id IN ({chosen}) ORDER BY i.id"
-        )
-        since = space.built_seq
-        ids, x = self._vectors(space, self._all(sql, [space.id, since, space.id, since]))
+        """(ids, (n, d) float32) of the present images whose vector is newer than the space's files, by ascending id."""
+        sql = f"{_VECTORS} WHERE i.removed IS NULL AND i.id IN ({_CHANGED}) ORDER BY i.id"
+        ids, x = self._vectors(space, self._all(sql, {"space": space.id, "since": space.built_seq}))
         return ids, x.astype(np.float32)
 
     def changed_since(self, space: Space) -> Ids:
-        """Ascending ids whose vector in the generation no longer counts: removed, replaced, or added since."""
-        sql = (
-            "SELECT id FROM images WHERE seq > ? UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = e.content_id "
-            "WHERE e.space_id = ? AND e.seq > ?"
-        )
-        rows = self._all(sql, [space.built_seq, space.id, space.built_seq])
+        """Ascending ids whose vector in the files no longer counts: removed, replaced, or added since."""
+        rows = self._all(_CHANGED, {"space": space.id, "since": space.built_seq})
         return np.sort(np.fromiter((r[0] for r in rows), np.int64))
 
     def vectors(self, space: Space, ids: Sequence[int]) -> Vectors:
         """(n, d) float32 in the order of `ids`. Raises `UnknownName` for an image without a vector in the space."""
         found: dict[int, Vectors] = {}
         for part in _parts([int(i) for i in ids]):
-            sql = (
-                "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i JOIN embeddings e ON e.space_id = ? AND "
-                f"e.content_id = i.content_id WHERE i.id IN ({', '.join('?' * len(part))}) ORDER BY i.id"
-            )
-            got, x = self._vectors(space, self._all(sql, [space.id, *part]))
+            # Integers of our own, so they may stand in the text.
+            rows = self._all(f"{_VECTORS} WHERE i.id IN ({', '.join(map(str, part))}) ORDER BY i.id", {"space": space.id})
+            got, x = self._vectors(space, rows)
             found |= dict(zip(got.tolist(), x.astype(np.float32), strict=True))
         absent = [i for i in ids if int(i) not in found]
         if absent:
@@ -271,9 +261,14 @@ class Reader:
         """Every column a `where` may use."""
         return column_names(self.extra_columns())
 
-    def ids_where(self, where: str, values: Sequence[object] = ()) -> Ids:
+    def ids_where(self, where: str) -> Ids:
         """Ascending ids of present images for which the condition holds. Raises `WhereError`."""
-        return ids_where(self.connection, where, self.extra_columns(), values)
+        return ids_where(self.connection, where, self.extra_columns())
+
+    def copy_to(self, target: Path) -> None:
+        """A consistent copy of the whole database into a new file, while others may write."""
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            self.connection.backup(copy)
 
     def cached_query(self, space: Space, query: str) -> Vectors | None:
         """The vector (d,) of words asked before; None if they were not, or if the row is damaged."""
@@ -281,17 +276,6 @@ class Reader:
         if not rows or rows[0][1] != row_crc(space.id, query, rows[0][0]):
             return None
         return np.frombuffer(rows[0][0], np.float32)
-
-    def digest(self) -> int:
-        """CRC-32 of everything that matters about the index's content, ids and history aside: equal content, equal digest."""
-        sql = (
-            "SELECT r.path, i.path, i.size, c.sha256, i.origin, i.label, i.caption, i.extra FROM images i JOIN contents c "
-            "ON c.id = i.content_id JOIN roots r ON r.id = i.root_id WHERE i.removed IS NULL ORDER BY 1, 2"
-        )
-        crc = 0
-        for row in self._all(sql):
-            crc = zlib.crc32(repr(row).encode("utf-8", "surrogateescape"), crc)
-        return crc
 
 
 def _parts(values: list[Any]) -> Iterator[list[Any]]:

@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curator.database.connection import row_crc
+from curator.database.integrity import row_crc
 from curator.database.schema import SEALED
 from curator.database.writer import Writer
 
 _ORDER = ("roots", "contents", "images", "skipped", "tags", "columns", "spaces", "embeddings", "queries")
 
 
-def salvage(folder: Path, damaged: Path) -> int:
-    """Fill the (absent) database of `folder` from `damaged` → the number of rows that were lost, as far as can be told."""
+def salvage(writer: Writer, damaged: Path) -> int:
+    """Fill the empty database of `writer` from `damaged` → the number of rows that were lost, as far as can be told."""
     lost = 0
-    writer = Writer.open(folder)
     with contextlib.closing(sqlite3.connect(damaged)) as source:
         writer.connection.execute("PRAGMA foreign_keys = OFF")
         with writer.atomic():
@@ -26,7 +25,8 @@ def salvage(folder: Path, damaged: Path) -> int:
                 lost += _copy(source, writer.connection, table)
             lost += _drop_dangling(writer.connection)
             _restore_meta(source, writer.connection)
-    writer.close()
+            _restore_last_id(source, writer.connection)
+        writer.connection.execute("PRAGMA foreign_keys = ON")
     return lost
 
 
@@ -66,7 +66,6 @@ def _restore_meta(source: sqlite3.Connection, target: sqlite3.Connection) -> Non
     needs = {
         "seq": "SELECT max(coalesce((SELECT max(seq) FROM images), 0), coalesce((SELECT max(seq) FROM embeddings), 0))",
         "last_generation": "SELECT coalesce(max(generation), 0) FROM spaces",
-        "active_space": "SELECT coalesce(min(id), 0) FROM spaces",
     }
     stored: dict[str, int] = {}
     with contextlib.suppress(sqlite3.DatabaseError):
@@ -74,3 +73,15 @@ def _restore_meta(source: sqlite3.Connection, target: sqlite3.Connection) -> Non
     for key, sql in needs.items():
         least = target.execute(sql).fetchone()[0]
         target.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = ?", [max(least, stored.get(key, 0)), key])
+    spaces = target.execute("SELECT id FROM spaces ORDER BY id = ? DESC, id", [stored.get("active_space", 0)]).fetchall()
+    target.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = 'active_space'", [spaces[0][0] if spaces else 0])
+
+
+def _restore_last_id(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """No id is used twice, also not that of a row that was lost."""
+    last = 0
+    for sql in ("SELECT seq FROM sqlite_sequence WHERE name = 'images'", "SELECT max(image_id) FROM tags", "SELECT max(id) FROM images"):
+        with contextlib.suppress(sqlite3.DatabaseError, TypeError):
+            last = max(last, int(source.execute(sql).fetchone()[0]))
+    target.execute("DELETE FROM sqlite_sequence WHERE name = 'images'")
+    target.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('images', ?)", [last])

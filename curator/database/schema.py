@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from curator.records import INDEX_MARK
+
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
-APPLICATION_ID = 0x43555231  # "CUR1" in the SQLite header: `file` and other tools can tell
+APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
 FORMAT = 1  # user_version: one more for every migration
 
 # Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped bit.

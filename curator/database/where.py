@@ -39,10 +39,16 @@ _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION,
 
 def column_names(extra: Sequence[str]) -> list[str]:
     """Every column a condition may use; one of a side-car's that clashes with ours gets the prefix `meta_`."""
-    return [*_COLUMNS, *(f"meta_{n}" if n in _COLUMNS else n for n in extra)]
+    names = list(_COLUMNS)
+    for name in extra:
+        taken = {n.lower() for n in names}  # SQLite does not tell case apart in column names
+        while name.lower() in taken:
+            name = f"meta_{name}"  # noqa: PLW2901
+        names.append(name)
+    return names
 
 
-def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str], values: Sequence[object] = ()) -> Ids:
+def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str]) -> Ids:
     """Ascending ids of the present images for which the condition holds. Raises `WhereError` with the columns."""
     columns = dict(_COLUMNS)
     for name, column in zip(extra, column_names(extra)[len(_COLUMNS) :], strict=True):
@@ -55,7 +61,7 @@ def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str], 
     )
     connection.set_authorizer(_authorise)
     try:
-        found = np.fromiter((row[0] for row in connection.execute(sql, values)), np.int64)
+        found = np.fromiter((row[0] for row in connection.execute(sql)), np.int64)
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise WhereError(_explain(where, str(error), list(columns))) from error
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,10 +15,15 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database.connection import as_path, as_stored, connect_writer, mark_clean, row_crc, take_lock
+from curator.database.connection import as_path, as_stored, connect_writer, mark_clean, take_lock
+from curator.database.integrity import row_crc
 from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrations
+from curator.errors import IndexFull
 from curator.records import Content, ImageFile, Notes, Root, Skipped, Space, Vectors
+
+# What a person took out stays out, whatever happens to the file.
+_UNLESS_BY_HAND = "CASE WHEN images.removed = 'by hand' THEN 'by hand' END"
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,12 @@ class Writer(Reader):
     """The one writer of an index, for as long as it holds the lock. All changes happen inside `atomic()`."""
 
     @classmethod
-    def open(cls, folder: Path, *, wait: bool = False) -> Self:
-        """Take the lock, check, migrate after a backup. Raises `IndexLocked`, `IndexDamaged` or `IndexTooNew`."""
-        lock = take_lock(folder, wait=wait)
+    def open(cls, folder: Path, *, lock: IO[bytes] | None = None) -> Self:
+        """Take the lock if it is not given, check, migrate after a backup.
+
+        Raises `IndexLocked`, `IndexDamaged` or `IndexTooNew`.
+        """
+        lock = lock or take_lock(folder)
         try:
             writer = cls(folder, connect_writer(folder))
             writer._begin(lock)
@@ -67,11 +76,16 @@ class Writer(Reader):
 
     @contextlib.contextmanager
     def atomic(self) -> Iterator[None]:
-        """All or nothing, sealed and on disk when it ends without an error."""
-        with self._db.atomic():
-            yield
-            for table, columns in SEALED.items():
-                self.connection.execute(f"UPDATE {table} SET crc = row_crc({', '.join(columns)}) WHERE crc IS NULL")
+        """All or nothing, sealed and on disk when it ends without an error. Raises `IndexFull`."""
+        try:
+            with self._db.atomic():
+                yield
+                for table, columns in SEALED.items():
+                    self.connection.execute(f"UPDATE {table} SET crc = row_crc({', '.join(columns)}) WHERE crc IS NULL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise
+            raise IndexFull(f"cannot write to {self.folder}: {error}; make room and run again, nothing that was done is lost") from error
 
     def _set_meta(self, key: str, value: int) -> None:
         self.connection.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = ?", [value, key])
@@ -162,7 +176,7 @@ class Writer(Reader):
         )
 
     def put_images(self, images: Iterable[NewImage]) -> None:
-        """Add images, or bring rows of the same path up to date: new content, new notes, or back from removal. Keeps ids."""
+        """Add images, or bring rows of the same path up to date: new content, new notes, back on disk. Keeps ids."""
         seq, now = self._next_seq(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         images = list(images)
         rows = [
@@ -173,7 +187,7 @@ class Writer(Reader):
             "INSERT INTO images (root_id, path, size, mtime_ns, content_id, origin, label, caption, extra, added_at, seq) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root_id, path) DO UPDATE SET size = excluded.size, "
             "mtime_ns = excluded.mtime_ns, content_id = excluded.content_id, origin = excluded.origin, label = excluded.label, "
-            "caption = excluded.caption, extra = excluded.extra, removed = NULL, seq = excluded.seq, crc = NULL",
+            f"caption = excluded.caption, extra = excluded.extra, removed = {_UNLESS_BY_HAND}, seq = excluded.seq, crc = NULL",
             rows,
         )
         self._note_columns(i.notes for i in images)
@@ -197,9 +211,11 @@ class Writer(Reader):
         """The same file under a new path: id, tags and vector stay. A removed row that still held the path makes way."""
         old = self._one("SELECT id FROM images WHERE root_id = ? AND path = ?", [root_id, as_stored(file.path)])
         if old is not None:
-            self.connection.execute("UPDATE images SET path = path || char(0) || id, crc = NULL WHERE id = ?", [old])
+            aside = f"{file.path}\0{old}"  # no file can have this name
+            self.connection.execute("UPDATE images SET path = ?, crc = NULL WHERE id = ?", [as_stored(aside), old])
         self.connection.execute(
-            "UPDATE images SET root_id = ?, path = ?, size = ?, mtime_ns = ?, removed = NULL, seq = ?, crc = NULL WHERE id = ?",
+            "UPDATE images SET root_id = ?, path = ?, size = ?, mtime_ns = ?, "
+            f"removed = {_UNLESS_BY_HAND}, seq = ?, crc = NULL WHERE id = ?",
             [root_id, as_stored(file.path), file.size, file.mtime_ns, self._next_seq(), image_id],
         )
 
@@ -210,9 +226,9 @@ class Writer(Reader):
         self.connection.executemany(sql, [(kind, seq, int(i)) for i in ids])
 
     def restore(self, ids: Sequence[int]) -> None:
-        """Take tombstones away."""
+        """Take back removals by hand; what is gone from disk comes back when its file does."""
         seq = self._next_seq()
-        sql = "UPDATE images SET removed = NULL, seq = ?, crc = NULL WHERE id = ?"
+        sql = "UPDATE images SET removed = NULL, seq = ?, crc = NULL WHERE id = ? AND removed = 'by hand'"
         self.connection.executemany(sql, [(seq, int(i)) for i in ids])
 
     def tag(self, ids: Sequence[int], tags: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from curator.encoders.base import Encoder
 from curator.encoders.catalogue import SHORT_NAMES, TINY_RATE, parse_name
 from curator.encoders.clip import best_runtime, load_clip, open_clip_space
-from curator.encoders.hub import download_size, is_cached
+from curator.encoders.hub import is_cached
 from curator.encoders.pixels import PixelEncoder
 from curator.records import Space
 from curator.registry import Registry
@@ -18,7 +18,6 @@ __all__ = [
     "PixelEncoder",
     "best_runtime",
     "describe_encoders",
-    "download_size",
     "encoders",
     "is_cached",
     "list_open_clip",

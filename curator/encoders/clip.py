@@ -19,6 +19,7 @@ from curator.encoders import preprocess
 from curator.encoders.base import Encoder
 from curator.encoders.catalogue import CONFIG, Weights, parse_name
 from curator.encoders.hub import local_weights
+from curator.encoders.spec import IMAGE, TEXT, TowerSpec, sound_spec
 from curator.encoders.tokenizer import Tokenizer
 from curator.errors import EncoderError, SpaceMismatch
 from curator.records import Pixels, Vectors
@@ -37,11 +38,8 @@ class ClipEncoder(Encoder):
 
     has_text = True
 
-    def __init__(self, weights: Weights, folder: Path, *, runtime: str = "onnx") -> None:
-        from curator.encoders.towers import SPEC, TowerSpec
-
-        self.weights, self.folder, self.runtime = weights, folder, runtime
-        self.spec = TowerSpec.from_json((folder / SPEC).read_text())
+    def __init__(self, weights: Weights, folder: Path, spec: TowerSpec, *, runtime: str = "onnx") -> None:
+        self.weights, self.folder, self.spec, self.runtime = weights, folder, spec, runtime
         self.name = weights.name
         self.dim, self.side, self.fingerprint = self.spec.dim, self.spec.preprocess.side, self.spec.fingerprint
 
@@ -67,11 +65,11 @@ class ClipEncoder(Encoder):
 
     @cached_property
     def _image_session(self) -> onnxruntime.InferenceSession:
-        return _session(self.folder / "image.onnx")
+        return _session(self.folder / IMAGE)
 
     @cached_property
     def _text_session(self) -> onnxruntime.InferenceSession:
-        return _session(self.folder / "text.onnx")
+        return _session(self.folder / TEXT)
 
     @cached_property
     def torch_towers(self) -> TorchTowers:
@@ -87,16 +85,27 @@ def load_clip(name: str, *, runtime: str = "onnx") -> ClipEncoder:
     Raises `EncoderUnavailable` where the weights are not to be had.
     """
     weights = parse_name(name)
-    folder = _known_export(weights)
-    if folder is None:
-        from curator.encoders.towers import TorchTowers, export
+    fingerprint = _known_export(weights)
+    spec = sound_spec(cache_folder() / fingerprint) if fingerprint else None
+    if spec is None:
+        spec = _export(weights)
+    return ClipEncoder(weights, cache_folder() / spec.fingerprint, spec, runtime=runtime)
 
-        towers = TorchTowers(weights)
-        folder = cache_folder() / towers.spec.fingerprint
-        if not _is_exported(folder):
-            export(towers, folder)
-        _remember_export(weights, folder)
-    return ClipEncoder(weights, folder, runtime=runtime)
+
+def _export(weights: Weights) -> TowerSpec:
+    """Load the weights with torch and export them, unless that has been done."""
+    from curator.encoders.towers import TorchTowers, export
+
+    towers = TorchTowers(weights)
+    folder = cache_folder() / towers.spec.fingerprint
+    spec = sound_spec(folder)
+    if spec is None:
+        export(towers, folder)
+        spec = sound_spec(folder)
+    if spec is None:
+        raise EncoderError(f"the export in {folder} cannot be read back; delete the folder, or set CURATOR_CACHE to another")
+    _remember_export(weights, folder)
+    return spec
 
 
 def open_clip_space(name: str, fingerprint: str) -> ClipEncoder:
@@ -104,9 +113,9 @@ def open_clip_space(name: str, fingerprint: str) -> ClipEncoder:
 
     Raises `SpaceMismatch` when the weights behind the name have changed since.
     """
-    folder = cache_folder() / fingerprint
-    if _is_exported(folder):
-        return ClipEncoder(parse_name(name), folder)
+    spec = sound_spec(cache_folder() / fingerprint)
+    if spec is not None:
+        return ClipEncoder(parse_name(name), cache_folder() / fingerprint, spec)
     encoder = load_clip(name)
     if encoder.fingerprint != fingerprint:
         raise SpaceMismatch(
@@ -158,14 +167,13 @@ def _memo(weights: Weights) -> Path | None:
     return cache_folder() / "known" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.json"
 
 
-def _known_export(weights: Weights) -> Path | None:
-    """The folder these weights were exported to, found without torch."""
+def _known_export(weights: Weights) -> str | None:
+    """The fingerprint of these weights if they were exported before, found without torch."""
     memo = _memo(weights)
     try:
-        folder = cache_folder() / str(json.loads(memo.read_text())["fingerprint"]) if memo else None
+        return str(json.loads(memo.read_text())["fingerprint"]) if memo else None
     except (OSError, ValueError, KeyError):
         return None
-    return folder if folder and _is_exported(folder) else None
 
 
 def _remember_export(weights: Weights, folder: Path) -> None:
@@ -177,16 +185,9 @@ def _remember_export(weights: Weights, folder: Path) -> None:
         os.replace(beside, memo)
 
 
-def _is_exported(folder: Path) -> bool:
-    return (folder / "spec.json").is_file() and (folder / "image.onnx").is_file()
-
-
 def _session(file: Path) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no common base
-        raise EncoderError(f"the exported tower {file} is damaged; delete {file.parent} and run again to export it anew") from error
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

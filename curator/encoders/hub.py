@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from curator.encoders.catalogue import CONFIG, SHORT_NAMES, Weights
 from curator.errors import EncoderUnavailable
+
+logger = logging.getLogger("curator")
 
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 _PATIENCE = 10.0  # seconds to wait for the hub's first answer; its client alone would try for a minute
@@ -15,11 +18,6 @@ _PATIENCE = 10.0  # seconds to wait for the hub's first answer; its client alone
 def is_cached(name: str) -> bool:
     """Whether the weights of a short name lie in the hub's cache already. Asks no network."""
     return _in_cache(SHORT_NAMES[name].hub) is not None
-
-
-def download_size(name: str) -> str:
-    """How large a name's weights are, in words, as far as known without asking the network."""
-    return f"{SHORT_NAMES[name].megabytes} MB" if name in SHORT_NAMES else "of a size that only the hub knows"
 
 
 def local_weights(weights: Weights) -> Path | None:
@@ -61,8 +59,9 @@ def tag_config(weights: Weights) -> dict[str, Any]:
 def _in_cache(repository: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    for name in _FILES:
-        found = try_to_load_from_cache(repository, name)
+    owner, name, *file = repository.split("/")
+    for candidate in file or _FILES:
+        found = try_to_load_from_cache(f"{owner}/{name}", candidate)
         if isinstance(found, str):
             return Path(found)
     return None
@@ -73,8 +72,12 @@ def _fetch(weights: Weights, config: dict[str, Any], hub: str) -> Path:
     from open_clip.pretrained import download_pretrained
 
     try:
+        size = "of unknown size"
         if hub:
-            HfApi().model_info("/".join(hub.split("/")[:2]), timeout=_PATIENCE)
+            info = HfApi().model_info("/".join(hub.split("/")[:2]), timeout=_PATIENCE, files_metadata=True)
+            sizes = [f.size or 0 for f in info.siblings or () if f.rfilename in (*_FILES, *hub.split("/")[2:])]
+            size = f"{sizes[0] / 1e6:.0f} MB" if sizes else size
+        logger.warning("Fetching the weights of '%s' (%s/%s) from the hub, %s, once.", weights.name, weights.model, weights.tag, size)
         return Path(download_pretrained(config))
     except Exception as error:  # the hub's client raises many kinds, all of which mean that they could not be had
         raise EncoderUnavailable(

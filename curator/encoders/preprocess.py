@@ -10,6 +10,7 @@ from PIL import Image
 
 from curator.records import Pixels
 
+_EXTREME = 50  # sides of a picture beyond which it is cropped before it is resized
 VERSION = 1  # part of every fingerprint: raise it when the arithmetic below changes
 
 
@@ -44,7 +45,11 @@ class Preprocess:
             return np.asarray(picture.resize((self.side, self.side), how), np.uint8)
         if self.resize_mode == "longest":
             ratio = max(w, h) / self.side
-            fitted = picture.resize((round(w / ratio), round(h / ratio)), how)
+            fitted = picture.resize((max(1, round(w / ratio)), max(1, round(h / ratio))), how)
+        elif max(w, h) > _EXTREME * min(w, h):
+            # Resized whole, a banner would fill the memory; the crop is the same to a fraction of a pixel.
+            left, top, short = (w - min(w, h)) / 2, (h - min(w, h)) / 2, min(w, h)
+            fitted = picture.resize((self.side, self.side), how, box=(left, top, left + short, top + short))
         else:
             long = int(self.side * max(w, h) / min(w, h))
             fitted = picture.resize((self.side, long) if w <= h else (long, self.side), how)

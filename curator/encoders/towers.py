@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -23,41 +23,21 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from curator.checksums import sha256_of
 from curator.embeddings import normalise
 from curator.encoders import preprocess
 from curator.encoders.catalogue import CONFIG, Weights
 from curator.encoders.hub import find_weights, tag_config
 from curator.encoders.preprocess import Preprocess
+from curator.encoders.spec import IMAGE, SPEC, TEXT, TowerSpec
 from curator.errors import EncoderError, EncoderUnavailable
 from curator.records import Vectors
 
 if TYPE_CHECKING:
     import torch
 
-IMAGE, TEXT, SPEC = "image.onnx", "text.onnx", "spec.json"
 _PARITY = 0.9999  # least cosine between torch and the export, on fixed inputs
 _OPSET = 18
-
-
-@dataclass(frozen=True)
-class TowerSpec:
-    """What the exported towers need to know. `tokenizer` is "clip", or "hf" where words go through torch."""
-
-    dim: int
-    context_length: int
-    tokenizer: str
-    fingerprint: str
-    preprocess: Preprocess
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> TowerSpec:
-        stored = json.loads(text)
-        shape = stored.pop("preprocess")
-        shape["mean"], shape["std"] = tuple(shape["mean"]), tuple(shape["std"])
-        return cls(**stored, preprocess=Preprocess(**shape))
 
 
 class TorchTowers:
@@ -66,8 +46,9 @@ class TorchTowers:
     def __init__(self, weights: Weights, *, bf16: bool = False, device: str = "cpu") -> None:
         self.weights, self.device, self.bf16 = weights, device, bf16
         with _quietly():
-            self.file = find_weights(weights)
-        self.model = _build(weights, self.file)
+            import open_clip  # noqa: F401 - here, where its remarks are kept quiet
+        self.file = find_weights(weights)
+        self.model = _build(weights, self.file).to(device)
         self.spec = _spec(self.model, weights, self.file)
 
     def project_images(self, batch: NDArray[np.uint8]) -> Vectors:
@@ -102,13 +83,14 @@ def image_tower(model: Any, shape: Preprocess, dtype: torch.dtype) -> torch.nn.M
     class ImageTower(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.visual = model.visual.to(dtype)
+            model.visual.to(dtype)
+            self.model = model
             self.register_buffer("mean", torch.tensor(shape.mean).view(1, 3, 1, 1) * 255)
             self.register_buffer("std", torch.tensor(shape.std).view(1, 3, 1, 1) * 255)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             pixels = (x.permute(0, 3, 1, 2).float() - self.mean) / self.std
-            y: torch.Tensor = self.visual(pixels.to(dtype))
+            y: torch.Tensor = self.model.encode_image(pixels.to(dtype))
             return y
 
     return ImageTower().eval()
@@ -125,9 +107,11 @@ def export(towers: TorchTowers, folder: Path) -> None:
         _export_images(towers, beside / IMAGE)
         if towers.spec.tokenizer == "clip":
             _export_texts(towers, beside / TEXT)
-        (beside / SPEC).write_text(towers.spec.to_json())
-        with contextlib.suppress(OSError):  # another process was faster, and its export is the same
-            os.replace(beside, folder)
+        files = {f.name: sha256_of(f) for f in sorted(beside.glob("*.onnx"))}
+        (beside / SPEC).write_text(replace(towers.spec, files=files).to_json())
+        if folder.exists():  # damaged, or another process was faster
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -180,7 +164,7 @@ def _spec(model: Any, weights: Weights, file: Path) -> TowerSpec:
     text = config["text_cfg"]
     is_hf = bool(text.get("hf_tokenizer_name")) or "siglip" in weights.model.lower() or bool(text.get("tokenizer_kwargs"))
     digest = hashlib.sha256()
-    for part in (json.dumps(config, sort_keys=True), _file_sha256(file), str(asdict(shape)), str(preprocess.VERSION)):
+    for part in (json.dumps(config, sort_keys=True), sha256_of(file), str(asdict(shape)), str(preprocess.VERSION)):
         digest.update(part.encode() + b"\0")
     return TowerSpec(int(config["embed_dim"]), int(text.get("context_length", 77)), "hf" if is_hf else "clip", digest.hexdigest(), shape)
 
@@ -191,11 +175,6 @@ def _model_config(weights: Weights) -> dict[str, Any]:
     from open_clip import get_model_config
 
     return dict(get_model_config(weights.model))
-
-
-def _file_sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _tokenizer(weights: Weights) -> Any:

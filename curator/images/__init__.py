@@ -2,6 +2,18 @@
 
 from curator.images.decode import Decoded, decode, read_bytes, read_picture
 from curator.images.sidecars import NoteSources, read_notes
-from curator.images.walk import SUFFIXES, Walk, walk
+from curator.images.walk import SUFFIXES, Walk, absolute, walk, walk_files
 
-__all__ = ["SUFFIXES", "Decoded", "NoteSources", "Walk", "decode", "read_bytes", "read_notes", "read_picture", "walk"]
+__all__ = [
+    "SUFFIXES",
+    "Decoded",
+    "NoteSources",
+    "Walk",
+    "absolute",
+    "decode",
+    "read_bytes",
+    "read_notes",
+    "read_picture",
+    "walk",
+    "walk_files",
+]

@@ -127,13 +127,18 @@ def _text(value: object) -> str:
 def _to_srgb(picture: Image.Image) -> Image.Image:
     """Apply an embedded ICC profile; one that cannot be used is ignored, as viewers do."""
     profile = picture.info.get("icc_profile")
-    if not profile or picture.mode not in ("RGB", "CMYK", "L"):
+    if not profile:
+        return picture
+    if picture.mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    if picture.mode not in ("RGB", "RGBA", "CMYK", "L"):
         return picture
     with suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "srgb" in ImageCms.getProfileDescription(source).lower():
             return picture
-        converted = ImageCms.profileToProfile(picture, source, _SRGB, outputMode="RGB")
+        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+        converted = ImageCms.profileToProfile(picture, source, _SRGB, outputMode=mode)
         if converted is not None:
             return converted
     return picture

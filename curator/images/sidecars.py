@@ -7,28 +7,36 @@ Sources, later ones winning: the folder's name, `picture.txt` and `picture.json`
 from __future__ import annotations
 
 import csv
+import io
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
+from curator.images.walk import METADATA
 from curator.records import ImageFile, Notes
+
+logger = logging.getLogger("curator")
 
 _LABEL = ("label", "class", "category")
 _CAPTION = ("caption", "text", "prompt")
 _FILE = ("file_name", "file", "filename", "path", "image")
-_METADATA = ("metadata.csv", "metadata.jsonl")
 Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
 class NoteSources:
-    """Where notes come from besides side-cars: `label_from` is None, "folder" or a column; `table` a CSV to join by file."""
+    """Where notes come from besides side-cars: `label_from` is None, "folder" or a column; `table` a CSV to join by file.
+
+    `must_join`: a table of which no row names a picture is an error.
+    """
 
     label_from: str | None = None
     table: Path | None = None
+    must_join: bool = True
 
 
 def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str], sources: NoteSources) -> dict[str, Notes]:
@@ -38,14 +46,14 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     """
     paths = {f.path for f in images}
     columns: dict[str, dict[str, Scalar]] = {}
-    by_stem = {path.rpartition(".")[0]: path for path in paths}
+    by_stem = {path.rpartition(".")[0]: path for path in sorted(paths)}
     for sidecar in sidecars:
         folder, _, name = sidecar.rpartition("/")
-        if name in _METADATA:
+        if name in METADATA:
             _join(columns, paths, folder, _rows(root / sidecar))
         elif (picture := by_stem.get(sidecar.rpartition(".")[0])) is not None:
             columns.setdefault(picture, {}).update(_beside(root / sidecar))
-    if sources.table is not None and _join(columns, paths, "", _named_rows(sources.table)) == 0:
+    if sources.table is not None and _join(columns, paths, "", _named_rows(sources.table)) == 0 and sources.must_join:
         raise UsageError(f"{sources.table}: no row names a picture below {root}; one column of {', '.join(_FILE)} must")
     noted = paths if sources.label_from == "folder" else columns.keys()
     return {path: _notes(path, columns.get(path, {}), sources.label_from, root) for path in noted}
@@ -108,14 +116,17 @@ def _beside(path: Path) -> dict[str, Scalar]:
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if path.suffix == ".jsonl":
-        yield from (_object(line) for line in _read(path).splitlines() if line.strip())
-    else:
-        yield from csv.DictReader(_read(path).splitlines())
+        yield from (_object(line) for line in _read(path).split("\n") if line.strip())
+        return
+    try:
+        yield from csv.DictReader(io.StringIO(_read(path), newline=""))
+    except csv.Error as error:
+        logger.warning("%s: %s; the rest of it is not read", path, error)
 
 
 def _named_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.is_file():
-        raise UsageError(f"no file {path}; --csv takes a CSV or JSONL with one row per picture")
+        raise UsageError(f"no file {path}; --csv takes a CSV or JSONL with one row per picture, and --csv '' forgets the last one")
     return _rows(path)
 
 
@@ -129,7 +140,7 @@ def _read(path: Path) -> str:
 def _object(text: str) -> Mapping[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

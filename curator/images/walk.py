@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from curator.errors import RootMissing
-from curator.records import ImageFile, Skipped
+from curator.records import INDEX_MARK, ImageFile, Skipped
 
 SUFFIXES = frozenset(
     [
@@ -35,6 +35,7 @@ SUFFIXES = frozenset(
         ".heif",
     ]
 )
+METADATA = ("metadata.csv", "metadata.jsonl")
 SIDECARS = frozenset([".txt", ".json", ".csv", ".jsonl"])
 _SYSTEM = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"})
 
@@ -49,6 +50,12 @@ class Walk:
     broken: list[Skipped] = field(default_factory=list)
     excluded: int = 0
 
+    def was_seen(self, path: str) -> bool:
+        """Whether the walk could look where this path was: what it could not see is not gone."""
+        if any(s.path == path for s in self.broken):
+            return False
+        return not any(not s.path or path.startswith(s.path + "/") for s in self.unreadable)
+
 
 def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
     """Find every picture file below `root/under`, sorted by path.
@@ -60,9 +67,6 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
     found = Walk()
     seen: set[tuple[int, int]] = set()
     start = root / under if under else root
-    if start.is_file():
-        folder, _, name = under.rpartition("/")
-        return _only(_list(root, folder, exclude, found), name)
     try:
         os.scandir(start).close()
     except OSError as error:
@@ -73,34 +77,67 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
         folder = real.pop() if real else linked.pop(0)
         if not _first_visit(root / folder, seen, found, folder):
             continue
-        for kind, path in _list(root, folder, exclude, found).folders:
+        for kind, path in _list(root, folder, exclude, found):
             (linked if kind == "link" else real).append(path)
+    found.sidecars += _metadata_above(root, under)
     found.images.sort(key=lambda f: f.path)
     found.sidecars.sort()
     return found
 
 
-@dataclass
-class _Listing:
-    folders: list[tuple[str, str]]
-    found: Walk
+def walk_files(root: Path, paths: Sequence[str]) -> Walk:
+    """The same for single files below the root, with the side-cars that may speak of them."""
+    found = Walk()
+    sidecars: set[str] = set()
+    for path in sorted(set(paths)):
+        try:
+            stat = (root / path).stat()
+            found.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
+        stem = path.rpartition(".")[0]
+        sidecars |= {f"{stem}{suffix}" for suffix in (".txt", ".json") if (root / f"{stem}{suffix}").is_file()}
+        sidecars |= set(_metadata_above(root, path))
+    found.sidecars = sorted(sidecars)
+    return found
 
 
-def _only(listing: _Listing, name: str) -> Walk:
-    walked = listing.found
-    walked.images = [f for f in walked.images if f.path.rpartition("/")[2] == name]
-    return walked
+def absolute(path: Path) -> Path:
+    """Without `~`, `.` and `..`: the one form in which paths are stored and compared. Links stay links."""
+    return Path(os.path.normpath(path.expanduser().absolute()))
 
 
-def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> _Listing:
+def _metadata_above(root: Path, under: str) -> Iterator[str]:
+    """`metadata.csv` and `.jsonl` of the folders between the root and `under`."""
+    folder = under
+    while folder:
+        folder = folder.rpartition("/")[0]
+        for name in METADATA:
+            path = f"{folder}/{name}" if folder else name
+            if (root / path).is_file():
+                yield path
+
+
+def _is_index(folder: Path) -> bool:
+    """Whether a folder is an index of curator's own."""
+    try:
+        with (folder / "index.db").open("rb") as file:
+            return file.read(72)[68:] == INDEX_MARK
+    except OSError:
+        return False
+
+
+def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> list[tuple[str, str]]:
     folders: list[tuple[str, str]] = []
     try:
         entries = sorted(os.scandir(root / folder if folder else root), key=lambda e: e.name)
     except OSError as error:
         found.unreadable.append(Skipped(folder, f"folder cannot be listed: {error.strerror}"))
-        return _Listing(folders, found)
-    if any(e.name == "index.db" for e in entries):
-        return _Listing(folders, found)
+        return folders
+    if _is_index(root / folder):
+        return folders
     for entry, path in _admitted(entries, folder, exclude, found):
         suffix = os.path.splitext(entry.name)[1].lower()
         try:
@@ -111,10 +148,12 @@ def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> _List
                 found.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
             elif suffix in SIDECARS:
                 found.sidecars.append(path)
+            elif entry.is_symlink() and not suffix and not (root / path).exists():
+                found.unreadable.append(Skipped(path, "link leads nowhere"))
         except OSError as error:
             if suffix in SUFFIXES:
                 found.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
-    return _Listing(folders, found)
+    return folders
 
 
 def _admitted(entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk) -> Iterator[tuple[os.DirEntry[str], str]]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.encoders import SHORT_NAMES, Encoder, best_runtime, encoders, is_cached, load_encoder, parse_name
+from curator.encoders import SHORT_NAMES, Encoder, best_runtime, encoders, is_cached, load_encoder
 from curator.errors import UnknownName, UsageError
-from curator.images import walk
+from curator.images import absolute, walk
 from curator.index import Index
 from curator.ingest.plan import IngestOptions, Progress
 from curator.ingest.run import ingest
@@ -71,7 +71,7 @@ def index_folders(
         say(f"Encoder: {choice.encoder} ({choice.why}). Index: {index.folder}")
         if choice.warning:
             say(f"Warning: {choice.warning}")
-        loaded = _load(index, choice.encoder, paths, say)
+        loaded = _load(index, choice.encoder, paths)
         report = ingest(index, paths, loaded, options, progress=progress)
         now = index.reader.active_space()
         if now is not None and now.fingerprint != loaded.fingerprint and not report.interrupted:
@@ -79,26 +79,30 @@ def index_folders(
     return report
 
 
-def _load(index: Index, name: str, paths: Sequence[Path], say: Callable[[str], None]) -> Encoder:
-    """Load the encoder with the runtime that suits the amount of work, telling first what will be fetched."""
+def _load(index: Index, name: str, paths: Sequence[Path]) -> Encoder:
+    """Load the encoder with the runtime that suits the amount of work."""
     if name in encoders:
         return load_encoder(name)
-    if name in SHORT_NAMES and not is_cached(name):
-        say(f"Fetching {parse_name(name).model}/{parse_name(name).tag} from the hub, {SHORT_NAMES[name].megabytes} MB, once.")
-    folders = [p for p in paths if p.is_dir()] or [r.path for r in index.reader.roots() if r.path.is_dir()]
-    files = sum(len(walk(p.expanduser().absolute()).images) for p in folders)
+    folders = [absolute(p) for p in paths if p.is_dir()] or [r.path for r in index.reader.roots() if r.path.is_dir()]
+    files = sum(len(walk(p).images) for p in folders)
     return load_encoder(name, runtime=best_runtime(files - len(index)))
 
 
-def use_space(index: Index, encoder: str) -> None:
-    """Switch searches to another space of the index. Raises `UsageError` while an image lacks its vector in it."""
+def use_space(index: Index, encoder: str, *, anyway: bool = False) -> None:
+    """Switch searches to another space of the index. Raises `UsageError` while an image lacks its vector in it.
+
+    `anyway` switches all the same: images whose files can no longer be read would keep a space waiting for ever.
+    """
     spaces = {s.encoder: s for s in index.reader.spaces()}
     if encoder not in spaces:
         raise UnknownName(f"the index has no space '{encoder}'; {suggest(encoder, spaces)} Fill one: `curator index --encoder {encoder}`")
     space = spaces[encoder]
     missing = len(index.reader.missing(space))
-    if missing:
-        raise UsageError(f"{missing} images have no vector in '{encoder}' yet; finish it with `curator index --encoder {encoder}`")
+    if missing and not anyway:
+        raise UsageError(
+            f"{missing} images have no vector in '{encoder}' yet; finish it with `curator index --encoder {encoder}`, "
+            "or leave them out of searches with --anyway"
+        )
     with index.write() as db:
         with db.atomic():
             db.use_space(space)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from curator.database import KnownImage, Writer
 from curator.errors import RootMissing
-from curator.images import NoteSources, Walk, read_notes, walk
+from curator.images import SUFFIXES, NoteSources, Walk, absolute, read_notes, walk, walk_files
 from curator.records import ImageFile, Notes, Root, Skipped
 
 
@@ -63,29 +62,81 @@ class Plan:
     fresh: list[ImageFile] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     gone: dict[str, KnownImage] = field(default_factory=dict)
+    hidden_gone: dict[str, KnownImage] = field(default_factory=dict)
     still_skipped: int = 0
 
 
-def make_plan(db: Writer, path: Path, options: IngestOptions) -> Plan:
-    """Walk and compare. Nothing is written but the root itself."""
-    if not path.exists():
-        raise RootMissing(f"{path} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`")
-    folder = path if path.is_dir() else path.parent
+@dataclass(frozen=True)
+class Target:
+    """What one pass brings up to date: a folder, or only the `files` of that name in it."""
+
+    folder: Path
+    files: tuple[str, ...] = ()
+
+
+def find_targets(db: Writer, paths: Sequence[Path]) -> list[Target]:
+    """Folders as they are and files by their folder; without paths, all that the index knows."""
+    if not paths:
+        paths = [root.path / part for root in db.roots() for part in root.options.get("only", [""])]
+    files: dict[Path, list[str]] = {}
+    targets = []
+    for path in map(absolute, paths):
+        if path.is_file():
+            files.setdefault(path.parent, []).append(path.name)
+        elif path.suffix.lower() not in SUFFIXES or path.exists():
+            targets.append(Target(path))
+        else:
+            files.setdefault(path.parent, []).append(path.name)  # a file that has gone
+    return [*targets, *(Target(folder, tuple(names)) for folder, names in files.items())]
+
+
+def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
+    """Walk and compare. Nothing is written but the root itself, and its options once they have proved good."""
+    if not target.folder.is_dir():
+        raise RootMissing(f"{target.folder} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`")
+    before = {r.id for r in db.roots()}
     with db.atomic():
-        root = db.add_root(Path(os.path.normpath(folder)))
-        chosen = options.over(root.options)
-        db.set_root_options(root.id, chosen.to_store())
-    under = path.relative_to(root.path).as_posix() if path != root.path else ""
-    walked = walk(root.path, exclude=chosen.exclude or (), under=under)
-    known = db.known(root.id)
-    in_scope = {p: k for p, k in known.items() if not under or p == under or p.startswith(under + "/")}
-    _refuse_empty(root, walked, in_scope, chosen)
+        root = db.add_root(target.folder)
+    chosen = options.over(root.options)
+    under = target.folder.relative_to(root.path).as_posix() if target.folder != root.path else ""
+    only = [f"{under}/{name}" if under else name for name in target.files]
+    walked = walk_files(root.path, only) if only else walk(root.path, exclude=chosen.exclude or (), under=under)
+    scope = _Scope(under, frozenset(only))
+    known = {p: k for p, k in db.known(root.id).items() if p in scope}
+    if not only:
+        _refuse_empty(root, walked, known, chosen)
     table = Path(chosen.table).expanduser() if chosen.table else None
-    notes = read_notes(root.path, walked.images, walked.sidecars, NoteSources(chosen.label_from, table))
-    plan = Plan(root, chosen, walked, notes, in_scope)
-    skipped = {s.path: s for _, s in db.skipped(root.id) if not under or s.path == under or s.path.startswith(under + "/")}
-    _sort_out(plan, skipped)
+    sources = NoteSources(chosen.label_from, table, must_join=not under and not only)
+    notes = read_notes(root.path, walked.images, walked.sidecars, sources)
+    plan = Plan(root, chosen, walked, notes, known)
+    _sort_out(plan, {s.path: s for _, s in db.skipped(root.id) if s.path in scope})
+    _store_options(db, plan, [*only] if only else [under] if under else [], is_new=root.id not in before)
     return plan
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """The paths below a root that one pass speaks of."""
+
+    under: str
+    only: frozenset[str]
+
+    def __contains__(self, path: str) -> bool:
+        if self.only:
+            return path in self.only
+        return not self.under or path == self.under or path.startswith(self.under + "/")
+
+
+def _store_options(db: Writer, plan: Plan, parts: list[str], *, is_new: bool) -> None:
+    """A whole folder's options are remembered; of one known only in parts, the parts are. Parts of a whole change nothing."""
+    if not parts:
+        options = plan.options.to_store()
+    elif is_new or "only" in plan.root.options:
+        options = {**plan.root.options, "only": sorted({*plan.root.options.get("only", []), *parts})}
+    else:
+        return
+    with db.atomic():
+        db.set_root_options(plan.root.id, options)
 
 
 def _refuse_empty(root: Root, walked: Walk, known: Mapping[str, KnownImage], options: IngestOptions) -> None:
@@ -98,23 +149,21 @@ def _refuse_empty(root: Root, walked: Walk, known: Mapping[str, KnownImage], opt
 
 
 def _sort_out(plan: Plan, skipped: Mapping[str, Skipped]) -> None:
-    """Fill `fresh`, `unchanged` and `gone` by path, size and time alone."""
-    seen = set()
-    for file in plan.walked.images:
-        seen.add(file.path)
+    """Fill `fresh`, `unchanged`, `gone` and `hidden_gone` by path, size and time alone."""
+    walked, cleared = plan.walked, []
+    for file in walked.images:
         known, bad = plan.known.get(file.path), skipped.get(file.path)
         same = known is not None and (known.size, known.mtime_ns) == (file.size, file.mtime_ns)
         if bad is not None and (bad.size, bad.mtime_ns) == (file.size, file.mtime_ns) and not plan.options.retry:
             plan.still_skipped += 1
         elif same and known is not None and known.removed in (None, "by hand"):
             plan.unchanged.append(file.path)
+            cleared += [file.path] if bad is not None else []
         else:
             plan.fresh.append(file)
-    plan.gone = {p: k for p, k in plan.known.items() if p not in seen and k.removed is None and _was_seen(plan.walked, p)}
-    listed = seen | {s.path for s in (*plan.walked.broken, *plan.walked.unreadable)}
-    plan.stale_skipped = [p for p in skipped if p not in listed and _was_seen(plan.walked, p)]
-
-
-def _was_seen(walked: Walk, path: str) -> bool:
-    """Whether the walk could look where this path was: what it could not see is not gone."""
-    return not any(not s.path or path.startswith(s.path + "/") for s in walked.unreadable)
+    seen = {f.path for f in walked.images}
+    absent = {p: k for p, k in plan.known.items() if p not in seen and walked.was_seen(p)}
+    plan.gone = {p: k for p, k in absent.items() if k.removed is None}
+    plan.hidden_gone = {p: k for p, k in absent.items() if k.removed == "by hand"}
+    listed = seen | {s.path for s in (*walked.broken, *walked.unreadable)}
+    plan.stale_skipped = cleared + [p for p in skipped if p not in listed and walked.was_seen(p)]

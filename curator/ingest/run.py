@@ -23,10 +23,10 @@ import numpy as np
 from curator.database import KnownImage, NewImage, Writer
 from curator.embeddings import lengths, normalise
 from curator.encoders import Encoder
-from curator.errors import PictureError
+from curator.errors import PictureError, RootMissing
 from curator.images import decode, read_bytes
 from curator.index import Index
-from curator.ingest.plan import IngestOptions, Plan, Progress, make_plan
+from curator.ingest.plan import IngestOptions, Plan, Progress, find_targets, make_plan
 from curator.records import Content, Image, ImageFile, IngestReport, Notes, Pixels, Skipped, Space, Vectors
 
 logger = logging.getLogger("curator")
@@ -57,24 +57,32 @@ def ingest(
 ) -> IngestReport:
     """Index folders or files, or all known roots when `paths` is empty; incremental, resumable, one writer.
 
-    Raises `RootMissing` for a folder that is not there or looks unmounted (nothing is removed then), `UsageError`,
-    `IndexLocked`. Ctrl-C keeps every committed batch and comes back as `interrupted`.
+    Raises `RootMissing` for a folder that is not there or looks unmounted (nothing is removed then; among several folders
+    it becomes one of the report's `problems`), `UsageError`, `IndexLocked`, `IndexFull`. Ctrl-C keeps every committed
+    batch and comes back as `interrupted`.
     """
     started = time.monotonic()
     interrupted = False
+    problems: list[str] = []
     with index.write() as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
         work = _Work(index, db, space, encoder, progress)
         try:
-            for path in [p.expanduser().absolute() for p in paths] or [r.path for r in db.roots()]:
-                _Pass(work, make_plan(db, path, options)).go()
+            for target in find_targets(db, paths):
+                try:
+                    _Pass(work, make_plan(db, target, options)).go()
+                except RootMissing as error:
+                    if len(paths) == 1:
+                        raise
+                    problems.append(str(error))
             _fill(work)
         except KeyboardInterrupt:
             interrupted = True
         if db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space)
-    return IngestReport(**work.tally, seconds=time.monotonic() - started, interrupted=interrupted)
+    seconds = time.monotonic() - started
+    return IngestReport(**work.tally, seconds=seconds, interrupted=interrupted, problems=tuple(problems))
 
 
 @dataclass
@@ -111,8 +119,9 @@ class _Pass:
         self.db, self.count = work.db, work.count
         self.embedded = self.db.embedded_hashes(work.space)
         self.since_files = 0
+        self.absent = {**plan.gone, **plan.hidden_gone}
         self.gone_by_content: dict[int, list[str]] = {}
-        for path, known in plan.gone.items():
+        for path, known in self.absent.items():
             self.gone_by_content.setdefault(known.content_id, []).append(path)
 
     def go(self) -> None:
@@ -153,6 +162,8 @@ class _Pass:
             return _Read(file, sha256, decoded.content, self.work.encoder.prepare(decoded.picture))
         except PictureError as error:
             return Skipped(file.path, str(error), file.size, file.mtime_ns)
+        except (ValueError, MemoryError) as error:  # a shape that the encoder cannot take
+            return Skipped(file.path, f"cannot be prepared for the encoder: {error}", file.size, file.mtime_ns)
 
     def _commit(self, batch: list[_Read | Skipped]) -> None:
         """Encode what is new and write everything of the batch in one transaction."""
@@ -185,14 +196,14 @@ class _Pass:
                 self.db.put_stat(known.id, r.file)
                 self.count("unchanged")
                 continue
-            if known is None or (known.removed is not None and known.content_id != content):
+            if known is None or (known.removed == "gone" and known.content_id != content):
                 old = self._moved_from(content, r.file.path)
                 if old is not None:
                     self.db.move_image(old.id, self.plan.root.id, r.file)
-                    self._note_moved(old.id, r.file)
+                    self._note_moved(old, r.file)
                     self.count("moved")
                     continue
-            self.count("new" if known is None else "restored" if known.removed else "changed")
+            self.count("new" if known is None else "restored" if known.removed == "gone" else "changed")
             rows.append(NewImage(self.plan.root.id, r.file, content, self._notes(r.file.path, known), self._origin(known)))
         if rows:
             self.db.put_images(rows)
@@ -204,12 +215,13 @@ class _Pass:
             return None
         best = max(candidates, key=lambda p: (p.rpartition("/")[2] == path.rpartition("/")[2], p))
         candidates.remove(best)
-        return self.plan.gone.pop(best)
+        self.plan.gone.pop(best, None)
+        return self.absent[best]
 
-    def _note_moved(self, image_id: int, file: ImageFile) -> None:
+    def _note_moved(self, old: KnownImage, file: ImageFile) -> None:
         notes = self.plan.notes.get(file.path)
         if notes is not None:
-            self.db.put_notes({image_id: (self._origin(None), notes)})
+            self.db.put_notes({old.id: (self._origin(old), notes)})
 
     def _notes(self, path: str, known: KnownImage | None) -> Notes:
         notes = self.plan.notes.get(path)

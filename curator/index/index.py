@@ -6,23 +6,22 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from curator.database import DATABASE, Reader, Writer
-from curator.embeddings import Background, best_first, check_unit, exact_scores, normalise
+from curator.embeddings import LEAST_SAMPLE, check_unit, normalise
 from curator.encoders import Encoder, open_space
-from curator.errors import IndexLocked, NoIndex, UnknownName
-from curator.images import read_picture
+from curator.errors import IndexFull, IndexLocked, NoIndex, UnknownName
+from curator.images import absolute, read_picture
+from curator.index.view import View
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
-from curator.vectors import Generation, GenerationDamaged, clear_unfinished, drop_generations, write_generation
+from curator.vectors import clear_unfinished, drop_generations, write_generation
 
 logger = logging.getLogger("curator")
 
-_SAMPLE = 1_000  # images that a query's scores are compared with
 CLEAR = 0.5  # least confidence of a best hit that counts as an answer; measured in scripts/bench_relevance.py
 _TAIL = 2_000  # changes that a search scans from the database before new FAISS files are worth their writing
 
@@ -32,23 +31,6 @@ def locate(name: str | Path | None = None) -> Path:
     chosen = str(name or os.environ.get("CURATOR_INDEX") or "default")
     looks_like_path = os.sep in chosen or chosen.startswith((".", "~")) or (Path(chosen) / DATABASE).is_file()
     return Path(chosen).expanduser().absolute() if looks_like_path else Path("indexes", chosen).absolute()
-
-
-@dataclass(frozen=True)
-class _View:
-    """Everything a search needs, as of change number `seq`: a generation, what of it is void, and what came after."""
-
-    seq: int
-    space: Space
-    generation: Generation | None
-    void: Positions
-    tail_ids: Ids
-    tail: Vectors
-    notes: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        return (len(self.generation.ids) if self.generation else 0) - len(self.void) + len(self.tail_ids)
 
 
 class Index:
@@ -61,7 +43,7 @@ class Index:
         self.folder = folder
         self.step = step
         self.reader = Reader.open(folder)
-        self._view: _View | None = None
+        self._view: View | None = None
         self._encoder: tuple[int, Encoder] | None = None
 
     @classmethod
@@ -97,9 +79,9 @@ class Index:
         return int(self.reader.counts()["images"])
 
     @contextlib.contextmanager
-    def write(self, *, wait: bool = False) -> Iterator[Writer]:
+    def write(self) -> Iterator[Writer]:
         """The one writer, until the end of the block. Raises `IndexLocked` when another process has it."""
-        writer = Writer.open(self.folder, wait=wait)
+        writer = Writer.open(self.folder)
         clear_unfinished(self.folder / "vectors")
         try:
             yield writer
@@ -132,7 +114,7 @@ class Index:
         q = self.reader.cached_query(space, text)
         if q is None:
             q = self.encoder.encode_texts([text]).ravel()
-            with contextlib.suppress(IndexLocked), self.write() as db, db.atomic():
+            with contextlib.suppress(IndexLocked, IndexFull), self.write() as db, db.atomic():
                 db.cache_query(space, text, q)
         return q
 
@@ -143,15 +125,20 @@ class Index:
         return normalise(self.reader.vectors(self.space, [image_id])).ravel()
 
     def vector_of_file(self, path: Path) -> Vectors:
-        """A picture file → (d,) unit: the stored vector if the file is indexed and untouched. Raises `PictureError`."""
-        path = path.expanduser().absolute()
+        """A picture file → (d,) unit: the stored vector if the file is indexed and untouched, or gone. Raises `PictureError`."""
+        path = absolute(path)
         known = self.reader.find(path)
-        if known is not None:
-            stat = path.stat()
-            if (stat.st_size, stat.st_mtime_ns) == self.reader.stat_of(known):
-                with contextlib.suppress(UnknownName):
-                    return self.vector_of_id(known)
+        if known is not None and self._is_untouched(path, known):
+            with contextlib.suppress(UnknownName):
+                return self.vector_of_id(known)
         return self.encoder.encode_images([read_picture(path)]).ravel()
+
+    def _is_untouched(self, path: Path, known: int) -> bool:
+        try:
+            stat = path.stat()
+        except OSError:
+            return True
+        return (stat.st_size, stat.st_mtime_ns) == self.reader.stat_of(known)
 
     def search(
         self,
@@ -187,10 +174,10 @@ class Index:
             view = self._current_view()
             check_unit(q[None], view.space.dim)
             chosen = self.reader.ids_where(where) if where else None
-            background = self._background(view, q)
+            background = view.background(q)
             wanted = k
             while True:
-                ids, scores, searched = _nearest(view, q, wanted, chosen)
+                ids, scores, searched = view.nearest(q, wanted, chosen)
                 kept = self._first_of_each(ids) if unique else np.arange(len(ids))
                 if len(kept) >= k or len(ids) < wanted:
                     break
@@ -198,11 +185,14 @@ class Index:
         kept = kept[:k]
         ids, scores = ids[kept], scores[kept]
         confidence = background.confidence(scores, searched)
-        clear = bool(len(scores) and confidence[0] >= CLEAR)
+        notes = view.notes
+        if len(scores) and np.isnan(confidence[0]):
+            notes += (f"with fewer than {LEAST_SAMPLE} images, how sure a hit is cannot be told",)
+        clear = bool(len(scores) and not confidence[0] < CLEAR)
         if min_score is not None:
             enough = scores >= min_score
             ids, scores, confidence = ids[enough], scores[enough], confidence[enough]
-        return Hits(ids, scores, background.z(scores), confidence, searched, True, clear, view.notes)
+        return Hits(ids, scores, background.z(scores), confidence, searched, True, clear, notes)
 
     def rebuild(self, db: Writer, space: Space) -> None:
         """Write new FAISS files of a space from the database and switch to them; the old ones go one step later."""
@@ -210,7 +200,13 @@ class Index:
         with db.atomic():
             number = db.next_generation()
         built_seq = db.meta("seq")
-        facts = {"space": space.fingerprint, "encoder": space.encoder, "seq": built_seq, "generation": number}
+        facts = {
+            "missing": len(db.missing(space)),
+            "space": space.fingerprint,
+            "encoder": space.encoder,
+            "seq": built_seq,
+            "generation": number,
+        }
         checksum = write_generation(home, number, space.dim, db.vector_blocks(space), facts=facts, step=self.step)
         with db.atomic():
             db.set_generation(space, number, built_seq, checksum)
@@ -227,66 +223,14 @@ class Index:
             except OSError as error:
                 logger.warning("the FAISS files could not be written (%s); searches read the database instead", error)
 
-    def _current_view(self) -> _View:
+    def _current_view(self) -> View:
         """What is loaded, if it is still true; otherwise load. Call inside a snapshot."""
         space, seq = self.space, self.reader.meta("seq")
         if self._view is None or (self._view.seq, self._view.space) != (seq, space):
-            self._view = self._load_view(space, seq)
+            self._view = View.load(self.reader, space, seq)
         return self._view
-
-    def _load_view(self, space: Space, seq: int) -> _View:
-        generation: Generation | None = None
-        notes: tuple[str, ...] = ()
-        if space.generation:
-            try:
-                generation = Generation.open(self.folder / "vectors" / str(space.generation), space.files_sha256)
-            except GenerationDamaged as error:
-                logger.warning("%s; the database is read instead", error)
-                notes = ("the FAISS files were missing or damaged, so the database was read instead; `curator repair` writes new ones",)
-        if generation is None:
-            space_from_start = replace(space, built_seq=-1)
-            ids, x = self.reader.vectors_since(space_from_start)
-            return _View(seq, space, None, np.empty(0, np.int64), ids, x, notes)
-        at, here = generation.positions(self.reader.changed_since(space))
-        ids, x = self.reader.vectors_since(space)
-        return _View(seq, space, generation, at[here], ids, x, notes)
-
-    def _background(self, view: _View, q: Vectors) -> Background:
-        """The query's scores on a fixed random sample of the index."""
-        n = len(view.generation.ids) if view.generation else 0
-        total = n + len(view.tail_ids)
-        if not total:
-            return Background(0.0, 1.0)
-        chosen = np.sort(np.random.default_rng(0).choice(total, min(_SAMPLE, total), replace=False))
-        old, new = chosen[chosen < n], chosen[chosen >= n] - n
-        x = view.generation.vectors(old) if view.generation else np.empty((0, view.space.dim), np.float32)
-        return Background.of(exact_scores(np.concatenate([x, view.tail[new]]), q))
 
     def _first_of_each(self, ids: Ids) -> Positions:
         hashes = self.reader.content_hashes(ids)
         first = {h: i for i, h in reversed(list(enumerate(hashes)))}
         return np.array(sorted(first.values()), np.int64)
-
-
-def _nearest(view: _View, q: Vectors, k: int, chosen: Ids | None) -> tuple[Ids, Any, int]:
-    """Best `k` over generation and tail together → ids, scores, number of images compared."""
-    in_tail = np.ones(len(view.tail_ids), bool) if chosen is None else np.isin(view.tail_ids, chosen)
-    ids, scores = view.tail_ids[in_tail], exact_scores(view.tail[in_tail], q)
-    searched = len(ids)
-    if view.generation is not None and len(view.generation.ids):
-        allowed = None
-        if chosen is not None or len(view.void):
-            allowed = np.zeros(len(view.generation.ids), bool)
-            if chosen is None:
-                allowed[:] = True
-            else:
-                at, here = view.generation.positions(chosen)
-                allowed[at[here]] = True
-            allowed[view.void] = False
-        compared = len(view.generation.ids) if allowed is None else int(allowed.sum())
-        searched += compared
-        if compared:
-            old_ids, old_scores = view.generation.search(q, k, allowed)
-            ids, scores = np.concatenate([old_ids, ids]), np.concatenate([old_scores, scores])
-    order = best_first(scores, ids)[:k]
-    return ids[order], scores[order], searched

@@ -1,0 +1,93 @@
+"""What a search sees: a generation of files, what of it is void, and what came after."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.database import Reader
+from curator.embeddings import Background, best_first, exact_scores
+from curator.records import Ids, Positions, Scores, Space, Vectors
+from curator.vectors import Generation, GenerationDamaged
+
+logger = logging.getLogger("curator")
+
+_SAMPLE = 1_000  # images that a query's scores are compared with
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything a search needs, as of change number `seq`: a generation, what of it is void, and what came after."""
+
+    seq: int
+    space: Space
+    generation: Generation | None
+    void: Positions
+    tail_ids: Ids
+    tail: Vectors
+    notes: tuple[str, ...]
+
+    @classmethod
+    def load(cls, reader: Reader, space: Space, seq: int) -> View:
+        """Map the space's files, or read the database where they are missing or damaged. Call inside a snapshot."""
+        notes: tuple[str, ...] = ()
+        if space.generation:
+            try:
+                generation = Generation.open(reader.folder / "vectors" / str(space.generation), space.files_sha256)
+                return cls._of_files(reader, space, seq, generation)
+            except GenerationDamaged as error:
+                logger.warning("%s; the database is read instead", error)
+                notes = ("the FAISS files were missing or damaged, so the database was read instead; `curator repair` writes new ones",)
+        ids, x = reader.vectors_since(replace(space, built_seq=-1))
+        return cls(seq, space, None, np.empty(0, np.int64), ids, x, notes + _note_missing(reader, space, suspected=True))
+
+    @classmethod
+    def _of_files(cls, reader: Reader, space: Space, seq: int, generation: Generation) -> View:
+        at, here = generation.positions(reader.changed_since(space))
+        ids, x = reader.vectors_since(space)
+        suspected = bool(generation.missing or reader.missing_since(space))
+        return cls(seq, space, generation, at[here], ids, x, _note_missing(reader, space, suspected=suspected))
+
+    def background(self, q: Vectors) -> Background:
+        """The query's scores on a fixed random sample of the index."""
+        n = len(self.generation.ids) if self.generation else 0
+        total = n + len(self.tail_ids)
+        chosen = np.sort(np.random.default_rng(0).choice(total, min(_SAMPLE, total), replace=False))
+        old, new = np.setdiff1d(chosen[chosen < n], self.void), chosen[chosen >= n] - n
+        x = self.generation.vectors(old) if self.generation else np.empty((0, self.space.dim), np.float32)
+        return Background.of(exact_scores(np.concatenate([x, self.tail[new]]), q))
+
+    def nearest(self, q: Vectors, k: int, chosen: Ids | None) -> tuple[Ids, Scores, int]:
+        """Best `k` over files and tail together, among the `chosen` ids if given → ids, scores, number compared."""
+        in_tail = np.ones(len(self.tail_ids), bool) if chosen is None else np.isin(self.tail_ids, chosen)
+        ids, scores = self.tail_ids[in_tail], exact_scores(self.tail[in_tail], q)
+        searched = len(ids)
+        if self.generation is not None and len(self.generation.ids):
+            allowed = self._allowed(self.generation, chosen)
+            compared = len(self.generation.ids) if allowed is None else int(allowed.sum())
+            searched += compared
+            if compared:
+                old_ids, old_scores = self.generation.search(q, k, allowed)
+                ids, scores = np.concatenate([old_ids, ids]), np.concatenate([old_scores, scores])
+        order = best_first(scores, ids)[:k]
+        return ids[order], scores[order], searched
+
+    def _allowed(self, generation: Generation, chosen: Ids | None) -> NDArray[np.bool_] | None:
+        """(n,) bool over the files' positions; None where all of them count."""
+        if chosen is None and not len(self.void):
+            return None
+        allowed = np.full(len(generation.ids), chosen is None)
+        if chosen is not None:
+            at, here = generation.positions(chosen)
+            allowed[at[here]] = True
+        allowed[self.void] = False
+        return allowed
+
+
+def _note_missing(reader: Reader, space: Space, *, suspected: bool) -> tuple[str, ...]:
+    """What a person must know if the answer cannot hold every image; counting is slow, so only on suspicion."""
+    missing = len(reader.missing(space)) if suspected else 0
+    return (f"{missing} images have no vector in space '{space.encoder}' yet; run `curator index`",) if missing else ()
