@@ -64,7 +64,8 @@ class Writer(Reader):
         if version < FORMAT:
             if version:
                 shutil.copy2(self.folder / "index.db", self.folder / f"index.format-{version}.db")
-            migrations().apply(self._db)
+            with _room(self.folder):
+                migrations().apply(self._db)
             with self.atomic():
                 pass
 
@@ -77,15 +78,10 @@ class Writer(Reader):
     @contextlib.contextmanager
     def atomic(self) -> Iterator[None]:
         """All or nothing, sealed and on disk when it ends without an error. Raises `IndexFull`."""
-        try:
-            with self._db.atomic():
-                yield
-                for table, columns in SEALED.items():
-                    self.connection.execute(f"UPDATE {table} SET crc = row_crc({', '.join(columns)}) WHERE crc IS NULL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-                raise
-            raise IndexFull(f"cannot write to {self.folder}: {error}; make room and run again, nothing that was done is lost") from error
+        with _room(self.folder), self._db.atomic():
+            yield
+            for table, columns in SEALED.items():
+                self.connection.execute(f"UPDATE {table} SET crc = row_crc({', '.join(columns)}) WHERE crc IS NULL")
 
     def _set_meta(self, key: str, value: int) -> None:
         self.connection.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = ?", [value, key])
@@ -253,6 +249,17 @@ class Writer(Reader):
         """Keep the vector (d,) of some words."""
         vector = np.ascontiguousarray(q, np.float32).tobytes()
         self.connection.execute("INSERT OR REPLACE INTO queries (space_id, query, vector) VALUES (?, ?, ?)", [space.id, query, vector])
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Tell a full disk from a bug."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise
+        raise IndexFull(f"cannot write to {folder}: {error}; make room and run again, nothing that was done is lost") from error
 
 
 def _noted(notes: Notes) -> tuple[str | None, str | None, str]:

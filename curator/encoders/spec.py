@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,11 +26,17 @@ class TowerSpec:
     files: Mapping[str, str] = field(default_factory=dict)  # exported tower → SHA-256
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, indent=1)
+        """As text that carries its own checksum."""
+        body = json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({"spec": json.loads(body), "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> TowerSpec:
-        stored = json.loads(text)
+        """The reverse. Raises `ValueError` where the text is not what was written."""
+        whole = json.loads(text)
+        stored = whole["spec"]
+        if hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest() != whole["sha256"]:
+            raise ValueError("the spec's checksum does not fit")
         shape = stored.pop("preprocess")
         shape["mean"], shape["std"] = tuple(shape["mean"]), tuple(shape["std"])
         return cls(**stored, preprocess=Preprocess(**shape))
