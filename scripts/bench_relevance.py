@@ -49,7 +49,7 @@ def main() -> None:
     ask.add_argument("--data", type=Path, required=True)
     options = ask.parse_args()
     print(describe_machine(), "\n")
-    levels = (0.1, CLEAR, 0.9, 0.99)
+    levels = (0.1, 0.5, CLEAR, 0.99)
     print("| set | queries | " + " | ".join(f"clear at {c:g}" for c in levels) + " |\n|---|---|" + "--:|" * len(levels))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -22,7 +22,7 @@ from curator.vectors import clear_unfinished, drop_generations, write_generation
 
 logger = logging.getLogger("curator")
 
-CLEAR = 0.5  # least confidence of a best hit that counts as an answer; measured in scripts/bench_relevance.py
+CLEAR = 0.9  # least confidence of a best hit that counts as an answer; measured by scripts/bench_relevance.py
 _TAIL = 2_000  # changes that a search scans from the database before new FAISS files are worth their writing
 
 
