@@ -56,6 +56,14 @@ def top_k(x: Vectors, q: Vectors, k: int) -> tuple[Positions, Scores]:
     return order.astype(np.int64), scores[order]
 
 
+def find_sorted(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[Positions, NDArray[np.bool_]]:
+    """Positions of `values` in an ascending array, and which of them are in it at all; the others' positions mean nothing."""
+    at = np.searchsorted(ordered, values)
+    here = at < len(ordered)
+    here[here] = ordered[at[here]] == values[here]
+    return np.asarray(at, np.int64), here
+
+
 def best_first(scores: Scores, ties: NDArray[np.integer]) -> Positions:
     """The order that puts larger scores first and equal ones by `ties`, ascending."""
     return np.asarray(np.lexsort((ties, -scores)), np.int64)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.checksums import forget, problem_in, remember, sha256_of
-from curator.embeddings import best_first, check_unit, exact_scores
+from curator.embeddings import best_first, check_unit, exact_scores, find_sorted
 from curator.records import Ids, Positions, Scores, Vectors
 
 FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"
@@ -58,10 +58,7 @@ class Generation:
 
     def positions(self, ids: Ids) -> tuple[Positions, NDArray[np.bool_]]:
         """Positions of `ids`, and which of them are here at all."""
-        at = np.searchsorted(self.ids, ids)
-        here = at < len(self.ids)
-        here[here] = self.ids[at[here]] == ids[here]
-        return at, here
+        return find_sorted(self.ids, ids)
 
     def vectors(self, positions: Positions) -> Vectors:
         """(k, d) float32, exactly the stored fp16 values."""

@@ -30,8 +30,8 @@ _CHANGED = (  # ids whose vector is not the one in the space's files
     "WHERE e.space_id = :space AND e.seq > :since"
 )
 _MISSING = (
-    "SELECT min(i.id) FROM images i WHERE i.removed IS NULL AND NOT EXISTS (SELECT 1 FROM embeddings e "
-    "WHERE e.space_id = :space AND e.content_id = i.content_id) {} GROUP BY i.content_id ORDER BY 1"
+    "SELECT {} FROM images i {} WHERE i.removed IS NULL AND NOT EXISTS (SELECT 1 FROM embeddings e "
+    "WHERE e.space_id = :space AND e.content_id = i.content_id)"
 )
 
 
@@ -205,11 +205,13 @@ class Reader:
 
     def missing(self, space: Space) -> list[int]:
         """One present image id for each content that has no vector in the space."""
-        return [row[0] for row in self._all(_MISSING.format(""), {"space": space.id})]
+        sql = _MISSING.format("min(i.id)", "") + " GROUP BY i.content_id ORDER BY 1"
+        return [row[0] for row in self._all(sql, {"space": space.id})]
 
     def missing_since(self, space: Space) -> int:
         """How many contents of images newer than the space's files have no vector. Fast, unlike `missing`."""
-        return len(self._all(_MISSING.format("AND i.seq > :since"), {"space": space.id, "since": space.built_seq}))
+        sql = _MISSING.format("count(DISTINCT i.content_id)", "INDEXED BY images_seq") + " AND i.seq > :since"
+        return int(self._all(sql, {"space": space.id, "since": space.built_seq})[0][0])
 
     def vector_blocks(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
         """Blocks of (ids, (b, d) float16) of all present images, by ascending id. Raises `IndexDamaged` at a bad checksum."""

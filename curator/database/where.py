@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -61,12 +62,12 @@ def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str]) 
     )
     connection.set_authorizer(_authorise)
     try:
-        found = np.fromiter((row[0] for row in connection.execute(sql)), np.int64)
+        found = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise WhereError(_explain(where, str(error), list(columns))) from error
     finally:
         connection.set_authorizer(None)
-    return np.sort(found)
+    return found if (found[1:] > found[:-1]).all() else np.sort(found)
 
 
 def _authorise(action: int, first: str | None, second: str | None, *_: str | None) -> int:
