@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import tempfile
 from dataclasses import asdict
@@ -55,6 +56,8 @@ def search(
     an image by id    curator search id:123
     a mixture         curator search "2:golden retriever" + ./pool.jpg - fruit
     """
+    # One query keeps one core busy; starting numpy's threads would cost more than the search.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from curator.query import Question, parse_query
     from curator.query import search as ask
 
