@@ -44,12 +44,13 @@ def run_demo(folder: Path, *, say: Callable[[str], None], progress: Callable[[Pr
             _Shown(("a", "red", "circle")),
             _Shown((f"./{photo}" if not photo.is_absolute() else str(photo),)),
             _Shown(("the", "digit", "3"), "label = 'digits'"),
-            _Shown(("2:blue star", "-", "black background"), "label = 'scenes'"),
+            _Shown(("2:heart", "-", "red"), "label = 'scenes'"),
         )
         sections = [_section(index, s, say) for s in shown]
     sheet = folder.parent / "demo-sheet.png"
     save_sheet(sections, sheet, columns=8)
     say(f"Contact sheet: {sheet}")
+    say("Next: curator index ~/Pictures, then curator search WORDS, or ask the demo's index more with -i demo")
     return sheet
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from curator.database import DATABASE, Reader, Writer, damaged_rows, dangling_rows, has_tables, is_born, open_raw, salvage, take_lock
-from curator.errors import IndexExists, NoIndex, PictureError
+from curator.errors import IndexExists, IndexLocked, NoIndex, PictureError
 from curator.images import decode, read_bytes
 from curator.index import Index
 from curator.records import Finding, Image, Space
@@ -28,6 +28,8 @@ def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
 
     Opens the database without trusting it; raises `NoIndex` where there is none, `IndexLocked` where it stays busy.
     """
+    with contextlib.suppress(IndexLocked), take_lock(folder), _unchecked(folder, "rw"):
+        pass  # reading rolls back what a killed writer left half-done
     with _unchecked(folder) as connection:
         broken = damaged_rows(connection, folder) or ([] if is_born(folder) else ["its header does not say that it is an index"])
         yield from (Finding(DATABASE, problem, True) for problem in broken)

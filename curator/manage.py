@@ -8,25 +8,30 @@ from pathlib import Path
 from curator.errors import UnknownName, UsageError
 from curator.images import absolute
 from curator.index import Index
+from curator.records import FORGOTTEN, Root
 from curator.registry import suggest
 
 
-def find_ids(index: Index, named: Sequence[str], *, where: str | None = None) -> list[int]:
-    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds. Raises `UnknownName`."""
-    ids = [_named(index, n) for n in named]
-    ids += [int(i) for i in index.reader.ids_where(where)] if where else []
+def find_ids(index: Index, named: Sequence[str], *, where: str | None = None, removed: bool = False) -> list[int]:
+    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds; or of those removed by hand.
+
+    Raises `UnknownName`, `WhereError`, or `UsageError` where nothing is named.
+    """
+    ids = [_named(index, n, removed=removed) for n in named]
+    ids += [int(i) for i in index.reader.ids_where(where, removed=removed)] if where else []
     if not named and not where:
         raise UsageError("name images by id or path, or give --where")
     return list(dict.fromkeys(ids))
 
 
-def _named(index: Index, name: str) -> int:
+def _named(index: Index, name: str, *, removed: bool) -> int:
     number = name.removeprefix("id:")
     if number.isdecimal():
         return index.images([int(number)])[0].id
-    found = index.reader.find(absolute(Path(name)))
+    found = index.reader.find(absolute(Path(name)), removed=removed)
     if found is None:
-        raise UnknownName(f"no image {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones")
+        what = "no image removed by hand" if removed else "no image"
+        raise UnknownName(f"{what} at {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones")
     return found
 
 
@@ -54,14 +59,33 @@ def restore_images(index: Index, ids: Sequence[int]) -> None:
 
 def repoint_root(index: Index, old: str, new: Path) -> None:
     """The root `old` (path or id) is now at `new`. Raises `UnknownName`, or `UsageError` where `new` is in use."""
-    roots = index.reader.roots()
-    root = next((r for r in roots if old in (str(r.id), str(r.path)) or absolute(Path(old)) == r.path), None)
-    if root is None:
-        raise UnknownName(f"no root '{old}'; {suggest(old, [str(r.path) for r in roots])}")
+    root, roots = _root(index, old), index.reader.roots()
     new = absolute(new)
     others = [r.path for r in roots if r.id != root.id]
     inside = next((o for o in others if new.is_relative_to(o) or o.is_relative_to(new)), None)
     if inside is not None:
         raise UsageError(f"{new} and the root {inside} lie in each other; roots must lie apart")
+    options = dict(root.options)
+    if options.get("table") and Path(options["table"]).is_relative_to(root.path):  # its CSV has moved along
+        options["table"] = str(new / Path(options["table"]).relative_to(root.path))
     with index.write() as db, db.atomic():
         db.repoint_root(root.id, new)
+        db.set_root_options(root.id, options)
+
+
+def forget_root(index: Index, named: str) -> int:
+    """Leave a root out from now on; its images become tombstones → their number. Indexing the folder brings them back."""
+    root = _root(index, named)
+    ids = [k.id for k in index.reader.known(root.id).values() if k.removed is None]
+    with index.write() as db, db.atomic():
+        db.remove(ids, by_hand=False)
+        db.set_root_options(root.id, {FORGOTTEN: True})
+    return len(ids)
+
+
+def _root(index: Index, named: str) -> Root:
+    roots = index.reader.roots()
+    for root in roots:
+        if named in (str(root.id), str(root.path)) or absolute(Path(named)) == root.path:
+            return root
+    raise UnknownName(f"no root '{named}'; {suggest(named, [str(r.path) for r in roots])}")

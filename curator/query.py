@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from curator.errors import UsageError
 from curator.images import SUFFIXES, decode, read_picture
 from curator.index import Index
 from curator.records import Hits, Vectors
+from curator.registry import suggest
 
 _WEIGHT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+):(?=\S)")
 _ID = re.compile(r"^id:(\d+)$")
@@ -38,6 +39,8 @@ def parse_query(words: Sequence[str]) -> list[Term]:
 
     `-` alone, or last, is a picture on standard input; before another term it is a minus. Raises `UsageError`.
     """
+    if len(words) == 1:  # the whole query in one pair of quotes
+        words = re.split(r"\s+([+-])\s+", words[0])
     terms: list[Term] = []
     sign, pending = 1.0, list[str]()
 
@@ -69,11 +72,17 @@ def _term(text: str, sign: float) -> Term:
     if weight:
         text = text[weight.end() :]
     scale = sign * (float(weight[1]) if weight else 1.0)
+    if not text.strip():
+        raise UsageError("an empty term in the query; say what to look for")
     found = _ID.match(text)
     if found:
         return Term("id", found[1], scale)
+    if text.startswith("id:"):
+        raise UsageError(f"'{text}' is no id; `id:` takes a number, as `curator search` shows it")
     if text.startswith(("./", "../", "/", "~/")) or (Path(text).suffix.lower() in SUFFIXES and Path(text).is_file()):
         return Term("file", text, scale)
+    if Path(text).suffix.lower() in SUFFIXES and not Path(text).exists() and " " not in text:
+        raise UsageError(f"no file {text}; to search for these words all the same, write them with a space")
     return Term("text", text, scale)
 
 
@@ -111,7 +120,9 @@ class Question:
 
     def condition(self) -> str | None:
         """All limits on metadata as one SQL condition."""
-        parts = [f"({self.where})"] if self.where else []
+        limits = [self.label, self.origin, self.tag]
+        alone = all(limit is None for limit in limits)
+        parts = [self.where if alone else f"({self.where})"] if self.where else []
         for column in ("label", "origin"):
             value = getattr(self, column)
             if value is not None:
@@ -125,11 +136,19 @@ def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: by
     """The hits for a parsed query. Raises what `Index.search` raises."""
     q = query_vector(index, terms, stdin=stdin)
     hits = index.nearest(q, question.k, where=question.condition(), min_score=question.min_score, unique=question.unique)
+    hits = replace(hits, notes=hits.notes + _unknown_values(index, question)) if not hits.searched else hits
     if question.min_confidence is None:
         return hits
     sure = hits.confidence >= question.min_confidence
     kept = (hits.ids[sure], hits.scores[sure], hits.z[sure], hits.confidence[sure])
     return Hits(*kept, hits.searched, hits.exact, bool(sure.any()), hits.notes)
+
+
+def _unknown_values(index: Index, question: Question) -> tuple[str, ...]:
+    """Why a search compared nothing, where a label or tag is simply not there."""
+    known = {"label": [v for v, _ in index.reader.breakdown("label")], "tag": index.reader.tags()}
+    asked = ((kind, getattr(question, kind)) for kind in known)
+    return tuple(f"no image has the {kind} '{v}'; {suggest(v, known[kind])}" for kind, v in asked if v and v not in known[kind])
 
 
 def compare_two(index: Index, a: Term, b: Term) -> Comparison:
@@ -151,7 +170,7 @@ def _encoded(encoder: Encoder, term: Term) -> Vectors:
     if term.kind == "text":
         return encoder.project_texts([term.value]).ravel()
     if term.kind != "file":
-        raise UsageError(f"'{term.value}' can only be compared within an index; name a picture file or words")
+        raise UsageError(f"'{term.kind}:{term.value}' can only be compared within an index; name a picture file or words")
     return encoder.project_images(encoder.prepare(read_picture(Path(term.value).expanduser()))[None]).ravel()
 
 

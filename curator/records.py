@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 INDEX_MARK = b"CUR1"  # application id in the header of an index's database
+FORGOTTEN = "forgotten"  # option of a root that a bare `curator index` leaves out
 
 Vectors = NDArray[np.float32]  # (n, d) float32
 Scores = NDArray[np.float32]  # (k,) inner products of unit vectors, larger is closer
@@ -113,8 +114,8 @@ class Hits:
     """Result of a search, best first, ties by id; may be shorter than asked for.
 
     `ids` (k,) int64; `scores` (k,) float32; `z` (k,) how many spreads each score lies above what this query scores on a
-    fixed sample of the index; `confidence` (k,) in [0, 1], how surely the best of `searched` unrelated images would
-    score lower; both NaN in an index too small to tell. `exact` says that every candidate was compared; `clear` is False
+    fixed sample of the index; `confidence` (k,) in [0, 1], how surely the best of as many unrelated images as the
+    index holds would score lower; both NaN in an index too small to tell. `exact` says that every candidate was compared; `clear` is False
     where nothing clearly matches; `notes` are remarks a person should read.
     """
 

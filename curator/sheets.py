@@ -55,7 +55,8 @@ def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -
         os.replace(beside, target)
     except (OSError, ValueError) as error:
         beside.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {target}: {error}; name a .png or .jpg file in a folder that is there") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(f"cannot write {target}: {reason}; name a .png or .jpg file in a folder that is there") from error
 
 
 def _strip(section: Section, width: int, columns: int, side: int) -> Image.Image:

@@ -19,7 +19,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def help_of(command: click.Command, *names: str) -> str:
     """The help text as a terminal of 100 columns shows it."""
-    context = click.Context(command, info_name=" ".join(("curator", *names)), max_content_width=100, terminal_width=100)
+    context = click.Context(command, info_name=" ".join(("curator", *names)), terminal_width=100, help_option_names=["-h", "--help"])
     return f"```text\n$ curator {' '.join((*names, '--help'))}\n{command.get_help(context)}\n```"
 
 

@@ -129,6 +129,7 @@ def test_a_picture_on_standard_input(photos: Run, folder: Path) -> None:
         (["cat", "+", "-"], [Term("text", "cat"), Term("stdin", "-")]),
         (["-", "cat"], [Term("text", "cat", -1)]),
         (["ratio 16:9"], [Term("text", "ratio 16:9")]),
+        (["cat - 2:dog + id:3"], [Term("text", "cat"), Term("text", "dog", -2), Term("id", "3")]),
     ],
 )  # fmt: skip
 def test_the_query_language(words: list[str], terms: list[Term]) -> None:
@@ -212,6 +213,80 @@ def test_remove_and_undo(photos: Run, folder: Path) -> None:
     assert json.loads(photos("status", "--json").stdout)["counts"]["images"] == 10
     assert "no image" in photos("remove", "nonsense.png").stderr
     assert "name images" in photos("remove").stderr
+
+
+def test_what_was_removed_is_listed_and_comes_back_the_way_it_went(photos: Run, folder: Path) -> None:
+    def count() -> int:
+        return int(json.loads(photos("status", "--json").stdout)["counts"]["images"])
+
+    assert "Removed 5 images" in photos("remove", "--where", "label = 'cats'").stdout
+    assert photos("remove", "--list").stdout.count("cats/") == 5
+    assert "Restored 1 image;" in photos("remove", "--undo", folder / "cats/2.png").stdout
+    assert count() == 6
+    assert "Restored 4 images" in photos("remove", "--undo", "--where", "label = 'cats'").stdout
+    assert count() == 10
+    assert "no image removed by hand at" in photos("remove", "--undo", folder / "cats/2.png").stderr
+
+
+def test_a_root_is_forgotten_and_comes_back(photos: Run, folder: Path) -> None:
+    photos("tag", "dear", "3")
+    assert "Forgot" in photos("roots", "forget", folder).stdout
+    assert json.loads(photos("roots", "--json").stdout) == []
+    assert json.loads(photos("status", "--json").stdout)["counts"]["images"] == 0
+    assert "nothing to do" in photos("index").stdout
+    assert "10 restored" in photos("index", folder).stdout
+    assert json.loads(photos("show", "3", "--json").stdout)[0]["tags"] == ["dear"]
+
+
+def test_a_moved_folder_is_not_taken_for_a_new_one(photos: Run, folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "new")
+    done = photos("index", tmp_path / "new")
+    assert done.exit_code == 2
+    assert f"`curator roots move {folder} {tmp_path / 'new'}` keeps ids and tags" in done.stderr
+    assert len(json.loads(photos("roots", "--json").stdout)) == 1, "a refused plan leaves no trace"
+    photos("roots", "forget", folder)
+    assert "10 new" in photos("index", tmp_path / "new").stdout
+
+
+def test_a_table_inside_a_moved_root_moves_along(curator: Run, folder: Path, tmp_path: Path) -> None:
+    (folder / "t.csv").write_text("file,kind\ncats/0.png,tom\n")
+    curator("index", folder, "-e", "pixels", "--csv", folder / "t.csv", "--label-from", "kind")
+    folder.rename(tmp_path / "new")
+    assert curator("roots", "move", folder, tmp_path / "new").exit_code == 0
+    assert "10 unchanged" in curator("index").stdout
+
+
+def test_a_first_run_that_fails_leaves_nothing(curator: Run, folder: Path, tmp_path: Path) -> None:
+    assert curator("index", folder, "-e", "base").exit_code == 2
+    assert curator("index", tmp_path / "no" / "such").exit_code == 2
+    assert not (tmp_path / "indexes").exists()
+    done = curator("index", folder, "-e", "pixels", "--label-from", "knd")
+    assert "no side-car has a column 'knd'" in done.stderr
+    assert curator("roots").stdout.splitlines()[1:] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [("id:abc", "is no id"), ("nope.jpg", "no file nope.jpg"), ("", "empty term"), ("./nope.jpg", "cannot be read")],
+)
+def test_a_query_that_means_nothing_says_so(photos: Run, query: str, says: str) -> None:
+    done = photos("search", query)
+    assert done.exit_code == 2
+    assert says in done.stderr
+
+
+def test_a_label_that_is_not_there_is_pointed_at(photos: Run) -> None:
+    done = photos("search", "id:1", "--label", "cat")
+    assert "no image has the label 'cat'; did you mean 'cats'?" in done.stderr
+    assert "no image has the tag 'x'; there are none" in photos("search", "id:1", "--tag", "x").stderr
+
+
+def test_a_wrong_where_is_shown_as_it_was_typed(photos: Run) -> None:
+    assert (
+        "--where 'label = cats': no such column: cats; text takes single quotes"
+        in photos("search", "id:1", "--where", "label = cats").stderr
+    )
+    assert "takes double quotes" in photos("search", "id:1", "--where", "group = 1").stderr
 
 
 def test_roots_are_listed_and_moved(photos: Run, folder: Path, tmp_path: Path) -> None:

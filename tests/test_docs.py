@@ -34,7 +34,7 @@ def test_every_link_in_the_readme_leads_somewhere() -> None:
 
 def test_the_readmes_python_runs(tmp_path: Path, folder: Path, tiny: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "-m", "curator", "index", folder, "-e", "tiny", "-i", "photos"], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "curator", "index", folder, "-e", "tiny"], capture_output=True, check=True)
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     code = code.replace(" and label = 'shoe'", "").replace("width >= 256", "width >= 2")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

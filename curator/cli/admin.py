@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, print_json, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, table
 
 
 @click.command()
@@ -24,15 +24,16 @@ def tag(tags: str, images: tuple[str, ...], name: str | None, where: str | None,
     with opened(name) as index:
         ids = find_ids(index, images, where=where)
         tag_images(index, ids, tags.split(","), off=off)
-    click.echo(f"{'Untagged' if off else 'Tagged'} {len(ids)} images.")
+    click.echo(f"{'Untagged' if off else 'Tagged'} {plural(len(ids), 'image')}.")
 
 
 @click.command()
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
 @click.option("--where", help="Remove all images for which this SQL condition holds.")
-@click.option("--undo", is_flag=True, help="Bring removed images back, by id.")
-def remove(images: tuple[str, ...], name: str | None, where: str | None, undo: bool) -> None:
+@click.option("--undo", is_flag=True, help="Bring removed images back: by id, path or --where.")
+@click.option("--list", "listing", is_flag=True, help="List the images that were removed.")
+def remove(images: tuple[str, ...], name: str | None, *, where: str | None, undo: bool, listing: bool) -> None:
     """Take images out of the index. Files are not touched, and later `curator index` runs leave the images out.
 
     --undo brings them back.
@@ -40,9 +41,14 @@ def remove(images: tuple[str, ...], name: str | None, where: str | None, undo: b
     from curator.manage import find_ids, remove_images, restore_images
 
     with opened(name) as index:
-        ids = find_ids(index, images, where=where)
+        if listing:
+            removed = index.images(index.reader.ids_where(where or "1", removed=True))
+            click.echo(table([(i.id, i.label or "", i.path) for i in removed], ("id", "label", "path")))
+            return
+        ids = find_ids(index, images, where=where, removed=undo)
         (restore_images if undo else remove_images)(index, ids)
-    click.echo(f"{'Restored' if undo else 'Removed'} {len(ids)} images; no file was touched.")
+    hint = "" if undo else " `curator remove --list` shows them, `--undo` brings them back."
+    click.echo(f"{'Restored' if undo else 'Removed'} {plural(len(ids), 'image')}; no file was touched.{hint}")
 
 
 @click.group(invoke_without_command=True)
@@ -50,11 +56,15 @@ def remove(images: tuple[str, ...], name: str | None, where: str | None, undo: b
 @json_option
 @click.pass_context
 def roots(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """List the folders an index knows, or say that one has moved."""
+    """List the folders an index knows, say that one has moved, or forget one."""
+    from curator.records import FORGOTTEN
+
     ctx.obj = name
     if ctx.invoked_subcommand is None:
         with opened(name) as index:
-            rows = [{"id": r.id, "path": str(r.path), "reachable": r.path.is_dir()} for r in index.reader.roots()]
+            rows = [
+                {"id": r.id, "path": str(r.path), "reachable": r.path.is_dir()} for r in index.reader.roots() if FORGOTTEN not in r.options
+            ]
         if as_json:
             print_json(rows)
         else:
@@ -73,6 +83,19 @@ def move_root(outer: str | None, old: str, new: Path, name: str | None) -> None:
     with opened(name or outer) as index:
         repoint_root(index, old, new.absolute())
     click.echo(f"{old} is now {new.absolute()}.")
+
+
+@roots.command("forget")
+@click.argument("root")
+@click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
+@click.pass_obj
+def forget(outer: str | None, root: str, name: str | None) -> None:
+    """Leave ROOT (path or id) out from now on. No file is touched; `curator index ROOT` brings its images back."""
+    from curator.manage import forget_root
+
+    with opened(name or outer) as index:
+        count = forget_root(index, root)
+    click.echo(f"Forgot {root} with {plural(count, 'image')}; no file was touched.")
 
 
 @click.command()

@@ -72,6 +72,11 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def plural(count: int, thing: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout; a name that is not UTF-8 comes as \\udcXX escapes."""
     click.echo(json.dumps(value, indent=1, default=str))

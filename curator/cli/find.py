@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, print_json, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table
 
 if TYPE_CHECKING:
     from curator.index import Index
@@ -112,7 +112,7 @@ def _shown(value: float, form: str) -> str:
 
 def _summary(hits: Hits) -> str:
     how = "exact" if hits.exact else "approximate"
-    lines = [f"{len(hits)} hits of {hits.searched} searched ({how})."]
+    lines = [f"{plural(len(hits), 'hit')} of {hits.searched} searched ({how})."]
     if not hits.clear:
         lines.append("Nothing here clearly matches; these are only the nearest." if len(hits) else "Nothing here clearly matches.")
     return "\n".join([*lines, *(f"Note: {n}" for n in hits.notes)])
@@ -130,7 +130,7 @@ def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:
         Tile(i.path, f"{s:.3f}  {i.label or i.caption or ''}", f"id:{i.id}  {i.path.name}")
         for i, s in zip(images, hits.scores, strict=True)
     ]
-    save_sheet([Section(f"{title} — {len(hits)} of {hits.searched}", tiles)], target)
+    save_sheet([Section(f"{title}   ({len(hits)} of {hits.searched})", tiles)], target)
     say(f"Sheet: {target}")
 
 

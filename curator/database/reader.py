@@ -136,6 +136,10 @@ class Reader:
         }[column]
         return sorted(((str(v), n) for v, n in self._all(sql)), key=lambda pair: (-pair[1], pair[0]))
 
+    def tags(self) -> list[str]:
+        """Every tag that is on an image."""
+        return [row[0] for row in self._all("SELECT DISTINCT tag FROM tags ORDER BY tag")]
+
     def images(self, ids: Ids | Sequence[int]) -> list[Image]:
         """Records in the order of `ids`, removed ones too. Raises `UnknownName` for an id there never was."""
         found: dict[int, Image] = {}
@@ -160,12 +164,13 @@ class Reader:
         """Whether the image is in the index and not removed."""
         return image_id < 2**63 and bool(self._one("SELECT 1 FROM images WHERE id = ? AND removed IS NULL", [image_id]))
 
-    def find(self, path: Path) -> int | None:
-        """The id of the image at an absolute path, if it is present."""
+    def find(self, path: Path, *, removed: bool = False) -> int | None:
+        """The id of the image at an absolute path, if it is present (or removed by hand)."""
+        state = "removed = 'by hand'" if removed else "removed IS NULL"
         for root in self.roots():
             if path.is_relative_to(root.path):
                 stored = as_stored(path.relative_to(root.path).as_posix())
-                found = self._one("SELECT id FROM images WHERE root_id = ? AND path = ? AND removed IS NULL", [root.id, stored])
+                found = self._one(f"SELECT id FROM images WHERE root_id = ? AND path = ? AND {state}", [root.id, stored])
                 if found is not None:
                     return int(found)
         return None
@@ -263,9 +268,9 @@ class Reader:
         """Every column a `where` may use."""
         return column_names(self.extra_columns())
 
-    def ids_where(self, where: str) -> Ids:
-        """Ascending ids of present images for which the condition holds. Raises `WhereError`."""
-        return ids_where(self.connection, where, self.extra_columns())
+    def ids_where(self, where: str, *, removed: bool = False) -> Ids:
+        """Ascending ids of present images (or of those removed by hand) for which the condition holds. Raises `WhereError`."""
+        return ids_where(self.connection, where, self.extra_columns(), removed=removed)
 
     def copy_to(self, target: Path) -> None:
         """A consistent copy of the whole database into a new file, while others may write."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain
@@ -49,8 +50,11 @@ def column_names(extra: Sequence[str]) -> list[str]:
     return names
 
 
-def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str]) -> Ids:
-    """Ascending ids of the present images for which the condition holds. Raises `WhereError` with the columns."""
+def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str], *, removed: bool = False) -> Ids:
+    """Ascending ids of the present images for which the condition holds, or of those removed by hand.
+
+    Raises `WhereError` with the columns.
+    """
     columns = dict(_COLUMNS)
     for name, column in zip(extra, column_names(extra)[len(_COLUMNS) :], strict=True):
         path = '$."' + name.replace('"', '\\"') + '"'
@@ -58,7 +62,8 @@ def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str]) 
     listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns.items())
     sql = (
         f"WITH present AS (SELECT {listed} FROM images i LEFT JOIN contents c ON c.id = i.content_id "
-        f"LEFT JOIN roots r ON r.id = i.root_id WHERE i.removed IS NULL)\nSELECT id FROM present WHERE (\n{where}\n)"
+        f"LEFT JOIN roots r ON r.id = i.root_id WHERE {'i.removed = ' + _text('by hand') if removed else 'i.removed IS NULL'})\n"
+        f"SELECT id FROM present WHERE (\n{where}\n)"
     )
     connection.set_authorizer(_authorise)
     try:
@@ -77,7 +82,13 @@ def _authorise(action: int, first: str | None, second: str | None, *_: str | Non
 
 def _explain(where: str, problem: str, columns: list[str]) -> str:
     unknown = problem.partition("no such column: ")[2]
-    hint = f"; {suggest(unknown, columns)}" if unknown else ""
+    hint = ""
+    if unknown and difflib.get_close_matches(unknown, columns):
+        hint = f"; {suggest(unknown, columns)}"
+    elif unknown:
+        hint = "; text takes single quotes, as in label = 'shoe'"
+    elif "syntax error" in problem:
+        hint = '; a column named like a SQL word takes double quotes, as in "group" = 1'
     return (
         f"--where {where!r}: {problem}{hint}\nIt takes a SQLite condition such as \"width >= 256 and label = 'shoe'\", "
         f"on the columns: {', '.join(columns)}"

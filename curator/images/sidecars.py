@@ -18,6 +18,7 @@ from typing import Any
 from curator.errors import UsageError
 from curator.images.walk import METADATA
 from curator.records import ImageFile, Notes
+from curator.registry import suggest
 
 logger = logging.getLogger("curator")
 
@@ -55,6 +56,9 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
             columns.setdefault(picture, {}).update(_beside(root / sidecar))
     if sources.table is not None and _join(columns, paths, "", _named_rows(sources.table)) == 0 and sources.must_join:
         raise UsageError(f"{sources.table}: no row names a picture below {root}; one column of {', '.join(_FILE)} must")
+    if sources.label_from not in (None, "folder") and sources.must_join and not any(sources.label_from in c for c in columns.values()):
+        there = sorted({name for c in columns.values() for name in c})
+        raise UsageError(f"no side-car has a column '{sources.label_from}' to take labels from; {suggest(str(sources.label_from), there)}")
     noted = paths if sources.label_from == "folder" else columns.keys()
     return {path: _notes(path, columns.get(path, {}), sources.label_from, root) for path in noted}
 

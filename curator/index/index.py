@@ -184,7 +184,7 @@ class Index:
                 wanted *= 4
         kept = kept[:k]
         ids, scores = ids[kept], scores[kept]
-        confidence = background.confidence(scores, searched)
+        confidence = background.confidence(scores, view.count)
         notes = view.notes
         if len(scores) and np.isnan(confidence[0]):
             notes += (f"with fewer than {LEAST_SAMPLE} images, how sure a hit is cannot be told",)

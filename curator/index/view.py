@@ -52,6 +52,11 @@ class View:
         suspected = bool(generation.missing or reader.missing_since(space))
         return cls(seq, space, generation, at[here], ids, x, _note_missing(reader, space, suspected=suspected))
 
+    @property
+    def count(self) -> int:
+        """How many images can be found at all."""
+        return (len(self.generation.ids) if self.generation else 0) - len(self.void) + len(self.tail_ids)
+
     def background(self, q: Vectors) -> Background:
         """The query's scores on a fixed random sample of the index."""
         n = len(self.generation.ids) if self.generation else 0

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curator.encoders import SHORT_NAMES, Encoder, best_runtime, encoders, is_cached, load_encoder
-from curator.errors import UnknownName, UsageError
+from curator.errors import NoIndex, RootMissing, UnknownName, UsageError
 from curator.images import absolute, walk
-from curator.index import Index
+from curator.index import Index, locate
 from curator.ingest.plan import IngestOptions, Progress
 from curator.ingest.run import ingest
 from curator.records import IngestReport, Space
@@ -63,29 +63,39 @@ def index_folders(
     progress: Callable[[Progress], None] = lambda p: None,
 ) -> IngestReport:
     """Open or make the index, settle its encoder, and `ingest`. Raises what they raise."""
+    missing = next((p for p in map(absolute, paths) if not p.exists() and not p.parent.is_dir()), None)
+    if missing is not None:
+        raise RootMissing(f"{missing} is not there; nothing was changed")
+    space, roots = _what_is_there(name)
+    if not paths and not roots:
+        raise UsageError("nothing to index yet; name a folder: `curator index ~/pictures`")
+    choice = choose_encoder(encoder, space, ask=ask)
+    say(f"Encoder: {choice.encoder} ({choice.why}). Index: {locate(name)}")
+    if choice.warning:
+        say(f"Warning: {choice.warning}")
+    loaded = _load(choice.encoder, [absolute(p) for p in paths if p.is_dir()] or roots)
     with Index.create(name) as index:
-        if not paths and not index.reader.roots():
-            raise UsageError("nothing to index yet; name a folder: `curator index ~/pictures`")
-        space = index.reader.active_space()
-        choice = choose_encoder(encoder, space, ask=ask)
-        say(f"Encoder: {choice.encoder} ({choice.why}). Index: {index.folder}")
-        if choice.warning:
-            say(f"Warning: {choice.warning}")
-        loaded = _load(index, choice.encoder, paths)
         report = ingest(index, paths, loaded, options, progress=progress)
         now = index.reader.active_space()
-        if now is not None and now.fingerprint != loaded.fingerprint and not report.interrupted:
-            say(f"Searches still use '{now.encoder}'; switch with `curator encoders use {choice.encoder}`.")
+    if now is not None and now.fingerprint != loaded.fingerprint and not report.interrupted:
+        say(f"Searches still use '{now.encoder}'; switch with `curator encoders use {choice.encoder}`.")
     return report
 
 
-def _load(index: Index, name: str, paths: Sequence[Path]) -> Encoder:
+def _what_is_there(name: str | Path | None) -> tuple[Space | None, list[Path]]:
+    """The active space and the reachable roots of an index, if there is one: nothing is made before all is known to be well."""
+    try:
+        with Index.open(name) as index:
+            return index.reader.active_space(), [r.path for r in index.reader.roots() if r.path.is_dir()]
+    except NoIndex:
+        return None, []
+
+
+def _load(name: str, folders: Sequence[Path]) -> Encoder:
     """Load the encoder with the runtime that suits the amount of work."""
     if name in encoders:
         return load_encoder(name)
-    folders = [absolute(p) for p in paths if p.is_dir()] or [r.path for r in index.reader.roots() if r.path.is_dir()]
-    files = sum(len(walk(p).images) for p in folders)
-    return load_encoder(name, runtime=best_runtime(files - len(index)))
+    return load_encoder(name, runtime=best_runtime(sum(len(walk(p).images) for p in folders)))
 
 
 def use_space(index: Index, encoder: str, *, anyway: bool = False) -> None:
@@ -95,7 +105,7 @@ def use_space(index: Index, encoder: str, *, anyway: bool = False) -> None:
     """
     spaces = {s.encoder: s for s in index.reader.spaces()}
     if encoder not in spaces:
-        raise UnknownName(f"the index has no space '{encoder}'; {suggest(encoder, spaces)} Fill one: `curator index --encoder {encoder}`")
+        raise UnknownName(f"the index has no space '{encoder}'; {suggest(encoder, spaces)}; `curator index --encoder {encoder}` fills one")
     space = spaces[encoder]
     missing = len(index.reader.missing(space))
     if missing and not anyway:

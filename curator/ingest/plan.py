@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from curator.database import KnownImage, Writer
-from curator.errors import RootMissing
+from curator.errors import RootMissing, UsageError
 from curator.images import SUFFIXES, NoteSources, Walk, absolute, read_notes, walk, walk_files
-from curator.records import ImageFile, Notes, Root, Skipped
+from curator.records import FORGOTTEN, ImageFile, Notes, Root, Skipped
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Target:
 def find_targets(db: Writer, paths: Sequence[Path]) -> list[Target]:
     """Folders as they are and files by their folder; without paths, all that the index knows."""
     if not paths:
-        paths = [root.path / part for root in db.roots() for part in root.options.get("only", [""])]
+        known = [root for root in db.roots() if FORGOTTEN not in root.options]
+        paths = [root.path / part for root in known for part in root.options.get("only", [""])]
     files: dict[Path, list[str]] = {}
     targets = []
     for path in map(absolute, paths):
@@ -94,9 +95,18 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
     """Walk and compare. Nothing is written but the root itself, and its options once they have proved good."""
     if not target.folder.is_dir():
         raise RootMissing(f"{target.folder} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`")
-    before = {r.id for r in db.roots()}
-    with db.atomic():
+    with db.atomic():  # a plan that fails leaves no trace
+        before = {r.id for r in db.roots()}
         root = db.add_root(target.folder)
+        plan, parts = _compare(db, root, target, options)
+        if root.id not in before:
+            _refuse_moved(db, plan)
+        _store_options(db, plan, parts, is_new=root.id not in before)
+    return plan
+
+
+def _compare(db: Writer, root: Root, target: Target, options: IngestOptions) -> tuple[Plan, list[str]]:
+    """The plan, and the parts of the root it speaks of; none for the whole."""
     chosen = options.over(root.options)
     under = target.folder.relative_to(root.path).as_posix() if target.folder != root.path else ""
     only = [f"{under}/{name}" if under else name for name in target.files]
@@ -107,11 +117,23 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
         _refuse_empty(root, walked, known, chosen)
     table = Path(chosen.table).expanduser() if chosen.table else None
     sources = NoteSources(chosen.label_from, table, must_join=not under and not only)
-    notes = read_notes(root.path, walked.images, walked.sidecars, sources)
-    plan = Plan(root, chosen, walked, notes, known)
+    plan = Plan(root, chosen, walked, read_notes(root.path, walked.images, walked.sidecars, sources), known)
     _sort_out(plan, {s.path: s for _, s in db.skipped(root.id) if s.path in scope})
-    _store_options(db, plan, [*only] if only else [under] if under else [], is_new=root.id not in before)
-    return plan
+    return plan, only or ([under] if under else [])
+
+
+def _refuse_moved(db: Writer, plan: Plan) -> None:
+    """A new folder that holds what a vanished root held is that root, moved; indexed as new it would lose ids and tags."""
+    seen = {f.path for f in plan.walked.images}
+    for root in db.roots():
+        if root.id == plan.root.id or root.path.exists() or FORGOTTEN in root.options:
+            continue
+        lost = [p for p, k in db.known(root.id).items() if k.removed is None]
+        if lost and len(seen.intersection(lost)) > len(lost) / 2:
+            raise UsageError(
+                f"{plan.root.path} holds the pictures of {root.path}, which is not there any more. If it has moved: "
+                f"`curator roots move {root.path} {plan.root.path}` keeps ids and tags; if not: `curator roots forget {root.path}`"
+            )
 
 
 @dataclass(frozen=True)
