@@ -28,6 +28,7 @@ def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
 
     Opens the database without trusting it; raises `NoIndex` where there is none, `IndexLocked` where it stays busy.
     """
+    _refuse_nothing(folder)
     with contextlib.suppress(IndexLocked), take_lock(folder), _unchecked(folder, "rw"):
         pass  # reading rolls back what a killed writer left half-done
     with _unchecked(folder) as connection:
@@ -54,7 +55,8 @@ def repair(folder: Path) -> list[str]:
     Raises `NoIndex`, or `IndexLocked` while another process writes.
     """
     done = []
-    with take_lock(folder) if folder.is_dir() else contextlib.nullcontext() as lock:
+    _refuse_nothing(folder)
+    with take_lock(folder) as lock:
         with _unchecked(folder, "rw") as connection:
             is_damaged = bool(damaged_rows(connection, folder)) or not is_born(folder)
         kept = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
@@ -89,12 +91,15 @@ def backup(folder: Path, target: Path | None = None) -> Path:
     return target
 
 
-@contextlib.contextmanager
-def _unchecked(folder: Path, mode: str = "ro") -> Iterator[Any]:
-    """The database as it is. Raises `NoIndex` where there is none, or nothing in it."""
+def _refuse_nothing(folder: Path) -> None:
     file = folder / DATABASE
     if not file.is_file() or not file.stat().st_size:
         raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
+
+
+@contextlib.contextmanager
+def _unchecked(folder: Path, mode: str = "ro") -> Iterator[Any]:
+    """The database as it is. Raises `NoIndex` where there is nothing in it."""
     with contextlib.closing(open_raw(folder, mode)) as connection:
         if not has_tables(connection, folder) and not is_born(folder):
             raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")

@@ -161,6 +161,13 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         read_bytes(tmp_path / "none.jpg")
 
 
+def test_heic_without_its_extra_names_it() -> None:
+    if "HEIF" in Image.OPEN:
+        pytest.skip("the extra is installed")
+    with pytest.raises(PictureError, match=r"image-curator\[heif\]"):
+        decode(b"\0\0\0\x18ftypheic" + bytes(100))
+
+
 def bomb() -> bytes:
     """A small PNG that says it is 60,000 pixels wide and high."""
     data = bytearray(encoded(Image.new("1", (8, 8)), "PNG"))

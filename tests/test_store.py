@@ -200,8 +200,12 @@ def test_what_is_no_index_is_left_alone(tmp_path: Path) -> None:
         Index.open(foreign)
     with pytest.raises(IndexDamaged, match="not an index"):
         Index.create(foreign)
-    with pytest.raises(NoIndex):
-        repair(foreign)
+    for tool in (repair, lambda place: list(verify(place))):
+        with pytest.raises(NoIndex):
+            tool(foreign)
+        with pytest.raises(NoIndex):
+            tool(tmp_path)
+    assert not (tmp_path / "writer.lock").exists()
     assert (foreign / "index.db").read_bytes() == before
 
 

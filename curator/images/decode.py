@@ -19,6 +19,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses a decompression bomb
 DRAFT_SIDE = 448  # a JPEG is decoded at reduced scale while both sides stay at least this (Pillow's draft mode)
+_HEIF_MARKS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 _SRGB = ImageCms.createProfile("sRGB")
 _ORIENTATION, _MAKE, _MODEL, _EXIF_IFD, _TAKEN = 0x0112, 0x010F, 0x0110, 0x8769, 0x9003
 
@@ -61,6 +62,8 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
+        if data[4:12] in _HEIF_MARKS:
+            raise PictureError("HEIC needs the extra: pip install 'image-curator[heif]', then curator index --retry") from error
         raise PictureError("not a picture in an allowed format") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"more than {MAX_PIXELS // 10**6} megapixels") from error
