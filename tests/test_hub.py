@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,7 +22,7 @@ NAME = "open_clip_model.safetensors"
 class Hub(BaseHTTPRequestHandler):
     """One repository with one file; `seen` keeps the requests."""
 
-    seen: list[str] = []
+    seen: ClassVar[list[str]] = []
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
