@@ -12,7 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from curator.database import DATABASE, Reader, Writer, damaged_rows, dangling_rows, has_tables, is_born, open_raw, salvage, take_lock
+from curator.database import (
+    DATABASE,
+    Reader,
+    Writer,
+    damaged_rows,
+    dangling_rows,
+    has_tables,
+    is_born,
+    open_raw,
+    refuse_newer,
+    salvage,
+    take_lock,
+)
 from curator.errors import IndexExists, IndexLocked, NoIndex, PictureError
 from curator.images import decode, read_bytes
 from curator.index import Index
@@ -103,6 +115,7 @@ def _unchecked(folder: Path, mode: str = "ro") -> Iterator[Any]:
     with contextlib.closing(open_raw(folder, mode)) as connection:
         if not has_tables(connection, folder) and not is_born(folder):
             raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
+        refuse_newer(connection, folder)
         yield connection
 
 

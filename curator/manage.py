@@ -61,7 +61,8 @@ def repoint_root(index: Index, old: str, new: Path) -> None:
     """The root `old` (path or id) is now at `new`. Raises `UnknownName`, or `UsageError` where `new` is in use."""
     root, roots = _root(index, old), index.reader.roots()
     new = absolute(new)
-    others = [r.path for r in roots if r.id != root.id]
+    forgotten = [r for r in roots if r.path == new and FORGOTTEN in r.options]
+    others = [r.path for r in roots if r.id != root.id and r not in forgotten]
     inside = next((o for o in others if new.is_relative_to(o) or o.is_relative_to(new)), None)
     if inside is not None:
         raise UsageError(f"{new} and the root {inside} lie in each other; roots must lie apart")
@@ -69,6 +70,8 @@ def repoint_root(index: Index, old: str, new: Path) -> None:
     if options.get("table") and Path(options["table"]).is_relative_to(root.path):  # its CSV has moved along
         options["table"] = str(new / Path(options["table"]).relative_to(root.path))
     with index.write() as db, db.atomic():
+        for other in forgotten:  # its tombstones stay, under a name that no folder has
+            db.repoint_root(other.id, Path(f"{other.path}#forgotten-{other.id}"))
         db.repoint_root(root.id, new)
         db.set_root_options(root.id, options)
 

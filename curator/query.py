@@ -39,7 +39,7 @@ def parse_query(words: Sequence[str]) -> list[Term]:
 
     `-` alone, or last, is a picture on standard input; before another term it is a minus. Raises `UsageError`.
     """
-    if len(words) == 1:  # the whole query in one pair of quotes
+    if len(words) == 1 and not _is_file(words[0]):  # the whole query in one pair of quotes
         words = re.split(r"\s+([+-])\s+", words[0])
     terms: list[Term] = []
     sign, pending = 1.0, list[str]()
@@ -67,6 +67,13 @@ def parse_query(words: Sequence[str]) -> list[Term]:
     return terms
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, RuntimeError):  # too long for a name, or ~ of nobody
+        return False
+
+
 def _term(text: str, sign: float) -> Term:
     weight = _WEIGHT.match(text)
     if weight:
@@ -79,7 +86,7 @@ def _term(text: str, sign: float) -> Term:
         return Term("id", found[1], scale)
     if text.startswith("id:"):
         raise UsageError(f"'{text}' is no id; `id:` takes a number, as `curator search` shows it")
-    if text.startswith(("./", "../", "/", "~/")) or (Path(text).suffix.lower() in SUFFIXES and Path(text).is_file()):
+    if text.startswith(("./", "../", "/", "~/")) or (Path(text).suffix.lower() in SUFFIXES and _is_file(text)):
         return Term("file", text, scale)
     if Path(text).suffix.lower() in SUFFIXES and not Path(text).exists() and " " not in text:
         raise UsageError(f"no file {text}; to search for these words all the same, write them with a space")

@@ -142,6 +142,13 @@ def test_a_query_that_is_none_is_refused(words: list[str]) -> None:
         parse_query(words)
 
 
+def test_a_file_whose_name_looks_like_a_mixture_is_a_file(photos: Run, folder: Path) -> None:
+    odd = folder / "Artist - Title + 2.png"
+    draw(55).save(odd)
+    photos("index")
+    assert json.loads(photos("search", odd, "-n", "1", "--json").stdout)[0]["path"] == str(odd)
+
+
 def test_mixtures_add_and_subtract(curator: Run, tmp_path: Path, tiny: Encoder) -> None:
     folder = tmp_path / "things"
     folder.mkdir()

@@ -18,7 +18,7 @@ from curator.errors import RootMissing, UsageError
 from curator.index import Index
 from curator.ingest import IngestOptions, Progress, ingest, use_space
 from curator.maintenance import verify
-from curator.manage import find_ids, remove_images, repoint_root, restore_images, tag_images
+from curator.manage import find_ids, forget_root, remove_images, repoint_root, restore_images, tag_images
 from curator.records import IngestReport
 
 Fill = Callable[..., IngestReport]
@@ -498,3 +498,35 @@ def test_the_same_folder_gives_the_same_index_whatever_the_history(tmp_path: Pat
         q = one.vector_of_file(folder / "cats/1.png")
         assert paths(one) == paths(two)
         assert one.nearest(q, 10).scores.tolist() == two.nearest(q, 10).scores.tolist()
+
+
+def test_a_single_file_above_a_root_leaves_that_root_whole(fill: Fill, index: Index, folder: Path) -> None:
+    fill(folder / "cats", label_from="folder")
+    draw(60).save(folder / "top.png")
+    assert counts(fill(folder / "top.png"))["new"] == 1
+    draw(61).save(folder / "cats/new.png")
+    (folder / "cats/0.png").unlink()
+    assert counts(ingest(index, [], PixelEncoder())) == {"new": 1, "removed": 1, "unchanged": 5, "encoded": 1}
+    assert len(index) == 6, "and the dogs stay out"
+
+
+def test_part_of_a_forgotten_root_is_remembered(fill: Fill, index: Index, folder: Path) -> None:
+    fill()
+    forget_root(index, str(folder))
+    assert counts(fill(folder / "cats/0.png")) == {"restored": 1}
+    os.utime(folder / "cats/0.png", (1, 1))
+    assert counts(ingest(index, [], PixelEncoder())) == {"unchanged": 1}
+
+
+def test_a_root_moves_to_where_a_forgotten_one_was(fill: Fill, index: Index, folder: Path) -> None:
+    cats, dogs = folder / "cats", folder / "dogs"
+    fill(cats)
+    fill(dogs)
+    forget_root(index, str(dogs))
+    shutil.rmtree(dogs)
+    cats.rename(dogs)
+    with pytest.raises(UsageError, match="roots move"):
+        fill(dogs)
+    repoint_root(index, str(cats), dogs)
+    assert counts(fill(dogs)) == {"unchanged": 5}
+    assert index.reader.find(dogs / "0.png") == 1

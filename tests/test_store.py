@@ -212,9 +212,11 @@ def test_what_is_no_index_is_left_alone(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_clearly(index: Index) -> None:
     with contextlib.closing(sqlite3.connect(index.folder / "index.db")) as db:
         db.execute("PRAGMA user_version = 99")
-    for opening in (Index.open, Index.create):
+    before = (index.folder / "index.db").read_bytes()
+    for use in (Index.open, Index.create, repair, lambda place: list(verify(place))):
         with pytest.raises(IndexTooNew, match=r"format 99.*upgrade"):
-            opening(index.folder)
+            use(index.folder)
+    assert (index.folder / "index.db").read_bytes() == before, "least of all by repair"
 
 
 def test_an_interrupted_creation_is_finished(tmp_path: Path) -> None:

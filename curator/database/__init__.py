@@ -1,6 +1,6 @@
 """SQLite, the only truth. The only rooms with SQL."""
 
-from curator.database.connection import DATABASE, is_born, open_raw, take_lock
+from curator.database.connection import DATABASE, is_born, open_raw, refuse_newer, take_lock
 from curator.database.integrity import damaged_rows, dangling_rows, has_tables
 from curator.database.reader import KnownImage, Reader
 from curator.database.salvage import salvage
@@ -17,6 +17,7 @@ __all__ = [
     "has_tables",
     "is_born",
     "open_raw",
+    "refuse_newer",
     "salvage",
     "take_lock",
 ]

@@ -83,10 +83,17 @@ def check_format(connection: sqlite3.Connection, folder: Path, *, older_is_fine:
         return  # created, and killed before its first migration
     if application != APPLICATION_ID:
         raise IndexDamaged(f"{folder / DATABASE} is not an index of curator's; name another folder")
-    if version > FORMAT:
-        raise IndexTooNew(f"the index at {folder} has format {version}, and this curator knows up to {FORMAT}; upgrade image-curator")
+    refuse_newer(connection, folder)
     if version < FORMAT and not older_is_fine:
         raise IndexDamaged(f"the index at {folder} has the older format {version}; `curator index` migrates it after a backup")
+
+
+def refuse_newer(connection: sqlite3.Connection, folder: Path) -> None:
+    """Raise `IndexTooNew` for a later format, which is no damage; a header that cannot be read says nothing."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise IndexTooNew(f"the index at {folder} has format {version}, and this curator knows up to {FORMAT}; upgrade image-curator")
 
 
 def is_clean(folder: Path) -> bool:

@@ -96,13 +96,22 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
     if not target.folder.is_dir():
         raise RootMissing(f"{target.folder} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`")
     with db.atomic():  # a plan that fails leaves no trace
-        before = {r.id for r in db.roots()}
+        before = {r.id: r for r in db.roots()}
         root = db.add_root(target.folder)
         plan, parts = _compare(db, root, target, options)
-        if root.id not in before:
+        is_new = root.id not in before or FORGOTTEN in root.options
+        if is_new:
             _refuse_moved(db, plan)
-        _store_options(db, plan, parts, is_new=root.id not in before)
+        if parts:  # a root known in parts keeps the parts that the roots it took in were
+            now = {r.id for r in db.roots()}
+            parts += [p for r in before.values() if r.id not in now and FORGOTTEN not in r.options for p in _parts(r, root)]
+        _store_options(db, plan, parts, is_new=is_new)
     return plan
+
+
+def _parts(inner: Root, outer: Root) -> list[str]:
+    prefix = inner.path.relative_to(outer.path).as_posix()
+    return [f"{prefix}/{part}" for part in inner.options.get("only", [])] or [prefix]
 
 
 def _compare(db: Writer, root: Root, target: Target, options: IngestOptions) -> tuple[Plan, list[str]]:
@@ -154,7 +163,8 @@ def _store_options(db: Writer, plan: Plan, parts: list[str], *, is_new: bool) ->
     if not parts:
         options = plan.options.to_store()
     elif is_new or "only" in plan.root.options:
-        options = {**plan.root.options, "only": sorted({*plan.root.options.get("only", []), *parts})}
+        kept = {k: v for k, v in plan.root.options.items() if k != FORGOTTEN}
+        options = {**kept, "only": sorted({*kept.get("only", []), *parts})}
     else:
         return
     with db.atomic():
