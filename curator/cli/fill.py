@@ -84,22 +84,29 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
     """A bar on stderr that starts at what is already done; silent unless stderr is a terminal."""
     from tqdm import tqdm
 
-    bar = tqdm(unit=" images", disable=None, dynamic_ncols=True, leave=False, file=sys.stderr)
+    bars: dict[str, tqdm[None]] = {}  # one for each thing that is done, made when it begins
 
     def show(progress: Progress) -> None:
-        if bar.disable:
-            return
-        if bar.desc != f"{progress.doing}: ":
-            bar.reset(progress.total)
-            bar.initial = progress.already
-            bar.set_description(progress.doing, refresh=False)
-        bar.n = progress.done
-        bar.refresh()
+        bar = bars.get(progress.doing)
+        if bar is None:
+            bar = tqdm(
+                total=progress.total,
+                initial=progress.already,
+                desc=progress.doing,
+                unit=" images",
+                disable=None,
+                dynamic_ncols=True,
+                leave=False,
+                file=sys.stderr,
+            )
+            bars[progress.doing] = bar
+        bar.update(progress.done - bar.n)
 
     try:
         yield show
     finally:
-        bar.close()
+        for bar in bars.values():
+            bar.close()
 
 
 def describe(report: IngestReport) -> str:
