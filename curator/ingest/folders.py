@@ -66,14 +66,14 @@ def index_folders(
     missing = next((p for p in map(absolute, paths) if not p.exists() and not p.parent.is_dir()), None)
     if missing is not None:
         raise RootMissing(f"{missing} is not there; nothing was changed")
-    space, roots = _what_is_there(name)
+    space, roots, indexed = _what_is_there(name)
     if not paths and not roots:
         raise UsageError("nothing to index yet; name a folder: `curator index ~/pictures`")
     choice = choose_encoder(encoder, space, ask=ask)
     say(f"Encoder: {choice.encoder} ({choice.why}). Index: {locate(name)}")
     if choice.warning:
         say(f"Warning: {choice.warning}")
-    loaded = _load(choice.encoder, [absolute(p) for p in paths if p.is_dir()] or roots)
+    loaded = _load(choice.encoder, [absolute(p) for p in paths if p.is_dir()] or roots, indexed)
     with Index.create(name) as index:
         report = ingest(index, paths, loaded, options, progress=progress)
         now = index.reader.active_space()
@@ -82,20 +82,20 @@ def index_folders(
     return report
 
 
-def _what_is_there(name: str | Path | None) -> tuple[Space | None, list[Path]]:
-    """The active space and the reachable roots of an index, if there is one: nothing is made before all is known to be well."""
+def _what_is_there(name: str | Path | None) -> tuple[Space | None, list[Path], int]:
+    """Active space, reachable roots and number of images of an index, if there is one: nothing is made before all is well."""
     try:
         with Index.open(name) as index:
-            return index.reader.active_space(), [r.path for r in index.reader.roots() if r.path.is_dir()]
+            return index.reader.active_space(), [r.path for r in index.reader.roots() if r.path.is_dir()], len(index)
     except NoIndex:
-        return None, []
+        return None, [], 0
 
 
-def _load(name: str, folders: Sequence[Path]) -> Encoder:
-    """Load the encoder with the runtime that suits the amount of work."""
+def _load(name: str, folders: Sequence[Path], indexed: int) -> Encoder:
+    """Load the encoder with the runtime that suits the amount of work: what is indexed already need not be encoded."""
     if name in encoders:
         return load_encoder(name)
-    return load_encoder(name, runtime=best_runtime(sum(len(walk(p).images) for p in folders)))
+    return load_encoder(name, runtime=best_runtime(sum(len(walk(p).images) for p in folders) - indexed))
 
 
 def use_space(index: Index, encoder: str, *, anyway: bool = False) -> None:
