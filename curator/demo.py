@@ -12,8 +12,9 @@ from PIL import Image
 
 from curator.encoders import load_encoder
 from curator.index import Index
-from curator.ingest import IngestOptions, Progress, ingest
+from curator.ingest import IngestOptions, ingest
 from curator.query import Question, parse_query, search
+from curator.records import Progress
 from curator.scenes import draw_scene
 from curator.sheets import Section, Tile, save_sheet
 

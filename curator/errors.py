@@ -10,7 +10,8 @@ CuratorError
 │   ├── IndexLocked         another process is writing
 │   ├── IndexDamaged        the database failed a check
 │   ├── IndexFull           the disk under it is full
-│   └── IndexTooNew         written by a later version
+│   ├── IndexTooNew         written by a later version
+│   └── IndexTooOld         written by an earlier version, and must be migrated first
 ├── RootMissing         a folder of pictures is not there, or looks unmounted
 ├── PictureError        one file cannot be read as a picture
 └── EncoderError        something about an encoder
@@ -64,6 +65,10 @@ class IndexFull(IndexProblem):
 
 class IndexTooNew(IndexProblem):
     """The index was written by a later version of curator."""
+
+
+class IndexTooOld(IndexProblem):
+    """The index was written by an earlier version of curator; opening it as `Index` migrates it."""
 
 
 class RootMissing(CuratorError):

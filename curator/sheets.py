@@ -14,16 +14,17 @@ from curator.errors import PictureError, UsageError
 from curator.images import read_picture
 
 _MARGIN = 10
-_PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 30), (120, 120, 120)
+_PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (30, 30, 30), (120, 120, 120), (42, 125, 63)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: a file or a picture, a bold first line and a faint second one."""
+    """One picture of a sheet: a file or a picture, a bold first line and a faint second one, and a frame for one that stands out."""
 
     picture: Path | Image.Image
     title: str
     subtitle: str = ""
+    framed: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,10 @@ def _tile(strip: Image.Image, tile: Tile, corner: tuple[int, int], side: int) ->
         # Pixel art is enlarged as it is; photos are reduced smoothly.
         how = Image.Resampling.NEAREST if max(picture.size) <= side // 2 else Image.Resampling.LANCZOS
         fitted = ImageOps.contain(picture, (side, side), how)
-        strip.paste(fitted, (left + (side - fitted.width) // 2, top + (side - fitted.height) // 2))
+        x, y = left + (side - fitted.width) // 2, top + (side - fitted.height) // 2
+        strip.paste(fitted, (x, y))
+        if tile.framed:
+            pen.rectangle((x - 4, y - 4, x + fitted.width + 3, y + fitted.height + 3), outline=_FRAME, width=4)
     pen.text((left, top + side + 4), _fit(pen, tile.title, side, 13), fill=_INK, font=_font(13))
     pen.text((left, top + side + 21), _fit(pen, tile.subtitle, side, 12), fill=_FAINT, font=_font(12))
 

@@ -16,10 +16,10 @@ from PIL import Image
 from curator.encoders import PixelEncoder
 from curator.errors import RootMissing, UsageError
 from curator.index import Index
-from curator.ingest import IngestOptions, Progress, ingest, use_space
+from curator.ingest import IngestOptions, ingest, use_space
 from curator.maintenance import verify
 from curator.manage import find_ids, forget_root, remove_images, repoint_root, restore_images, tag_images
-from curator.records import IngestReport
+from curator.records import IngestReport, Progress
 
 Fill = Callable[..., IngestReport]
 

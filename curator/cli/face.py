@@ -14,6 +14,7 @@ from curator.errors import CuratorError
 
 if TYPE_CHECKING:
     from curator.index import Index
+    from curator.records import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,6 +71,36 @@ def opened(name: str | None) -> Iterator[Index]:
 def say(text: str) -> None:
     """A line about the work, on stderr, so that output can be piped."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr that starts at what is already done; silent unless stderr is a terminal."""
+    from tqdm import tqdm
+
+    bars: dict[str, tqdm[None]] = {}  # one for each thing that is done, made when it begins
+
+    def show(progress: Progress) -> None:
+        bar = bars.get(progress.doing)
+        if bar is None:
+            bar = tqdm(
+                total=progress.total,
+                initial=progress.already,
+                desc=progress.doing,
+                unit=f" {progress.unit}",
+                disable=None,
+                dynamic_ncols=True,
+                leave=False,
+                file=sys.stderr,
+            )
+            bars[progress.doing] = bar
+        bar.update(progress.done - bar.n)
+
+    try:
+        yield show
+    finally:
+        for bar in bars.values():
+            bar.close()
 
 
 def plural(count: int, thing: str) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.face import index_option, json_option, print_json, say
+from curator.cli.face import index_option, json_option, print_json, progress_bar, say
 
 if TYPE_CHECKING:
-    from curator.ingest import Progress
     from curator.records import IngestReport
 
 
@@ -77,36 +74,6 @@ def demo(folder: Path, show: bool) -> None:
         sheet = run_demo(folder, say=click.echo, progress=progress)
     if show:
         click.launch(str(sheet))
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr that starts at what is already done; silent unless stderr is a terminal."""
-    from tqdm import tqdm
-
-    bars: dict[str, tqdm[None]] = {}  # one for each thing that is done, made when it begins
-
-    def show(progress: Progress) -> None:
-        bar = bars.get(progress.doing)
-        if bar is None:
-            bar = tqdm(
-                total=progress.total,
-                initial=progress.already,
-                desc=progress.doing,
-                unit=" images",
-                disable=None,
-                dynamic_ncols=True,
-                leave=False,
-                file=sys.stderr,
-            )
-            bars[progress.doing] = bar
-        bar.update(progress.done - bar.n)
-
-    try:
-        yield show
-    finally:
-        for bar in bars.values():
-            bar.close()
 
 
 def describe(report: IngestReport) -> str:

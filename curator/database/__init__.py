@@ -1,6 +1,7 @@
 """SQLite, the only truth. The only rooms with SQL."""
 
 from curator.database.connection import DATABASE, is_born, open_raw, refuse_newer, take_lock
+from curator.database.curation import Curation
 from curator.database.integrity import damaged_rows, dangling_rows, has_tables
 from curator.database.reader import KnownImage, Reader
 from curator.database.salvage import salvage
@@ -8,6 +9,7 @@ from curator.database.writer import NewImage, Writer
 
 __all__ = [
     "DATABASE",
+    "Curation",
     "KnownImage",
     "NewImage",
     "Reader",

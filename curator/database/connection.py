@@ -14,7 +14,7 @@ from typing import IO
 
 from curator.database.integrity import BUSY_MS, damaged_rows, refuse_if_busy, row_crc
 from curator.database.schema import APPLICATION_ID, FORMAT
-from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, NoIndex
+from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, IndexTooOld, NoIndex
 
 DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
 # Older SQLite can corrupt a WAL when it is reset under a reader (fixed in 3.51.3).
@@ -36,7 +36,7 @@ def take_lock(folder: Path) -> IO[bytes]:
 
 
 def connect_reader(folder: Path) -> sqlite3.Connection:
-    """A read-only connection to a checked database. Raises `NoIndex`, `IndexTooNew` or `IndexDamaged`."""
+    """A read-only connection to a checked database. Raises `NoIndex`, `IndexTooNew`, `IndexTooOld` or `IndexDamaged`."""
     if not is_born(folder):
         raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
     if not is_clean(folder):
@@ -85,7 +85,7 @@ def check_format(connection: sqlite3.Connection, folder: Path, *, older_is_fine:
         raise IndexDamaged(f"{folder / DATABASE} is not an index of curator's; name another folder")
     refuse_newer(connection, folder)
     if version < FORMAT and not older_is_fine:
-        raise IndexDamaged(f"the index at {folder} has the older format {version}; `curator index` migrates it after a backup")
+        raise IndexTooOld(f"the index at {folder} has the older format {version}; it is migrated after a backup")
 
 
 def refuse_newer(connection: sqlite3.Connection, folder: Path) -> None:

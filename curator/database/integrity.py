@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from curator.database.schema import SEALED
+from curator.database.schema import FORMAT, SEALED
 from curator.errors import IndexLocked
 
 BUSY_MS = 60_000
+_KEYS = ("id", "key", "path", "name", "image_id", "content_id", "space_id", "first", "second", "subject_id", "kind")
 
 
 def refuse_if_busy(error: sqlite3.Error, folder: Path) -> None:
@@ -37,8 +38,12 @@ def damaged_rows(connection: sqlite3.Connection, folder: Path, limit: int = 20) 
     try:
         rows = connection.execute(f"PRAGMA integrity_check({limit})").fetchall()
         found += [str(r[0]) for r in rows if r[0] != "ok"]
+        older = connection.execute("PRAGMA user_version").fetchone()[0] < FORMAT
+        there = {r[0] for r in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table, columns in SEALED.items():
-            key = " || ' ' || ".join(c for c in columns if c in ("id", "key", "path", "name", "image_id", "content_id", "space_id"))
+            if older and table not in there:
+                continue
+            key = " || ' ' || ".join(c for c in columns if c in _KEYS)
             sql = f"SELECT {key} FROM {table} WHERE crc IS NOT row_crc({', '.join(columns)}) LIMIT {limit}"
             found += [f"{table} {row[0]}: checksum does not fit" for row in connection.execute(sql)]
     except sqlite3.DatabaseError as error:

@@ -84,7 +84,8 @@ class Reader:
         finally:
             self.connection.execute("ROLLBACK")
 
-    def _all(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
+        """What a statement returns. Raises `IndexLocked` or `IndexDamaged`."""
         try:
             return self.connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -95,7 +96,7 @@ class Reader:
         return self.connection.execute(sql, values).fetchall()
 
     def _one(self, sql: str, values: Sequence[object] = ()) -> Any:
-        rows = self._all(sql, values)
+        rows = self.rows(sql, values)
         return rows[0][0] if rows else None
 
     def meta(self, key: str) -> int:
@@ -104,13 +105,13 @@ class Reader:
 
     def roots(self) -> list[Root]:
         """Registered roots, in the order they were added."""
-        rows = self._all("SELECT id, path, options FROM roots ORDER BY id")
+        rows = self.rows("SELECT id, path, options FROM roots ORDER BY id")
         return [Root(i, Path(as_path(path)), json.loads(options)) for i, path, options in rows]
 
     def spaces(self) -> list[Space]:
         """All spaces, oldest first."""
         sql = "SELECT id, encoder, fingerprint, dim, generation, built_seq, files_sha256 FROM spaces ORDER BY id"
-        return [Space(*row) for row in self._all(sql)]
+        return [Space(*row) for row in self.rows(sql)]
 
     def active_space(self) -> Space | None:
         """The space that searches use; None before the first `curator index`."""
@@ -134,11 +135,11 @@ class Reader:
             "origin": "SELECT origin, count(*) FROM images WHERE removed IS NULL GROUP BY origin",
             "format": "SELECT c.format, count(*) FROM images i JOIN contents c ON c.id = i.content_id WHERE removed IS NULL GROUP BY 1",
         }[column]
-        return sorted(((str(v), n) for v, n in self._all(sql)), key=lambda pair: (-pair[1], pair[0]))
+        return sorted(((str(v), n) for v, n in self.rows(sql)), key=lambda pair: (-pair[1], pair[0]))
 
     def tags(self) -> list[str]:
         """Every tag that is on an image."""
-        return [row[0] for row in self._all("SELECT DISTINCT tag FROM tags ORDER BY tag")]
+        return [row[0] for row in self.rows("SELECT DISTINCT tag FROM tags ORDER BY tag")]
 
     def images(self, ids: Ids | Sequence[int]) -> list[Image]:
         """Records in the order of `ids`, removed ones too. Raises `UnknownName` for an id there never was."""
@@ -151,7 +152,7 @@ class Reader:
                 "(SELECT json_group_array(tag) FROM (SELECT tag FROM tags WHERE image_id = i.id ORDER BY tag)) "
                 f"FROM images i JOIN contents c ON c.id = i.content_id JOIN roots r ON r.id = i.root_id WHERE i.id IN ({marks})"
             )
-            for row in self._all(sql, part):
+            for row in self.rows(sql, part):
                 path = Path(as_path(row[1])) / as_path(row[2])
                 tags, extra = tuple(json.loads(row[16])), json.loads(row[15])
                 found[row[0]] = Image(row[0], path, row[3], row[4].hex(), *row[5:15], tags, extra)  # type: ignore[call-arg]
@@ -177,25 +178,25 @@ class Reader:
 
     def stat_of(self, image_id: int) -> tuple[int, int]:
         """(size in bytes, mtime in ns) of the file as it was indexed."""
-        size, mtime_ns = self._all("SELECT size, mtime_ns FROM images WHERE id = ?", [image_id])[0]
+        size, mtime_ns = self.rows("SELECT size, mtime_ns FROM images WHERE id = ?", [image_id])[0]
         return size, mtime_ns
 
     def known(self, root_id: int) -> dict[str, KnownImage]:
         """path → what is known, for every image of a root, removed ones too."""
         sql = "SELECT path, id, size, mtime_ns, content_id, removed, origin, label, caption, extra FROM images WHERE root_id = ?"
-        return {as_path(row[0]): KnownImage(*row[1:]) for row in self._all(sql, [root_id])}
+        return {as_path(row[0]): KnownImage(*row[1:]) for row in self.rows(sql, [root_id])}
 
     def skipped(self, root_id: int | None = None) -> list[tuple[int, Skipped]]:
         """(root id, file) for every file that could not be read."""
         where, values = ("", []) if root_id is None else (" WHERE root_id = ?", [root_id])
-        rows = self._all(f"SELECT root_id, path, reason, size, mtime_ns FROM skipped{where} ORDER BY root_id, path", values)
+        rows = self.rows(f"SELECT root_id, path, reason, size, mtime_ns FROM skipped{where} ORDER BY root_id, path", values)
         return [(row[0], Skipped(as_path(row[1]), *row[2:])) for row in rows]
 
     def content_ids(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
         """sha256 → content id, for those already known."""
         found: dict[bytes, int] = {}
         for part in _parts(list(hashes)):
-            found |= dict(self._all(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part))
+            found |= dict(self.rows(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part))
         return found
 
     def content_hashes(self, ids: Ids) -> list[bytes]:
@@ -206,17 +207,17 @@ class Reader:
     def embedded_hashes(self, space: Space) -> set[bytes]:
         """sha256 of every content that has a vector in the space: what need not be encoded again."""
         sql = "SELECT c.sha256 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE e.space_id = ?"
-        return {row[0] for row in self._all(sql, [space.id])}
+        return {row[0] for row in self.rows(sql, [space.id])}
 
     def missing(self, space: Space) -> list[int]:
         """One present image id for each content that has no vector in the space."""
         sql = _MISSING.format("min(i.id)", "") + " GROUP BY i.content_id ORDER BY 1"
-        return [row[0] for row in self._all(sql, {"space": space.id})]
+        return [row[0] for row in self.rows(sql, {"space": space.id})]
 
     def missing_since(self, space: Space) -> int:
         """How many contents of images newer than the space's files have no vector. Fast, unlike `missing`."""
         sql = _MISSING.format("count(DISTINCT i.content_id)", "INDEXED BY images_seq") + " AND i.seq > :since"
-        return int(self._all(sql, {"space": space.id, "since": space.built_seq})[0][0])
+        return int(self.rows(sql, {"space": space.id, "since": space.built_seq})[0][0])
 
     def vector_blocks(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
         """Blocks of (ids, (b, d) float16) of all present images, by ascending id. Raises `IndexDamaged` at a bad checksum."""
@@ -224,15 +225,22 @@ class Reader:
         while block := rows.fetchmany(_BLOCK):
             yield self._vectors(space, block)
 
+    def content_vectors(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
+        """Blocks of (content ids, (b, d) float16) of all contents in the space, by ascending id. Raises `IndexDamaged`."""
+        sql = "SELECT content_id, seq, norm, vector, crc, content_id FROM embeddings WHERE space_id = ? ORDER BY content_id"
+        rows = self.connection.execute(sql, [space.id])
+        while block := rows.fetchmany(_BLOCK):
+            yield self._vectors(space, block)
+
     def vectors_since(self, space: Space) -> tuple[Ids, Vectors]:
         """(ids, (n, d) float32) of the present images whose vector is newer than the space's files, by ascending id."""
         sql = f"{_VECTORS} WHERE i.removed IS NULL AND i.id IN ({_CHANGED}) ORDER BY i.id"
-        ids, x = self._vectors(space, self._all(sql, {"space": space.id, "since": space.built_seq}))
+        ids, x = self._vectors(space, self.rows(sql, {"space": space.id, "since": space.built_seq}))
         return ids, x.astype(np.float32)
 
     def changed_since(self, space: Space) -> Ids:
         """Ascending ids whose vector in the files no longer counts: removed, replaced, or added since."""
-        rows = self._all(_CHANGED, {"space": space.id, "since": space.built_seq})
+        rows = self.rows(_CHANGED, {"space": space.id, "since": space.built_seq})
         return np.sort(np.fromiter((r[0] for r in rows), np.int64))
 
     def vectors(self, space: Space, ids: Sequence[int]) -> Vectors:
@@ -240,7 +248,7 @@ class Reader:
         found: dict[int, Vectors] = {}
         for part in _parts([int(i) for i in ids]):
             # Integers of our own, so they may stand in the text.
-            rows = self._all(f"{_VECTORS} WHERE i.id IN ({', '.join(map(str, part))}) ORDER BY i.id", {"space": space.id})
+            rows = self.rows(f"{_VECTORS} WHERE i.id IN ({', '.join(map(str, part))}) ORDER BY i.id", {"space": space.id})
             got, x = self._vectors(space, rows)
             found |= dict(zip(got.tolist(), x.astype(np.float32), strict=True))
         absent = [i for i in ids if int(i) not in found]
@@ -262,7 +270,7 @@ class Reader:
 
     def extra_columns(self) -> list[str]:
         """Names of the columns that side-cars brought."""
-        return [row[0] for row in self._all("SELECT name FROM columns ORDER BY name")]
+        return [row[0] for row in self.rows("SELECT name FROM columns ORDER BY name")]
 
     def columns(self) -> list[str]:
         """Every column a `where` may use."""
@@ -279,7 +287,7 @@ class Reader:
 
     def cached_query(self, space: Space, query: str) -> Vectors | None:
         """The vector (d,) of words asked before; None if they were not, or if the row is damaged."""
-        rows = self._all("SELECT vector, crc FROM queries WHERE space_id = ? AND query = ?", [space.id, query])
+        rows = self.rows("SELECT vector, crc FROM queries WHERE space_id = ? AND query = ?", [space.id, query])
         if not rows or rows[0][1] != row_crc(space.id, query, rows[0][0]):
             return None
         return np.frombuffer(rows[0][0], np.float32)

@@ -12,7 +12,10 @@ from curator.database.integrity import row_crc
 from curator.database.schema import SEALED
 from curator.database.writer import Writer
 
-_ORDER = ("roots", "contents", "images", "skipped", "tags", "columns", "spaces", "embeddings", "queries")
+_ORDER = (
+    "roots", "contents", "images", "skipped", "tags", "columns", "spaces", "embeddings", "queries",
+    "measures", "edges", "decisions", "groups", "calibrations",
+)  # fmt: skip
 
 
 def salvage(writer: Writer, damaged: Path) -> int:

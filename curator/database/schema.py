@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from curator.records import INDEX_MARK
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
-FORMAT = 1  # user_version: one more for every migration
+FORMAT = 2  # user_version: one more for every migration
 
 # Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped bit.
 SEALED: dict[str, tuple[str, ...]] = {
@@ -26,6 +27,11 @@ SEALED: dict[str, tuple[str, ...]] = {
     "spaces": ("id", "encoder", "fingerprint", "dim", "generation", "built_seq", "files_sha256"),
     "embeddings": ("space_id", "content_id", "seq", "norm", "vector"),
     "queries": ("space_id", "query", "vector"),
+    "measures": ("content_id", "hashes", "sharpness", "brightness", "contrast", "entropy"),
+    "edges": ("first", "second", "distance", "transform", "laid", "inliers", "scale", "degrees", "agreement", "overlap", "difference"),
+    "decisions": ("subject", "other", "subject_id", "verdict", "decided_at"),
+    "groups": ("image_id", "keeper_id", "kind", "via_id", "score"),
+    "calibrations": ("space_id", "kind", "threshold", "facts"),
 }  # fmt: skip
 
 _FIRST = """
@@ -68,6 +74,33 @@ CREATE TABLE queries (
 INSERT INTO meta (key, value) VALUES ('seq', 0), ('active_space', 0), ('last_generation', 0);
 """
 
+_SECOND = """
+CREATE TABLE measures (
+    content_id INTEGER PRIMARY KEY REFERENCES contents (id), hashes BLOB NOT NULL,
+    sharpness REAL NOT NULL, brightness REAL NOT NULL, contrast REAL NOT NULL, entropy REAL NOT NULL, crc INTEGER
+);
+CREATE TABLE edges (
+    first INTEGER NOT NULL REFERENCES contents (id), second INTEGER NOT NULL REFERENCES contents (id),
+    distance INTEGER NOT NULL, transform TEXT NOT NULL, laid REAL,
+    inliers INTEGER, scale REAL, degrees REAL, agreement REAL, overlap REAL, difference REAL,
+    crc INTEGER, PRIMARY KEY (first, second), CHECK (first < second)
+);
+CREATE TABLE decisions (
+    subject BLOB NOT NULL, other BLOB NOT NULL, subject_id INTEGER NOT NULL DEFAULT 0,
+    verdict TEXT NOT NULL CHECK (verdict IN ('keep', 'reject', 'not-duplicate')), decided_at TEXT NOT NULL,
+    crc INTEGER, PRIMARY KEY (subject, other, subject_id)
+);
+CREATE TABLE groups (
+    image_id INTEGER PRIMARY KEY REFERENCES images (id), keeper_id INTEGER NOT NULL REFERENCES images (id),
+    kind TEXT NOT NULL, via_id INTEGER NOT NULL, score REAL, crc INTEGER
+);
+CREATE INDEX groups_keeper ON groups (keeper_id);
+CREATE TABLE calibrations (
+    space_id INTEGER NOT NULL REFERENCES spaces (id), kind TEXT NOT NULL, threshold REAL NOT NULL, facts TEXT NOT NULL,
+    crc INTEGER, PRIMARY KEY (space_id, kind)
+);
+"""
+
 
 def migrations() -> Migrations:
     """All migrations, in order; each leaves `user_version` at its own number."""
@@ -77,12 +110,22 @@ def migrations() -> Migrations:
 
     @steps()
     def m001_first(db: Database) -> None:
-        for statement in _FIRST.split(";\n"):
-            if statement.strip():
-                db.execute(statement)
-        for table in SEALED:
-            db.execute(f"CREATE INDEX {table}_unsealed ON {table} (crc) WHERE crc IS NULL")
+        _create(db, _FIRST)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("PRAGMA user_version = 1")
 
+    @steps()
+    def m002_duplicates(db: Database) -> None:
+        _create(db, _SECOND)
+        db.execute("PRAGMA user_version = 2")
+
     return steps
+
+
+def _create(db: Database, sql: str) -> None:
+    """Run statements, and let rows that have no checksum yet be found fast."""
+    for statement in sql.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    for table in re.findall(r"CREATE TABLE (\w+)", sql):
+        db.execute(f"CREATE INDEX {table}_unsealed ON {table} (crc) WHERE crc IS NULL")

@@ -34,6 +34,13 @@ _COLUMNS = {
     "format": "c.format",
     "taken_at": "c.taken_at",
     "camera": "c.camera",
+    "sharpness": "m.sharpness",
+    "brightness": "m.brightness",
+    "contrast": "m.contrast",
+    "entropy": "m.entropy",
+    "duplicate_of": "CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.keeper_id END",
+    "duplicate_kind": "CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.kind END",
+    "rejected": "EXISTS (SELECT 1 FROM decisions d WHERE d.verdict = 'reject' AND d.subject = c.sha256 AND d.subject_id IN (0, i.id))",
     "tags": "(SELECT group_concat(t.tag, ' ') FROM tags t WHERE t.image_id = i.id)",
 }
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -62,7 +69,8 @@ def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str], 
     listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns.items())
     sql = (
         f"WITH present AS (SELECT {listed} FROM images i LEFT JOIN contents c ON c.id = i.content_id "
-        f"LEFT JOIN roots r ON r.id = i.root_id WHERE {'i.removed = ' + _text('by hand') if removed else 'i.removed IS NULL'})\n"
+        "LEFT JOIN roots r ON r.id = i.root_id LEFT JOIN measures m ON m.content_id = i.content_id "
+        f"LEFT JOIN groups g ON g.image_id = i.id WHERE {'i.removed = ' + _text('by hand') if removed else 'i.removed IS NULL'})\n"
         f"SELECT id FROM present WHERE (\n{where}\n)"
     )
     connection.set_authorizer(_authorise)

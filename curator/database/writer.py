@@ -107,7 +107,7 @@ class Writer(Reader):
     def _absorb(self, inner: Root, outer: Root) -> None:
         prefix = inner.path.relative_to(outer.path).as_posix()
         for table in ("images", "skipped"):
-            rows = self._all(f"SELECT rowid, path FROM {table} WHERE root_id = ?", [inner.id])
+            rows = self.rows(f"SELECT rowid, path FROM {table} WHERE root_id = ?", [inner.id])
             moved = [(outer.id, as_stored(f"{prefix}/{as_path(path)}"), rowid) for rowid, path in rows]
             self.connection.executemany(f"UPDATE {table} SET root_id = ?, path = ?, crc = NULL WHERE rowid = ?", moved)
         self.connection.execute("DELETE FROM roots WHERE id = ?", [inner.id])

@@ -1,6 +1,7 @@
 """Picture files: find them, read them, and read what lies beside them."""
 
 from curator.images.decode import Decoded, decode, read_bytes, read_picture
+from curator.images.measure import measure
 from curator.images.sidecars import NoteSources, read_notes
 from curator.images.walk import SUFFIXES, Walk, absolute, walk, walk_files
 
@@ -11,6 +12,7 @@ __all__ = [
     "Walk",
     "absolute",
     "decode",
+    "measure",
     "read_bytes",
     "read_notes",
     "read_picture",

@@ -14,7 +14,7 @@ import numpy as np
 from curator.database import DATABASE, Reader, Writer
 from curator.embeddings import LEAST_SAMPLE, check_unit, normalise
 from curator.encoders import Encoder, open_space
-from curator.errors import IndexFull, IndexLocked, NoIndex, UnknownName
+from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName
 from curator.images import absolute, read_picture
 from curator.index.view import View
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
@@ -42,13 +42,18 @@ class Index:
     def __init__(self, folder: Path, *, step: Callable[[str], None] = lambda name: None) -> None:
         self.folder = folder
         self.step = step
-        self.reader = Reader.open(folder)
+        try:
+            self.reader = Reader.open(folder)
+        except IndexTooOld as error:
+            logger.warning("%s", error)
+            Writer.open(folder).close()
+            self.reader = Reader.open(folder)
         self._view: View | None = None
         self._encoder: tuple[int, Encoder] | None = None
 
     @classmethod
     def open(cls, name: str | Path | None = None, *, step: Callable[[str], None] = lambda name: None) -> Self:
-        """Open an index by name or path. Raises `NoIndex`, `IndexTooNew` or `IndexDamaged`."""
+        """Open an index by name or path, migrating an older format. Raises `NoIndex`, `IndexTooNew`, `IndexDamaged`, `IndexLocked`."""
         return cls(locate(name), step=step)
 
     @classmethod

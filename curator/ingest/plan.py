@@ -39,16 +39,6 @@ class IngestOptions:
         return {k: v for k, v in kept.items() if v}
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Told while it runs: images whose vectors are stored, of how many, how many were at the start, and what is being done."""
-
-    done: int
-    total: int
-    already: int
-    doing: str
-
-
 @dataclass
 class Plan:
     """What a walk means for one root."""

@@ -8,43 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-
-from curator.database import KnownImage, NewImage, Writer
-from curator.embeddings import lengths, normalise
+from curator.database import Curation, KnownImage, NewImage
 from curator.encoders import Encoder
 from curator.errors import PictureError, RootMissing
-from curator.images import decode, read_bytes
+from curator.images import decode, measure, read_bytes
 from curator.index import Index
-from curator.ingest.plan import IngestOptions, Plan, Progress, find_targets, make_plan
-from curator.records import Content, Image, ImageFile, IngestReport, Notes, Pixels, Skipped, Space, Vectors
+from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
+from curator.ingest.work import BATCH, Work, batched, fill_measures, fill_space
+from curator.records import Content, ImageFile, IngestReport, Measures, Notes, Pixels, Progress, Skipped
 
-logger = logging.getLogger("curator")
-T = TypeVar("T")
-
-BATCH = 64  # images per transaction and per call of the encoder
 _AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
 
 
 @dataclass(frozen=True)
 class _Read:
-    """One file after a worker had it: `prepared` and `content` are None where the content is known already."""
+    """One file after a worker had it: all but its hash is None where the content is known already."""
 
     file: ImageFile
     sha256: bytes
     content: Content | None
     prepared: Pixels | None
+    measures: Measures | None
 
 
 def ingest(
@@ -67,7 +60,7 @@ def ingest(
     with index.write() as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
-        work = _Work(index, db, space, encoder, progress)
+        work = Work(index, db, space, encoder, progress)
         try:
             for target in find_targets(db, paths):
                 try:
@@ -76,7 +69,8 @@ def ingest(
                     if len(paths) == 1:
                         raise
                     problems.append(str(error))
-            _fill(work)
+            fill_space(work)
+            fill_measures(work)
         except KeyboardInterrupt:
             interrupted = True
         if db.meta("active_space") == space.id:
@@ -85,36 +79,10 @@ def ingest(
     return IngestReport(**work.tally, seconds=seconds, interrupted=interrupted, problems=tuple(problems))
 
 
-@dataclass
-class _Work:
-    """What every part of one ingest shares."""
-
-    index: Index
-    db: Writer
-    space: Space
-    encoder: Encoder
-    progress: Callable[[Progress], None]
-    tally: dict[str, int] = field(default_factory=dict)
-
-    def count(self, what: str, by: int = 1) -> None:
-        """Add to a number of the report."""
-        self.tally[what] = self.tally.get(what, 0) + by
-
-    def project(self, prepared: Mapping[bytes, Pixels]) -> dict[bytes, Vectors]:
-        """Prepared pictures by sha256 → their vectors (d,) before normalising. Slow, so call it outside a transaction."""
-        return dict(zip(prepared, self.encoder.project_images(np.stack(list(prepared.values()))), strict=True)) if prepared else {}
-
-    def store(self, raw: Mapping[bytes, Vectors], contents: Mapping[bytes, int]) -> None:
-        """Keep vectors by sha256, as unit rows with their lengths. Call inside a transaction."""
-        if raw:
-            rows = np.stack(list(raw.values()))
-            self.db.put_vectors(self.space, [contents[h] for h in raw], normalise(rows), lengths(rows))
-
-
 class _Pass:
     """One root's pass: reads `plan`, writes through the database, counts into the tally."""
 
-    def __init__(self, work: _Work, plan: Plan) -> None:
+    def __init__(self, work: Work, plan: Plan) -> None:
         self.work, self.plan = work, plan
         self.db, self.count = work.db, work.count
         self.embedded = self.db.embedded_hashes(work.space)
@@ -131,7 +99,7 @@ class _Pass:
         self._skip([*plan.walked.unreadable, *plan.walked.broken])
         self.count("skipped", plan.still_skipped)
         done, already = 0, len(plan.unchanged)
-        for batch in _batched(self._read_all(), BATCH):
+        for batch in batched(self._read_all(), BATCH):
             self._commit(batch)
             done += len(batch)
             self.work.progress(Progress(already + done, already + len(plan.fresh), already, str(plan.root.path)))
@@ -157,9 +125,9 @@ class _Pass:
             data = read_bytes(self.plan.root.path / file.path)
             sha256 = hashlib.sha256(data).digest()
             if sha256 in self.embedded:
-                return _Read(file, sha256, None, None)
+                return _Read(file, sha256, None, None, None)
             decoded = decode(data, side=self.work.encoder.side)
-            return _Read(file, sha256, decoded.content, self.work.encoder.prepare(decoded.picture))
+            return _Read(file, sha256, decoded.content, self.work.encoder.prepare(decoded.picture), measure(decoded.picture))
         except PictureError as error:
             return Skipped(file.path, str(error), file.size, file.mtime_ns)
         except (ValueError, MemoryError) as error:  # a shape that the encoder cannot take
@@ -174,6 +142,7 @@ class _Pass:
         with self.db.atomic():
             ids = self.db.put_contents(r.content for r in new.values() if r.content is not None)
             self.work.store(raw, ids)
+            Curation(self.db).put_measures({ids[h]: r.measures for h, r in new.items() if r.measures is not None})
             ids |= self.db.content_ids([r.sha256 for r in read if r.sha256 not in ids])
             self._place(read, ids)
             self.db.clear_skipped(self.plan.root.id, [r.file.path for r in read])
@@ -241,7 +210,7 @@ class _Pass:
             stored = (known.origin, known.label, known.caption, known.extra)
             if stored != (origin, notes.label, notes.caption, json.dumps(notes.extra, sort_keys=True, ensure_ascii=False)):
                 changed[known.id] = (origin, notes)
-        for part in _batched(iter(changed.items()), 1000):
+        for part in batched(iter(changed.items()), 1000):
             with self.db.atomic():
                 self.db.put_notes(dict(part))
 
@@ -260,40 +229,3 @@ class _Pass:
             with self.db.atomic():
                 self.db.put_skipped(self.plan.root.id, files)
             self.count("skipped", len(files))
-
-
-def _fill(work: _Work) -> None:
-    """Give every present content a vector in the space: what makes a second encoder complete."""
-    missing = work.db.missing(work.space)
-    done = 0
-    for batch in _batched(missing, BATCH):
-        prepared = dict(p for image in work.db.images(batch) if (p := _reread(image, work.encoder)) is not None)
-        raw = work.project(prepared)
-        with work.db.atomic():
-            work.store(raw, work.db.content_ids(list(raw)))
-        work.index.step("space batch committed")
-        done += len(batch)
-        work.count("encoded", len(prepared))
-        work.progress(Progress(done, len(missing), 0, f"space '{work.space.encoder}'"))
-
-
-def _reread(image: Image, encoder: Encoder) -> tuple[bytes, Pixels] | None:
-    """(sha256, prepared) of an indexed image, or None if its file is no longer what was indexed."""
-    try:
-        decoded = decode(read_bytes(image.path), side=encoder.side)
-    except PictureError as error:
-        logger.warning("%s: %s; it stays without a vector in the new space", image.path, error)
-        return None
-    same = decoded.content.sha256.hex() == image.sha256
-    return (decoded.content.sha256, encoder.prepare(decoded.picture)) if same else None
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

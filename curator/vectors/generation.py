@@ -1,4 +1,4 @@
-"""FAISS files: a cache of the embeddings, one generation at a time. The only room with `faiss`.
+"""FAISS files: a cache of the embeddings, one generation at a time.
 
 Facts of FAISS 1.15 this absorbs: it detects no corruption (so files are checksummed here); it fills short results with
 id −1; it accepts float64 and duplicates silently; ids are kept outside, in `ids.npy`; `add()` to a mapped index aborts.

@@ -1,0 +1,145 @@
+"""Candidate pairs of an index and the evidence on them: looked at once, kept in the database, resumed after any stop."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.database import Curation, Writer
+from curator.duplicates import (
+    BITS,
+    Sketch,
+    Thresholds,
+    compare_hashes,
+    examine,
+    needs_corners,
+    textured,
+)
+from curator.embeddings import blocks
+from curator.errors import PictureError
+from curator.images import decode, read_bytes
+from curator.records import DIHEDRAL, Evidence, Graph, Image, Nodes, Progress
+from curator.vectors import near_hashes
+
+RANK = 8  # nearest neighbours of each node that are looked at, whatever their score
+_PAIRS = 256  # pairs per transaction
+_SKETCHES = 1_024  # kept in memory, about 0.3 MB each
+_NO_HASH = 64  # bits: as far as can be, for pictures without a hash worth the name
+_SIDE = 320  # pixels that a decoded JPEG must have left
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """Of every node: pHashes (n, 8), and whether they say anything (n,)."""
+
+    values: NDArray[np.uint64]
+    telling: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, curation: Curation, nodes: Nodes) -> Hashes:
+        """Those of the contents that stand for the nodes."""
+        values, entropy = curation.hashes(nodes.contents)
+        return cls(values, textured(values, entropy))
+
+    def distances(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(m,) least distances in bits, and the turn of the second that makes them least."""
+        found = [compare_hashes(self.values[pairs[part, 0]], self.values[pairs[part, 1]]) for part in blocks(len(pairs), 1 << 18)]
+        if not found:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        distance, transform = (np.concatenate(column) for column in zip(*found, strict=True))
+        return np.where(self.telling[pairs].all(1), distance, _NO_HASH), transform
+
+
+def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int = RANK) -> NDArray[np.int64]:
+    """Pairs (m, 2) of nodes worth a look: near by hash in any orientation, among the first neighbours, or above the threshold."""
+    at = np.flatnonzero(hashes.telling)
+    # A quarter turn left of one is a quarter turn right of the other, and pairs are found from both ends.
+    turns = [k for k, name in enumerate(DIHEDRAL) if name != "rotate-270"]
+    by_hash = at[near_hashes(hashes.values[at, 0], hashes.values[at][:, turns], BITS)] if len(at) else np.empty((0, 2), np.int64)
+    by_score, by_rank = graph.above(semantic)[0], graph.above(-1.0, rank=rank)[0]
+    return np.unique(np.concatenate([by_hash.reshape(-1, 2), by_score, by_rank]), axis=0)
+
+
+def collect_evidence(
+    db: Writer,
+    nodes: Nodes,
+    pairs: NDArray[np.int64],
+    hashes: Hashes,
+    thresholds: Thresholds,
+    *,
+    step: Callable[[str], None],
+    progress: Callable[[Progress], None],
+) -> tuple[list[Evidence], int]:
+    """Evidence (m,) on every pair of nodes, and how many had to be looked at now; committed every 256 pairs."""
+    curation = Curation(db)
+    known = curation.edges()
+    distances, transforms = hashes.distances(pairs)
+    keys = list(zip(nodes.contents[pairs[:, 0]].tolist(), nodes.contents[pairs[:, 1]].tolist(), strict=True))
+    todo = [i for i, key in enumerate(keys) if key not in known or needs_corners(known[key], thresholds)]
+    looker = _Looker(db, nodes, thresholds)
+    done = len(keys) - len(todo)
+    with looker:
+        for part in blocks(len(todo), _PAIRS):
+            chosen = todo[part]
+            found = looker.look([keys[i] for i in chosen], distances[chosen].tolist(), transforms[chosen].tolist())
+            with db.atomic():
+                curation.put_edges(found)
+            step("edges committed")
+            known |= found
+            progress(Progress(done + part.stop, len(keys), done, "comparing pictures", "pairs"))
+    return [known[key] for key in keys], len(todo)
+
+
+class _Looker:
+    """Reads pictures once, keeps some, and compares pairs on every core."""
+
+    def __init__(self, db: Writer, nodes: Nodes, thresholds: Thresholds) -> None:
+        self.db, self.thresholds = db, thresholds
+        first: dict[int, int] = {}
+        for image_id, content in zip(nodes.image_ids.tolist(), nodes.content_ids.tolist(), strict=True):
+            first.setdefault(content, image_id)
+        self.image_of: Mapping[int, int] = first
+        self.sketches: OrderedDict[int, Sketch | None] = OrderedDict()
+        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, "compare")
+
+    def __enter__(self) -> _Looker:
+        import cv2
+
+        cv2.setNumThreads(1)  # the pairs are spread over the cores already
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.shutdown(wait=True, cancel_futures=True)
+
+    def look(self, keys: Sequence[tuple[int, int]], distances: Iterable[int], transforms: Iterable[int]) -> dict[tuple[int, int], Evidence]:
+        """Evidence on pairs of contents."""
+        self._load(dict.fromkeys(c for key in keys for c in key))
+        a, b = ([self.sketches[key[side]] for key in keys] for side in (0, 1))
+        found = self.threads.map(examine, distances, transforms, a, b, [self.thresholds] * len(keys))
+        return dict(zip(keys, found, strict=True))
+
+    def _load(self, contents: Iterable[int]) -> None:
+        wanted = list(contents)
+        for content in wanted:
+            if content in self.sketches:
+                self.sketches.move_to_end(content)
+        missing = [c for c in wanted if c not in self.sketches]
+        images = self.db.images([self.image_of[c] for c in missing])
+        self.sketches.update(zip(missing, self.threads.map(read_sketch, images), strict=True))
+        while len(self.sketches) > max(_SKETCHES, len(wanted)):
+            self.sketches.popitem(last=False)
+
+
+def read_sketch(image: Image) -> Sketch | None:
+    """An indexed picture at comparison size, or None if its file is not there or no longer what was indexed."""
+    try:
+        decoded = decode(read_bytes(image.path), side=_SIDE)
+    except PictureError:
+        return None
+    return Sketch.of(decoded.picture) if decoded.content.sha256.hex() == image.sha256 else None

@@ -1,0 +1,176 @@
+"""What the database keeps for curating: measures of contents, evidence on pairs, decisions, groups, calibrations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.database.connection import as_path
+from curator.database.reader import Reader
+from curator.errors import IndexDamaged
+from curator.records import DIHEDRAL, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
+
+_MANY = 400  # bound pairs per statement
+
+
+class Curation:
+    """Questions and changes about duplicates, of an open `Reader`; changes need a `Writer`, inside its `atomic()`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def nodes(self, space: Space) -> Nodes:
+        """Present images that have a vector in the space, collapsed by content and by pixels."""
+        sql = (
+            "SELECT i.id, i.content_id, c.pixel_hash FROM images i JOIN contents c ON c.id = i.content_id "
+            "WHERE i.removed IS NULL AND EXISTS "
+            "(SELECT 1 FROM embeddings e WHERE e.space_id = ? AND e.content_id = i.content_id) ORDER BY i.id"
+        )
+        rows = self.reader.rows(sql, [space.id])
+        ids, contents = (np.fromiter((r[at] for r in rows), np.int64, len(rows)) for at in (0, 1))
+        first: dict[bytes, int] = {}
+        for _, content, pixels in rows:
+            first[pixels] = min(content, first.get(pixels, content))
+        standing = np.fromiter((first[r[2]] for r in rows), np.int64, len(rows))
+        distinct, node_of = np.unique(standing, return_inverse=True)
+        return Nodes(ids, contents, node_of.astype(np.int64), distinct)
+
+    def vectors_seq(self, space: Space) -> int:
+        """Number of the last change to a vector of the space."""
+        return int(self.reader.rows("SELECT coalesce(max(seq), 0) FROM embeddings WHERE space_id = ?", [space.id])[0][0])
+
+    def vectors(self, space: Space, contents: Ids) -> NDArray[np.float16]:
+        """(n, d) float16 of contents given by ascending id, as stored. Raises `IndexDamaged` where one is missing."""
+        x = np.empty((len(contents), space.dim), np.float16)
+        filled = 0
+        for ids, block in self.reader.content_vectors(space):
+            at = np.searchsorted(contents, ids)
+            here = at < len(contents)
+            here[here] = contents[at[here]] == ids[here]
+            x[at[here]] = block[here]
+            filled += int(here.sum())
+        if filled != len(contents):
+            raise IndexDamaged(f"{len(contents) - filled} vectors are missing in space '{space.encoder}'; run `curator verify`")
+        return x
+
+    def unmeasured(self) -> list[int]:
+        """One present image id for each content that has no measures yet."""
+        sql = (
+            "SELECT min(id) FROM images WHERE removed IS NULL AND content_id NOT IN (SELECT content_id FROM measures) "
+            "GROUP BY content_id ORDER BY 1"
+        )
+        return [row[0] for row in self.reader.rows(sql)]
+
+    def put_measures(self, measures: Mapping[int, Measures]) -> None:
+        """content id → measures."""
+        rows = [
+            (i, m.hashes.astype("<u8").tobytes(), m.sharpness, m.brightness, m.contrast, m.entropy)
+            for i, m in measures.items()
+        ]  # fmt: skip
+        self.reader.connection.executemany(
+            "INSERT OR REPLACE INTO measures (content_id, hashes, sharpness, brightness, contrast, entropy) VALUES (?, ?, ?, ?, ?, ?)", rows
+        )
+
+    def hashes(self, contents: Ids) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
+        """(n, 8) uint64 pHashes and (n,) entropies in bits of contents given by ascending id; NaN entropy where unmeasured."""
+        rows = self.reader.rows("SELECT content_id, hashes, entropy FROM measures ORDER BY content_id")
+        known = np.fromiter((r[0] for r in rows), np.int64, len(rows))
+        values = np.frombuffer(b"".join(r[1] for r in rows), "<u8").reshape(-1, len(DIHEDRAL)).astype(np.uint64)
+        hashes, entropy = np.zeros((len(contents), len(DIHEDRAL)), np.uint64), np.full(len(contents), np.nan)
+        at = np.searchsorted(contents, known)
+        here = at < len(contents)
+        here[here] = contents[at[here]] == known[here]
+        hashes[at[here]] = values[here]
+        entropy[at[here]] = np.fromiter((r[2] for r in rows), np.float64, len(rows))[here]
+        return hashes, entropy
+
+    def table(self, columns: str) -> list[tuple[Any, ...]]:
+        """Given columns of `measures m`, `contents c` and `images i`, for every present image that was measured, by id."""
+        return self.reader.rows(
+            f"SELECT {columns} FROM images i JOIN contents c ON c.id = i.content_id JOIN measures m ON m.content_id = c.id "
+            "WHERE i.removed IS NULL ORDER BY i.id"
+        )
+
+    def edges(self) -> dict[tuple[int, int], Evidence]:
+        """(first, second) content ids → evidence, for every pair ever looked at."""
+        sql = "SELECT first, second, distance, transform, laid, inliers, scale, degrees, agreement, overlap, difference FROM edges"
+        return {(r[0], r[1]): Evidence(*r[2:]) for r in self.reader.rows(sql)}
+
+    def put_edges(self, edges: Mapping[tuple[int, int], Evidence]) -> None:
+        """Keep evidence; that of a pair looked at before is replaced."""
+        rows = [
+            (*pair, e.distance, e.transform, e.laid, e.inliers, e.scale, e.degrees, e.agreement, e.overlap, e.difference)
+            for pair, e in edges.items()
+        ]
+        self.reader.connection.executemany(
+            "INSERT OR REPLACE INTO edges (first, second, distance, transform, laid, inliers, scale, degrees, agreement, overlap, difference) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+
+    def decisions(self) -> list[Decision]:
+        """Every verdict, oldest first."""
+        sql = "SELECT subject, other, subject_id, verdict, decided_at FROM decisions ORDER BY decided_at, subject, other, subject_id"
+        return [Decision(*row) for row in self.reader.rows(sql)]
+
+    def decide(self, decisions: Iterable[Decision]) -> None:
+        """Keep verdicts; a later one on the same pair replaces the earlier."""
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        rows = [(d.subject, d.other, d.subject_id, d.verdict, now) for d in decisions]
+        self.reader.connection.executemany(
+            "INSERT OR REPLACE INTO decisions (subject, other, subject_id, verdict, decided_at) VALUES (?, ?, ?, ?, ?)", rows
+        )
+
+    def undecide(self, decisions: Iterable[Decision]) -> None:
+        """Take verdicts back."""
+        rows = [(d.subject, d.other, d.subject_id) for d in decisions]
+        self.reader.connection.executemany("DELETE FROM decisions WHERE subject = ? AND other = ? AND subject_id = ?", rows)
+
+    def groups(self) -> list[Grouped]:
+        """The members of the last run's groups that are present, by keeper and id."""
+        sql = (
+            "SELECT g.image_id, g.keeper_id, g.kind, g.via_id, g.score FROM groups g JOIN images i ON i.id = g.image_id "
+            "WHERE i.removed IS NULL ORDER BY g.keeper_id, g.image_id"
+        )
+        return [Grouped(*row) for row in self.reader.rows(sql)]
+
+    def replace_groups(self, groups: Iterable[Grouped]) -> None:
+        """What the last run found takes the place of what the one before found."""
+        self.reader.connection.execute("DELETE FROM groups")
+        rows = [(g.image_id, g.keeper_id, g.kind, g.via_id, g.score) for g in groups]
+        self.reader.connection.executemany("INSERT INTO groups (image_id, keeper_id, kind, via_id, score) VALUES (?, ?, ?, ?, ?)", rows)
+
+    def calibrations(self, space: Space) -> dict[str, tuple[float, dict[str, Any]]]:
+        """kind → (threshold, facts of how it was found)."""
+        rows = self.reader.rows("SELECT kind, threshold, facts FROM calibrations WHERE space_id = ? ORDER BY kind", [space.id])
+        return {kind: (threshold, json.loads(facts)) for kind, threshold, facts in rows}
+
+    def put_calibrations(self, space: Space, found: Mapping[str, tuple[float, Mapping[str, Any]]]) -> None:
+        """Thresholds of a space by kind; earlier ones are replaced."""
+        self.reader.connection.execute("DELETE FROM calibrations WHERE space_id = ?", [space.id])
+        rows = [(space.id, kind, threshold, json.dumps(facts, sort_keys=True)) for kind, (threshold, facts) in found.items()]
+        self.reader.connection.executemany("INSERT INTO calibrations (space_id, kind, threshold, facts) VALUES (?, ?, ?, ?)", rows)
+
+    def places(self, ids: Ids) -> list[tuple[int, str]]:
+        """(root id, folder below it) of images, in the order of `ids`."""
+        rows = self.reader.rows("SELECT id, root_id, path FROM images WHERE removed IS NULL")
+        found = {i: (root, as_path(path).rpartition("/")[0]) for i, root, path in rows}
+        return [found[int(i)] for i in ids]
+
+    def with_content(self, hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
+        """sha256 → ids of the present images that have it."""
+        found: dict[bytes, list[int]] = {}
+        for start in range(0, len(hashes), _MANY):
+            part = list(hashes[start : start + _MANY])
+            sql = (
+                "SELECT c.sha256, i.id FROM contents c JOIN images i ON i.content_id = c.id WHERE i.removed IS NULL "
+                f"AND c.sha256 IN ({', '.join('?' * len(part))}) ORDER BY i.id"
+            )
+            for sha256, image_id in self.reader.rows(sql, part):
+                found.setdefault(sha256, []).append(image_id)
+        return found

@@ -1,0 +1,73 @@
+"""Cut-offs: chosen on labelled pairs with a confidence interval, or, without any, from the tail of the scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.records import Scores
+
+PRECISION = 0.99  # least lower bound of the precision at a calibrated threshold
+_Z = 1.959964  # 95 %, two-sided
+_RARE = 2.326348  # 99 %, one-sided: how far up the tail an uncalibrated cut-off lies
+
+
+def wilson(found: int, of: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): (low, high), (0, 1) for nothing seen."""
+    if not of:
+        return 0.0, 1.0
+    share, z2 = found / of, _Z * _Z
+    middle = share + z2 / (2 * of)
+    half = _Z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    return max(0.0, (middle - half) / (1 + z2 / of)), min(1.0, (middle + half) / (1 + z2 / of))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A threshold on a value that is larger for duplicates, and what it does on the labelled pairs it was chosen on."""
+
+    threshold: float
+    precision: float
+    low: float
+    recall: float
+    positives: int
+    negatives: int
+    reached: bool
+
+
+def choose_cut(positive: NDArray[np.float64], negative: NDArray[np.float64], *, least: float = PRECISION) -> Cut:
+    """The smallest threshold whose precision has a 95 % lower bound of `least`; where none has, the one with the best bound.
+
+    `positive` and `negative` hold one value per labelled pair; a pair passes where its value is at or above the threshold.
+    """
+    values = np.unique(positive[np.isfinite(positive)])
+    if not len(values):
+        return Cut(math.inf, math.nan, 0.0, 0.0, len(positive), len(negative), False)
+    best: tuple[float, Cut] | None = None
+    for threshold in values:
+        right, wrong = int((positive >= threshold).sum()), int((negative >= threshold).sum())
+        low = wilson(right, right + wrong)[0]
+        cut = Cut(float(threshold), right / (right + wrong), low, right / len(positive), len(positive), len(negative), low >= least)
+        if cut.reached:
+            return cut
+        if best is None or low > best[0]:
+            best = low, cut
+    assert best is not None
+    return best[1]
+
+
+def tail_cut(nearest: Scores) -> float:
+    """A cut-off from scores of nearest neighbours alone: one that would be reached once in a hundred, were they all unrelated.
+
+    On Fisher's scale (artanh), the median plus 2.33 spreads; the spread is taken below the median, as the upper half may hold
+    duplicates. Where most images have a duplicate the median is one itself, and the cut-off errs on the side of
+    too few.
+    """
+    ordered = np.sort(np.arctanh(np.clip(nearest.astype(np.float64), -1 + 1e-6, 1 - 1e-6)))
+    if not len(ordered):
+        return 1.0
+    low, middle = ordered[int(0.1587 * len(ordered))], ordered[len(ordered) // 2]
+    return float(min(math.tanh(middle + _RARE * (middle - low)), 0.9999))

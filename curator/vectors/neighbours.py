@@ -1,0 +1,153 @@
+"""All-pairs work: the nearest neighbours of every vector, and hashes within a few bits of each other.
+
+HNSW is not used: among many identical vectors its recall halves. Nor are FAISS's own threads shared with searches, which set
+them to one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.embeddings import blocks
+from curator.records import Positions, Scores, Vectors
+
+EXACT = 50_000  # vectors up to which every product is computed
+_BLOCK = 16_384  # queries at a time
+_TRAINING = 64  # vectors per centroid that k-means sees
+_MOST = 1_024  # further neighbours kept of one saturated node
+
+Half = NDArray[np.float16]
+
+
+class Neighbours:
+    """Nearest neighbours among the rows of `x`: (n, d) float16, unit rows. Exact up to 50,000, inverted lists beyond.
+
+    The inverted lists (Jégou et al. 2011, §IV) have 4√n centroids of spherical k-means, chosen with the seed; `nprobe` of them are
+    visited for each query.
+    """
+
+    def __init__(self, x: Half, *, nprobe: int = 4, seed: int = 0, exact: int = EXACT) -> None:
+        import faiss
+
+        faiss.omp_set_num_threads(os.cpu_count() or 1)
+        self.x = x
+        self.nprobe = nprobe
+        self.is_exact = len(x) <= exact
+        self._index: Any = None if self.is_exact else _inverted_lists(x, seed)
+
+    @property
+    def method(self) -> str:
+        """In words, for the certificate."""
+        return "exact" if self.is_exact else f"IVF{self._index.nlist},Flat"
+
+    def nearest(self, k: int, *, progress: Callable[[int], None] = lambda done: None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """(n, k) positions and scores of every row's nearest others, best first; −1 and −inf where there are fewer."""
+        n = len(self.x)
+        found, scores = np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32)
+        whole = self.x.astype(np.float32) if self.is_exact else None
+        for part in blocks(n, _BLOCK):
+            rows, columns = (slice(part.start, part.stop), slice(0, min(k, n - 1)))
+            q = self.x[part].astype(np.float32)
+            values, near = self._search(q, min(k + 1, n), whole)
+            found[rows, columns], scores[rows, columns] = _without_self(near, values, part.start, min(k, n - 1))
+            progress(part.stop)
+        return found, scores
+
+    def _search(self, q: Vectors, k: int, whole: Vectors | None) -> tuple[Any, Any]:
+        import faiss
+
+        faiss.omp_set_num_threads(os.cpu_count() or 1)
+        if whole is not None:
+            return faiss.knn(q, whole, k, metric=faiss.METRIC_INNER_PRODUCT)
+        self._index.nprobe = self.nprobe
+        return self._index.search(q, k)  # type: ignore[no-any-return]
+
+    def within(self, positions: Positions, threshold: float) -> tuple[NDArray[np.int32], Scores]:
+        """Pairs (m, 2) and scores (m,) of the given rows with every other whose score reaches the threshold, up to 1,024 each."""
+        pairs, scores = [np.empty((0, 2), np.int32)], [np.empty(0, np.float32)]
+        whole = self.x.astype(np.float32) if self.is_exact and len(positions) else None
+        k = min(_MOST + 1, len(self.x))
+        for part in blocks(len(positions), 1_024):
+            at = positions[part]
+            values, near = self._search(self.x[at].astype(np.float32), k, whole)
+            rows, columns = np.nonzero((values >= threshold) & (near >= 0) & (near != at[:, None]))
+            pairs.append(np.stack([at[rows], near[rows, columns]], axis=1).astype(np.int32))
+            scores.append(values[rows, columns].astype(np.float32))
+        return np.concatenate(pairs), np.concatenate(scores)
+
+
+def exact_neighbours(x: Half, positions: Positions, k: int) -> tuple[Positions, Scores]:
+    """(m, k) positions and scores of the given rows' true nearest others, best first, read in blocks."""
+    import faiss
+
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    q = x[positions].astype(np.float32)
+    best = np.full((len(q), k + 1), -np.inf, np.float32)
+    found = np.full((len(q), k + 1), -1, np.int64)
+    for part in blocks(len(x), 4 * _BLOCK):
+        y = x[part].astype(np.float32)
+        values, near = faiss.knn(q, y, min(k + 1, len(y)), metric=faiss.METRIC_INNER_PRODUCT)
+        values, near = np.concatenate([best, values], axis=1), np.concatenate([found, near + part.start], axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")[:, : k + 1]
+        best, found = np.take_along_axis(values, order, 1), np.take_along_axis(near, order, 1)
+    is_self = found == positions[:, None]
+    is_self[~is_self.any(1), -1] = True  # pushed out by others that score the same
+    return found[~is_self].reshape(len(q), k), best[~is_self].reshape(len(q), k)
+
+
+def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """Pairs (m, 2) of positions, first < second, where a 64-bit hash lies within `distance` bits of one of another's.
+
+    `hashes` (n,), `turned` (n, t). Complete up to 100,000 hashes; beyond, for at most 7 bits, because then one of four bands of 16 bits
+    differs in at most one (Norouzi et al. 2012, "Fast search in Hamming space with multi-index hashing").
+    """
+    import faiss
+
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    index: Any
+    if len(hashes) <= 2 * EXACT:
+        index = faiss.IndexBinaryFlat(64)
+    else:
+        index = faiss.IndexBinaryMultiHash(64, 3, 21)
+        index.nflip = 2
+    index.add(_bytes(hashes))
+    found = [np.empty((0, 2), np.int64)]
+    for column in range(turned.shape[1]):
+        for part in blocks(len(turned), 4 * _BLOCK):
+            limits, _, near = index.range_search(_bytes(turned[part, column]), distance + 1)
+            rows = np.repeat(np.arange(part.start, part.stop), np.diff(limits.astype(np.int64)))
+            found.append(np.stack([rows, near], axis=1)[rows != near])
+    pairs = np.concatenate(found).astype(np.int64)
+    pairs.sort(axis=1)
+    return np.unique(pairs, axis=0)
+
+
+def _bytes(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(hashes, "<u8").view(np.uint8).reshape(-1, 8)
+
+
+def _inverted_lists(x: Half, seed: int) -> Any:
+    import faiss
+
+    n, dim = x.shape
+    lists = int(4 * np.sqrt(n))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    index.cp.spherical, index.cp.niter, index.cp.seed = True, 10, seed
+    index.cp.max_points_per_centroid = _TRAINING
+    chosen = np.sort(np.random.default_rng(seed).choice(n, min(n, _TRAINING * lists), replace=False))
+    index.train(x[chosen].astype(np.float32))
+    for part in blocks(n, 4 * _BLOCK):
+        index.add(x[part].astype(np.float32))
+    return index
+
+
+def _without_self(near: Any, values: Any, start: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Drop each row's own position, or its last where many score the same and it is not among them."""
+    is_self = near == np.arange(start, start + len(near))[:, None]
+    is_self[~is_self.any(1), -1] = True
+    return near[~is_self].reshape(len(near), k).astype(np.int32), values[~is_self].reshape(len(near), k)
