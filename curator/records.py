@@ -224,10 +224,10 @@ class Graph:
 class Evidence:
     """What was seen when two contents were compared, whatever it is taken to mean.
 
-    `distance` of their pHashes in bits, at the `transform` of the second that makes it least; `laid` is the agreement of the grey pictures
-    when the second is so turned and laid upon the first. `inliers`, `scale`, `degrees`, `agreement` and
-    `overlap` (share of the smaller picture) are of the best alignment of their corners. `difference` is how far the colours lie apart then, in levels of 0–255. None: not looked at, because
-    what came before said enough, or a file could not be read.
+    `distance` of their pHashes in bits, at the `transform` of the second that makes it least; `laid` is the agreement of the grey
+    pictures when the second is so turned and laid upon the first. `inliers`, `scale`, `degrees`, `agreement` and `overlap` (share
+    of the smaller picture) are of the best alignment of their corners. `difference` is how far the colours lie apart then, in
+    levels of 0–255. None: not looked at, because what came before said enough, or a file could not be read.
     """
 
     distance: int

@@ -1,4 +1,4 @@
-"""Commands about duplicates and bad pictures: dedupe, calibrate, decide, quarantine, restore, leaks, issues."""
+"""Commands that find duplicates and clean up: dedupe, decide, quarantine, restore."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from curator.cli.face import index_option, json_option, opened, plural, print_js
 
 if TYPE_CHECKING:
     from curator.curate.dedupe import DedupeResult, Group
+    from curator.curate.quarantine import Report
     from curator.records import Image
 
 LEVELS = ("exact", "verified", "semantic")
@@ -175,4 +176,50 @@ def list_command(name: str | None, as_json: bool) -> None:
         click.echo(table(short, ("verdict", "content", "beside", "decided at")) if rows else "No verdicts yet.")
 
 
-COMMANDS = (dedupe, decide)
+@click.command()
+@index_option
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="A folder of the same file system. [default: see below]")
+@click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
+@json_option
+def quarantine(name: str | None, to: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Move the files of rejected images aside. `curator restore` puts them back, byte for byte.
+
+    They go to `.curator-quarantine` in their root, which scans pass over, or to --to. A file moves only if it and the one that is kept
+    are what the index says. A journal of every move lies beside the files and in the index. Exit code 1 if a file was left.
+    """
+    from curator.curate.quarantine import quarantine as move_aside
+
+    with opened(name) as index, progress_bar() as progress:
+        report = move_aside(index, to=to, dry_run=dry_run, progress=progress)
+    _print_moves(report, "would be moved" if dry_run else "moved", as_json, back=False)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@index_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
+@json_option
+def restore(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: bool) -> None:
+    """Put quarantined files back where they were: all, or those whose former PATHS are named. Nothing is overwritten."""
+    from curator.curate.quarantine import restore as put_back
+
+    with opened(name) as index, progress_bar() as progress:
+        report = put_back(index, paths, dry_run=dry_run, progress=progress)
+    _print_moves(report, "would be put back" if dry_run else "put back", as_json, back=True)
+
+
+def _print_moves(report: Report, done: str, as_json: bool, *, back: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print_json({"moves": [asdict(m) for m in report.moves], "left": [{"path": p, "reason": r} for p, r in report.left]})
+    else:
+        for m in report.moves:
+            click.echo(f"{m.moved_to} -> {m.path}" if back else f"{m.path} -> {m.moved_to}   ({m.reason}; kept: {m.keeper})")
+        click.echo(f"{plural(len(report.moves), 'file')} {done}.")
+        for path, reason in report.left:
+            say(f"Left: {path}: {reason}")
+    sys.exit(1 if report.left else 0)
+
+
+COMMANDS = (dedupe, decide, quarantine, restore)

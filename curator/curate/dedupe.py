@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from curator.duplicates import KINDS, LEVELS, Thresholds, judge
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.index import Index, load_graph
-from curator.records import Certificate, Decision, Evidence, Graph, Grouped, Nodes, Progress, Space
+from curator.records import Certificate, Decision, Evidence, Graph, Grouped, Ids, Nodes, Progress, Space
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,24 @@ def dedupe(
     index: Index,
     options: DedupeOptions = DedupeOptions(),
     *,
+    only: Collection[int] | None = None,
+    keep_proposals: bool = True,
     progress: Callable[[Progress], None] = lambda p: None,
 ) -> DedupeResult:
     """Find groups, propose keepers, and remember both in the index. No file is touched; what was compared is not compared again.
 
+    `only` limits it to images of these ids; without `keep_proposals` those of the last run stay the ones that are remembered.
     Raises `UsageError`, `UnknownName` for a keep rule, `WhereError`, `NoIndex` for an empty index, `IndexLocked`.
     """
     started = time.monotonic()
     space = index.space
     with index.write() as db:
         curation = Curation(db)
-        nodes = _limit(curation.nodes(space), db, options.where)
+        nodes = curation.nodes(space)
+        if options.where is not None:
+            nodes = _limit(nodes, db.ids_where(options.where))
+        if only is not None:
+            nodes = _limit(nodes, np.array(sorted(only), np.int64))
         thresholds = find_thresholds(curation, space, options.threshold)
         found = _Found()
         if options.level != "exact":
@@ -124,9 +131,10 @@ def dedupe(
             x = curation.vectors(space, nodes.contents)
             members = grouping.semantic(members, found.semantic, found.scores, x, float(thresholds.semantic or 1.0))
         checks = check_groups(members, grouping)
-        with db.atomic():
-            curation.replace_groups(members)
-        index.step("groups committed")
+        if keep_proposals:
+            with db.atomic():
+                curation.replace_groups(members)
+            index.step("groups committed")
         groups = _as_groups(members, grouping)
         notes = _notes(curation, nodes, thresholds, options)
     pairs = {kind: grouping.counts.get(kind, 0) for kind in LEVELS[options.level]}
@@ -139,11 +147,9 @@ def dedupe(
     )  # fmt: skip
 
 
-def _limit(nodes: Nodes, db: Writer, where: str | None) -> Nodes:
-    """The nodes of the images for which the condition holds."""
-    if where is None:
-        return nodes
-    here = find_sorted(db.ids_where(where), nodes.image_ids)[1]
+def _limit(nodes: Nodes, chosen: Ids) -> Nodes:
+    """The nodes of the images of these ids, which ascend."""
+    here = find_sorted(chosen, nodes.image_ids)[1]
     kept, node_of = np.unique(nodes.node_of[here], return_inverse=True)
     return Nodes(nodes.image_ids[here], nodes.content_ids[here], node_of.astype(np.int64), nodes.contents[kept])
 

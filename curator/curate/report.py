@@ -41,7 +41,8 @@ def describe_certificate(c: Certificate) -> str:
     """How complete the neighbour graph is."""
     if c.method == "exact":
         return "every pair was compared"
-    return f"recall {c.recall:.4f} (95 %: {c.low:.4f}–{c.high:.4f}; {c.found} of {c.edges} edges of {c.sampled} nodes; {c.method}, {c.nprobe} probes)"
+    seen = f"{c.found} of {c.edges} edges of {c.sampled} nodes; {c.method}, {c.nprobe} probes"
+    return f"recall {c.recall:.4f} (95 %: {c.low:.4f}–{c.high:.4f}; {seen})"
 
 
 def remarks(result: DedupeResult) -> list[str]:

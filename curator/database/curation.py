@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curator.database.connection import as_path
 from curator.database.reader import Reader
+from curator.database.schema import SEALED
 from curator.errors import IndexDamaged
 from curator.records import DIHEDRAL, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
 
@@ -98,20 +99,15 @@ class Curation:
 
     def edges(self) -> dict[tuple[int, int], Evidence]:
         """(first, second) content ids → evidence, for every pair ever looked at."""
-        sql = "SELECT first, second, distance, transform, laid, inliers, scale, degrees, agreement, overlap, difference FROM edges"
-        return {(r[0], r[1]): Evidence(*r[2:]) for r in self.reader.rows(sql)}
+        rows = self.reader.rows(f"SELECT {', '.join(SEALED['edges'])} FROM edges")
+        return {(r[0], r[1]): Evidence(*r[2:]) for r in rows}
 
     def put_edges(self, edges: Mapping[tuple[int, int], Evidence]) -> None:
         """Keep evidence; that of a pair looked at before is replaced."""
-        rows = [
-            (*pair, e.distance, e.transform, e.laid, e.inliers, e.scale, e.degrees, e.agreement, e.overlap, e.difference)
-            for pair, e in edges.items()
-        ]
-        self.reader.connection.executemany(
-            "INSERT OR REPLACE INTO edges (first, second, distance, transform, laid, inliers, scale, degrees, agreement, overlap, difference) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        names = SEALED["edges"]
+        rows = [(*pair, *(getattr(e, name) for name in names[2:])) for pair, e in edges.items()]
+        marks = ", ".join("?" * len(names))
+        self.reader.connection.executemany(f"INSERT OR REPLACE INTO edges ({', '.join(names)}) VALUES ({marks})", rows)
 
     def decisions(self) -> list[Decision]:
         """Every verdict, oldest first."""

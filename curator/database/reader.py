@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curator.database.connection import as_path, as_stored, connect_reader, recover
 from curator.database.integrity import refuse_if_busy, row_crc
-from curator.database.where import column_names, ids_where
+from curator.database.where import column_names, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
 from curator.records import Ids, Image, Root, Skipped, Space, Vectors
 
@@ -279,6 +279,10 @@ class Reader:
     def ids_where(self, where: str, *, removed: bool = False) -> Ids:
         """Ascending ids of present images (or of those removed by hand) for which the condition holds. Raises `WhereError`."""
         return ids_where(self.connection, where, self.extra_columns(), removed=removed)
+
+    def values_of(self, column: str) -> dict[int, Any]:
+        """image id → its value of a column that a `where` may use, for every present image. Raises `WhereError`."""
+        return dict(self.rows(values_sql(column, self.extra_columns())))
 
     def copy_to(self, target: Path) -> None:
         """A consistent copy of the whole database into a new file, while others may write."""

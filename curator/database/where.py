@@ -62,25 +62,37 @@ def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str], 
 
     Raises `WhereError` with the columns.
     """
+    sql = f"{_present(extra, removed=removed)}\nSELECT id FROM present WHERE (\n{where}\n)"
+    connection.set_authorizer(_authorise)
+    try:
+        found = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise WhereError(_explain(where, str(error), column_names(extra))) from error
+    finally:
+        connection.set_authorizer(None)
+    return found if (found[1:] > found[:-1]).all() else np.sort(found)
+
+
+def values_sql(column: str, extra: Sequence[str]) -> str:
+    """A statement for (id, value of one column) of every present image, by id. Raises `WhereError` for an unknown column."""
+    names = column_names(extra)
+    if column not in names:  # SQLite would take it for a text
+        raise WhereError(f"no column '{column}'; {suggest(column, names)}")
+    return f"{_present(extra)} SELECT id, {_name(column)} FROM present ORDER BY id"
+
+
+def _present(extra: Sequence[str], *, removed: bool = False) -> str:
+    """`WITH present AS (...)`: every column a condition may use, of the images that are present or were removed by hand."""
     columns = dict(_COLUMNS)
     for name, column in zip(extra, column_names(extra)[len(_COLUMNS) :], strict=True):
         path = '$."' + name.replace('"', '\\"') + '"'
         columns[column] = "json_extract(i.extra, " + _text(path) + ")"
     listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns.items())
-    sql = (
+    return (
         f"WITH present AS (SELECT {listed} FROM images i LEFT JOIN contents c ON c.id = i.content_id "
         "LEFT JOIN roots r ON r.id = i.root_id LEFT JOIN measures m ON m.content_id = i.content_id "
-        f"LEFT JOIN groups g ON g.image_id = i.id WHERE {'i.removed = ' + _text('by hand') if removed else 'i.removed IS NULL'})\n"
-        f"SELECT id FROM present WHERE (\n{where}\n)"
+        f"LEFT JOIN groups g ON g.image_id = i.id WHERE {'i.removed = ' + _text('by hand') if removed else 'i.removed IS NULL'})"
     )
-    connection.set_authorizer(_authorise)
-    try:
-        found = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        raise WhereError(_explain(where, str(error), list(columns))) from error
-    finally:
-        connection.set_authorizer(None)
-    return found if (found[1:] > found[:-1]).all() else np.sort(found)
 
 
 def _authorise(action: int, first: str | None, second: str | None, *_: str | None) -> int:

@@ -227,6 +227,11 @@ class Writer(Reader):
         sql = "UPDATE images SET removed = NULL, seq = ?, crc = NULL WHERE id = ? AND removed = 'by hand'"
         self.connection.executemany(sql, [(seq, int(i)) for i in ids])
 
+    def put_back(self, image_id: int, size: int, mtime_ns: int) -> None:
+        """A file that was gone is at its place again."""
+        sql = "UPDATE images SET removed = NULL, size = ?, mtime_ns = ?, seq = ?, crc = NULL WHERE id = ? AND removed = 'gone'"
+        self.connection.execute(sql, [size, mtime_ns, self._next_seq(), image_id])
+
     def tag(self, ids: Sequence[int], tags: Sequence[str]) -> None:
         """Put tags on images; one that is there stays."""
         rows = [(int(i), t) for i in ids for t in tags]

@@ -12,16 +12,19 @@ from curator.duplicates.evidence import (
     judge,
     look_closer,
     needs_corners,
+    strength,
     textured,
 )
 from curator.duplicates.groups import cover, join, ways_to
 from curator.duplicates.thresholds import Cut, choose_cut, tail_cut, wilson
+from curator.duplicates.transforms import TRANSFORMS
 
 __all__ = [
     "BITS",
     "KINDS",
     "LEAST_FACTOR",
     "LEVELS",
+    "TRANSFORMS",
     "Cut",
     "Sketch",
     "Thresholds",
@@ -34,6 +37,7 @@ __all__ = [
     "judge",
     "look_closer",
     "needs_corners",
+    "strength",
     "tail_cut",
     "textured",
     "ways_to",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,7 @@ _STRICTER = 0.6  # of the way from the threshold to 1 where neither picture cont
 DIFFERENCE = 20.0  # levels of 0–255 by which colours may lie apart after a change of the whole picture is allowed for
 KINDS = ("identical-file", "identical-pixels", "re-encoded", "mirrored", "rotated", "cropped/edited", "semantic")  # strongest first
 LEVELS = {"exact": KINDS[:2], "verified": KINDS[:-1], "semantic": KINDS}
+BUILT_IN = {"re-encoded": 0.9, "mirrored": 0.9, "rotated": 0.9, "cropped/edited": 0.95}  # in the order in which they are tried
 _ROTATIONS = ("rotate-90", "rotate-180", "rotate-270")
 _LEAST_ENTROPY = 0.5  # bits; flatter pictures have no hash worth the name
 _LEAST_ONES = 16  # of 64; a hash splits at the median, so fewer ones means that most frequencies are equal
@@ -29,7 +31,7 @@ class Thresholds:
     Without calibration the agreements are those measured by scripts/bench_dedupe.py.
     """
 
-    least: Mapping[str, float] = field(default_factory=lambda: {"re-encoded": 0.9, "mirrored": 0.9, "rotated": 0.9, "cropped/edited": 0.95})
+    least: Mapping[str, float] = field(default_factory=lambda: dict(BUILT_IN))
     semantic: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,15 +78,17 @@ def look_closer(evidence: Evidence, a: Sketch, b: Sketch) -> Evidence:
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> str | None:
     """The kind of verified edge that the evidence makes, or None."""
+    return next((kind for kind, least in thresholds.least.items() if strength(evidence, kind) >= least), None)
+
+
+def strength(evidence: Evidence, kind: str) -> float:
+    """What is held against the threshold of a verified kind: an agreement in [−1, 1], −inf where the evidence rules the kind out."""
     if evidence.difference is None or evidence.difference > DIFFERENCE:
-        return None
-    if evidence.distance <= BITS and evidence.laid is not None:
-        kind = "re-encoded" if evidence.transform == "same" else "rotated" if evidence.transform in _ROTATIONS else "mirrored"
-        if evidence.laid >= thresholds.least[kind]:
-            return kind
-    if evidence.inliers is not None and evidence.inliers >= INLIERS and likeness(evidence) >= thresholds.least["cropped/edited"]:
-        return "cropped/edited"
-    return None
+        return -math.inf
+    if kind == "cropped/edited":
+        return likeness(evidence) if evidence.inliers is not None and evidence.inliers >= INLIERS else -math.inf
+    turned = "re-encoded" if evidence.transform == "same" else "rotated" if evidence.transform in _ROTATIONS else "mirrored"
+    return evidence.laid if evidence.distance <= BITS and evidence.laid is not None and turned == kind else -math.inf
 
 
 def likeness(evidence: Evidence) -> float:

@@ -1,0 +1,135 @@
+"""`curator leaks`: pictures that stand on both sides of a split, and ways to mend it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curator.curate.dedupe import DedupeOptions, DedupeResult, dedupe
+from curator.database import Curation
+from curator.errors import UsageError
+from curator.index import Index
+from curator.records import Grouped, Image, Progress
+from curator.registry import suggest
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A group with images on more than one side: image id → side."""
+
+    sides: Mapping[int, str]
+    members: tuple[Grouped, ...]
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Every leak, the side of every image that has one, and how the sides were told apart."""
+
+    leaks: tuple[Leak, ...]
+    side_of: Mapping[int, str]
+    by: str
+    found: DedupeResult
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Images on each side."""
+        return Counter(self.side_of.values())
+
+    @property
+    def leaked(self) -> Mapping[str, int]:
+        """Images on each side that have the same picture on another."""
+        return {side: sum(s == side for leak in self.leaks for s in leak.sides.values()) for side in self.sizes}
+
+
+def find_leaks(
+    index: Index,
+    between: Sequence[str],
+    *,
+    by: str | None = None,
+    options: DedupeOptions = DedupeOptions(),  # noqa: B008 - frozen
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> Leaks:
+    """Groups of the level asked for that cross the sides named: values of the column `by`, or folders of that name.
+
+    Without `by`, a column that has all these values (`split` first), else folders. The groups that are remembered for the whole index are
+    left as they were. Raises `UsageError` for sides that are not there.
+    """
+    if len(set(between)) < 2:
+        raise UsageError("--between takes two sides or more, as in --between train test")
+    by = by or _guess(index, between)
+    values = _values(index, by)
+    side_of = _sides(values, between)
+    empty = sorted(set(between) - set(side_of.values()))
+    if empty:
+        raise UsageError(f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for some in values.values() for v in some})}")
+    found = dedupe(index, options, keep_proposals=False, only=side_of.keys(), progress=progress)
+    leaks = []
+    for group in found.groups:
+        sides = {m.image_id: side_of[m.image_id] for m in group.members}
+        if len(set(sides.values())) > 1:
+            leaks.append(Leak(sides, group.members))
+    return Leaks(tuple(leaks), side_of, by, found)
+
+
+def _guess(index: Index, between: Sequence[str]) -> str:
+    columns = sorted(index.reader.extra_columns(), key=lambda c: (c.lower() not in ("split", "subset", "set"), c))
+    for column in [*columns, "label"]:
+        if set(between) <= {v for some in _values(index, column).values() for v in some}:
+            return column
+    return "folder"
+
+
+def _values(index: Index, by: str) -> dict[int, tuple[str, ...]]:
+    """image id → what may name its side: the value of a column, or the folders it lies in."""
+    if by == "folder":
+        ids = index.reader.ids_where("1")
+        return {int(i): tuple(folder.split("/")) for i, (_, folder) in zip(ids, Curation(index.reader).places(ids), strict=True)}
+    return {i: (str(v),) for i, v in index.reader.values_of(by).items() if v is not None}
+
+
+def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str]) -> dict[int, str]:
+    """image id → its side, for images that have one; of several folders the outermost."""
+    found = {i: next((v for v in some if v in between), None) for i, some in values.items()}
+    return {i: side for i, side in found.items() if side is not None}
+
+
+def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | None = None, move_to: str | None = None) -> int:
+    """A CSV with the side of every image after mending → the number of images that change.
+
+    `drop_from` leaves the leaked images of that side out (their side becomes empty); `move_to` moves each whole group to that side.
+    `curator index --csv` reads the file. Raises `UsageError` for an unknown side, or where it cannot be written.
+    """
+    chosen = drop_from or move_to
+    if chosen not in leaks.sizes:
+        raise UsageError(f"no side '{chosen}'; {suggest(str(chosen), leaks.sizes)}")
+    fixed: dict[int, str] = {}
+    for leak in leaks.leaks:
+        for image_id, side in leak.sides.items():
+            if drop_from == side:
+                fixed[image_id] = ""
+            elif move_to is not None and side != move_to:
+                fixed[image_id] = move_to
+    side_of = leaks.side_of
+    roots = [r.path for r in index.reader.roots()]
+    column = "split" if leaks.by == "folder" else leaks.by
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
+            lines = csv.writer(out)
+            lines.writerow(["file", column])
+            for image in index.images(sorted(side_of)):
+                lines.writerow([_relative(image, roots), fixed.get(image.id, side_of[image.id])])
+        os.replace(beside, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return len(fixed)
+
+
+def _relative(image: Image, roots: Sequence[Path]) -> str:
+    return image.path.relative_to(next(r for r in roots if image.path.is_relative_to(r))).as_posix()
