@@ -27,8 +27,9 @@ _SHOWN = 12  # leaks, and images of one issue
 def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
     """Choose the thresholds of `curator dedupe` on your own images.
 
-    Known duplicates are made of a sample (resized, JPEG, crops, mirrored, turned, recoloured, blurred, captioned, letterboxed) and told from
-    its nearest neighbours. Kept per kind: the smallest threshold whose precision is at least 0.99 at the lower end of its 95 % interval.
+    Known duplicates are made of a sample (resized, JPEG, crops, mirrored, turned, recoloured, blurred, captioned, letterboxed) and
+    told from its nearest neighbours. Kept per kind: the smallest threshold whose precision is at least 0.99 at the lower end of its 95 %
+    interval.
     """
     from dataclasses import asdict
 
@@ -40,14 +41,18 @@ def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
         print_json([asdict(c) | {"threshold": None if math.isnan(c.threshold) else c.threshold} for c in found])
         return
     rows = [
-        (c.kind, "–" if math.isnan(c.threshold) else f"{c.threshold:.3f}", c.source, f"{c.cut.precision:.4f}", f"{c.cut.low:.4f}")
-        + (f"{c.cut.recall:.3f}", "–" if math.isnan(c.held_out_recall) else f"{c.held_out_recall:.3f}", c.cut.positives, c.cut.negatives)
+        (c.kind, _known(c.threshold), c.source, f"{c.cut.precision:.4f}", f"{c.cut.low:.4f}", f"{c.cut.recall:.3f}")
+        + (_known(c.held_out_recall), c.cut.positives, c.cut.negatives)  # noqa: RUF005 - two lines
         for c in found
     ]
     heads = ("kind", "threshold", "from", "precision", "at least", "recall", "recall, other transforms", "duplicates", "others")
     click.echo(table(rows, heads))
     if any(c.source != "calibrated" for c in found):
         say("Where no threshold reached a precision of 0.99 at the lower end, the built-in one stays. More --sample narrows the interval.")
+
+
+def _known(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 @click.command()
@@ -67,8 +72,8 @@ def leaks(
 ) -> None:  # fmt: skip
     """Find pictures that stand on both sides of a split. Exit code 1 if there are any.
 
-    --fix FILE --drop-from train, --drop-from test or --move-to train writes a CSV of all images with mended sides; `curator index --csv FILE`
-    reads it.
+    --fix FILE --drop-from train, --drop-from test or --move-to train writes a CSV of all images with mended sides;
+    `curator index --csv FILE` reads it.
     """
     from curator.curate.dedupe import DedupeOptions
     from curator.curate.leaks import find_leaks, write_fixed
@@ -126,7 +131,7 @@ def _draw_leaks(found: Leaks, images: dict[int, Image], sheet: Path) -> None:
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the worst of each kind on a contact sheet.")
 @json_option
-def issues(kinds: tuple[str, ...], name: str | None, where: str | None, paths: bool, sheet: Path | None, as_json: bool) -> None:
+def issues(*, kinds: tuple[str, ...], name: str | None, where: str | None, paths: bool, sheet: Path | None, as_json: bool) -> None:
     """List pictures that stand out as bad: blank, dark, bright, blurred, of odd size or shape; or only of the KINDS named.
 
     The columns behind it, sharpness, brightness, contrast, entropy, width, height and aspect, can be used in --where. Exit code 1 if there
@@ -142,8 +147,8 @@ def issues(kinds: tuple[str, ...], name: str | None, where: str | None, paths: b
             {f.name: [{"id": i, "path": str(images[i].path), "value": v} for i, v in zip(f.ids, f.values, strict=True)] for f in found}
         )
     elif paths:
-        for image_id in images:
-            click.echo(str(images[image_id].path))
+        for image in images.values():
+            click.echo(str(image.path))
     else:
         _print_issues(found, images)
     if sheet:

@@ -72,7 +72,7 @@ def calibrate(
         raise UsageError(f"{len(nodes)} different pictures are too few to calibrate on; it takes {_LEAST}, better 1,000")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(nodes), min(sample, len(nodes)), replace=False))
-    _add_duplicates(index, nodes, chosen, pairs, rng, progress)
+    _add_duplicates(index, nodes, chosen, pairs, rng=rng, progress=progress)
     _add_others(index.reader, nodes, pairs)
     _add_neighbours(index, nodes, chosen, pairs)
     found = [_choose(kind, pairs, built_in) for kind, built_in in [*Thresholds().least.items(), ("semantic", None)]]
@@ -98,7 +98,13 @@ def _choose(kind: str, pairs: _Pairs, built_in: float | None) -> Calibration:
 
 
 def _add_duplicates(
-    index: Index, nodes: Nodes, chosen: NDArray[np.int64], pairs: _Pairs, rng: np.random.Generator, progress: Callable[[Progress], None]
+    index: Index,
+    nodes: Nodes,
+    chosen: NDArray[np.int64],
+    pairs: _Pairs,
+    *,
+    rng: np.random.Generator,
+    progress: Callable[[Progress], None],
 ) -> None:
     """Every transform of every chosen picture that can be read, compared with the picture itself."""
     first = np.unique(nodes.content_ids, return_index=True)
