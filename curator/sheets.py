@@ -36,15 +36,19 @@ class Section:
 
 
 def draw_sheet(sections: Iterable[Section], *, columns: int = 6, side: int = 180) -> Image.Image:
-    """Lay sections out below each other, `columns` tiles of `side` pixels wide. A file that cannot be read is said so."""
-    sections = list(sections)
+    """Lay sections out, small ones beside each other, `columns` tiles of `side` pixels wide. A file that cannot be read is said so."""
+    strips = [_strip(section, max(2, min(columns, len(section.tiles))), side) for section in sections]
     width = columns * (side + _MARGIN) + _MARGIN
-    strips = [_strip(section, width, columns, side) for section in sections]
-    sheet = Image.new("RGB", (width, sum(s.height for s in strips) + _MARGIN), _PAPER)
-    top = 0
+    places: list[tuple[int, int]] = []
+    left = top = height = 0
     for strip in strips:
-        sheet.paste(strip, (0, top))
-        top += strip.height
+        if left and left + strip.width > width:
+            left, top, height = 0, top + height, 0
+        places.append((left, top))
+        left, height = left + strip.width, max(height, strip.height)
+    sheet = Image.new("RGB", (width, top + height + _MARGIN), _PAPER)
+    for strip, place in zip(strips, places, strict=True):
+        sheet.paste(strip, place)
     return sheet
 
 
@@ -60,13 +64,14 @@ def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -
         raise UsageError(f"cannot write {target}: {reason}; name a .png or .jpg file in a folder that is there") from error
 
 
-def _strip(section: Section, width: int, columns: int, side: int) -> Image.Image:
+def _strip(section: Section, columns: int, side: int) -> Image.Image:
+    width = columns * (side + _MARGIN)
     head = 34 if section.heading else _MARGIN
     cell = side + 42
     rows = max(1, math.ceil(len(section.tiles) / columns))
     strip = Image.new("RGB", (width, head + rows * cell), _PAPER)
     pen = ImageDraw.Draw(strip)
-    pen.text((_MARGIN, 10), _fit(pen, section.heading, width - 2 * _MARGIN, 16), fill=_INK, font=_font(16))
+    pen.text((_MARGIN, 10), _fit(pen, section.heading, width - _MARGIN, 16), fill=_INK, font=_font(16))
     for i, tile in enumerate(section.tiles):
         left, top = _MARGIN + (i % columns) * (side + _MARGIN), head + (i // columns) * cell
         _tile(strip, tile, (left, top), side)

@@ -43,6 +43,15 @@ def draw(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize(size, Image.Resampling.NEAREST)
 
 
+def photo_pieces(side: int = 200) -> list[Image.Image]:
+    """Twelve pieces of scikit-learn's two sample photos that share no pixel: real texture, no two the same."""
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    corners = [(x, y) for y in range(0, 428 - side, 210) for x in range(0, 641 - side, 210)]
+    return [photo.crop((x, y, x + side, y + side)) for photo in photos for x, y in corners]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Ten pictures: five in `cats/`, five in `dogs/`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from curator.cli.clean import LEVELS
 from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
         print_json([asdict(c) | {"threshold": None if math.isnan(c.threshold) else c.threshold} for c in found])
         return
     rows = [
-        (c.kind, _known(c.threshold), c.source, f"{c.cut.precision:.4f}", f"{c.cut.low:.4f}", f"{c.cut.recall:.3f}")
-        + (_known(c.held_out_recall), c.cut.positives, c.cut.negatives)  # noqa: RUF005 - two lines
+        [
+            *(c.kind, _known(c.threshold), c.source, f"{c.cut.precision:.4f}", f"{c.cut.low:.4f}", f"{c.cut.recall:.3f}"),
+            *(_known(c.held_out_recall), c.cut.positives, c.cut.negatives),
+        ]
         for c in found
     ]
     heads = ("kind", "threshold", "from", "precision", "at least", "recall", "recall, other transforms", "duplicates", "others")
@@ -59,7 +62,7 @@ def _known(value: float) -> str:
 @index_option
 @click.option("--between", nargs=2, required=True, metavar="A B", help="The two sides, such as train test.")
 @click.option("--by", metavar="COLUMN|folder", help="What names the side. [default: a column that has both, else folders]")
-@click.option("--level", type=click.Choice(("exact", "verified", "semantic")), default="verified", show_default=True)
+@click.option("--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as the same.")
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate.")
 @click.option("--fix", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV with mended sides; needs one of the next two.")
 @click.option("--drop-from", metavar="SIDE", help="Leave leaked images of this side out.")

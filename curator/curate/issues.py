@@ -67,12 +67,20 @@ def _blank(t: Table) -> Seen:
 
 @checks.register("dark")
 def _dark(t: Table) -> Seen:
-    return Seen(t.brightness < _DARK, -t.brightness, t.brightness, f"mean brightness below {_DARK:g}", "brightness {:.2f}")
+    return Seen(
+        (t.entropy >= _BLANK) & (t.brightness < _DARK), -t.brightness, t.brightness, f"mean brightness below {_DARK:g}", "brightness {:.2f}"
+    )
 
 
 @checks.register("bright")
 def _bright(t: Table) -> Seen:
-    return Seen(t.brightness > _BRIGHT, t.brightness, t.brightness, f"mean brightness above {_BRIGHT:g}", "brightness {:.2f}")
+    return Seen(
+        (t.entropy >= _BLANK) & (t.brightness > _BRIGHT),
+        t.brightness,
+        t.brightness,
+        f"mean brightness above {_BRIGHT:g}",
+        "brightness {:.2f}",
+    )
 
 
 @checks.register("blurred")

@@ -211,8 +211,7 @@ class Reader:
 
     def missing(self, space: Space) -> list[int]:
         """One present image id for each content that has no vector in the space."""
-        sql = _MISSING.format("min(i.id)", "") + " GROUP BY i.content_id ORDER BY 1"
-        return [row[0] for row in self.rows(sql, {"space": space.id})]
+        return [row[0] for row in self.rows(_MISSING.format("min(i.id)", "") + " GROUP BY i.content_id ORDER BY 1", {"space": space.id})]
 
     def missing_since(self, space: Space) -> int:
         """How many contents of images newer than the space's files have no vector. Fast, unlike `missing`."""

@@ -111,6 +111,7 @@ def migrations() -> Migrations:
     @steps()
     def m001_first(db: Database) -> None:
         _create(db, _FIRST)
+        db.execute("UPDATE meta SET crc = row_crc(key, value)")  # here, because the disk may be full before the next step
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("PRAGMA user_version = 1")
 

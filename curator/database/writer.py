@@ -66,8 +66,6 @@ class Writer(Reader):
                 shutil.copy2(self.folder / "index.db", self.folder / f"index.format-{version}.db")
             with _room(self.folder):
                 migrations().apply(self._db)
-            with self.atomic():
-                pass
 
     def close(self) -> None:
         """End cleanly: the next opening need not check every row."""

@@ -170,7 +170,7 @@ def _laid(a: Sketch, b: Sketch, fit: Any) -> Laid:
     agreement = _agreement(a.grey, cv2.warpAffine(b.grey, fit, (w, h)), inside)
     if agreement < _WORTH:
         return Laid(agreement, 255.0, 0.0)
-    size = abs(fit[0, 0] * fit[1, 1] - fit[0, 1] * fit[1, 0]) * b.grey.size
+    size = float(abs(fit[0, 0] * fit[1, 1] - fit[0, 1] * fit[1, 0])) * b.grey.size
     overlap = min(1.0, float(inside.sum()) / min(size, a.grey.size) + _LOST)
     return Laid(agreement, _difference(a.rgb, cv2.warpAffine(b.rgb, fit, (w, h)), inside), overlap)
 

@@ -41,7 +41,8 @@ class Cut:
 def choose_cut(positive: NDArray[np.float64], negative: NDArray[np.float64], *, least: float = PRECISION) -> Cut:
     """The smallest threshold whose precision has a 95 % lower bound of `least`; where none has, the one with the best bound.
 
-    `positive` and `negative` hold one value per labelled pair; a pair passes where its value is at or above the threshold.
+    `positive` and `negative` hold one value per labelled pair; a pair passes where its value is at or above the threshold. It lies in
+    the middle of the gap below the lowest duplicate that passes: nothing labelled lies there, and the margin is largest.
     """
     values = np.unique(positive[np.isfinite(positive)])
     if not len(values):
@@ -50,7 +51,9 @@ def choose_cut(positive: NDArray[np.float64], negative: NDArray[np.float64], *, 
     for threshold in values:
         right, wrong = int((positive >= threshold).sum()), int((negative >= threshold).sum())
         low = wilson(right, right + wrong)[0]
-        cut = Cut(float(threshold), right / (right + wrong), low, right / len(positive), len(positive), len(negative), low >= least)
+        below = negative[negative < threshold]
+        middle = (float(below.max()) + float(threshold)) / 2 if len(below) and np.isfinite(below.max()) else float(threshold)
+        cut = Cut(middle, right / (right + wrong), low, right / len(positive), len(positive), len(negative), low >= least)
         if cut.reached:
             return cut
         if best is None or low > best[0]:
