@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from curator.cli import cli
+from curator.curate.issues import checks
+from curator.curate.keepers import keep_rules
 from curator.database.schema import FORMAT, SEALED
+from curator.duplicates import KINDS
 from curator.encoders import SHORT_NAMES, encoders
 
 HOME = Path(__file__).parent.parent
@@ -22,8 +25,8 @@ def test_generated_parts_of_the_readme_are_those_of_the_code() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [*cli.commands, *encoders, *SHORT_NAMES])
-def test_every_command_and_encoder_is_documented(name: str) -> None:
+@pytest.mark.parametrize("name", [*cli.commands, *encoders, *SHORT_NAMES, *KINDS, *keep_rules, *checks])
+def test_every_command_and_part_is_documented(name: str) -> None:
     assert f"`{name}`" in README
 
 

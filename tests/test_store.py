@@ -17,7 +17,7 @@ from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator.database import NewImage, Reader, Writer
+from curator.database import Curation, NewImage, Reader, Writer
 from curator.database.schema import FORMAT
 from curator.embeddings import exact_scores, normalise, top_k
 from curator.errors import CuratorError, IndexDamaged, IndexLocked, IndexTooNew, NoIndex, UnknownName, WhereError
@@ -384,6 +384,13 @@ def test_a_golden_index_of_every_format_opens_for_ever(tmp_path: Path) -> None:
         assert images[1].tags == ("first",)
         np.testing.assert_allclose(hits.scores, [0.9999008, 0.9583711, 0.8469216, 0.75267917], atol=1e-6)
         assert list(verify(folder)) == []
+        if golden.name != "format-1":  # which had no duplicates yet
+            with Index(folder) as index:
+                curation = Curation(index.reader)
+                assert [d.verdict for d in curation.decisions()] == ["not-duplicate", "reject"]
+                assert [(g.image_id, g.keeper_id, g.kind) for g in curation.groups()] == [(1, 1, "keeper"), (2, 1, "semantic")]
+                assert curation.calibrations(index.space)["semantic"][0] == 0.95
+                assert index.reader.ids_where("rejected").tolist() == [2]
 
 
 def test_scores_of_duplicates_are_equal_so_ids_decide(index: Index, folder: Path, fill: Callable[..., object]) -> None:

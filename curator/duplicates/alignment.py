@@ -30,6 +30,7 @@ _HOPE, _SURE = 0.85, 0.99  # agreements of a first fit between which refining ma
 _LOST = 0.03  # of the overlap, to the border that is left out of the comparison
 _WORTH = 0.5  # agreement of grey levels below which colours need no look
 _COARSE = 10  # pixels a side over which colours are averaged before they are compared
+_NEAR = 8  # levels within which a colour counts as the background's
 _GAIN = (0.5, 2.0)  # what an edit of brightness or contrast may do
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -203,7 +204,8 @@ def _difference(a: NDArray[np.uint8], b: Any, inside: Any) -> float:
     """How far the colours lie apart, in levels of 0–255, where they differ most (95th percentile of the places).
 
     After the best change of brightness, contrast and saturation, which edits of a whole picture are: what is left are things that have
-    another colour in one picture than in the other, as skin tones of one emoji have.
+    another colour in one picture than in the other, as skin tones of one emoji have. Places of the commonest colour, an empty
+    background, do not count: they would hide a small thing.
     """
     import cv2
 
@@ -218,4 +220,14 @@ def _difference(a: NDArray[np.uint8], b: Any, inside: Any) -> float:
     hue_x, hue_y = x - grey_x[:, None], y - grey_y[:, None]
     saturation = float(np.clip((hue_x * hue_y).sum() / max(float((hue_x * hue_x).sum()), 1e-3), 0, _GAIN[1]))
     expected = np.clip((grey_y.mean() + gain * apart)[:, None] + saturation * hue_x, 0, 255)
-    return float(np.percentile(np.sqrt(((expected - y) ** 2).mean(1)), 95))
+    apart_by = np.sqrt(((expected - y) ** 2).mean(1))
+    filled = ~_background(x)
+    return float(np.percentile(apart_by[filled] if filled.any() else apart_by, 95))
+
+
+def _background(colours: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(m,) which of m colours are about the commonest one."""
+    coarse = (colours // 16).astype(np.int64) @ np.array([256, 16, 1])
+    values, counts = np.unique(coarse, return_counts=True)
+    commonest = colours[coarse == values[counts.argmax()]].mean(0)
+    return np.asarray(np.abs(colours - commonest).max(1) < _NEAR)
