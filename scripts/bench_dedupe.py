@@ -91,16 +91,20 @@ def is_right(pair: Pair) -> bool:
 
 
 def report(tool: str, pairs: set[Pair], files: list[str], seconds: float) -> dict[str, float]:
-    """One row, and recall per transform: the share of originals found together with their transformed copy."""
-    right = sum(map(is_right, pairs))
+    """A row for photos and one for emoji, and recall per transform: the share of originals found together with their copy."""
     recall = {}
     for transform in TRANSFORMS:
         copies = [f for f in files if f.endswith(f"__{transform}.png")]
         recall[transform] = float(np.mean([frozenset((f, f"{f.split('__')[0]}__original.png")) in pairs for f in copies]))
-    wrong = len(pairs) - right
-    million = len(files) * (len(files) - 1) / 2e6
-    mean = np.mean(list(recall.values()))
-    print(f"| {tool} | {right / max(1, len(pairs)):.4f} | {wrong} | {wrong / million:.2f} | {mean:.3f} | {seconds:.0f} |", flush=True)
+    for what, has in (("photos", lambda name: not name.startswith("noto")), ("emoji", lambda name: name.startswith("noto"))):
+        chosen = [p for p in pairs if all(has(name) for name in p)]
+        right, count = sum(map(is_right, chosen)), sum(map(has, files))
+        wrong, million = len(chosen) - right, count * (count - 1) / 2e6
+        precision = f"{right / max(1, len(chosen)):.4f}"
+        print(f"| {tool} | {what} | {precision} | {wrong} | {wrong / million:.2f} | {seconds:.0f} |", flush=True)
+    mixed = sum(len({name.startswith("noto") for name in p}) == 2 for p in pairs)
+    if mixed:
+        print(f"| {tool} | a photo and an emoji | | {mixed} | | |")
     return recall
 
 
@@ -145,13 +149,13 @@ def photos(options: argparse.Namespace) -> None:
         make_photos(options.data, folder, options.originals, options.distractors, options.seed)
         files = sorted(p.name for p in folder.iterdir())
         print(f"{len(files)} files: {options.originals} originals, {len(TRANSFORMS)} transforms of each, distractors\n")
-        print("| tool | precision | wrong pairs | wrong per million pairs | mean recall | seconds |\n|---|--:|--:|--:|--:|--:|")
+        print("| tool | pairs of | precision | wrong pairs | wrong per million pairs | seconds |\n|---|---|--:|--:|--:|--:|")
         recalls, kinds = {}, {}
         for calibrated in (False, True):
             name = f"curator, {'calibrated' if calibrated else 'built-in thresholds'}"
             pairs, edges, seconds, orphans = ours(folder, Path(place) / name, options.encoder, "verified", calibrated=calibrated)
             recalls[name], kinds[name] = report(name, pairs, files, seconds), edges
-            print(f"| orphans of {name} | | {orphans} | | | |")
+            print(f"| orphans of {name} | | | {orphans} | | |")
             show_wrong(pairs, options.show)
         if options.peers:
             python = peers_python(Path(tempfile.gettempdir()) / "curator-bench-peers")

@@ -1,0 +1,178 @@
+"""Greedy selectors that look at what is chosen already: k-center, facility location, herding."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.embeddings import blocks
+from curator.errors import UsageError
+from curator.records import Positions, Vectors
+from curator.selectors.pool import Chosen, Pool, Reals, distance, selectors
+
+_BLOCK = 16_384
+_BATCH = 128  # candidates of k-center that are compared with each other at a time
+_WORK = 2e11  # multiplications from which herding works on principal components
+_COMPONENTS = 64
+
+
+@selectors.register("k-center")
+def k_center(pool: Pool, k: int) -> Chosen:
+    """Farthest first (Gonzalez 1985): each image is the one farthest from all chosen before; the covering radius is at most twice the best.
+
+    Values are those distances: the covering radius before each choice. With weights, the distance times the weight is largest.
+    """
+    best = np.full(len(pool), -1.0)  # score with the nearest chosen image
+    if len(pool.start):
+        _raise_scores(best, pool, pool.start)
+    chosen: list[int] = []
+    values: list[float] = []
+    free = pool.free.copy()
+    if not len(pool.start) and len(pool):
+        chosen, values = [int(np.argmax(pool.weighted * (1 + pool.uniform)))], [2.0]
+        free[chosen] = False
+        _raise_scores(best, pool, np.array(chosen))
+    while len(chosen) < min(k, len(pool) - len(pool.start)):
+        picked, radii = _farthest(pool, best, free, k - len(chosen))
+        chosen += picked
+        values += radii
+        free[picked] = False
+        _raise_scores(best, pool, np.array(picked))
+    return Chosen(np.array(chosen[:k], np.int64), np.array(values[:k]), "distance to those before")
+
+
+def _raise_scores(best: Reals, pool: Pool, new: Positions) -> None:
+    """Update, in place, every image's score with its nearest chosen one."""
+    for some in blocks(len(new), 1_024):
+        centres = pool.x[new[some]].astype(np.float32).T
+        for part in blocks(len(pool), _BLOCK):
+            np.maximum(best[part], (pool.x[part].astype(np.float32) @ centres).max(1), out=best[part])
+
+
+def _farthest(pool: Pool, best: Reals, free: NDArray[np.bool_], wanted: int) -> tuple[list[int], list[float]]:
+    """The next choices, as many as can be made without looking at every image again.
+
+    Distances only shrink, so those of before are upper bounds: among the farthest images, one may be chosen as long as its own distance,
+    brought up to date, is above the bound of all that were not looked at. The result is that of one choice at a time.
+    """
+    value = np.where(free, distance(best) * pool.weighted, -1.0)
+    size = min(_BATCH, int(free.sum()))
+    batch = np.argpartition(-value, size - 1)[:size]
+    batch = np.unique(np.append(batch, value.argmax()))  # ascending, so that ties go to the first
+    outside = np.ones(len(value), bool)
+    outside[batch] = False
+    bound = float(value[outside].max()) if outside.any() else -1.0
+    if value.max() <= 0:  # only copies of chosen images are left
+        order = np.flatnonzero(free)[np.argsort(pool.uniform[free], kind="stable")][:wanted]
+        return order.tolist(), [0.0] * len(order)
+    y = pool.x[batch].astype(np.float32)
+    products = (y @ y.T).astype(np.float64)
+    own, weights = best[batch].copy(), pool.weighted[batch]
+    open_ = free[batch].copy()
+    picked: list[int] = []
+    radii: list[float] = []
+    while len(picked) < wanted and open_.any():
+        current = np.where(open_, distance(own) * weights, -1.0)
+        at = int(current.argmax())
+        if picked and current[at] <= bound:
+            break
+        picked.append(int(batch[at]))
+        radii.append(float(distance(own[at : at + 1])[0]))
+        open_[at] = False
+        np.maximum(own, products[at], out=own)
+    return picked, radii
+
+
+@selectors.register("facility-location")
+def facility_location(pool: Pool, k: int) -> Chosen:
+    """Greedy maximum of Σ_i max_{j chosen} s_ij over the edges of the neighbour graph, evaluated lazily (Minoux 1978).
+
+    At least 1 − 1/e of the best (Nemhauser et al. 1978). Values are the gains. With weights, the gain times the weight is largest.
+    """
+    columns, rows, scores = _edges(pool)
+    covered = np.zeros(len(pool))
+    bounds = np.searchsorted(columns, np.arange(len(pool) + 1))
+
+    def add(at: int) -> None:
+        part = slice(bounds[at], bounds[at + 1])
+        covered[rows[part]] = np.maximum(covered[rows[part]], scores[part])
+
+    for at in pool.start.tolist():
+        add(at)
+    gains = np.add.reduceat(np.maximum(scores - covered[rows], 0), bounds[:-1]) if len(pool) else np.empty(0)
+    weights = pool.weighted
+    heap = [(-float(gains[at]) * float(weights[at]), at, 0) for at in np.flatnonzero(pool.free).tolist()]
+    heapq.heapify(heap)
+    chosen: list[int] = []
+    values: list[float] = []
+    while heap and len(chosen) < k:
+        value, at, seen = heapq.heappop(heap)
+        if seen < len(chosen):
+            part = slice(bounds[at], bounds[at + 1])
+            gain = float(np.maximum(scores[part] - covered[rows[part]], 0).sum())
+            heapq.heappush(heap, (-gain * float(weights[at]), at, len(chosen)))
+            continue
+        chosen.append(at)
+        values.append(-value / float(weights[at]))
+        add(at)
+    return Chosen(np.array(chosen, np.int64), np.array(values), "gain")
+
+
+def _edges(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64], Reals]:
+    """The graph's edges both ways and every image's with itself: (column, row, score), by column."""
+    neighbours, near = pool.graph("facility-location")
+    n = len(pool)
+    a, at = np.nonzero((neighbours >= 0) & (near > 0))
+    b, s = neighbours[a, at].astype(np.int64), near[a, at].astype(np.float64)
+    own = np.arange(n)
+    columns, rows, scores = np.concatenate([a, b, own]), np.concatenate([b, a, own]), np.concatenate([s, s, np.ones(n)])
+    order = np.lexsort((rows, columns))
+    columns, rows, scores = columns[order], rows[order], scores[order]
+    fresh = np.ones(len(columns), bool)
+    fresh[1:] = (columns[1:] != columns[:-1]) | (rows[1:] != rows[:-1])
+    return columns[fresh].astype(np.int64), rows[fresh], scores[fresh]
+
+
+@selectors.register("herding")
+def herding(pool: Pool, k: int) -> Chosen:
+    """Images whose mean stays nearest to that of the pool, or of the reference (Welling 2009, eq. 18 and 19, linear features).
+
+    Where it would take long, on the first 64 principal components. Values are the distances of the means after each choice.
+    """
+    if pool.weights is not None:
+        raise UsageError(
+            "herding follows a mean, which leaves no room for weights; combine k-center, facility-location, random or balanced"
+        )
+    target = pool.x if pool.reference is None else pool.reference
+    z, aim = _reduced(pool, target, k)
+    w = aim * (1 + len(pool.start)) - z[pool.start].sum(0)
+    total = z[pool.start].sum(0)
+    free = np.where(pool.free, 0.0, -np.inf).astype(np.float32)
+    chosen: list[int] = []
+    values: list[float] = []
+    for _ in range(min(k, int(pool.free.sum()))):
+        at = int((z @ w + free).argmax())
+        free[at] = -np.inf
+        w += aim - z[at]
+        total += z[at]
+        chosen.append(at)
+        values.append(float(np.linalg.norm(aim - total / (len(pool.start) + len(chosen)))))
+    return Chosen(np.array(chosen, np.int64), np.array(values), "distance of the means")
+
+
+def _reduced(pool: Pool, target: NDArray[np.float16], k: int) -> tuple[Vectors, Vectors]:
+    """The pool's vectors and the mean to follow, on fewer dimensions where the work asks for it."""
+    mean = sum((target[part].astype(np.float64).sum(0) for part in blocks(len(target), _BLOCK)), np.zeros(target.shape[1])) / max(
+        1, len(target)
+    )
+    if float(len(pool)) * k * pool.x.shape[1] <= _WORK or pool.x.shape[1] <= _COMPONENTS:
+        return pool.x.astype(np.float32), mean.astype(np.float32)
+    second = np.zeros((len(mean), len(mean)))
+    for part in blocks(len(pool), _BLOCK):
+        y = pool.x[part].astype(np.float64)
+        second += y.T @ y
+    axes = np.linalg.eigh(second)[1][:, -_COMPONENTS:]
+    z = np.concatenate([pool.x[part].astype(np.float32) @ axes.astype(np.float32) for part in blocks(len(pool), _BLOCK)])
+    return z, (mean @ axes).astype(np.float32)

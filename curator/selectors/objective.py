@@ -1,0 +1,131 @@
+"""`--by "typicality^0.5 * k-center"`: a product of powers of scores, and what chooses by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from curator.errors import UnknownName, UsageError
+from curator.registry import suggest
+from curator.selectors.pool import Chosen, Pool, Reals, Selector, best_of, scorers, selectors
+
+_LEAST = 1e-3  # a score's smallest place in (0, 1], so that a power of it is never 0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Powers of scorers by name, and the selector they weight; without one, the largest products are chosen."""
+
+    powers: tuple[tuple[str, float], ...]
+    selector: str | None = None
+    power: float = 1.0
+
+    def __str__(self) -> str:
+        parts = [f"{name}^{power:g}" for name, power in self.powers]
+        if self.selector:
+            parts.append(self.selector if self.power == 1 else f"{self.selector}^{self.power:g}")
+        return " * ".join(parts)
+
+
+def parse_objective(text: str) -> Objective:
+    """Read a product. Raises `UnknownName` with near names, `UsageError` for two selectors or a power that is no number."""
+    powers: list[tuple[str, float]] = []
+    selector: tuple[str, float] | None = None
+    for factor in text.split("*"):
+        found = re.fullmatch(r"\s*([a-z][a-z-]*)\s*(?:\^\s*(-?\d+(?:\.\d+)?)\s*)?", factor)
+        if not found:
+            raise UsageError(
+                f"--by takes names joined by *, each with a power if wanted, such as 'typicality^0.5 * k-center', not {text!r}"
+            )
+        name, power = found[1], float(found[2] or 1)
+        if name in scorers:
+            powers.append((name, power))
+        elif name not in selectors:
+            raise UnknownName(f"no selector '{name}'; {suggest(name, [*selectors, *scorers])}")
+        elif selector is not None:
+            raise UsageError(f"--by takes one of {', '.join(selectors)}, not both '{selector[0]}' and '{name}'")
+        elif power <= 0:
+            raise UsageError(f"the power of '{name}' must be above 0; scores may have a negative one")
+        else:
+            selector = name, power
+    return Objective(tuple(powers), *(selector or ()))
+
+
+def choose(pool: Pool, objective: Objective, k: int) -> Chosen:
+    """At most k free positions of the pool, in order. Raises `UsageError` where a part lacks what it needs."""
+    scores = {name: scorers[name](pool) for name, _ in objective.powers}
+    if objective.selector is None and len(objective.powers) == 1:
+        ((name, power),) = objective.powers
+        at = best_of(scores[name] * np.sign(power or 1), pool.free, k)
+        return Chosen(at, scores[name][at], name)
+    weights = _product(scores, objective)
+    if objective.selector is None:
+        at = best_of(weights, pool.free, k)
+        return Chosen(at, weights[at], str(objective))
+    chooser: Callable[[Pool, int], Chosen] = selectors[objective.selector]
+    # A greedy choice of gain^p × w is that of gain × w^(1/p).
+    return chooser(replace(pool, weights=weights ** (1 / objective.power)) if objective.powers else pool, k)
+
+
+def choose_per_label(pool: Pool, objective: Objective, k: int) -> Chosen:
+    """The same within each label, merged in turn, so that every prefix has as many of each label as there are (water-filling)."""
+    assert pool.labels is not None
+    groups = [np.flatnonzero(pool.labels == code) for code in np.unique(pool.labels)]
+    rank = np.full(len(pool), np.inf)
+    values = np.full(len(pool), np.nan)
+    what = ""
+    for at in groups:
+        part = _restricted(pool, at)
+        found = choose(part, objective, k)
+        rank[at[found.positions]] = len(part.start) + np.arange(len(found.positions))
+        values[at[found.positions]] = found.values
+        what = found.what
+    order = np.lexsort((pool.labels, rank))
+    order = order[np.isfinite(rank[order])][:k].astype(np.int64)
+    return Chosen(order, values[order], what)
+
+
+def _restricted(pool: Pool, at: np.ndarray) -> Pool:
+    """The pool of some positions only; graph edges that leave it go."""
+    place = np.full(len(pool) + 1, -1, np.int64)
+    place[at] = np.arange(len(at))
+    neighbours = None if pool.neighbours is None else place[pool.neighbours[at]].astype(np.int32)
+    near = pool.near
+    if neighbours is not None and near is not None:
+        near = np.where(neighbours >= 0, near[at], -np.inf).astype(np.float32)
+        order = np.argsort(neighbours < 0, axis=1, kind="stable")  # those that stay come first, best first as before
+        neighbours, near = np.take_along_axis(neighbours, order, 1), np.take_along_axis(near, order, 1)
+    here = np.zeros(len(pool), bool)
+    here[pool.start] = True
+    return replace(
+        pool,
+        x=pool.x[at],
+        sha256=tuple(pool.sha256[i] for i in at.tolist()),
+        labels=None,
+        neighbours=neighbours,
+        near=near,
+        words=None if pool.words is None else pool.words[at],
+        start=np.flatnonzero(here[at]).astype(np.int64),
+        weights=None if pool.weights is None else pool.weights[at],
+    )
+
+
+def _product(scores: dict[str, Reals], objective: Objective) -> Reals:
+    """Scores have scales of their own, so each is taken as its place among the others, in (0, 1], before its power."""
+    product = np.ones(len(next(iter(scores.values()))) if scores else 0)
+    for name, power in objective.powers:
+        product = product * np.maximum(_places(scores[name]), _LEAST) ** power
+    return product
+
+
+def _places(values: Reals) -> Reals:
+    """Mean rank over n, ties sharing theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    upper = np.cumsum(counts)
+    return np.asarray(((upper - counts) + (counts + 1) / 2)[inverse] / max(1, len(values)))
+
+
+__all__ = ["Objective", "Selector", "choose", "choose_per_label", "parse_objective"]

@@ -1,0 +1,112 @@
+"""Selectors that draw: random, balanced over a column or over clusters, importance weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.selectors.clusters import assign, hierarchy, spherical_kmeans
+from curator.selectors.pool import Chosen, Pool, Reals, best_of, selectors
+from curator.selectors.scores import log_ratio
+
+_CLUSTERED = 4_000  # clusters at most
+
+
+@selectors.register("random")
+def random(pool: Pool, k: int) -> Chosen:
+    """By a hash of seed and content: adding images never reshuffles those chosen before.
+
+    With weights w, by hash^(1/w), which draws in proportion to them (Efraimidis and Spirakis 2006).
+    """
+    keys = np.log(pool.uniform) / pool.weighted
+    at = best_of(keys, pool.free, k)
+    return Chosen(at, np.exp(keys[at]), "key")
+
+
+@selectors.register("balanced")
+def balanced(pool: Pool, k: int) -> Chosen:
+    """As many of each label as there are (water-filling), images without one being one more; without labels, of each cluster."""
+    codes = _clusters(pool) if pool.labels is None else pool.labels
+    return _in_turn(pool, codes, k)
+
+
+@selectors.register("hierarchical")
+def hierarchical(pool: Pool, k: int) -> Chosen:
+    """As many of each cluster of clusters, of each cluster in it, and so on (Vo et al. 2024, §3.4)."""
+    if not len(pool):
+        return Chosen(np.empty(0, np.int64), np.empty(0), "turn")
+    lowest = max(1, min(_CLUSTERED, int(4 * math.sqrt(len(pool))), len(pool) // 4))
+    sizes = [lowest]
+    while sizes[-1] > 16:
+        sizes.append(max(4, int(math.sqrt(sizes[-1]))))
+    levels = hierarchy(pool.x, sizes, np.random.default_rng(pool.seed))
+    keys = np.log(pool.uniform) / pool.weighted
+    rank = _turns(levels[0], keys, pool)
+    for upper, lower in zip(levels[1:], levels[:-1], strict=True):
+        rank = _turns(upper, -(rank * (lower.max() + 1.0) + lower), pool)
+    at = best_of(-(rank * len(pool) + np.argsort(np.argsort(-keys, kind="stable"))), pool.free, k)
+    return Chosen(at, rank[at], "turn")
+
+
+@selectors.register("importance")
+def importance(pool: Pool, k: int) -> Chosen:
+    """Drawn in proportion to how much likelier an image is in the reference than in the pool.
+
+    Gumbel top-k on the log ratio, as DSIR does (Xie et al. 2023, §3.2), with a guard against one cluster taking over.
+    """
+    gumbel = -np.log(-np.log(pool.uniform))
+    keys = log_ratio(pool) + np.log(pool.weighted) + gumbel
+    at = spread(pool, keys, k)
+    return Chosen(at, keys[at], "log ratio and noise")
+
+
+def spread(pool: Pool, keys: Reals, k: int) -> NDArray[np.int64]:
+    """The k largest keys, but of each of about √k clusters no more than one above twice its share of the reference, in any prefix."""
+    assert pool.reference is not None
+    centres = spherical_kmeans(pool.x, max(8, int(math.sqrt(k))), np.random.default_rng(pool.seed))
+    codes = assign(pool.x, centres)[0]
+    share = np.bincount(assign(pool.reference, centres)[0], minlength=len(centres)) / len(pool.reference)
+    order = best_of(keys, pool.free, len(pool))
+    queues = [order[codes[order] == c] for c in range(len(centres))]
+    head, held = np.zeros(len(queues), np.int64), np.zeros(len(queues), np.int64)
+    value = np.array([keys[q[0]] if len(q) else -np.inf for q in queues])
+    chosen: list[int] = []
+    while len(chosen) < k and np.isfinite(value).any():
+        fits = held < 1 + 2 * share * (len(chosen) + 1)
+        fits = fits if np.isfinite(value[fits]).any() else np.ones(len(queues), bool)
+        c = int(np.where(fits, value, -np.inf).argmax())
+        chosen.append(int(queues[c][head[c]]))
+        head[c] += 1
+        held[c] += 1
+        value[c] = keys[queues[c][head[c]]] if head[c] < len(queues[c]) else -np.inf
+    return np.array(chosen, np.int64)
+
+
+def _clusters(pool: Pool) -> NDArray[np.int64]:
+    if not len(pool):
+        return np.empty(0, np.int64)
+    count = max(1, min(_CLUSTERED, int(2 * math.sqrt(len(pool)))))
+    return assign(pool.x, spherical_kmeans(pool.x, count, np.random.default_rng(pool.seed)))[0]
+
+
+def _in_turn(pool: Pool, codes: NDArray[np.int64], k: int) -> Chosen:
+    """One of each group, then a second of each that has one, and so on; groups in the order of their best keys."""
+    keys = np.log(pool.uniform) / pool.weighted
+    rank = _turns(codes, keys, pool)
+    order = np.lexsort((-keys, rank))
+    at = order[pool.free[order]][:k].astype(np.int64)
+    return Chosen(at, rank[at], "turn")
+
+
+def _turns(codes: NDArray[np.int64], keys: Reals, pool: Pool) -> Reals:
+    """(n,) how many of its group come before each image: those that are chosen already, then by key, largest first."""
+    if not len(codes):
+        return np.empty(0)
+    order = np.lexsort((np.arange(len(codes)), -keys, pool.free, codes))
+    ordered = codes[order]
+    first = np.searchsorted(ordered, ordered)
+    rank = np.empty(len(codes))
+    rank[order] = np.arange(len(codes)) - first
+    return rank
