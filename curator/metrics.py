@@ -41,7 +41,7 @@ def _moments(x: Vectors) -> tuple[Reals, Reals]:
 
 @dataclass(frozen=True)
 class Manifold:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): shares, density around 1 for equal sets."""
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): shares, but density, 1 for equal sets."""
 
     precision: float
     recall: float
