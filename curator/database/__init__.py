@@ -5,6 +5,7 @@ from curator.database.curation import Curation
 from curator.database.integrity import damaged_rows, dangling_rows, has_tables
 from curator.database.reader import KnownImage, Reader
 from curator.database.salvage import salvage
+from curator.database.selections import Selections
 from curator.database.writer import NewImage, Writer
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "KnownImage",
     "NewImage",
     "Reader",
+    "Selections",
     "Writer",
     "damaged_rows",
     "dangling_rows",

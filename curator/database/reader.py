@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curator.database.connection import as_path, as_stored, connect_reader, recover
 from curator.database.integrity import refuse_if_busy, row_crc
-from curator.database.where import column_names, ids_where, values_sql
+from curator.database.where import Further, columns_of, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
 from curator.records import Ids, Image, Root, Skipped, Space, Vectors
 
@@ -199,11 +199,6 @@ class Reader:
             found |= dict(self.rows(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part))
         return found
 
-    def content_hashes(self, ids: Ids) -> list[bytes]:
-        """sha256 per image id: what `--unique` tells apart."""
-        by_id = {i.id: bytes.fromhex(i.sha256) for i in self.images(ids)}
-        return [by_id[int(i)] for i in ids]
-
     def embedded_hashes(self, space: Space) -> set[bytes]:
         """sha256 of every content that has a vector in the space: what need not be encoded again."""
         sql = "SELECT c.sha256 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE e.space_id = ?"
@@ -271,17 +266,21 @@ class Reader:
         """Names of the columns that side-cars brought."""
         return [row[0] for row in self.rows("SELECT name FROM columns ORDER BY name")]
 
+    def further_columns(self) -> Further:
+        """Columns that side-cars brought, and those that programs computed."""
+        return Further(tuple(self.extra_columns()), tuple(r[0] for r in self.rows("SELECT DISTINCT name FROM computed ORDER BY name")))
+
     def columns(self) -> list[str]:
         """Every column a `where` may use."""
-        return column_names(self.extra_columns())
+        return list(columns_of(self.further_columns()))
 
     def ids_where(self, where: str, *, removed: bool = False) -> Ids:
         """Ascending ids of present images (or of those removed by hand) for which the condition holds. Raises `WhereError`."""
-        return ids_where(self.connection, where, self.extra_columns(), removed=removed)
+        return ids_where(self.connection, where, self.further_columns(), removed=removed)
 
     def values_of(self, column: str) -> dict[int, Any]:
         """image id → its value of a column that a `where` may use, for every present image. Raises `WhereError`."""
-        return dict(self.rows(values_sql(column, self.extra_columns())))
+        return dict(self.rows(values_sql(column, self.further_columns())))
 
     def copy_to(self, target: Path) -> None:
         """A consistent copy of the whole database into a new file, while others may write."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
-FORMAT = 2  # user_version: one more for every migration
+FORMAT = 3  # user_version: one more for every migration
 
 # Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped bit.
 SEALED: dict[str, tuple[str, ...]] = {
@@ -32,6 +32,10 @@ SEALED: dict[str, tuple[str, ...]] = {
     "decisions": ("subject", "other", "subject_id", "verdict", "decided_at"),
     "groups": ("image_id", "keeper_id", "kind", "via_id", "score"),
     "calibrations": ("space_id", "kind", "threshold", "facts"),
+    "selections": ("id", "name", "digest", "manifest", "created_at"),
+    "selected": ("selection_id", "rank", "image_id", "sha256", "value", "split"),
+    "concepts": ("space_id", "name", "vector", "bias", "facts"),
+    "computed": ("image_id", "name", "value"),
 }  # fmt: skip
 
 _FIRST = """
@@ -101,6 +105,35 @@ CREATE TABLE calibrations (
 );
 """
 
+_THIRD = """
+CREATE TABLE selections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, manifest TEXT NOT NULL,
+    created_at TEXT NOT NULL, crc INTEGER
+);
+CREATE TABLE selected (
+    selection_id INTEGER NOT NULL REFERENCES selections (id), rank INTEGER NOT NULL, image_id INTEGER NOT NULL REFERENCES images (id),
+    sha256 BLOB NOT NULL, value REAL, split TEXT, crc INTEGER, PRIMARY KEY (selection_id, rank)
+);
+CREATE INDEX selected_image ON selected (image_id);
+CREATE TABLE concepts (
+    space_id INTEGER NOT NULL REFERENCES spaces (id), name TEXT NOT NULL, vector BLOB NOT NULL, bias REAL NOT NULL, facts TEXT NOT NULL,
+    crc INTEGER, PRIMARY KEY (space_id, name)
+);
+CREATE TABLE computed (
+    image_id INTEGER NOT NULL REFERENCES images (id), name TEXT NOT NULL, value, crc INTEGER, PRIMARY KEY (image_id, name)
+);
+CREATE VIEW pictures AS
+    SELECT i.id, r.path || '/' || i.path AS path, i.label, i.caption, i.origin, c.width, c.height, c.format, i.size, c.taken_at, c.camera,
+        (SELECT group_concat(tag, ' ') FROM tags t WHERE t.image_id = i.id) AS tags, lower(hex(c.sha256)) AS sha256,
+        m.sharpness, m.brightness, m.contrast, m.entropy,
+        CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.keeper_id END AS duplicate_of, i.removed, i.added_at
+    FROM images i JOIN roots r ON r.id = i.root_id JOIN contents c ON c.id = i.content_id
+        LEFT JOIN measures m ON m.content_id = i.content_id LEFT JOIN groups g ON g.image_id = i.id;
+CREATE VIEW selection_pictures AS
+    SELECT s.name AS selection, x.rank, p.path, p.label, p.caption, x.value, x.split, x.image_id
+    FROM selected x JOIN selections s ON s.id = x.selection_id JOIN pictures p ON p.id = x.image_id;
+"""
+
 
 def migrations() -> Migrations:
     """All migrations, in order; each leaves `user_version` at its own number."""
@@ -119,6 +152,11 @@ def migrations() -> Migrations:
     def m002_duplicates(db: Database) -> None:
         _create(db, _SECOND)
         db.execute("PRAGMA user_version = 2")
+
+    @steps()
+    def m003_selections(db: Database) -> None:
+        _create(db, _THIRD)
+        db.execute("PRAGMA user_version = 3")
 
     return steps
 

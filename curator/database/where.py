@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
-from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -41,53 +41,60 @@ _COLUMNS = {
     "duplicate_of": "CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.keeper_id END",
     "duplicate_kind": "CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.kind END",
     "rejected": "EXISTS (SELECT 1 FROM decisions d WHERE d.verdict = 'reject' AND d.subject = c.sha256 AND d.subject_id IN (0, i.id))",
+    "selections": "(SELECT group_concat(s.name, ' ') FROM selected x JOIN selections s ON s.id = x.selection_id WHERE x.image_id = i.id)",
     "tags": "(SELECT group_concat(t.tag, ' ') FROM tags t WHERE t.image_id = i.id)",
 }
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
-def column_names(extra: Sequence[str]) -> list[str]:
-    """Every column a condition may use; one of a side-car's that clashes with ours gets the prefix `meta_`."""
-    names = list(_COLUMNS)
-    for name in extra:
-        taken = {n.lower() for n in names}  # SQLite does not tell case apart in column names
+@dataclass(frozen=True)
+class Further:
+    """Names of columns beyond ours: `extra` from side-cars, `computed` by programs, such as predicted labels."""
+
+    extra: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
+
+
+def columns_of(further: Further) -> dict[str, str]:
+    """Every column a condition may use → its SQL; one that clashes with ours gets the prefix `meta_`."""
+    columns = dict(_COLUMNS)
+    path = [(name, "json_extract(i.extra, " + _text('$."' + name.replace('"', '\\"') + '"') + ")") for name in further.extra]
+    value = [(name, f"(SELECT p.value FROM computed p WHERE p.image_id = i.id AND p.name = {_text(name)})") for name in further.computed]
+    for name, sql in [*path, *value]:
+        taken = {n.lower() for n in columns}  # SQLite does not tell case apart in column names
         while name.lower() in taken:
             name = f"meta_{name}"  # noqa: PLW2901
-        names.append(name)
-    return names
+        columns[name] = sql
+    return columns
 
 
-def ids_where(connection: sqlite3.Connection, where: str, extra: Sequence[str], *, removed: bool = False) -> Ids:
+def ids_where(connection: sqlite3.Connection, where: str, further: Further, *, removed: bool = False) -> Ids:
     """Ascending ids of the present images for which the condition holds, or of those removed by hand.
 
     Raises `WhereError` with the columns.
     """
-    sql = f"{_present(extra, removed=removed)}\nSELECT id FROM present WHERE (\n{where}\n)"
+    sql = f"{_present(further, removed=removed)}\nSELECT id FROM present WHERE (\n{where}\n)"
     connection.set_authorizer(_authorise)
     try:
         found = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise WhereError(_explain(where, str(error), column_names(extra))) from error
+        raise WhereError(_explain(where, str(error), list(columns_of(further)))) from error
     finally:
         connection.set_authorizer(None)
     return found if (found[1:] > found[:-1]).all() else np.sort(found)
 
 
-def values_sql(column: str, extra: Sequence[str]) -> str:
+def values_sql(column: str, further: Further) -> str:
     """A statement for (id, value of one column) of every present image, by id. Raises `WhereError` for an unknown column."""
-    names = column_names(extra)
+    names = columns_of(further)
     if column not in names:  # SQLite would take it for a text
         raise WhereError(f"no column '{column}'; {suggest(column, names)}")
-    return f"{_present(extra)} SELECT id, {_name(column)} FROM present ORDER BY id"
+    return f"{_present(further)} SELECT id, {_name(column)} FROM present ORDER BY id"
 
 
-def _present(extra: Sequence[str], *, removed: bool = False) -> str:
+def _present(further: Further, *, removed: bool = False) -> str:
     """`WITH present AS (...)`: every column a condition may use, of the images that are present or were removed by hand."""
-    columns = dict(_COLUMNS)
-    for name, column in zip(extra, column_names(extra)[len(_COLUMNS) :], strict=True):
-        path = '$."' + name.replace('"', '\\"') + '"'
-        columns[column] = "json_extract(i.extra, " + _text(path) + ")"
-    listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns.items())
+    listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns_of(further).items())
     return (
         f"WITH present AS (SELECT {listed} FROM images i LEFT JOIN contents c ON c.id = i.content_id "
         "LEFT JOIN roots r ON r.id = i.root_id LEFT JOIN measures m ON m.content_id = i.content_id "

@@ -236,6 +236,6 @@ class Index:
         return self._view
 
     def _first_of_each(self, ids: Ids) -> Positions:
-        hashes = self.reader.content_hashes(ids)
+        hashes = [i.sha256 for i in self.images(ids)]
         first = {h: i for i, h in reversed(list(enumerate(hashes)))}
         return np.array(sorted(first.values()), np.int64)

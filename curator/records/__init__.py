@@ -23,12 +23,14 @@ from curator.records.images import (
     Space,
     Vectors,
 )
+from curator.records.selections import Concept, Selection
 
 __all__ = [
     "DIHEDRAL",
     "FORGOTTEN",
     "INDEX_MARK",
     "Certificate",
+    "Concept",
     "Content",
     "Decision",
     "Evidence",
@@ -48,6 +50,7 @@ __all__ = [
     "Progress",
     "Root",
     "Scores",
+    "Selection",
     "Skipped",
     "Space",
     "Vectors",

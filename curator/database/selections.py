@@ -1,0 +1,89 @@
+"""What the database keeps of choosing: selections, concepts, columns computed by programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from curator.database.reader import Reader
+from curator.errors import UnknownName
+from curator.records import Concept, Ids, Selection, Space
+from curator.registry import suggest
+
+
+class Selections:
+    """Questions and changes about selections, of an open `Reader`; changes need a `Writer`, inside its `atomic()`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def names(self) -> list[str]:
+        """Of all selections, oldest first."""
+        return [r[0] for r in self.reader.rows("SELECT name FROM selections ORDER BY id")]
+
+    def get(self, name: str) -> Selection:
+        """One selection, whole. Raises `UnknownName`."""
+        rows = self.reader.rows("SELECT id, digest, manifest, created_at FROM selections WHERE name = ?", [name])
+        if not rows:
+            raise UnknownName(f"no selection '{name}'; {suggest(name, self.names())}")
+        key, digest, manifest, created = rows[0]
+        found = self.reader.rows("SELECT image_id, sha256, value, split FROM selected WHERE selection_id = ? ORDER BY rank", [key])
+        ids = np.fromiter((r[0] for r in found), np.int64, len(found))
+        values = np.array([math.nan if r[2] is None else r[2] for r in found], np.float64)
+        return Selection(name, ids, tuple(r[1] for r in found), values, tuple(r[3] for r in found), digest, json.loads(manifest), created)
+
+    def put(self, s: Selection) -> None:
+        """Keep a selection; one of the same name is replaced."""
+        self.drop(s.name)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        self.reader.connection.execute(
+            "INSERT INTO selections (name, digest, manifest, created_at) VALUES (?, ?, ?, ?)",
+            [s.name, s.digest, json.dumps(s.recipe, sort_keys=True, ensure_ascii=False), now],
+        )
+        key = self.reader.rows("SELECT id FROM selections WHERE name = ?", [s.name])[0][0]
+        values = [None if math.isnan(v) else v for v in s.values.tolist()]
+        rows = [(key, rank, *row) for rank, row in enumerate(zip(s.ids.tolist(), s.sha256, values, s.splits, strict=True))]
+        self.reader.connection.executemany(
+            "INSERT INTO selected (selection_id, rank, image_id, sha256, value, split) VALUES (?, ?, ?, ?, ?, ?)", rows
+        )
+
+    def drop(self, name: str) -> None:
+        """Forget a selection, if there is one of that name."""
+        for (key,) in self.reader.rows("SELECT id FROM selections WHERE name = ?", [name]):
+            self.reader.connection.execute("DELETE FROM selected WHERE selection_id = ?", [key])
+            self.reader.connection.execute("DELETE FROM selections WHERE id = ?", [key])
+
+    def concepts(self, space: Space) -> list[str]:
+        """Names of the space's concepts."""
+        return [r[0] for r in self.reader.rows("SELECT name FROM concepts WHERE space_id = ? ORDER BY name", [space.id])]
+
+    def concept(self, space: Space, name: str) -> Concept:
+        """One concept. Raises `UnknownName`."""
+        rows = self.reader.rows("SELECT vector, bias, facts FROM concepts WHERE space_id = ? AND name = ?", [space.id, name])
+        if not rows:
+            raise UnknownName(f"no concept '{name}' in space '{space.encoder}'; {suggest(name, self.concepts(space))}")
+        return Concept(name, np.frombuffer(rows[0][0], np.float32), rows[0][1], json.loads(rows[0][2]))
+
+    def put_concept(self, space: Space, c: Concept) -> None:
+        """Keep a concept; one of the same name is replaced."""
+        self.reader.connection.execute(
+            "INSERT OR REPLACE INTO concepts (space_id, name, vector, bias, facts) VALUES (?, ?, ?, ?, ?)",
+            [space.id, c.name, np.ascontiguousarray(c.vector, np.float32).tobytes(), c.bias, json.dumps(c.facts, sort_keys=True)],
+        )
+
+    def put_computed(self, name: str, values: Mapping[int, Any]) -> None:
+        """image id → value of a computed column: what it held before is replaced."""
+        self.reader.connection.execute("DELETE FROM computed WHERE name = ?", [name])
+        rows = [(i, name, v) for i, v in values.items()]
+        self.reader.connection.executemany("INSERT INTO computed (image_id, name, value) VALUES (?, ?, ?)", rows)
+
+    def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
+        """Digests of the contents of images, in their order."""
+        wanted = [int(i) for i in ids]
+        found = dict(self.reader.rows("SELECT i.id, c.sha256 FROM images i JOIN contents c ON c.id = i.content_id"))
+        return [found[i] for i in wanted]
