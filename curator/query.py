@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from curator.database import Selections
 from curator.embeddings import Comparison, compare, normalise
 from curator.encoders import Encoder
 from curator.errors import UsageError
@@ -84,6 +85,8 @@ def _term(text: str, sign: float) -> Term:
     found = _ID.match(text)
     if found:
         return Term("id", found[1], scale)
+    if text.startswith("concept:"):
+        return Term("concept", text.removeprefix("concept:"), scale)
     if text.startswith("id:"):
         raise UsageError(f"'{text}' is no id; `id:` takes a number, as `curator search` shows it")
     if text.startswith(("./", "../", "/", "~/")) or (Path(text).suffix.lower() in SUFFIXES and _is_file(text)):
@@ -107,6 +110,8 @@ def _vector(index: Index, term: Term, stdin: bytes) -> Vectors:
         return index.vector_of_text(term.value)
     if term.kind == "id":
         return index.vector_of_id(int(term.value))
+    if term.kind == "concept":
+        return normalise(Selections(index.reader).concept(index.space, term.value).vector[None]).ravel()
     if term.kind == "file":
         return index.vector_of_file(Path(term.value))
     return index.encoder.encode_images([decode(stdin).picture]).ravel()

@@ -1,0 +1,164 @@
+"""From an index and a recipe to the pool that selectors see, with a count for every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.curate.decisions import rejected_ids
+from curator.curate.dedupe import DedupeOptions, dedupe
+from curator.curate.recipe import Recipe, Step
+from curator.curate.words import fit_words
+from curator.database import Curation, Selections
+from curator.embeddings import find_sorted
+from curator.errors import UsageError
+from curator.images import absolute
+from curator.index import Index, build_graph, load_graph
+from curator.records import Ids, Progress
+from curator.selectors import Pool, parse_objective
+
+NEED_GRAPH = frozenset({"typicality", "uniqueness", "density-knn", "facility-location"})
+
+
+class Candidates:
+    """The images a recipe may choose from, narrowed step by step; `pool()` is what selectors see of them."""
+
+    def __init__(self, index: Index, recipe: Recipe, progress: Callable[[Progress], None]) -> None:
+        self.index, self.recipe, self.progress = index, recipe, progress
+        self.ids: Ids = index.reader.ids_where("1")
+        self.steps = [Step("images of the index", len(self.ids), len(self.ids), {})]
+        self.start: Ids = np.empty(0, np.int64)
+        self.reference: Ids | None = None
+        if recipe.extend:
+            self.start = Selections(index.reader).get(recipe.extend).ids
+        if recipe.reference:
+            self.reference = find_images(index, recipe.reference)
+        self._narrow()
+
+    def _keep(self, step: str, kept: Ids, **facts: object) -> None:
+        before = len(self.ids)
+        self.ids = np.intersect1d(self.ids, kept, assume_unique=True)
+        self.steps.append(Step(step, before, len(self.ids), facts))
+
+    def _narrow(self) -> None:
+        reader, recipe = self.index.reader, self.recipe
+        if recipe.origin != "any":
+            self._keep("origin", reader.ids_where(f"origin = '{recipe.origin}'"), origin=recipe.origin)
+        if recipe.where:
+            self._keep("where", reader.ids_where(recipe.where), where=recipe.where)
+        rejected = np.array(sorted(rejected_ids(Curation(reader))), np.int64)
+        self._keep("not rejected", np.setdiff1d(self.ids, rejected))
+        self._keep("has a vector", Curation(reader).nodes(self.index.space).image_ids)
+        if self.reference is not None:
+            self._keep("not of the reference", np.setdiff1d(self.ids, self.reference), reference=recipe.reference)
+        if recipe.dedupe != "none":
+            self._dedupe()
+        if len(self.start):
+            self.start = self.start[np.isin(self.start, reader.ids_where("1"))]
+            self.ids = np.union1d(self.ids, self.start)
+        if not len(self.ids):
+            raise UsageError("no image is left to choose from: " + "; ".join(f"{s.step}: {s.after} of {s.before}" for s in self.steps[1:]))
+
+    def _dedupe(self) -> None:
+        recipe, reader = self.recipe, self.index.reader
+        facts: dict[str, object] = {"level": recipe.dedupe}
+        only = np.union1d(self.ids, self.start)
+        options = DedupeOptions("exact" if recipe.dedupe == "known" else recipe.dedupe, threshold=recipe.threshold)
+        found = dedupe(self.index, options, only=only.tolist(), keep_proposals=False, progress=self.progress)
+        out = {m.image_id for g in found.groups for m in g.duplicates}
+        if recipe.dedupe == "known":
+            kinds = reader.values_of("duplicate_kind")
+            keepers = reader.values_of("duplicate_of")
+            here = set(only.tolist())
+            out |= {i for i, kind in kinds.items() if kind is not None and keepers[i] in here}
+        else:
+            facts |= {"thresholds": found.thresholds.values(), "sources": dict(found.thresholds.sources)}
+            facts["certificate"] = vars(found.certificate) if found.certificate else None
+        self._keep("not a duplicate", np.array([i for i in self.ids.tolist() if i not in out], np.int64), **facts)
+
+    def pool(self) -> tuple[Pool, Ids]:
+        """The pool, in the order of the contents' digests, and the image id of each of its positions."""
+        index, recipe = self.index, self.recipe
+        hashes = Selections(index.reader).sha256_of(self.ids)
+        order = sorted(range(len(hashes)), key=lambda i: (hashes[i], int(self.ids[i])))
+        ids = self.ids[order]
+        x = vectors_of(index, ids)
+        objective = parse_objective(recipe.by)
+        named = {name for name, _ in objective.powers} | {objective.selector}
+        neighbours, near = self._graph(ids, x) if named & NEED_GRAPH else (None, None)
+        words = fit_words(index, x, recipe.match, recipe.avoid) if recipe.match or recipe.avoid else None
+        at = {int(i): p for p, i in enumerate(ids)}
+        pool = Pool(
+            x,
+            tuple(hashes[i] for i in order),
+            recipe.seed,
+            codes_of(index, ids, recipe.per) if recipe.per else None,
+            neighbours,
+            near,
+            vectors_of(index, self.reference) if self.reference is not None else None,
+            words,
+            np.array([at[int(i)] for i in self.start], np.int64),
+        )
+        return pool, ids
+
+    def _graph(self, ids: Ids, x: NDArray[np.float16]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The cached graph where the pool is all of the index's pictures, once each; else one of the pool itself."""
+        nodes = Curation(self.index.reader).nodes(self.index.space)
+        where, here = find_sorted(nodes.image_ids, ids)
+        node = nodes.node_of[where]
+
+        def told(done: int) -> None:
+            self.progress(Progress(done, len(ids), 0, "neighbours"))
+
+        if not here.all() or len(ids) != len(nodes) or len(np.unique(node)) != len(ids):
+            graph = build_graph(x, progress=told)
+            return graph.neighbours, graph.scores
+        graph = load_graph(self.index.reader, self.index.space, nodes, progress=told)
+        place = np.full(len(nodes) + 1, -1, np.int64)
+        place[node] = np.arange(len(ids))
+        return place[graph.neighbours[node]].astype(np.int32), graph.scores[node]
+
+
+def vectors_of(index: Index, ids: Ids) -> NDArray[np.float16]:
+    """(n, d) stored vectors of images, in their order. Raises `UnknownName` for one without."""
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    x = np.empty((len(ids), index.space.dim), np.float16)
+    filled = 0
+    for some, block in index.reader.vector_blocks(index.space):
+        at, here = find_sorted(some, ordered)
+        x[order[here]] = block[at[here]]
+        filled += int(here.sum())
+    if filled != len(ids):
+        index.reader.vectors(index.space, ids.tolist())  # says which one is missing
+    return x
+
+
+def codes_of(index: Index, ids: Ids, column: str) -> NDArray[np.int64]:
+    """(n,) a code for each value of a column, in the order of the values as text; −1 where there is none. Raises `WhereError`."""
+    values = index.reader.values_of(column)
+    names = sorted({str(values[int(i)]) for i in ids if values[int(i)] is not None})
+    code = {name: c for c, name in enumerate(names)}
+    return np.array([-1 if values[int(i)] is None else code[str(values[int(i)])] for i in ids], np.int64)
+
+
+def find_images(index: Index, named: str) -> Ids:
+    """Ids of a selection, of a folder's images, or of those for which a condition holds, that are present and have a vector."""
+    selections = Selections(index.reader)
+    present = Curation(index.reader).nodes(index.space).image_ids
+    if named in selections.names():
+        ids = selections.get(named).ids
+        return ids[np.isin(ids, present)]
+    folder = absolute(Path(named))
+    if folder.is_dir():
+        within = [i.id for i in index.images(present) if i.path.is_relative_to(folder)]
+        if not within:
+            raise UsageError(f"no image of the index lies in {folder}; `curator index {named}` adds it")
+        return np.array(within, np.int64)
+    ids = index.reader.ids_where(named)
+    if not len(ids):
+        raise UsageError(f"'{named}' names no selection and no folder, and as a condition holds for no image")
+    return ids[np.isin(ids, present)]

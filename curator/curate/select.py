@@ -1,0 +1,153 @@
+"""`curator select`: from an index to a named, ordered, immutable selection with its recipe; and the same again from a manifest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curator.curate.candidates import Candidates
+from curator.curate.recipe import Recipe, Step, describe_recipe, digest_of, recipe_in
+from curator.database import Selections
+from curator.errors import UsageError
+from curator.index import Index
+from curator.records import Progress, Selection
+from curator.selectors import choose, choose_per_label, parse_objective
+
+_NAME = re.compile(r"[\w][\w.+-]*")
+
+
+def select(
+    index: Index,
+    name: str,
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    *,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> Selection:
+    """Choose images and keep the choice under a name.
+
+    Raises `UsageError` for a name that is taken or no name, an empty choice, or a part that lacks what it needs; `UnknownName`,
+    `WhereError`.
+    """
+    check_name(index, name, overwrite=overwrite)
+    made = make(index, name, recipe, command=command, progress=progress)
+    keep(index, made)
+    return made
+
+
+def make(index: Index, name: str, recipe: Recipe, *, command: str = "", progress: Callable[[Progress], None] = lambda p: None) -> Selection:
+    """The same without keeping it."""
+    candidates = Candidates(index, recipe, progress)
+    pool, ids = candidates.pool()
+    objective = parse_objective(_with_words(recipe))
+    wanted = len(pool) if recipe.n is None else recipe.n
+    fresh = max(0, wanted - len(pool.start))
+    per_label = recipe.per is not None and objective.selector != "balanced"
+    chosen = (choose_per_label if per_label else choose)(pool, objective, fresh)
+    positions = np.concatenate([pool.start[:wanted], chosen.positions])
+    values = np.concatenate([np.full(min(wanted, len(pool.start)), np.nan), chosen.values])
+    facts: dict[str, Any] = {"by": str(objective), "per": recipe.per, "seed": recipe.seed, "value": chosen.what}
+    steps = [*candidates.steps, Step("chosen", len(pool), len(positions), facts)]
+    hashes = tuple(pool.sha256[p] for p in positions.tolist())
+    description = describe_recipe(index, recipe, steps, command) | {"value": chosen.what}
+    for role in ("extend", "reference"):
+        named = getattr(recipe, role)
+        if named and named in Selections(index.reader).names():
+            description[f"{role}_digest"] = Selections(index.reader).get(named).digest
+    return Selection(name, ids[positions], hashes, values, (None,) * len(positions), digest_of(hashes), description)
+
+
+def _with_words(recipe: Recipe) -> str:
+    """Words that were given count, named in --by or not: alone where nothing else is asked for, else as one more factor."""
+    if not (recipe.match or recipe.avoid) or "words" in {name for name, _ in parse_objective(recipe.by).powers}:
+        return recipe.by
+    return "words" if recipe.by == Recipe().by else f"words * {recipe.by}"
+
+
+def check_name(index: Index, name: str, *, overwrite: bool) -> None:
+    """Raise `UsageError` for what is no name, or is taken."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{name}' is no name for a selection: letters, digits, and . _ + - within")
+    if not overwrite and name in Selections(index.reader).names():
+        raise UsageError(f"there is a selection '{name}' already, and selections do not change; take another name, or --overwrite")
+
+
+def keep(index: Index, *selections: Selection) -> None:
+    """Write selections, all or none."""
+    with index.write() as db, db.atomic():
+        for s in selections:
+            Selections(db).put(s)
+        index.step("selections written")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of a manifest: the selection made again, and in words what differs from the listed one; nothing, if it is identical."""
+
+    selection: Selection
+    differences: tuple[str, ...]
+
+
+def replay(
+    index: Index,
+    manifest: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    as_listed: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> Replay:
+    """Make a manifest's selection again, and keep it if it is identical; `as_listed` takes its images by content instead of its recipe.
+
+    Raises `UsageError` for a manifest without a recipe, or a name that is taken by another selection.
+    """
+    name = name or str(manifest["name"])
+    listed = [bytes.fromhex(i["sha256"]) for i in manifest["images"]]
+    made = _as_listed(index, name, manifest) if as_listed else make(index, name, recipe_in(manifest), progress=progress)
+    differences = () if list(made.sha256) == listed else tuple(_differences(index, manifest, listed, made))
+    if not differences or as_listed:
+        check_name(index, name, overwrite=overwrite)
+        keep(index, made)
+    return Replay(made, differences)
+
+
+def _as_listed(index: Index, name: str, manifest: Mapping[str, Any]) -> Selection:
+    there: dict[bytes, int] = {}
+    present = index.reader.ids_where("1")
+    for image_id, sha256 in zip(present.tolist(), Selections(index.reader).sha256_of(present), strict=True):
+        there.setdefault(sha256, image_id)
+    rows = [(bytes.fromhex(i["sha256"]), i) for i in manifest["images"]]
+    kept = [(h, i) for h, i in rows if h in there]
+    hashes = tuple(h for h, _ in kept)
+    values = np.array([np.nan if i["value"] is None else i["value"] for _, i in kept], np.float64)
+    recipe = {k: v for k, v in manifest.items() if k not in ("images", "name", "digest", "created_at", "count", "reason")}
+    splits = tuple(i.get("split") for _, i in kept)
+    return Selection(name, np.array([there[h] for h in hashes], np.int64), hashes, values, splits, digest_of(hashes), recipe)
+
+
+def _differences(index: Index, manifest: Mapping[str, Any], listed: list[bytes], made: Selection) -> list[str]:
+    """Everything that may explain why the list is another one."""
+    present = index.reader.ids_where("1")
+    there = set(Selections(index.reader).sha256_of(present))
+    missing = [i["path"] for i in manifest["images"] if bytes.fromhex(i["sha256"]) not in there]
+    new, old = set(made.sha256) - set(listed), set(listed) - set(made.sha256)
+    now = made.recipe
+    lines = [f"{len(listed)} images are listed, {len(made)} were chosen, {len(set(listed) & set(made.sha256))} are the same"]
+    if missing:
+        lines.append(f"{len(missing)} listed images are not in the index: {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}")
+    if new:
+        lines.append(f"{len(new)} images were chosen that are not listed, {len(old) - len(missing)} that are listed and here were not")
+    if not new and not old:
+        lines.append("the images are the same, in another order")
+    for key in ("space", "versions", "extend_digest", "reference_digest"):
+        if manifest.get(key) != now.get(key):
+            lines.append(f"{key.replace('_', ' ')} was {manifest.get(key)}, is {now.get(key)}")
+    for before, after in zip(manifest["steps"], now["steps"], strict=False):
+        if (before["step"], before["before"], before["after"]) != (after["step"], after["before"], after["after"]):
+            lines.append(f"{before['step']}: {before['after']} of {before['before']} then, {after['after']} of {after['before']} now")
+    return lines
