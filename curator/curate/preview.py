@@ -56,7 +56,7 @@ def preview(
 ) -> list[Row]:
     """Compare selections with a reference they share no image with: a selection, a folder, or a condition; best first by Fréchet distance.
 
-    Beside each stand `CONTROLS` random choices of the same size from all images that are not the reference. All sets are cut to one size,
+    Beside them stand `CONTROLS` random choices of each size from all real images that are not the reference. All sets are cut to one size,
     because distances of smaller sets are larger. Raises `UsageError` for shared images, or sets too small; `UnknownName`.
     """
     reference = find_images(index, against)
@@ -72,16 +72,38 @@ def preview(
         raise UsageError(f"a selection or the reference has fewer than {_LEAST} images with vectors, which tells nothing")
     rng = np.random.default_rng(seed)
     size = min(_MOST, *(len(i) for i in chosen.values()))
-    pool = np.setdiff1d(index.reader.ids_where("origin = 'real'"), reference)
-    pool = _usable(index, pool)
+    pool = _usable(index, np.setdiff1d(index.reader.ids_where("origin = 'real'"), reference))
     y = vectors_of(index, _some(reference, _MOST, rng)).astype(np.float32)
+    judge = _Judge(index, y, size, column, rng)
     rows = []
     for done, (name, ids) in enumerate(chosen.items(), 1):
-        rows.append(_row(index, name, ids, size, y, column, rng))
-        controls = [_row(index, "", _some(pool, len(ids), rng), size, y, column, rng) for _ in range(CONTROLS)]
-        rows.append(_mean(f"random, like {name}", controls))
+        rows.append(judge.row(name, ids))
         progress(Progress(done, len(chosen), 0, "previewing", "selections"))
+    for count in sorted({len(ids) for ids in chosen.values()}):
+        rows.append(_mean(f"random, {count} images", [judge.row("", _some(pool, count, rng)) for _ in range(CONTROLS)]))
     return _ranked(rows)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What all rows are made with: the reference `y` (m, d), the size that sets are cut to, the column to balance."""
+
+    index: Index
+    y: Vectors
+    size: int
+    column: str
+    rng: np.random.Generator
+
+    def row(self, name: str, ids: Ids) -> Row:
+        """One set's row, unranked."""
+        x = vectors_of(self.index, _some(ids, self.size, self.rng)).astype(np.float32)
+        distance = frechet_distance(x, self.y)
+        low, high = bootstrap(lambda some: frechet_distance(some, self.y), x, self.rng)
+        m = manifold(x, self.y)
+        return Row(
+            name, len(ids), distance, min(low, distance), max(high, distance), m.precision, m.recall, m.density, m.coverage,
+            _duplicates(self.index, ids), _balance(codes_of(self.index, ids, self.column)),
+        )  # fmt: skip
 
 
 def _usable(index: Index, ids: Ids) -> Ids:
@@ -90,17 +112,6 @@ def _usable(index: Index, ids: Ids) -> Ids:
 
 def _some(ids: Ids, size: int, rng: np.random.Generator) -> Ids:
     return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
-
-
-def _row(index: Index, name: str, ids: Ids, size: int, y: Vectors, column: str, rng: np.random.Generator) -> Row:
-    x = vectors_of(index, _some(ids, size, rng)).astype(np.float32)
-    distance = frechet_distance(x, y)
-    low, high = bootstrap(lambda some: frechet_distance(some, y), x, rng)
-    m = manifold(x, y)
-    return Row(
-        name, len(ids), distance, min(low, distance), max(high, distance), m.precision, m.recall, m.density, m.coverage,
-        _duplicates(index, ids), _balance(codes_of(index, ids, column)),
-    )  # fmt: skip
 
 
 def _duplicates(index: Index, ids: Ids) -> float:
@@ -128,8 +139,8 @@ def _mean(name: str, rows: Sequence[Row]) -> Row:
 
     spread = 1.96 * float(np.std([r.frechet for r in rows], ddof=1))
     middle = mean("frechet")
-    others = (mean(f) for f in ("precision", "recall", "density", "coverage", "duplicates", "balance"))
-    return Row(name, rows[0].images, middle, middle - spread, middle + spread, *others)
+    others = {f: mean(f) for f in ("precision", "recall", "density", "coverage", "duplicates", "balance")}
+    return replace(rows[0], name=name, frechet=middle, low=middle - spread, high=middle + spread, **others)  # type: ignore[arg-type]
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
