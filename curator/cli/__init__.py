@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from curator.cli import admin, check, choose, clean, encode, fill, find
+from curator.cli import admin, check, choose, clean, encode, fill, find, sets
 from curator.cli.face import Face
 
 
@@ -21,7 +21,16 @@ def cli() -> None:
     """
 
 
-for command in (*fill.COMMANDS, *find.COMMANDS, *clean.COMMANDS, *check.COMMANDS, *choose.COMMANDS, *admin.COMMANDS, *encode.COMMANDS):
+for command in (
+    *fill.COMMANDS,
+    *find.COMMANDS,
+    *clean.COMMANDS,
+    *check.COMMANDS,
+    *choose.COMMANDS,
+    *sets.COMMANDS,
+    *admin.COMMANDS,
+    *encode.COMMANDS,
+):
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands that choose training data: select, selections, preview."""
+"""Commands that choose training data and hand it on: select, preview, export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from curator.index import Index
     from curator.records import Selection
 
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace a selection of the same name.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a selection of the same name.")
 
 
 @click.command()
@@ -39,7 +39,7 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace a selection
 @click.option("--extend", metavar="SELECTION", help="Begin with these images, and choose what adds to them.")
 @click.option("--reference", metavar="SELECTION|FOLDER|CONDITION", help="What match, importance and herding follow.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@_overwrite
+@overwrite_option
 @click.option("--replay", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="MANIFEST", help="Make this one again.")
 @click.option("--as-listed", is_flag=True, help="With --replay: take the listed images by content, instead of the recipe.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the first images on a contact sheet.")
@@ -76,9 +76,9 @@ def select(
             else:
                 command = shlex.join(["curator", *sys.argv[1:]])
                 selection = choose(index, chosen, Recipe(**options), overwrite=overwrite, command=command, progress=progress)
-        _print_selection(index, selection, as_json=as_json)
+        print_selection(index, selection, as_json=as_json)
         if sheet:
-            _draw(index, selection, sheet)
+            draw_selection(index, selection, sheet)
     for line in differences:
         say(f"Differs: {line}.")
     if differences and not as_listed:
@@ -86,7 +86,8 @@ def select(
     sys.exit(1 if differences else 0)
 
 
-def _print_selection(index: Index, s: Selection, *, as_json: bool) -> None:
+def print_selection(index: Index, s: Selection, *, as_json: bool) -> None:
+    """Its steps and digest, or its manifest."""
     if as_json:
         from curator.curate.recipe import manifest_of
 
@@ -98,7 +99,8 @@ def _print_selection(index: Index, s: Selection, *, as_json: bool) -> None:
     click.echo(f"{s.name}: {plural(len(s), 'image')}, {s.digest[:16]}")
 
 
-def _draw(index: Index, s: Selection, target: Path) -> None:
+def draw_selection(index: Index, s: Selection, target: Path) -> None:
+    """The first sixty images on a contact sheet."""
     from curator.sheets import Section, Tile, save_sheet
 
     images = index.images(s.ids[:60])
@@ -107,163 +109,6 @@ def _draw(index: Index, s: Selection, target: Path) -> None:
     ]
     save_sheet([Section(f"{s.name}: the first {len(tiles)} of {len(s)}", tiles)], target, columns=10)
     say(f"Sheet: {target}")
-
-
-@click.group(invoke_without_command=True)
-@index_option
-@json_option
-@click.pass_context
-def selections(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """List selections; show, compare, join, subtract, split or drop them, or write their manifests."""
-    from curator.database import Selections
-
-    ctx.obj = name
-    if ctx.invoked_subcommand is not None:
-        return
-    with opened(name) as index:
-        found = [Selections(index.reader).get(n) for n in Selections(index.reader).names()]
-    rows = [
-        {"name": s.name, "images": len(s), "by": _made(s), "digest": s.digest, "created_at": s.created_at} for s in found
-    ]  # fmt: skip
-    if as_json:
-        print_json(rows)
-    else:
-        shown = [(r["name"], r["images"], r["by"], str(r["digest"])[:12], r["created_at"]) for r in rows]
-        click.echo(
-            table(shown, ("name", "images", "by", "digest", "created at"))
-            if rows
-            else "No selections yet; `curator select NAME` makes one."
-        )
-
-
-def _made(s: Selection) -> str:
-    return str(s.recipe.get("made_by") or s.recipe.get("recipe", {}).get("by", ""))
-
-
-def _inner_index(command: Any) -> Any:
-    """`-i` after the subcommand as well as before it."""
-    return click.pass_obj(click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")(command))
-
-
-@selections.command("manifest")
-@click.argument("chosen", metavar="NAME")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file instead of standard output.")
-@_inner_index
-def manifest_command(outer: str | None, chosen: str, output: Path | None, name: str | None) -> None:
-    """Write a selection's manifest: recipe, counts of every step, and every image with its SHA-256. `select --replay` reads it."""
-    from curator.curate.recipe import manifest_of, write_manifest
-    from curator.database import Selections
-
-    with opened(name or outer) as index:
-        manifest = manifest_of(index, Selections(index.reader).get(chosen))
-    if output is None:
-        print_json(manifest)
-    else:
-        write_manifest(manifest, output)
-        say(f"Manifest: {output}")
-
-
-@selections.command("show")
-@click.argument("chosen", metavar="NAME")
-@click.option("--paths", is_flag=True, help="Print paths only, a line each.")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the first images on a contact sheet.")
-@json_option
-@_inner_index
-def show_command(outer: str | None, *, chosen: str, paths: bool, sheet: Path | None, as_json: bool, name: str | None) -> None:
-    """Show how a selection was made, or its images."""
-    from curator.database import Selections
-
-    with opened(name or outer) as index:
-        s = Selections(index.reader).get(chosen)
-        if paths:
-            for image in index.images(s.ids):
-                click.echo(str(image.path))
-        else:
-            _print_selection(index, s, as_json=as_json)
-        if sheet:
-            _draw(index, s, sheet)
-
-
-@selections.command("diff")
-@click.argument("first")
-@click.argument("second")
-@json_option
-@_inner_index
-def diff_command(outer: str | None, *, first: str, second: str, as_json: bool, name: str | None) -> None:
-    """Compare two selections by content. Exit code 1 if they differ."""
-    from dataclasses import asdict
-
-    from curator.curate.sets import diff
-
-    with opened(name or outer) as index:
-        found = diff(index, first, second)
-    if as_json:
-        print_json(asdict(found))
-    else:
-        click.echo(f"{len(found.first)} only in {first}, {len(found.second)} only in {second}, {len(found.both)} in both.")
-    sys.exit(1 if found.first or found.second else 0)
-
-
-@selections.command("union")
-@click.argument("chosen", metavar="NAME")
-@click.argument("parts", nargs=-1, required=True)
-@_overwrite
-@_inner_index
-def union_command(outer: str | None, *, chosen: str, parts: tuple[str, ...], overwrite: bool, name: str | None) -> None:
-    """Keep as NAME the images of all PARTS, in their order, each content once."""
-    _combine(name or outer, chosen, "union", parts, overwrite)
-
-
-@selections.command("minus")
-@click.argument("chosen", metavar="NAME")
-@click.argument("parts", nargs=-1, required=True)
-@_overwrite
-@_inner_index
-def minus_command(outer: str | None, *, chosen: str, parts: tuple[str, ...], overwrite: bool, name: str | None) -> None:
-    """Keep as NAME the first of PARTS without the images of the others."""
-    _combine(name or outer, chosen, "minus", parts, overwrite)
-
-
-def _combine(index_name: str | None, chosen: str, how: str, parts: tuple[str, ...], overwrite: bool) -> None:
-    from curator.curate.sets import combine
-
-    with opened(index_name) as index:
-        _print_selection(index, combine(index, chosen, how, parts, overwrite=overwrite), as_json=False)
-
-
-@selections.command("split")
-@click.argument("chosen", metavar="NAME")
-@click.argument("parts", nargs=-1, required=True, metavar="PART=SHARE...")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--level", type=click.Choice(["exact", "verified", "semantic"]), default="verified", show_default=True, help="What stays together."
-)
-@_overwrite
-@_inner_index
-def split_command(
-    outer: str | None, *, chosen: str, parts: tuple[str, ...], seed: int, level: str, overwrite: bool, name: str | None
-) -> None:
-    """Divide a selection, such as into train=0.8 test=0.2, by a hash of content; duplicates go to one part as a whole.
-
-    The parts are selections of their own, NAME-PART. Images added later never move one that was there.
-    """
-    from curator.curate.sets import parse_shares, split
-
-    with opened(name or outer) as index, progress_bar() as progress:
-        for s in split(index, chosen, parse_shares(parts), seed=seed, level=level, overwrite=overwrite, progress=progress):
-            _print_selection(index, s, as_json=False)
-
-
-@selections.command("drop")
-@click.argument("names", nargs=-1, required=True)
-@_inner_index
-def drop_command(outer: str | None, names: tuple[str, ...], name: str | None) -> None:
-    """Forget selections. No image and no file is touched."""
-    from curator.curate.sets import drop
-
-    with opened(name or outer) as index:
-        drop(index, names)
-    click.echo(f"Dropped {plural(len(names), 'selection')}; no image was touched.")
 
 
 @click.command()
@@ -310,4 +155,38 @@ def preview(names: tuple[str, ...], *, name: str | None, against: str, column: s
     click.echo(table(shown, heads))
 
 
-COMMANDS = (select, selections, preview)
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="SELECTION... FOLDER")
+@index_option
+@click.option("--as", "form", default="imagefolder", show_default=True, metavar="FORM", help="In what form; see below.")
+@click.option(
+    "--link", type=click.Choice(["copy", "hardlink", "symlink", "none"]), default="copy", show_default=True, help="How pictures get there."
+)
+@click.option("--size", type=click.IntRange(1), help="Reduce pictures to this long side, in pixels.")
+@click.option("--shard", type=click.IntRange(1), default=1000, show_default=True, help="Images per tar or parquet file.")
+def export(names: tuple[str, ...], *, name: str | None, **options: Any) -> None:
+    """Write selections into a new FOLDER, in a form that others read; several selections become splits of one set.
+
+    \b
+    imagefolder     SPLIT/LABEL/picture and metadata.jsonl: datasets, torchvision
+    webdataset      tar shards
+    parquet         pictures inside, as datasets stores them
+    coco            images and annotations
+    csv, jsonl      a table, with or without the pictures
+    npy             embeddings and ids
+    clip-retrieval  embeddings and metadata as clip-retrieval and embedding-reader lay them out
+
+    Beside it stand images.csv, manifest.json and croissant.json. The same selection gives the same bytes.
+    """
+    from curator.errors import UsageError
+    from curator.export import ExportOptions
+    from curator.export import export as write
+
+    if len(names) < 2:
+        raise UsageError("name a selection, and a new folder: curator export SELECTION FOLDER")
+    with opened(name) as index, progress_bar() as progress:
+        count = write(index, list(names[:-1]), Path(names[-1]), ExportOptions(**options), progress=progress)
+    click.echo(f"{names[-1]}: {plural(count, 'image')} as {options['form']}.")
+
+
+COMMANDS = (select, preview, export)

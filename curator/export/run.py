@@ -1,0 +1,121 @@
+"""One export: items named, a form filled, a manifest and a description beside, and all of it put in place at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from curator.curate.candidates import vectors_of
+from curator.curate.recipe import manifest_of
+from curator.database import Selections
+from curator.errors import UsageError
+from curator.export.croissant import write_croissant
+from curator.export.forms import write_table
+from curator.export.items import LINKS, Item, Job, clear, forms, scaled, suffix_of, write_text
+from curator.index import Index
+from curator.records import Image, Progress, Selection
+from curator.registry import suggest
+
+_SAFE = re.compile(r"[^\w.+-]+")
+_UNLABELLED = "unlabelled"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`form` by name; `link` "copy", "hardlink", "symlink" or "none"; `size` the long side in pixels; `shard` images per file of many."""
+
+    form: str = "imagefolder"
+    link: str = "copy"
+    size: int | None = None
+    shard: int = 1000
+
+    def __post_init__(self) -> None:
+        forms[self.form]
+        if self.link not in LINKS:
+            raise UsageError(f"no way to link '{self.link}'; {suggest(self.link, LINKS)}")
+        if self.size is not None and self.link in ("hardlink", "symlink"):
+            raise UsageError(f"--size writes new pictures, so --link {self.link} cannot be; leave one of them out")
+
+
+def export(
+    index: Index,
+    names: list[str],
+    target: Path,
+    options: ExportOptions = ExportOptions(),
+    *,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> int:
+    """Write selections into a new folder → number of images. Several are joined, each a split of its own name where it has none.
+
+    Nothing is at `target` until all is. Raises `UsageError` for a folder that is there, a form that lacks something, or a file that is no
+    longer what was selected; `UnknownName`.
+    """
+    target = target.expanduser().absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is there already; an export takes a new or an empty folder")
+    chosen = [Selections(index.reader).get(name) for name in names]
+    items = [i for s in chosen for i in _items(index, s, options, alone=len(chosen) == 1)]
+    items = [replace(i, rank=rank) for rank, i in enumerate(items)]
+    _refuse_doubles(items)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    clear(beside)
+    try:
+        beside.mkdir(parents=True)
+        ids = np.array([i.image.id for i in items], np.int64)
+
+        def told(done: int) -> None:
+            progress(Progress(done, len(items), 0, f"exporting {options.form}"))
+
+        job = Job(beside, items, options.link, options.size, options.shard, lambda: vectors_of(index, ids), told)
+        forms[options.form](job)
+        write_table(job)
+        for s in chosen:
+            manifest = manifest_of(index, s)
+            file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"
+            write_text(beside / file, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
+        write_croissant(beside, "+".join(names), {"count": len(items)}, list(items[0].row()))
+        if target.exists():
+            target.rmdir()
+        os.replace(beside, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room") from error
+    finally:
+        clear(beside)
+    return len(items)
+
+
+def _items(index: Index, s: Selection, options: ExportOptions, *, alone: bool) -> list[Item]:
+    """Items with names that are safe, unlike each other, and the same every time."""
+    found = []
+    for rank, (image, sha256, value, split) in enumerate(zip(index.images(s.ids), s.sha256, s.values.tolist(), s.splits, strict=True)):
+        part = split or ("train" if alone else s.name)
+        key = f"{rank:06d}-{sha256.hex()[:8]}"
+        file = _file(image, key, part, options)
+        shown = image if options.size is None else scaled(image, options.size)
+        found.append(Item(rank, key, shown, sha256.hex(), part, None if math.isnan(value) else value, file))
+    return found
+
+
+def _file(image: Image, key: str, split: str, options: ExportOptions) -> str:
+    if options.link == "none" and options.form != "webdataset":
+        return str(image.path)
+    name = f"{key}{suffix_of(image, options.size)}"
+    if options.form == "imagefolder":
+        return f"{split}/{_SAFE.sub('_', image.label or _UNLABELLED)}/{name}"
+    return f"images/{split}-{name}" if options.form == "coco" else f"images/{split}/{name}"
+
+
+def _refuse_doubles(items: list[Item]) -> None:
+    seen: dict[str, str] = {}
+    for i in items:
+        if seen.setdefault(i.sha256, i.split) != i.split:
+            raise UsageError(f"{i.image.path} is in '{seen[i.sha256]}' and in '{i.split}'; split one selection, or use `selections minus`")
+    if not items:
+        raise UsageError("the selection is empty, so there is nothing to export")
