@@ -49,7 +49,10 @@ def combine(index: Index, name: str, how: str, parts: Sequence[str], *, overwrit
     else:
         gone = {h for s in others for h in s.sha256}
         rows = [row for row in _rows(first) if row[1] not in gone]
-    once = list({row[1]: row for row in reversed(rows)}.values())[::-1]
+    first_of: dict[bytes, _Row] = {}
+    for row in rows:
+        first_of.setdefault(row[1], row)
+    once = list(first_of.values())
     facts = {"made_by": f"{how} of {', '.join(parts)}", "of": {s.name: s.digest for s in (first, *others)}}
     made = _of(name, once, facts, [row[3] for row in once])
     keep(index, made)

@@ -13,7 +13,6 @@ from curator.index import Index
 from curator.records import Vectors
 
 TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a close-up of {}")  # a short form of CLIP's ensemble (Radford et al. 2021, §3.1.4)
-NEUTRAL = ("a photo", "a picture of something", "an image")  # what stands against the wanted words where nothing is to be avoided
 _SCALE = 100.0  # of the scores before the softmax, as CLIP's trained temperature is clipped (Radford et al. 2021, §2.5)
 _BLOCK = 16_384
 CONCEPT = "concept:"
@@ -25,10 +24,10 @@ def prompt(index: Index, words: str) -> Vectors:
 
 
 def fit_words(index: Index, x: NDArray[np.float16], match: Sequence[str], avoid: Sequence[str]) -> NDArray[np.float64]:
-    """(n,) in [0, 1]: the share of the softmax that falls to `match`, against `avoid` or neutral words, times each concept's probability.
+    """(n,) in [0, 1]: how well each image fits `match`, and does not fit `avoid`.
 
-    A word `concept:NAME` is a concept fitted by `curator concept`; to avoid one is to want its opposite. Raises `NoTextTower`,
-    `UnknownName`.
+    With words on both sides the share of the softmax that falls to `match`; with words on one, the best score, brought to [0, 1]. Times the
+    probability of each `concept:NAME` that `curator concept` fitted, or of its opposite. Raises `NoTextTower`, `UnknownName`.
     """
     space = index.space
     fit = np.ones(len(x))
@@ -37,19 +36,16 @@ def fit_words(index: Index, x: NDArray[np.float16], match: Sequence[str], avoid:
         p = np.concatenate([_logistic(x[part].astype(np.float32) @ c.vector + c.bias) for part in blocks(len(x), _BLOCK)])
         fit *= p if wanted else 1 - p
     positive, negative = ([w for w in words if not w.startswith(CONCEPT)] for words in (match, avoid))
-    if not positive and not negative:
-        return fit
-    sides = [[prompt(index, w) for w in positive] or _neutral(index), [prompt(index, w) for w in negative] or _neutral(index)]
-    axes = np.stack([v for side in sides for v in side]).T
-    for part in blocks(len(x), _BLOCK):
-        logits = _SCALE * (x[part].astype(np.float32) @ axes).astype(np.float64)
-        shares = np.exp(logits - logits.max(1, keepdims=True))
-        fit[part] *= shares[:, : len(sides[0])].sum(1) / shares.sum(1)
+    axes = np.stack([prompt(index, w) for w in (*positive, *negative)]).T if positive or negative else np.empty((x.shape[1], 0))
+    for part in blocks(len(x), _BLOCK) if axes.size else ():
+        scores = (x[part].astype(np.float32) @ axes).astype(np.float64)
+        if positive and negative:
+            shares = np.exp(_SCALE * (scores - scores.max(1, keepdims=True)))
+            fit[part] *= shares[:, : len(positive)].sum(1) / shares.sum(1)
+        else:
+            best = scores.max(1)
+            fit[part] *= (1 + best) / 2 if positive else (1 - best) / 2
     return fit
-
-
-def _neutral(index: Index) -> list[Vectors]:
-    return [index.vector_of_text(t) for t in NEUTRAL]
 
 
 def _logistic(v: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,0 +1,439 @@
+"""Selections of a real index: recipes, manifests that replay, sets, previews; and exports read back by the libraries they are for."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import sqlite3
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from conftest import draw
+from PIL import Image
+
+from curator.checksums import sha256_of
+from curator.curate.decisions import decide
+from curator.curate.dedupe import dedupe
+from curator.curate.preview import preview
+from curator.curate.recipe import Recipe, digest_of, manifest_of, read_manifest, write_manifest
+from curator.curate.select import make, replay, select
+from curator.curate.sets import combine, diff, drop, parse_shares, split
+from curator.database import Selections
+from curator.encoders import Encoder, PixelEncoder
+from curator.errors import UnknownName, UsageError
+from curator.export import ExportOptions, export, forms
+from curator.index import Index
+from curator.ingest import IngestOptions, ingest
+from curator.scenes import draw_thing
+
+Run = Callable[..., Result]
+
+
+def fill_folder(root: Path, count: int = 40, *, first: int = 0) -> None:
+    """Pictures in three labels, a quarter each of two and half of the third."""
+    for number in range(first, first + count):
+        path = root / ("a", "b", "c", "c")[number % 4] / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(number).save(path)
+
+
+@pytest.fixture
+def filled(index: Index, tmp_path: Path) -> Index:
+    """Forty labelled pictures, two of them copied."""
+    root = tmp_path / "pictures"
+    fill_folder(root)
+    (root / "c/copy.png").write_bytes((root / "a/000.png").read_bytes())
+    draw(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "b/mirrored.png")
+    ingest(index, [root], PixelEncoder(), IngestOptions(label_from="folder"))
+    return index
+
+
+def labels(index: Index, ids: np.ndarray) -> list[str | None]:
+    return [i.label for i in index.images(ids)]
+
+
+def test_a_selection_is_what_its_recipe_says_and_stays(filled: Index) -> None:
+    made = select(filled, "few", Recipe(n=10, by="k-center", where="label != 'a'"))
+    assert len(made) == 10
+    assert set(labels(filled, made.ids)) == {"b", "c"}
+    assert made.digest == digest_of([bytes.fromhex(i.sha256) for i in filled.images(made.ids)])
+    steps = made.recipe["steps"]
+    assert steps[0]["after"] == 42
+    assert all(a["after"] == b["before"] for a, b in itertools.pairwise(steps)), "every image is accounted for"
+    assert steps[-1]["after"] == 10
+    with Index(filled.folder) as again:
+        kept = Selections(again.reader).get("few")
+    assert (kept.ids.tolist(), kept.sha256, kept.digest) == (made.ids.tolist(), made.sha256, made.digest)
+    np.testing.assert_allclose(kept.values, made.values)
+    with pytest.raises(UsageError, match="selections do not change"):
+        select(filled, "few", Recipe(n=5))
+    assert len(select(filled, "few", Recipe(n=5), overwrite=True)) == 5
+
+
+def test_the_database_opens_in_other_programs(filled: Index) -> None:
+    select(filled, "few", Recipe(n=3))
+    with sqlite3.connect(filled.folder / "index.db") as db:
+        rows = db.execute("SELECT selection, rank, path, label FROM selection_pictures ORDER BY rank").fetchall()
+        assert [(r[0], r[1]) for r in rows] == [("few", 0), ("few", 1), ("few", 2)]
+        assert all(Path(r[2]).is_file() for r in rows)
+        assert db.execute("SELECT count(*) FROM pictures WHERE removed IS NULL").fetchone() == (42,)
+    assert len(filled.reader.ids_where("selections LIKE '%few%'")) == 3
+
+
+def test_duplicates_rejected_and_generated_images_stay_out_unless_asked(filled: Index, tmp_path: Path) -> None:
+    assert len(make(filled, "x", Recipe())) == 41, "identical files count once"
+    assert len(make(filled, "x", Recipe(dedupe="none"))) == 42
+    assert len(make(filled, "x", Recipe(dedupe="exact"))) == 41
+    with_groups = dedupe(filled)
+    mirrored = sum(len(g.duplicates) for g in with_groups.groups)
+    assert len(make(filled, "x", Recipe())) == 42 - mirrored, "and what the last dedupe found"
+    group = next(g for g in with_groups.groups if len(g.members) > 1)
+    decide(filled, "reject", [group.duplicates[0].image_id])
+    assert group.duplicates[0].image_id not in make(filled, "x", Recipe(dedupe="none")).ids
+    fill_folder(tmp_path / "made", 5, first=500)
+    ingest(filled, [tmp_path / "made"], PixelEncoder(), IngestOptions(origin="generated"))
+    assert len(make(filled, "x", Recipe())) == 42 - mirrored
+    assert len(make(filled, "x", Recipe(origin="generated"))) == 5
+    assert len(make(filled, "x", Recipe(origin="any"))) == 47 - mirrored
+
+
+@pytest.mark.parametrize("by", ["random", "balanced", "k-center", "facility-location * typicality", "herding", "density"])
+def test_ids_and_history_change_nothing(by: str, tmp_path: Path) -> None:
+    """The same pictures indexed in another order give the same list of contents."""
+    fill_folder(tmp_path / "p")
+    found = []
+    for number, order in enumerate((1, -1)):
+        with Index.create(tmp_path / f"i{number}") as index:
+            for file in sorted((tmp_path / "p").rglob("*.png"))[::order]:
+                ingest(index, [file], PixelEncoder(), IngestOptions(label_from="folder"))
+            found.append(make(index, "x", Recipe(n=12, by=by, per="label")).sha256)
+    assert found[0] == found[1]
+
+
+def test_adding_images_never_reshuffles_a_random_choice(filled: Index, tmp_path: Path) -> None:
+    before = make(filled, "x", Recipe()).sha256
+    fill_folder(tmp_path / "pictures", 30, first=100)
+    ingest(filled, [tmp_path / "pictures"], PixelEncoder())
+    after = make(filled, "x", Recipe()).sha256
+    assert [h for h in after if h in set(before)] == list(before)
+
+
+def test_per_label_is_balanced_and_extend_begins_with_the_other(filled: Index) -> None:
+    counts = [
+        labels(filled, make(filled, "x", Recipe(n=9, by=by, per="label")).ids).count(c) for by in ("k-center", "balanced") for c in "abc"
+    ]
+    assert counts == [3] * 6
+    first = select(filled, "first", Recipe(n=6, by="k-center"))
+    more = make(filled, "x", Recipe(n=15, by="k-center", extend="first"))
+    assert more.ids[:6].tolist() == first.ids.tolist()
+    assert more.ids.tolist() == make(filled, "x", Recipe(n=15, by="k-center")).ids.tolist(), "k-center goes on where it stopped"
+
+
+def test_a_reference_is_followed_and_never_chosen(filled: Index, tmp_path: Path) -> None:
+    select(filled, "likes", Recipe(n=5, where="label = 'a'"))
+    for named in ("likes", str(tmp_path / "pictures/a"), "label = 'a'"):
+        made = make(filled, "x", Recipe(n=5, by="match", reference=named))
+        assert not set(made.ids.tolist()) & set(Selections(filled.reader).get("likes").ids.tolist())
+    with pytest.raises(UsageError, match="needs --reference"):
+        make(filled, "x", Recipe(n=5, by="match"))
+    with pytest.raises(UsageError, match="holds for no image"):
+        make(filled, "x", Recipe(n=5, by="match", reference="label = 'none'"))
+
+
+def test_words_choose_what_they_say(tmp_path: Path, tiny: Encoder) -> None:
+    root = tmp_path / "p"
+    root.mkdir()
+    for number, (colour, shape) in enumerate(
+        (c, s) for c in ("red", "blue") for s in ("circle", "square", "star", "heart") for _ in range(3)
+    ):
+        draw_thing(colour, shape, size=60 + number).save(root / f"{colour}-{shape}-{number}.png")
+    with Index.create(tmp_path / "i") as index:
+        ingest(index, [root], tiny)
+        for recipe in (Recipe(n=3, match=("a red circle",)), Recipe(n=3, match=("a circle",), avoid=("a blue thing", "a square"))):
+            names = [i.path.name for i in index.images(make(index, "x", recipe).ids)]
+            assert sum(n.startswith("red-circle") for n in names) >= 2, names
+        mixed = make(index, "x", Recipe(n=4, match=("a red thing",), by="k-center"))
+        assert "words" in mixed.recipe["steps"][-1]["facts"]["by"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ({"n": 0}, "from 1 on"),
+        ({"by": "k-centre"}, "did you mean 'k-center'"),
+        ({"dedupe": "all"}, "no level 'all'"),
+        ({"where": "label = 'none'"}, "no image is left to choose from"),
+        ({"per": "lable"}, "did you mean 'label'"),
+        ({"extend": "nothing"}, "no selection 'nothing'"),
+        ({"by": "words"}, "needs --match"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(filled: Index, recipe: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        make(filled, "x", Recipe(**recipe))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="is no name"):
+        select(filled, "a/b")
+
+
+def test_a_manifest_replays_or_says_what_changed(filled: Index, tmp_path: Path) -> None:
+    made = select(filled, "few", Recipe(n=10, by="k-center", seed=3, per="label"))
+    file = tmp_path / "few.json"
+    write_manifest(manifest_of(filled, made), file)
+    again = replay(filled, read_manifest(file), name="again")
+    assert again.differences == ()
+    assert Selections(filled.reader).get("again").digest == made.digest
+    gone = filled.images(made.ids)[4].path
+    gone.unlink()
+    fill_folder(tmp_path / "pictures", 8, first=200)
+    ingest(filled, [tmp_path / "pictures"], PixelEncoder(), IngestOptions(label_from="folder"))
+    changed = replay(filled, read_manifest(file), name="changed")
+    said = " ".join(changed.differences)
+    assert f"1 listed images are not in the index: {gone.parent.name}/{gone.name}" in said
+    assert "images of the index: 42 of 42 then, 49 of 49 now" in said
+    assert "changed" not in Selections(filled.reader).names(), "only what is identical is kept"
+    listed = replay(filled, read_manifest(file), name="listed", as_listed=True)
+    assert list(listed.selection.sha256) == [h for h in made.sha256 if h != made.sha256[4]]
+    assert "listed" in Selections(filled.reader).names()
+    for bad in ("{}", "no json", '{"schema": 1, "images": [{"sha256": "zz"}]}'):
+        file.write_text(bad)
+        with pytest.raises(UsageError, match="is no manifest"):
+            read_manifest(file)
+    file.write_text('{"schema": 99, "images": []}')
+    with pytest.raises(UsageError, match="schema 99"):
+        read_manifest(file)
+
+
+def test_sets_of_selections(filled: Index) -> None:
+    a, b = select(filled, "a", Recipe(n=20)), select(filled, "b", Recipe(n=20, seed=5))
+    d = diff(filled, "a", "b")
+    assert len(d.first) + len(d.both) == 20 == len(d.second) + len(d.both)
+    assert diff(filled, "a", "a").first == ()
+    union, minus = combine(filled, "u", "union", ["a", "b"]), combine(filled, "m", "minus", ["a", "b"])
+    assert union.sha256[:20] == a.sha256
+    assert set(union.sha256) == set(a.sha256) | set(b.sha256)
+    assert minus.ids.tolist() == list(d.first)
+    with pytest.raises(UsageError, match="was not made by `curator select` but by union of a, b"):
+        replay(filled, manifest_of(filled, union), name="z")
+    drop(filled, ["u"])
+    with pytest.raises(UnknownName, match="no selection 'u'"):
+        drop(filled, ["u"])
+
+
+def test_a_split_is_stable_and_duplicates_stay_together(filled: Index, tmp_path: Path) -> None:
+    select(filled, "all", Recipe(dedupe="none"))
+    parts = split(filled, "all", {"train": 0.7, "test": 0.3})
+    part_of = {h: s.name for s in parts for h in s.sha256}
+    assert sum(len(s) for s in parts) == 42
+    assert 4 <= len(parts[1]) <= 22
+    for g in dedupe(filled).groups:
+        hashes = {i.sha256 for i in filled.images([m.image_id for m in g.members])}
+        assert len({part_of[bytes.fromhex(h)] for h in hashes}) == 1
+    fill_folder(tmp_path / "pictures", 20, first=300)
+    ingest(filled, [tmp_path / "pictures"], PixelEncoder())
+    select(filled, "all", Recipe(dedupe="none"), overwrite=True)
+    later = split(filled, "all", {"train": 0.7, "test": 0.3}, overwrite=True)
+    now = {h: s.name for s in later for h in s.sha256}
+    assert all(now[h] == name for h, name in part_of.items()), "what was there stays where it was"
+    for shares in (["train=0.5"], ["train=0.5", "test=0.6"], ["train=x", "test=1"]):
+        with pytest.raises(UsageError, match="split"):
+            split(filled, "all", parse_shares(shares), overwrite=True)
+
+
+def test_a_preview_prefers_what_looks_like_the_reference(index: Index, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, colour in (("good", (200, 40, 40)), ("bad", (40, 40, 200)), ("held", (200, 40, 40))):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = np.clip(np.array(colour) + rng.normal(0, 30, (8, 8, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((24, 24), Image.Resampling.NEAREST).save(tmp_path / "p" / name / f"{number}.png")
+    ingest(index, [tmp_path / "p"], PixelEncoder(), IngestOptions(label_from="folder"))
+    for name in ("good", "bad"):
+        select(index, name, Recipe(where=f"label = '{name}'"))
+    rows = preview(index, ["bad", "good"], str(tmp_path / "p/held"))
+    assert [r.name for r in rows] == ["good", "random, 40 images", "bad"]
+    assert rows[0].coverage > 0.5 > rows[2].coverage
+    assert rows[0].high < rows[2].low
+    assert rows[0].rank_high < rows[2].rank_low
+    assert all(r.low <= r.frechet <= r.high for r in rows)
+    with pytest.raises(UsageError, match="40 images of 'good' are in the reference too"):
+        preview(index, ["good"], "good")
+
+
+# Exports, each read by the library it is for.
+
+
+@pytest.fixture
+def exported(filled: Index, tmp_path: Path) -> Callable[..., Path]:
+    """A split selection, exported in a form."""
+    select(filled, "few", Recipe(n=20, by="balanced", per="label"))
+    split(filled, "few", {"train": 0.7, "test": 0.3})
+
+    def run(form: str, name: str = "out", **options: object) -> Path:
+        export(filled, ["few-train", "few-test"], tmp_path / name, ExportOptions(form, **options))  # type: ignore[arg-type]
+        return tmp_path / name
+
+    return run
+
+
+def parts(index: Index) -> dict[str, set[str]]:
+    return {s: {h.hex() for h in Selections(index.reader).get(f"few-{s}").sha256} for s in ("train", "test")}
+
+
+@pytest.mark.parametrize("form", forms)
+def test_the_same_selection_gives_the_same_bytes(exported: Callable[..., Path], form: str) -> None:
+    one, two = exported(form, "one"), exported(form, "two")
+    names = [sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) for root in (one, two)]
+    assert names[0] == names[1]
+    assert {"manifest-few-train.json", "croissant.json", "images.csv"} <= set(names[0])
+    assert all((one / n).read_bytes() == (two / n).read_bytes() for n in names[0])
+    with pytest.raises(UsageError, match="is there already"):
+        exported(form, "one")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_reads_an_imagefolder_and_parquet(exported: Callable[..., Path], filled: Index, tmp_path: Path) -> None:
+    import datasets
+
+    expected = parts(filled)
+    for form, loader in (("imagefolder", {"path": "imagefolder"}), ("parquet", {"path": "parquet"})):
+        root = exported(form, form)
+        files = {s: str(root / f"{s}-*.parquet") if form == "parquet" else str(root / s / "**") for s in expected}
+        loaded = datasets.load_dataset(**loader, data_files=files, cache_dir=str(tmp_path / "cache"))
+        for side, hashes in expected.items():
+            rows = list(loaded[side])
+            assert {r["sha256"] for r in rows} == hashes
+            assert all(r["image"].size == (24, 24) for r in rows)
+            names = loaded[side].features["label"].names if form == "parquet" else None
+            for r in rows:
+                assert (names[r["label"]] if names else r["label"]) in "abc"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_webdataset_reads_shards(exported: Callable[..., Path], filled: Index) -> None:
+    import webdataset
+
+    root = exported("webdataset", shard=5)
+    names = json.loads((root / "labels.json").read_text())
+    for side, hashes in parts(filled).items():
+        shards = sorted(str(p) for p in root.glob(f"{side}-*.tar"))
+        rows = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pil"))
+        assert {r["json"]["sha256"] for r in rows} == hashes
+        for r in rows:
+            assert r["png"].size == (24, 24)
+            assert names[r["cls"]] == r["json"]["label"]
+        with tarfile.open(shards[0]) as tar:
+            assert {m.mtime for m in tar.getmembers()} == {0}
+
+
+def test_coco_and_tables_hold_together(exported: Callable[..., Path], filled: Index) -> None:
+    root = exported("coco")
+    for side, hashes in parts(filled).items():
+        found = json.loads((root / f"annotations/instances_{side}.json").read_text())
+        files = {i["id"]: root / "images" / i["file_name"] for i in found["images"]}
+        assert {sha256_of(f) for f in files.values()} == hashes
+        categories = {c["id"]: c["name"] for c in found["categories"]}
+        assert {a["image_id"] for a in found["annotations"]} == set(files)
+        assert all(categories[a["category_id"]] in "abc" and a["bbox"] == [0, 0, 24, 24] for a in found["annotations"])
+    rows = [json.loads(line) for line in (exported("jsonl", "j") / "images.jsonl").read_text().splitlines()]
+    assert all(sha256_of(exported_file) == r["sha256"] for r in rows for exported_file in [root.parent / "j" / r["file"]])
+
+
+def test_embeddings_come_in_the_order_of_the_table(exported: Callable[..., Path], filled: Index) -> None:
+    import pyarrow.parquet as pq
+
+    root = exported("npy", link="none")
+    x, ids = np.load(root / "embeddings.npy"), np.load(root / "ids.npy")
+    np.testing.assert_array_equal(x, filled.reader.vectors(filled.space, ids.tolist()))
+    assert not list(root.rglob("*.png"))
+    other = exported("clip-retrieval", "c", link="none")
+    table = pq.read_table(other / "metadata/metadata_0.parquet").to_pylist()
+    np.testing.assert_array_equal(np.load(other / "img_emb/img_emb_0.npy"), x.astype(np.float16))
+    assert [r["image_path"] for r in table] == [str(i.path) for i in filled.images(ids)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
+def test_croissant_is_valid_and_its_records_are_the_images(exported: Callable[..., Path], filled: Index, form: str) -> None:
+    import mlcroissant
+
+    root = exported(form)
+    dataset = mlcroissant.Dataset(str(root / "croissant.json"))
+    assert not dataset.metadata.issues.errors
+    rows = list(dataset.records("images"))
+    expected = parts(filled)
+    assert {r["images/sha256"].decode() for r in rows} == expected["train"] | expected["test"]
+    for entry in json.loads((root / "croissant.json").read_text())["distribution"]:
+        assert sha256_of(root / entry["contentUrl"]) == entry["sha256"]
+
+
+@pytest.mark.parametrize("link", ["hardlink", "symlink"])
+def test_links_point_at_the_pictures(exported: Callable[..., Path], filled: Index, link: str) -> None:
+    root = exported("imagefolder", link=link)
+    pictures = sorted(root.rglob("*.png"))
+    assert len(pictures) == 20
+    originals = {i.path.stat().st_ino for i in filled.images(filled.reader.ids_where("1"))}
+    assert all(p.stat().st_ino in originals for p in pictures)
+    assert all(p.is_symlink() == (link == "symlink") for p in pictures)
+
+
+def test_pictures_are_reduced_and_never_enlarged(exported: Callable[..., Path], filled: Index) -> None:
+    root = exported("imagefolder", size=12)
+    sizes = {Image.open(io.BytesIO(p.read_bytes())).size for p in root.rglob("*.png")}
+    assert sizes == {(12, 12)}
+    assert '"width": 12' in (root / "train/metadata.jsonl").read_text()
+    larger = exported("imagefolder", "larger", size=99)
+    assert {Image.open(io.BytesIO(p.read_bytes())).size for p in larger.rglob("*.png")} == {(24, 24)}
+
+
+def test_an_export_that_cannot_be_leaves_nothing(exported: Callable[..., Path], filled: Index, tmp_path: Path) -> None:
+    for options, says in (
+        ({"form": "imagefolders"}, "did you mean 'imagefolder'"),
+        ({"form": "imagefolder", "link": "none"}, "consists of pictures"),
+        ({"form": "csv", "link": "symlink", "size": 9}, "--size writes new pictures"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            exported(**options)
+    filled.images(Selections(filled.reader).get("few-test").ids)[0].path.write_bytes(b"changed")
+    with pytest.raises(UsageError, match="has changed since it was selected"):
+        exported("imagefolder")
+    assert not [p.name for p in tmp_path.iterdir() if "out" in p.name], "nothing half-written"
+    select(filled, "other", Recipe(n=42))
+    with pytest.raises(UsageError, match="split one selection"):
+        export(filled, ["few-train", "other"], tmp_path / "double")
+
+
+def test_the_commands_from_end_to_end(curator: Run, tmp_path: Path) -> None:
+    fill_folder(tmp_path / "pictures", 60)
+    assert curator("index", "pictures", "-e", "pixels", "--label-from", "folder").exit_code == 0
+    done = curator("select", "few", "-n", "12", "--by", "typicality^0.5 * k-center", "--per", "label", "--sheet", "s.png")
+    assert done.exit_code == 0, done.stderr
+    assert "few: 12 images" in done.stdout
+    assert (tmp_path / "s.png").stat().st_size > 1000
+    assert curator("select", "few", "-n", "9").exit_code == 2
+    assert curator("selections", "manifest", "few", "-o", "few.json").exit_code == 0
+    again = curator("select", "again", "--replay", "few.json")
+    assert again.exit_code == 0, again.stderr
+    assert curator("selections", "diff", "few", "again").exit_code == 0
+    assert "12 only in few" not in curator("selections", "diff", "few", "again").stdout
+    assert curator("selections", "split", "few", "train=0.5", "test=0.5").stdout.count("few-") == 2
+    assert curator("selections", "union", "u", "few-train", "few-test").exit_code == 0
+    assert curator("selections", "minus", "m", "few", "few-train").exit_code == 0
+    listed = json.loads(curator("selections", "--json").stdout)
+    assert [r["name"] for r in listed] == ["few", "again", "few-train", "few-test", "u", "m"]
+    assert len(curator("selections", "show", "few", "--paths").stdout.splitlines()) == 12
+    rest = curator("select", "rest", "--reference", "few", "--by", "match", "-n", "20")
+    assert rest.exit_code == 0, rest.stderr
+    shown = curator("preview", "rest", "--against", "few")
+    assert "random, 20 images" in shown.stdout
+    assert json.loads(curator("preview", "rest", "--against", "few", "--json").stdout)[0]["rank"] == 1
+    assert curator("export", "few", "out").stdout == "out: 12 images as imagefolder.\n"
+    digests = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / "out").rglob("*.png")}
+    assert digests == {i["sha256"] for i in json.loads((tmp_path / "few.json").read_text())["images"]}
+    assert "name a selection, and a new folder" in curator("export", "few").stderr
+    assert curator("selections", "drop", "u", "m").exit_code == 0
