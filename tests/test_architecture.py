@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "curator"
 ROWS = {
     "errors": 0, "records": 1, "registry": 2, "checksums": 2, "embeddings": 2,
     "images": 3, "encoders": 3, "scenes": 3, "duplicates": 3, "selectors": 3, "metrics": 3, "database": 4, "vectors": 4,
-    "index": 5, "ingest": 7, "query": 7, "curate": 7, "export": 7.5,
+    "index": 5, "ingest": 7, "query": 7, "curate": 7, "export": 7.5, "importing": 7.5,
     "manage": 7, "maintenance": 7, "demo": 7.5, "cli": 9, "__main__": 10, "__init__": 10,
     "sheets": 3.5, "pages": 3.6,  # draw files, so they read images
 }  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from curator.cli import admin, check, choose, clean, encode, fill, find, sets
+from curator.cli import admin, check, choose, clean, encode, fill, find, sets, teach
 from curator.cli.face import Face
 
 
@@ -21,17 +21,9 @@ def cli() -> None:
     """
 
 
-for command in (
-    *fill.COMMANDS,
-    *find.COMMANDS,
-    *clean.COMMANDS,
-    *check.COMMANDS,
-    *choose.COMMANDS,
-    *sets.COMMANDS,
-    *admin.COMMANDS,
-    *encode.COMMANDS,
-):
-    cli.add_command(command)
+for part in (fill, find, clean, check, choose, sets, teach, admin, encode):
+    for command in part.COMMANDS:
+        cli.add_command(command)
 
 
 def main() -> None:

@@ -89,4 +89,39 @@ def _ask(question: str) -> bool:
     return click.confirm(question, err=True)
 
 
-COMMANDS = (index_command, demo)
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@index_option
+@click.option(
+    "--as", "form", type=click.Choice(["webdataset", "parquet", "coco", "clip-retrieval", "imagefolder"]), help="[default: by its files]"
+)
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Where packed pictures go. [default: SOURCE-pictures]")
+@click.option("--encoder", "-e", help="As for `curator index`; for clip-retrieval the one that the vectors come from.")
+@click.option("--origin", type=click.Choice(["real", "generated"]), help="What these images are. [default: real]")
+@json_option
+def import_command(
+    *, source: Path, name: str | None, form: str | None, to: Path | None, encoder: str | None, origin: str | None, as_json: bool
+) -> None:
+    """Index a data set that another program made: what `curator export` writes, and img2dataset's and embedding-reader's layouts.
+
+    Tar shards and parquet files are unpacked into a folder; vectors of clip-retrieval are taken over, after a sample was encoded anew.
+    """
+    from dataclasses import asdict
+
+    from curator.encoders import load_encoder
+    from curator.importing import import_set
+    from curator.index import Index
+    from curator.ingest import choose_encoder
+
+    with Index.create(name) as index, progress_bar() as progress:
+        choice = choose_encoder(encoder, index.reader.active_space(), ask=None)
+        say(f"Encoder: {choice.encoder} ({choice.why}).")
+        done = import_set(index, source, load_encoder(choice.encoder), form=form, to=to, origin=origin, progress=progress)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        click.echo(f"{done.form}: pictures in {done.folder}. {describe(done.report)}")
+    sys.exit(1 if done.report.skipped or done.report.problems else 0)
+
+
+COMMANDS = (index_command, import_command, demo)

@@ -76,6 +76,10 @@ class Selections:
             [space.id, c.name, np.ascontiguousarray(c.vector, np.float32).tobytes(), c.bias, json.dumps(c.facts, sort_keys=True)],
         )
 
+    def drop_concept(self, space: Space, name: str) -> None:
+        """Forget a concept."""
+        self.reader.connection.execute("DELETE FROM concepts WHERE space_id = ? AND name = ?", [space.id, name])
+
     def put_computed(self, name: str, values: Mapping[int, Any]) -> None:
         """image id → value of a computed column: what it held before is replaced."""
         self.reader.connection.execute("DELETE FROM computed WHERE name = ?", [name])

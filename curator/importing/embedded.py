@@ -1,0 +1,83 @@
+"""Vectors that another tool computed, in clip-retrieval's and embedding-reader's layout, taken over without encoding again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.database import Curation
+from curator.embeddings import lengths, normalise
+from curator.encoders import Encoder
+from curator.errors import PictureError, SpaceMismatch, UsageError
+from curator.images import decode, measure, read_bytes
+from curator.index import Index
+
+_BATCH = 64
+_CHECKED = 16  # pictures that are encoded anew to see that the vectors are this encoder's
+_SAME = 0.98  # least cosine; other runtimes and float16 differ in the last digits only
+
+
+def take_vectors(index: Index, source: Path, encoder: Encoder, told: Callable[[int], None]) -> list[Path]:
+    """Keep the vectors of every picture in the layout's `metadata` under the encoder's space → the pictures' files, to be indexed.
+
+    Raises `SpaceMismatch` where a sample encodes to other vectors, `UsageError` for a layout that lacks something.
+    """
+    files: list[Path] = []
+    with index.write() as db:
+        with db.atomic():
+            space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
+        for paths, x in _parts(source):
+            if x.shape[1] != encoder.dim:
+                raise SpaceMismatch(f"{source} holds vectors of {x.shape[1]} dimensions, and '{encoder.name}' has {encoder.dim}")
+            for start in range(0, len(paths), _BATCH):
+                some = slice(start, start + _BATCH)
+                read = [(p, v, d) for p, v in zip(paths[some], x[some], strict=True) if (d := _decoded(p, encoder.side)) is not None]
+                if not read:
+                    continue
+                vectors = np.stack([v for _, v, _ in read]).astype(np.float32)
+                if len(files) < _CHECKED:
+                    _check(encoder, [d.picture for _, _, d in read][:_CHECKED], vectors[:_CHECKED], source)
+                with db.atomic():
+                    ids = db.put_contents(d.content for _, _, d in read)
+                    contents = [ids[d.content.sha256] for _, _, d in read]
+                    db.put_vectors(space, contents, normalise(vectors), lengths(vectors))
+                    Curation(db).put_measures({c: measure(d.picture) for c, (_, _, d) in zip(contents, read, strict=True)})
+                files += [p for p, _, _ in read]
+                told(len(files))
+    if not files:
+        raise UsageError(f"no picture that {source}/metadata names can be read; its column image_path must lead to files")
+    return files
+
+
+def _decoded(path: Path, side: int) -> Any:
+    try:
+        return decode(read_bytes(path), side=side)
+    except PictureError:
+        return None
+
+
+def _check(encoder: Encoder, pictures: list[Any], x: NDArray[np.float32], source: Path) -> None:
+    cosine = (encoder.encode_images(pictures) * normalise(x)).sum(1)
+    if cosine.min() < _SAME:
+        raise SpaceMismatch(
+            f"the vectors in {source} are not those of '{encoder.name}' (a picture encodes with cosine {cosine.min():.3f}); "
+            "name the encoder they come from with --encoder"
+        )
+
+
+def _parts(source: Path) -> Iterator[tuple[list[Path], NDArray[np.floating]]]:
+    import pyarrow.parquet as pq
+
+    for file in sorted((source / "img_emb").glob("*.npy")):
+        table = source / "metadata" / f"{file.stem.replace('img_emb', 'metadata')}.parquet"
+        if not table.is_file():
+            raise UsageError(f"{table} is missing, which must name the pictures of {file.name}")
+        rows = pq.read_table(table).to_pylist()
+        x = np.load(file, mmap_mode="r", allow_pickle=False)
+        if x.ndim != 2 or len(rows) != len(x) or any("image_path" not in r for r in rows):
+            raise UsageError(f"{table} must have a column image_path and as many rows as {file.name}, which is {x.shape}")
+        yield [source / str(r["image_path"]) for r in rows], x

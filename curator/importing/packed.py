@@ -1,0 +1,138 @@
+"""Pictures that lie packed in tar shards or parquet files → files in a folder with side-cars, which `curator index` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from curator.errors import UsageError
+from curator.images import SUFFIXES
+
+_UNSAFE = re.compile(r"[^\w.+-]+")
+_BY_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"RIFF", ".webp"), (b"II*\0", ".tiff"))
+
+
+def unpack_tars(shards: list[Path], target: Path, told: Callable[[int], None]) -> int:
+    """Each sample of WebDataset or img2dataset shards → picture, `.json` and `.txt` beside it; a number in `.cls` by `labels.json`.
+
+    What is there already at its length stays. Raises `UsageError` for a file that is no tar.
+    """
+    done = 0
+    for shard in shards:
+        names = _labels(shard.parent)
+        folder = target / shard.stem
+        try:
+            with tarfile.open(shard) as tar:
+                for key, parts in _samples(tar):
+                    picture = next((p for p in parts if p in SUFFIXES), None)
+                    if picture is None:
+                        continue
+                    _write(folder / f"{key}{picture}", parts[picture])
+                    notes = json.loads(parts[".json"]) if ".json" in parts else {}
+                    if ".cls" in parts and "label" not in notes:
+                        code = parts[".cls"].decode().strip()
+                        notes["label"] = names[int(code)] if code.isdecimal() and int(code) < len(names) else code
+                    if notes:
+                        _write(folder / f"{key}.json", json.dumps(notes, ensure_ascii=False).encode())
+                    if ".txt" in parts:
+                        _write(folder / f"{key}.txt", parts[".txt"])
+                    done += 1
+                    told(done)
+        except (tarfile.TarError, ValueError) as error:
+            raise UsageError(f"{shard} cannot be unpacked: {error}") from error
+    return done
+
+
+def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Files of one key follow each other; a key is the name up to the first dot of its last part."""
+    key, parts = "", dict[str, bytes]()
+    for member in tar:
+        if not member.isfile():
+            continue
+        folder, _, name = member.name.rpartition("/")
+        stem, dot, suffix = name.partition(".")
+        found = _safe(f"{folder}/{stem}" if folder else stem)
+        if found != key and parts:
+            yield key, parts
+            parts = {}
+        key = found
+        data = tar.extractfile(member)
+        parts[f"{dot}{suffix.lower()}"] = data.read() if data is not None else b""
+    if parts:
+        yield key, parts
+
+
+def unpack_parquet(files: list[Path], target: Path, told: Callable[[int], None]) -> int:
+    """Rows with pictures inside, as `datasets` stores them → files and `.json` side-cars. Raises `UsageError` for a file without any."""
+    import pyarrow.parquet as pq
+
+    done = 0
+    for file in files:
+        table = pq.ParquetFile(file)
+        names = _class_names(table.schema_arrow)
+        column = _image_column(table.schema_arrow)
+        if column is None:
+            raise UsageError(f"{file} has no column of pictures (a struct of bytes and path)")
+        for batch in table.iter_batches(64):
+            for row in batch.to_pylist():
+                picture = row.pop(column) or {}
+                data = picture.get("bytes")
+                if not data:
+                    continue
+                stem = _safe(Path(picture.get("path") or f"{done:08d}").stem)
+                _write(target / file.stem / f"{stem}{_suffix(data)}", data)
+                notes = {k: _named(v, names.get(k)) for k, v in row.items() if v is not None}
+                _write(target / file.stem / f"{stem}.json", json.dumps(notes, ensure_ascii=False, default=str).encode())
+                done += 1
+                told(done)
+    return done
+
+
+def _image_column(schema: Any) -> str | None:
+    import pyarrow as pa
+
+    for field in schema:
+        if pa.types.is_struct(field.type) and {"bytes", "path"} <= {f.name for f in field.type}:
+            return str(field.name)
+    return None
+
+
+def _class_names(schema: Any) -> Mapping[str, list[str]]:
+    stored = (schema.metadata or {}).get(b"huggingface")
+    features = json.loads(stored)["info"]["features"] if stored else {}
+    return {name: f["names"] for name, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"}
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    return names[value] if names is not None and isinstance(value, int) and 0 <= value < len(names) else value
+
+
+def _labels(folder: Path) -> list[str]:
+    try:
+        found = json.loads((folder / "labels.json").read_text())
+    except (OSError, ValueError):
+        return []
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def _suffix(data: bytes) -> str:
+    return next((suffix for magic, suffix in _BY_MAGIC if data.startswith(magic)), ".img")
+
+
+def _safe(name: str) -> str:
+    """A name that stays within its folder, whatever the archive says."""
+    return _UNSAFE.sub("_", name.strip("/").replace("/", "_")).lstrip(".") or "_"
+
+
+def _write(path: Path, data: bytes) -> None:
+    if path.exists() and path.stat().st_size == len(data):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(data)
+    os.replace(beside, path)
