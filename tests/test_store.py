@@ -17,7 +17,7 @@ from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator.database import Curation, NewImage, Reader, Writer
+from curator.database import Curation, Selections, NewImage, Reader, Writer
 from curator.database.schema import FORMAT
 from curator.embeddings import exact_scores, normalise, top_k
 from curator.errors import CuratorError, IndexDamaged, IndexLocked, IndexTooNew, NoIndex, UnknownName, WhereError
@@ -391,6 +391,12 @@ def test_a_golden_index_of_every_format_opens_for_ever(tmp_path: Path) -> None:
                 assert [(g.image_id, g.keeper_id, g.kind) for g in curation.groups()] == [(1, 1, "keeper"), (2, 1, "semantic")]
                 assert curation.calibrations(index.space)["semantic"][0] == 0.95
                 assert index.reader.ids_where("rejected").tolist() == [2]
+        if golden.name not in ("format-1", "format-2"):  # nor selections
+            with Index(folder) as index:
+                kept = Selections(index.reader)
+                assert kept.get("two").ids.tolist() == [4, 3]
+                assert kept.concept(index.space, "red").facts["like"] == 1
+                assert index.reader.ids_where("predicted = 'circle'").tolist() == [1]
 
 
 def test_scores_of_duplicates_are_equal_so_ids_decide(index: Index, folder: Path, fill: Callable[..., object]) -> None:
