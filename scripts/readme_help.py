@@ -45,7 +45,7 @@ def commands() -> str:
 def generated(text: str) -> str:
     """The README with its generated parts made anew."""
     parts = {"commands": commands(), "encoders": encoder_table()}
-    parts |= {f"help {name}": help_of(cli.commands[name], name) for name in ("index", "search")}
+    parts |= {f"help {name}": help_of(cli.commands[name], name) for name in ("index", "search", "dedupe", "select")}
 
     def replace(match: re.Match[str]) -> str:
         return f"<!-- begin {match[1]} -->\n{parts[match[1]]}\n<!-- end -->"

@@ -15,6 +15,8 @@ from curator.curate.keepers import keep_rules
 from curator.database.schema import FORMAT, SEALED
 from curator.duplicates import KINDS
 from curator.encoders import SHORT_NAMES, encoders
+from curator.export import forms
+from curator.selectors import scorers, selectors
 
 HOME = Path(__file__).parent.parent
 README = (HOME / "README.md").read_text()
@@ -25,7 +27,7 @@ def test_generated_parts_of_the_readme_are_those_of_the_code() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [*cli.commands, *encoders, *SHORT_NAMES, *KINDS, *keep_rules, *checks])
+@pytest.mark.parametrize("name", [*cli.commands, *encoders, *SHORT_NAMES, *KINDS, *keep_rules, *checks, *selectors, *scorers, *forms])
 def test_every_command_and_part_is_documented(name: str) -> None:
     assert f"`{name}`" in README
 

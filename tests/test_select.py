@@ -158,8 +158,16 @@ def test_words_choose_what_they_say(tmp_path: Path, tiny: Encoder) -> None:
         for recipe in (Recipe(n=3, match=("a red circle",)), Recipe(n=3, match=("a circle",), avoid=("a blue thing", "a square"))):
             names = [i.path.name for i in index.images(make(index, "x", recipe).ids)]
             assert sum(n.startswith("red-circle") for n in names) >= 2, names
-        mixed = make(index, "x", Recipe(n=4, match=("a red thing",), by="k-center"))
-        assert "words" in mixed.recipe["steps"][-1]["facts"]["by"]
+        spread = make(index, "x", Recipe(n=3, match=("a red thing",), by="k-center"))
+        assert [(s["step"], s["before"], s["after"]) for s in spread.recipe["steps"][-2:]] == [
+            ("fits the words best", 24, 12),
+            ("chosen", 12, 3),
+        ]
+        assert sum(i.path.name.startswith("red") for i in index.images(spread.ids)) >= 2
+        assert (
+            "words * typicality"
+            in make(index, "x", Recipe(n=3, match=("a red thing",), by="typicality")).recipe["steps"][-1]["facts"]["by"]
+        )
 
 
 @pytest.mark.parametrize(

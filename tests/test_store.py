@@ -17,7 +17,7 @@ from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator.database import Curation, Selections, NewImage, Reader, Writer
+from curator.database import Curation, NewImage, Reader, Selections, Writer
 from curator.database.schema import FORMAT
 from curator.embeddings import exact_scores, normalise, top_k
 from curator.errors import CuratorError, IndexDamaged, IndexLocked, IndexTooNew, NoIndex, UnknownName, WhereError

@@ -20,6 +20,7 @@ from curator.index import Index, build_graph, load_graph
 from curator.records import Ids, Progress
 from curator.selectors import Pool, parse_objective
 
+AMONG = 4  # times as many images as wanted, those that fit the words best, are what k-center and its like choose among
 NEED_GRAPH = frozenset({"typicality", "uniqueness", "density-knn", "facility-location"})
 
 
@@ -86,10 +87,13 @@ class Candidates:
         order = sorted(range(len(hashes)), key=lambda i: (hashes[i], int(self.ids[i])))
         ids = self.ids[order]
         x = vectors_of(index, ids)
+        words = fit_words(index, x, recipe.match, recipe.avoid) if recipe.match or recipe.avoid else None
         objective = parse_objective(recipe.by)
+        if words is not None and objective.selector is not None and recipe.n is not None and recipe.by != Recipe().by:
+            kept = self._fitting(ids, words, AMONG * recipe.n)
+            order, ids, x, words = [order[i] for i in kept.tolist()], ids[kept], x[kept], words[kept]
         named = {name for name, _ in objective.powers} | {objective.selector}
         neighbours, near = self._graph(ids, x) if named & NEED_GRAPH else (None, None)
-        words = fit_words(index, x, recipe.match, recipe.avoid) if recipe.match or recipe.avoid else None
         at = {int(i): p for p, i in enumerate(ids)}
         pool = Pool(
             x,
@@ -103,6 +107,13 @@ class Candidates:
             np.array([at[int(i)] for i in self.start], np.int64),
         )
         return pool, ids
+
+    def _fitting(self, ids: Ids, words: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+        """Positions, ascending, of the images that fit the words best, and of those to begin with."""
+        begun = np.isin(ids, self.start)
+        best = np.lexsort((np.arange(len(ids)), -words, ~begun))[: max(most, int(begun.sum()))]
+        self.steps.append(Step("fits the words best", len(ids), len(best), {"match": self.recipe.match, "avoid": self.recipe.avoid}))
+        return np.sort(best)
 
     def _graph(self, ids: Ids, x: NDArray[np.float16]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The cached graph where the pool is all of the index's pictures, once each; else one of the pool itself."""

@@ -63,10 +63,16 @@ def make(index: Index, name: str, recipe: Recipe, *, command: str = "", progress
 
 
 def _with_words(recipe: Recipe) -> str:
-    """Words that were given count, named in --by or not: alone where nothing else is asked for, else as one more factor."""
-    if not (recipe.match or recipe.avoid) or "words" in {name for name, _ in parse_objective(recipe.by).powers}:
+    """Words that were given count, named in --by or not: alone where nothing else is asked for, else as one more factor of scores.
+
+    What selectors choose among was narrowed to images that fit already.
+    """
+    objective = parse_objective(recipe.by)
+    if not (recipe.match or recipe.avoid) or "words" in {name for name, _ in objective.powers}:
         return recipe.by
-    return "words" if recipe.by == Recipe().by else f"words * {recipe.by}"
+    if recipe.by == Recipe().by:
+        return "words"
+    return recipe.by if objective.selector and recipe.n is not None else f"words * {recipe.by}"
 
 
 def check_name(index: Index, name: str, *, overwrite: bool) -> None:

@@ -24,10 +24,8 @@ class Objective:
     power: float = 1.0
 
     def __str__(self) -> str:
-        parts = [f"{name}^{power:g}" for name, power in self.powers]
-        if self.selector:
-            parts.append(self.selector if self.power == 1 else f"{self.selector}^{self.power:g}")
-        return " * ".join(parts)
+        factors = [*self.powers, *([(self.selector, self.power)] if self.selector else [])]
+        return " * ".join(name if power == 1 else f"{name}^{power:g}" for name, power in factors)
 
 
 def parse_objective(text: str) -> Objective:
