@@ -140,7 +140,7 @@ def _combine(index_name: str | None, chosen: str, how: str, parts: tuple[str, ..
 @selections.command("split")
 @click.argument("chosen", metavar="NAME")
 @click.argument("parts", nargs=-1, required=True, metavar="PART=SHARE...")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the hash that divides.")
 @click.option(
     "--level", type=click.Choice(["exact", "verified", "semantic"]), default="verified", show_default=True, help="What stays together."
 )
