@@ -20,6 +20,7 @@ from PIL import Image
 from curator.checksums import sha256_of
 from curator.curate.decisions import decide
 from curator.curate.dedupe import dedupe
+from curator.curate.leaks import find_leaks
 from curator.curate.preview import preview
 from curator.curate.recipe import Recipe, digest_of, manifest_of, read_manifest, write_manifest
 from curator.curate.select import make, replay, select
@@ -251,6 +252,21 @@ def test_a_split_is_stable_and_duplicates_stay_together(filled: Index, tmp_path:
     for shares in (["train=0.5"], ["train=0.5", "test=0.6"], ["train=x", "test=1"]):
         with pytest.raises(UsageError, match="split"):
             split(filled, "all", parse_shares(shares), overwrite=True)
+
+
+def test_leaks_between_selections(filled: Index) -> None:
+    select(filled, "one", Recipe(where="label = 'a'", dedupe="none"))
+    select(filled, "two", Recipe(where="label != 'a'", dedupe="none"))
+    found = find_leaks(filled, ("one", "two"))
+    assert found.by == "selection"
+    names = {i.path.name for i in filled.images([i for leak in found.leaks for i in leak.sides])}
+    assert names == {"000.png", "copy.png"}
+    select(filled, "three", Recipe(where="id <= 2", dedupe="none"))
+    shared = find_leaks(filled, ("one", "three"))
+    assert [set(leak.sides.values()) for leak in shared.leaks].count({"one and three"}) >= 1, "one image in both leaks by itself"
+    select(filled, "all", Recipe(dedupe="none"))
+    split(filled, "all", {"train": 0.5, "test": 0.5})
+    assert find_leaks(filled, ("all-train", "all-test")).leaks == ()
 
 
 def test_a_preview_prefers_what_looks_like_the_reference(index: Index, tmp_path: Path) -> None:

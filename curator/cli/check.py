@@ -61,7 +61,9 @@ def _known(value: float) -> str:
 @click.command()
 @index_option
 @click.option("--between", nargs=2, required=True, metavar="A B", help="The two sides, such as train test.")
-@click.option("--by", metavar="COLUMN|folder", help="What names the side. [default: a column that has both, else folders]")
+@click.option(
+    "--by", metavar="COLUMN|folder|selection", help="What names the side. [default: selections or a column that have both, else folders]"
+)
 @click.option("--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as the same.")
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate.")
 @click.option("--fix", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV with mended sides; needs one of the next two.")

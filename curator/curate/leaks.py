@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curator.curate.dedupe import DedupeOptions, DedupeResult, dedupe
-from curator.database import Curation
+from curator.database import Curation, Selections
 from curator.errors import UsageError
 from curator.index import Index
 from curator.records import Grouped, Image, Progress
@@ -53,17 +53,17 @@ def find_leaks(
     options: DedupeOptions = DedupeOptions(),  # noqa: B008 - frozen
     progress: Callable[[Progress], None] = lambda p: None,
 ) -> Leaks:
-    """Groups of the level asked for that cross the sides named: values of the column `by`, or folders of that name.
+    """Groups of the level asked for that cross the sides named: values of the column `by`, folders or selections of that name.
 
-    Without `by`, a column that has all these values (`split` first), else folders. The groups that are remembered for the whole index are
-    left as they were. Raises `UsageError` for sides that are not there.
+    Without `by`, selections, else a column that has all these values (`split` first), else folders. The groups that are remembered for
+    the whole index are left as they were. Raises `UsageError` for sides that are not there.
     """
     if len(set(between)) < 2:
         raise UsageError("--between takes two sides or more, as in --between train test")
     by = by or _guess(index, between)
     values = _values(index, by)
-    side_of = _sides(values, between)
-    empty = sorted(set(between) - set(side_of.values()))
+    side_of = _sides(values, between, every=by == "selection")
+    empty = [side for side in between if not any(side in some for some in values.values())]
     if empty:
         raise UsageError(f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for some in values.values() for v in some})}")
     found = dedupe(index, options, keep_proposals=False, only=side_of.keys(), progress=progress)
@@ -72,10 +72,14 @@ def find_leaks(
         sides = {m.image_id: side_of[m.image_id] for m in group.members}
         if len(set(sides.values())) > 1:
             leaks.append(Leak(sides, group.members))
+    grouped = {i for leak in leaks for i in leak.sides}
+    leaks += [Leak({i: side}, ()) for i, side in side_of.items() if side not in between and i not in grouped]
     return Leaks(tuple(leaks), side_of, by, found)
 
 
 def _guess(index: Index, between: Sequence[str]) -> str:
+    if set(between) <= set(Selections(index.reader).names()):
+        return "selection"
     columns = sorted(index.reader.extra_columns(), key=lambda c: (c.lower() not in ("split", "subset", "set"), c))
     for column in [*columns, "label"]:
         if set(between) <= {v for some in _values(index, column).values() for v in some}:
@@ -84,17 +88,20 @@ def _guess(index: Index, between: Sequence[str]) -> str:
 
 
 def _values(index: Index, by: str) -> dict[int, tuple[str, ...]]:
-    """image id → what may name its side: the value of a column, or the folders it lies in."""
+    """image id → what may name its side: the value of a column, the folders it lies in, or the selections it is in."""
+    if by == "selection":
+        names = index.reader.values_of("selections")
+        return {i: tuple(v.split(" ")) for i, v in names.items() if v is not None}
     if by == "folder":
         ids = index.reader.ids_where("1")
         return {int(i): tuple(folder.split("/")) for i, (_, folder) in zip(ids, Curation(index.reader).places(ids), strict=True)}
     return {i: (str(v),) for i, v in index.reader.values_of(by).items() if v is not None}
 
 
-def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str]) -> dict[int, str]:
-    """image id → its side, for images that have one; of several folders the outermost."""
-    found = {i: next((v for v in some if v in between), None) for i, some in values.items()}
-    return {i: side for i, side in found.items() if side is not None}
+def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str], *, every: bool) -> dict[int, str]:
+    """image id → its side, for images that have one: of several folders the outermost; of several selections all, joined by "and"."""
+    found = {i: [v for v in some if v in between] for i, some in values.items()}
+    return {i: " and ".join(sorted(sides)) if every else sides[0] for i, sides in found.items() if sides}
 
 
 def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | None = None, move_to: str | None = None) -> int:
@@ -115,7 +122,7 @@ def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | No
                 fixed[image_id] = move_to
     side_of = leaks.side_of
     roots = [r.path for r in index.reader.roots()]
-    column = "split" if leaks.by == "folder" else leaks.by
+    column = "split" if leaks.by in ("folder", "selection") else leaks.by
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:

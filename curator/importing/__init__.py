@@ -8,6 +8,7 @@ from pathlib import Path
 
 from curator.encoders import Encoder
 from curator.errors import UsageError
+from curator.images import SUFFIXES
 from curator.importing.embedded import take_vectors
 from curator.importing.packed import unpack_parquet, unpack_tars
 from curator.importing.tables import read_coco, write_rows
@@ -37,7 +38,7 @@ def guess_form(source: Path) -> str:
         return "webdataset"
     if any((source / "annotations").glob("*.json")):
         return "coco"
-    if any(source.glob("*.parquet")) and not any(source.glob("*/*.jpg")):
+    if any(source.glob("*.parquet")) and not any(p.suffix.lower() in SUFFIXES for p in source.glob("*/*")):  # as img2dataset writes
         return "parquet"
     return "imagefolder"
 
