@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from curator.embeddings import blocks
@@ -89,13 +91,13 @@ def _reference(pool: Pool, who: str) -> Half:
     return pool.reference
 
 
-def _per_class(pool: Pool, likelihood: object) -> Reals:
+def _per_class(pool: Pool, likelihood: Callable[[Half], Reals]) -> Reals:
     if pool.labels is None:
-        return likelihood(pool.x, pool.x)  # type: ignore[operator, no-any-return]
+        return likelihood(pool.x)
     values = np.empty(len(pool))
     for code in np.unique(pool.labels):
         at = np.flatnonzero(pool.labels == code)
-        values[at] = likelihood(pool.x[at], pool.x[at])  # type: ignore[operator]
+        values[at] = likelihood(pool.x[at])
     return values
 
 
@@ -109,23 +111,24 @@ def _moments(x: Half) -> tuple[Reals, Reals]:
     return mean, second / len(x) - np.outer(mean, mean)
 
 
-def _gaussian(x: Half, of: Half) -> Reals:
+def _gaussian(x: Half) -> Reals:
+    """(n,) log-likelihood of every row under a Gaussian fitted to all."""
     mean, covariance = _moments(x)
-    covariance += np.eye(len(mean)) * (_RIDGE + np.trace(covariance)) / len(mean) * 0.01
+    covariance += np.eye(len(mean)) * _RIDGE * max(float(np.trace(covariance)), 1e-6) / len(mean)
     values, axes = np.linalg.eigh(covariance)
-    return _log_normal(of, mean, axes / np.sqrt(values), float(np.log(values).sum()))
+    return _log_normal(x, mean, axes / np.sqrt(values), float(np.log(values).sum()))
 
 
-def _ppca(x: Half, of: Half) -> Reals:
+def _ppca(x: Half) -> Reals:
+    """The same with all directions but the first 32 taken for noise of one strength."""
     mean, covariance = _moments(x)
     values, axes = np.linalg.eigh(covariance)
     noise = max(float(values[:-_COMPONENTS].mean()) if len(values) > _COMPONENTS else 0.0, 1e-8)
     values = np.maximum(values, noise)
     values[: max(0, len(values) - _COMPONENTS)] = noise
-    return _log_normal(of, mean, axes / np.sqrt(values), float(np.log(values).sum()))
+    return _log_normal(x, mean, axes / np.sqrt(values), float(np.log(values).sum()))
 
 
 def _log_normal(x: Half, mean: Reals, whiten: Reals, log_volume: float) -> Reals:
-    found = [((x[part].astype(np.float64) - mean) @ whiten) for part in blocks(len(x), _BLOCK)]
-    squares = np.concatenate([(z * z).sum(1) for z in found])
+    squares = np.concatenate([(((x[part].astype(np.float64) - mean) @ whiten) ** 2).sum(1) for part in blocks(len(x), _BLOCK)])
     return np.asarray(-0.5 * (squares + log_volume + len(mean) * np.log(2 * np.pi)))
