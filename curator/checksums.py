@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 VERIFIED = "verified.json"
@@ -20,6 +20,11 @@ def sha256_of(file: Path) -> str:
     """Hex SHA-256 of a whole file."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def digest_of(hashes: Sequence[bytes]) -> str:
+    """Hex SHA-256 of an ordered list of digests: a selection's identity."""
+    return hashlib.sha256(b"".join(hashes)).hexdigest()
 
 
 def problem_in(folder: Path, expected: Mapping[str, str]) -> str | None:

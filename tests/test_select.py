@@ -17,20 +17,24 @@ from click.testing import Result
 from conftest import draw
 from PIL import Image
 
-from curator.checksums import sha256_of
+from curator.checksums import digest_of, sha256_of
+from curator.curate.concepts import fit_concept
 from curator.curate.decisions import decide
 from curator.curate.dedupe import dedupe
+from curator.curate.label import label_by_probe
 from curator.curate.leaks import find_leaks
 from curator.curate.preview import preview
-from curator.curate.recipe import Recipe, digest_of, manifest_of, read_manifest, write_manifest
+from curator.curate.recipe import Recipe, manifest_of, read_manifest, write_manifest
 from curator.curate.select import make, replay, select
 from curator.curate.sets import combine, diff, drop, parse_shares, split
 from curator.database import Selections
+from curator.database.schema import SEALED
 from curator.encoders import Encoder, PixelEncoder
-from curator.errors import UnknownName, UsageError
+from curator.errors import IndexDamaged, UnknownName, UsageError
 from curator.export import ExportOptions, export, forms
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
+from curator.maintenance import repair
 from curator.scenes import draw_thing
 
 Run = Callable[..., Result]
@@ -413,6 +417,52 @@ def test_pictures_are_reduced_and_never_enlarged(exported: Callable[..., Path], 
     assert '"width": 12' in (root / "train/metadata.jsonl").read_text()
     larger = exported("imagefolder", "larger", size=99)
     assert {Image.open(io.BytesIO(p.read_bytes())).size for p in larger.rglob("*.png")} == {(24, 24)}
+
+
+def test_labels_that_look_alike_as_folders_stay_apart(index: Index, tmp_path: Path) -> None:
+    labels = ["a/b", "a_b", "A_B", "..", ""]
+    (tmp_path / "p").mkdir()
+    for number, label in enumerate(labels):
+        draw(number).save(tmp_path / "p" / f"{number}.png")
+        (tmp_path / "p" / f"{number}.json").write_text(json.dumps({"label": label}))
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    select(index, "all", Recipe())
+    export(index, ["all"], tmp_path / "out", ExportOptions("imagefolder"))
+    folders = {p.parent for p in (tmp_path / "out").rglob("*.png")}
+    assert len({str(f).lower() for f in folders}) == 5
+    assert all(f.parent == tmp_path / "out" / "train" for f in folders), "nothing leaves the export"
+    rows = [json.loads(line) for line in (tmp_path / "out/train/metadata.jsonl").read_text().splitlines()]
+    assert {r["label"] for r in rows} == {"a/b", "a_b", "A_B", "..", None}
+
+
+def test_embeddings_of_images_that_are_gone_are_theirs(filled: Index, tmp_path: Path) -> None:
+    made = select(filled, "few", Recipe(n=5))
+    x = filled.reader.vectors(filled.space, made.ids.tolist())
+    filled.images(made.ids)[2].path.unlink()
+    ingest(filled, [tmp_path / "pictures"], PixelEncoder())
+    export(filled, ["few"], tmp_path / "out", ExportOptions("npy", link="none"))
+    np.testing.assert_array_equal(np.load(tmp_path / "out/embeddings.npy"), x)
+
+
+def test_a_repair_saves_everything_a_person_made(filled: Index) -> None:
+    made = select(filled, "few", Recipe(n=5))
+    fit_concept(filled, "nice", made.ids[:2].tolist())
+    label_by_probe(filled, "label")
+    dedupe(filled)
+    decide(filled, "not-duplicate", made.ids[:2].tolist())
+    before = {t: filled.reader.rows(f"SELECT count(*) FROM {t}")[0][0] for t in SEALED}
+    with sqlite3.connect(filled.folder / "index.db") as db:
+        db.execute("UPDATE tags SET crc = 1")
+        db.execute("INSERT INTO tags (image_id, tag, crc) VALUES (1, 'damaged', 7)")
+    assert repair(filled.folder)
+    with Index(filled.folder) as again:
+        after = {t: again.reader.rows(f"SELECT count(*) FROM {t}")[0][0] for t in SEALED}
+        assert after == before
+        assert Selections(again.reader).get("few").digest == made.digest
+        with again.write() as db, db.atomic():
+            db.connection.execute("DELETE FROM selected WHERE rank = 2")
+        with pytest.raises(IndexDamaged, match="has lost rows"):
+            Selections(again.reader).get("few")
 
 
 def test_an_export_that_cannot_be_leaves_nothing(exported: Callable[..., Path], filled: Index, tmp_path: Path) -> None:

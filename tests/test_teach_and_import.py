@@ -96,6 +96,11 @@ def test_a_probe_learns_a_column_and_writes_over_nobody(colours: Index) -> None:
     assert set(make(colours, "x", Recipe(n=9, per="predicted", by="k-center")).ids.tolist()) <= set(before)
     with pytest.raises(UsageError, match="two values or more"):
         label_by_probe(colours, "caption")
+    with pytest.raises(UsageError, match="'label' is a column of the index already"):
+        label_by_probe(colours, "label", column="label")
+    part = label_by_probe(colours, "label", where="label = 'red'")
+    assert len(part.predictions) == 20
+    assert len(colours.reader.ids_where("predicted IS NOT NULL")) == 64, "other images keep theirs"
 
 
 def test_disagreements_are_listed_surest_first(colours: Index) -> None:
@@ -194,6 +199,30 @@ def test_vectors_are_taken_over_after_a_look_at_some(exported: Callable[..., Pat
         with pytest.raises(SpaceMismatch, match="are not those of 'pixels'"):
             import_set(third, source, PixelEncoder())
         assert len(third) == 0
+
+
+def test_rows_of_a_parquet_file_may_share_a_path(index: Index, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = []
+    for number in range(3):
+        data = io.BytesIO()
+        draw(number).save(data, "PNG")
+        rows.append({"image": {"bytes": data.getvalue(), "path": "image.png"}, "text": f"number {number}"})
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set/train.parquet")
+    import_set(index, tmp_path / "set", PixelEncoder())
+    assert {i.caption for i in index.images(index.reader.ids_where("1"))} == {"number 0", "number 1", "number 2"}
+
+
+def test_folders_are_labels_where_nothing_else_is(index: Index, tmp_path: Path) -> None:
+    for number in range(4):
+        path = tmp_path / "set" / "train" / "xy"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(number).save(path)
+    assert import_set(index, tmp_path / "set", PixelEncoder()).form == "imagefolder"
+    assert {i.label for i in index.images(index.reader.ids_where("1"))} == {"x", "y"}
 
 
 def test_an_archive_cannot_write_outside(index: Index, tmp_path: Path) -> None:

@@ -116,6 +116,8 @@ def import_command(
     with Index.create(name) as index, progress_bar() as progress:
         choice = choose_encoder(encoder, index.reader.active_space(), ask=None)
         say(f"Encoder: {choice.encoder} ({choice.why}).")
+        if choice.warning:
+            say(f"Warning: {choice.warning}")
         done = import_set(index, source, load_encoder(choice.encoder), form=form, to=to, origin=origin, progress=progress)
     if as_json:
         print_json(asdict(done))

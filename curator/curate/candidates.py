@@ -143,8 +143,8 @@ def vectors_of(index: Index, ids: Ids) -> NDArray[np.float16]:
         at, here = find_sorted(some, ordered)
         x[order[here]] = block[at[here]]
         filled += int(here.sum())
-    if filled != len(ids):
-        index.reader.vectors(index.space, ids.tolist())  # says which one is missing
+    if filled != len(ids):  # some are not present any more; this says so for one that never had a vector
+        return index.reader.vectors(index.space, ids.tolist()).astype(np.float16)
     return x
 
 

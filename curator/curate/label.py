@@ -121,7 +121,16 @@ def _keep(
     judged = [i for i in tested.tolist() if i in own]
     if accuracy is None:
         accuracy = sum(own[i] == found[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
+    _refuse_taken(index, column)
     with index.write() as db, db.atomic():
         Selections(db).put_computed(column, {i: name for i, (name, _) in found.items()})
         Selections(db).put_computed(f"{column}_confidence", {i: round(share, 6) for i, (_, share) in found.items()})
     return Labelled(found, tuple(names), accuracy, len(judged), tuple(apart))
+
+
+def _refuse_taken(index: Index, column: str) -> None:
+    """Raise `UsageError` where predictions would hide behind a column that means something else."""
+    ours = set(index.reader.columns()) - set(index.reader.further_columns().computed)
+    taken = {c.lower() for c in ours} & {column.lower(), f"{column}_confidence".lower()}
+    if taken:
+        raise UsageError(f"'{min(taken)}' is a column of the index already, and predictions go to one of their own; name another --column")

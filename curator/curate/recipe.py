@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -12,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from curator.checksums import digest_of
 from curator.errors import UsageError
 from curator.index import Index
 from curator.records import Image, Selection
@@ -19,6 +19,7 @@ from curator.selectors import parse_objective
 
 SCHEMA = 1  # of the manifest
 DEDUPE = ("known", "none", "exact", "verified", "semantic")
+ORIGINS = ("real", "generated", "any")
 _LIBRARIES = ("image-curator", "numpy", "faiss-cpu", "scikit-learn")
 
 
@@ -47,6 +48,8 @@ class Recipe:
         parse_objective(self.by)
         if self.dedupe not in DEDUPE:
             raise UsageError(f"no level '{self.dedupe}' to dedupe at; there are: {', '.join(DEDUPE)}")
+        if self.origin not in ORIGINS:
+            raise UsageError(f"no origin '{self.origin}'; there are: {', '.join(ORIGINS)}")
         if self.n is not None and self.n < 1:
             raise UsageError(f"-n takes a number of images from 1 on, not {self.n}")
 
@@ -59,11 +62,6 @@ class Step:
     before: int
     after: int
     facts: Mapping[str, Any]
-
-
-def digest_of(hashes: Sequence[bytes]) -> str:
-    """A selection's id: SHA-256 of the ordered digests of its images, in hex."""
-    return hashlib.sha256(b"".join(hashes)).hexdigest()
 
 
 def describe_recipe(index: Index, recipe: Recipe, steps: Sequence[Step], command: str) -> dict[str, Any]:

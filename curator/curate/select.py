@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from curator.checksums import digest_of
 from curator.curate.candidates import Candidates
-from curator.curate.recipe import Recipe, Step, describe_recipe, digest_of, recipe_in
+from curator.curate.recipe import Recipe, Step, describe_recipe, recipe_in
 from curator.database import Selections
 from curator.errors import UsageError
 from curator.index import Index

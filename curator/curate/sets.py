@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curator.checksums import digest_of
 from curator.curate.dedupe import DedupeOptions, dedupe
-from curator.curate.recipe import digest_of
 from curator.curate.select import check_name, keep
 from curator.database import Selections
 from curator.errors import UsageError

@@ -12,11 +12,6 @@ from curator.database.integrity import row_crc
 from curator.database.schema import SEALED
 from curator.database.writer import Writer
 
-_ORDER = (
-    "roots", "contents", "images", "skipped", "tags", "columns", "spaces", "embeddings", "queries",
-    "measures", "edges", "decisions", "groups", "calibrations",
-)  # fmt: skip
-
 
 def salvage(writer: Writer, damaged: Path) -> int:
     """Fill the empty database of `writer` from `damaged` → the number of rows that were lost, as far as can be told."""
@@ -24,8 +19,9 @@ def salvage(writer: Writer, damaged: Path) -> int:
     with contextlib.closing(sqlite3.connect(damaged)) as source:
         writer.connection.execute("PRAGMA foreign_keys = OFF")
         with writer.atomic():
-            for table in _ORDER:
-                lost += _copy(source, writer.connection, table)
+            for table in SEALED:
+                if table != "meta":  # whose counters are restored last
+                    lost += _copy(source, writer.connection, table)
             lost += _drop_dangling(writer.connection)
             _restore_meta(source, writer.connection)
             _restore_last_id(source, writer.connection)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from curator.checksums import digest_of
 from curator.database.reader import Reader
-from curator.errors import UnknownName
+from curator.errors import IndexDamaged, UnknownName
 from curator.records import Concept, Ids, Selection, Space
 from curator.registry import suggest
 
@@ -27,13 +28,15 @@ class Selections:
         return [r[0] for r in self.reader.rows("SELECT name FROM selections ORDER BY id")]
 
     def get(self, name: str) -> Selection:
-        """One selection, whole. Raises `UnknownName`."""
+        """One selection, whole. Raises `UnknownName`, or `IndexDamaged` where a repair could not save all of it."""
         rows = self.reader.rows("SELECT id, digest, manifest, created_at FROM selections WHERE name = ?", [name])
         if not rows:
             raise UnknownName(f"no selection '{name}'; {suggest(name, self.names())}")
         key, digest, manifest, created = rows[0]
         found = self.reader.rows("SELECT image_id, sha256, value, split FROM selected WHERE selection_id = ? ORDER BY rank", [key])
         ids = np.fromiter((r[0] for r in found), np.int64, len(found))
+        if digest_of([r[1] for r in found]) != digest:
+            raise IndexDamaged(f"the selection '{name}' has lost rows; drop it, and make it again from a manifest or its recipe")
         values = np.array([math.nan if r[2] is None else r[2] for r in found], np.float64)
         return Selection(name, ids, tuple(r[1] for r in found), values, tuple(r[3] for r in found), digest, json.loads(manifest), created)
 
@@ -81,10 +84,9 @@ class Selections:
         self.reader.connection.execute("DELETE FROM concepts WHERE space_id = ? AND name = ?", [space.id, name])
 
     def put_computed(self, name: str, values: Mapping[int, Any]) -> None:
-        """image id → value of a computed column: what it held before is replaced."""
-        self.reader.connection.execute("DELETE FROM computed WHERE name = ?", [name])
+        """image id → value of a computed column; other images keep theirs."""
         rows = [(i, name, v) for i, v in values.items()]
-        self.reader.connection.executemany("INSERT INTO computed (image_id, name, value) VALUES (?, ?, ?)", rows)
+        self.reader.connection.executemany("INSERT OR REPLACE INTO computed (image_id, name, value) VALUES (?, ?, ?)", rows)
 
     def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
         """Digests of the contents of images, in their order."""

@@ -61,7 +61,8 @@ def export(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is there already; an export takes a new or an empty folder")
     chosen = [Selections(index.reader).get(name) for name in names]
-    items = [i for s in chosen for i in _items(index, s, options, alone=len(chosen) == 1)]
+    labels = {i.label for s in chosen for i in index.images(s.ids) if i.label}
+    items = [i for s in chosen for i in _items(index, s, options, labels, alone=len(chosen) == 1)]
     items = [replace(i, rank=rank) for rank, i in enumerate(items)]
     _refuse_doubles(items)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -91,24 +92,42 @@ def export(
     return len(items)
 
 
-def _items(index: Index, s: Selection, options: ExportOptions, *, alone: bool) -> list[Item]:
+def _items(index: Index, s: Selection, options: ExportOptions, labels: set[str], *, alone: bool) -> list[Item]:
     """Items with names that are safe, unlike each other, and the same every time."""
     found = []
-    for rank, (image, sha256, value, split) in enumerate(zip(index.images(s.ids), s.sha256, s.values.tolist(), s.splits, strict=True)):
+    images = index.images(s.ids)
+    folders = _folders(labels)
+    for rank, (image, sha256, value, split) in enumerate(zip(images, s.sha256, s.values.tolist(), s.splits, strict=True)):
         part = split or ("train" if alone else s.name)
         key = f"{rank:06d}-{sha256.hex()[:8]}"
-        file = _file(image, key, part, options)
+        file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
         shown = image if options.size is None else scaled(image, options.size)
         found.append(Item(rank, key, shown, sha256.hex(), part, None if math.isnan(value) else value, file))
     return found
 
 
-def _file(image: Image, key: str, split: str, options: ExportOptions) -> str:
+def _folders(labels: set[str]) -> dict[str, str]:
+    """A folder name for every label, safe and unlike those of the others, whatever the label is."""
+    folders: dict[str, str] = {}
+    for label in sorted(labels):
+        safe = _SAFE.sub("_", label).lstrip(".") or "_"
+        taken, number = {f.lower() for f in folders.values()}, 1
+        name = safe
+        while name.lower() in taken:
+            number += 1
+            name = f"{safe}-{number}"
+        folders[label] = name
+    return folders
+
+
+def _file(image: Image, key: str, split: str, folder: str, options: ExportOptions) -> str:
     if options.link == "none" and options.form != "webdataset":
         return str(image.path)
     name = f"{key}{suffix_of(image, options.size)}"
     if options.form == "imagefolder":
-        return f"{split}/{_SAFE.sub('_', image.label or _UNLABELLED)}/{name}"
+        return f"{split}/{folder}/{name}"
+    if options.form in ("webdataset", "parquet"):
+        return name  # within a shard
     return f"images/{split}-{name}" if options.form == "coco" else f"images/{split}/{name}"
 
 

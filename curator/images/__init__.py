@@ -3,9 +3,10 @@
 from curator.images.decode import Decoded, decode, read_bytes, read_picture
 from curator.images.measure import measure
 from curator.images.sidecars import NoteSources, read_notes
-from curator.images.walk import SUFFIXES, Walk, absolute, walk, walk_files
+from curator.images.walk import SIDECARS, SUFFIXES, Walk, absolute, walk, walk_files
 
 __all__ = [
+    "SIDECARS",
     "SUFFIXES",
     "Decoded",
     "NoteSources",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from curator.encoders import Encoder
 from curator.errors import UsageError
-from curator.images import SUFFIXES
+from curator.images import SIDECARS, SUFFIXES
 from curator.importing.embedded import take_vectors
 from curator.importing.packed import unpack_parquet, unpack_tars
 from curator.importing.tables import read_coco, write_rows
@@ -81,4 +81,6 @@ def import_set(
         paths = take_vectors(index, source, encoder, told)
     elif (source / "images.csv").is_file():
         options = IngestOptions(origin=origin, table=str(source / "images.csv"))
+    elif not any(p.suffix.lower() in SIDECARS for p in source.rglob("*")):
+        options = IngestOptions(origin=origin, label_from="folder")
     return Imported(form, folder, ingest(index, paths, encoder, options, progress=progress))

@@ -20,7 +20,7 @@ _BY_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"),
 def unpack_tars(shards: list[Path], target: Path, told: Callable[[int], None]) -> int:
     """Each sample of WebDataset or img2dataset shards → picture, `.json` and `.txt` beside it; a number in `.cls` by `labels.json`.
 
-    What is there already at its length stays. Raises `UsageError` for a file that is no tar.
+    What is there already stays. Raises `UsageError` for a file that is no tar.
     """
     done = 0
     for shard in shards:
@@ -84,7 +84,7 @@ def unpack_parquet(files: list[Path], target: Path, told: Callable[[int], None])
                 data = picture.get("bytes")
                 if not data:
                     continue
-                stem = _safe(Path(picture.get("path") or f"{done:08d}").stem)
+                stem = f"{done:08d}-{_safe(Path(picture.get('path') or 'picture').stem)}"  # paths need not differ between rows
                 _write(target / file.stem / f"{stem}{_suffix(data)}", data)
                 notes = {k: _named(v, names.get(k)) for k, v in row.items() if v is not None}
                 _write(target / file.stem / f"{stem}.json", json.dumps(notes, ensure_ascii=False, default=str).encode())
@@ -130,7 +130,7 @@ def _safe(name: str) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    if path.exists() and path.stat().st_size == len(data):
+    if path.exists() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
