@@ -199,6 +199,7 @@ def test_without_duplicates_nothing_can_be_chosen() -> None:
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=200))
 def test_a_tail_cut_lies_above_the_median(scores: list[float]) -> None:
     cut = tail_cut(np.array(scores, np.float32))
+    assert cut == 0.9999 or len(scores) >= 30, "of a few scores nothing can be told"
     assert cut <= 0.9999
     assert cut >= min(sorted(scores)[len(scores) // 2], 0.9999) - 1e-3
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import sqlite3
 import tarfile
 from collections.abc import Callable
@@ -433,6 +434,20 @@ def test_labels_that_look_alike_as_folders_stay_apart(index: Index, tmp_path: Pa
     assert all(f.parent == tmp_path / "out" / "train" for f in folders), "nothing leaves the export"
     rows = [json.loads(line) for line in (tmp_path / "out/train/metadata.jsonl").read_text().splitlines()]
     assert {r["label"] for r in rows} == {"a/b", "a_b", "A_B", "..", None}
+
+
+@pytest.mark.parametrize("form", forms)
+def test_names_that_are_no_text_are_exported(index: Index, tmp_path: Path, form: str) -> None:
+    (tmp_path / "p").mkdir()
+    for number in range(3):
+        with Path(os.fsdecode(os.fsencode(tmp_path / "p") + b"/\xff%d.png" % number)).open("wb") as file:
+            draw(number).save(file, "PNG")
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    made = select(index, "odd", Recipe())
+    write_manifest(manifest_of(index, made), tmp_path / "m.json")
+    assert replay(index, read_manifest(tmp_path / "m.json"), name="again").differences == ()
+    export(index, ["odd"], tmp_path / "out", ExportOptions(form))
+    assert "xff" in (tmp_path / "out/images.csv").read_text(encoding="utf-8")
 
 
 def test_embeddings_of_images_that_are_gone_are_theirs(filled: Index, tmp_path: Path) -> None:

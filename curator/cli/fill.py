@@ -109,10 +109,11 @@ def import_command(
     from dataclasses import asdict
 
     from curator.encoders import load_encoder
-    from curator.importing import import_set
+    from curator.importing import guess_form, import_set
     from curator.index import Index
     from curator.ingest import choose_encoder
 
+    form = form or guess_form(source)  # before an index is made for nothing
     with Index.create(name) as index, progress_bar() as progress:
         choice = choose_encoder(encoder, index.reader.active_space(), ask=None)
         say(f"Encoder: {choice.encoder} ({choice.why}).")

@@ -96,7 +96,7 @@ def write_manifest(manifest: Mapping[str, Any], target: Path) -> None:
     """Write a manifest, whole or not at all. Raises `UsageError`."""
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="surrogateescape")
+        beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")  # escapes also keep names that are not UTF-8
         os.replace(beside, target)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error

@@ -12,6 +12,8 @@ from curator.records import Scores
 
 PRECISION = 0.99  # least lower bound of the precision at a calibrated threshold
 _Z = 1.959964  # 95 %, two-sided
+_LEAST = 30  # scores from which a tail can be told
+_SAME = 0.9999  # what vectors of one picture score after rounding
 _RARE = 2.326348  # 99 %, one-sided: how far up the tail an uncalibrated cut-off lies
 
 
@@ -67,10 +69,10 @@ def tail_cut(nearest: Scores) -> float:
 
     On Fisher's scale (artanh), the median plus 2.33 spreads; the spread is taken below the median, as the upper half may hold
     duplicates. Where most images have a duplicate the median is one itself, and the cut-off errs on the side of
-    too few.
+    too few; of fewer than thirty scores nothing can be told, and it is as good as 1.
     """
+    if len(nearest) < _LEAST:
+        return _SAME
     ordered = np.sort(np.arctanh(np.clip(nearest.astype(np.float64), -1 + 1e-6, 1 - 1e-6)))
-    if not len(ordered):
-        return 1.0
     low, middle = ordered[int(0.1587 * len(ordered))], ordered[len(ordered) // 2]
-    return float(min(math.tanh(middle + _RARE * (middle - low)), 0.9999))
+    return float(min(math.tanh(middle + _RARE * (middle - low)), _SAME))

@@ -44,7 +44,7 @@ class Item:
         i = self.image
         return {
             "file": self.file, "sha256": self.sha256, "label": i.label, "caption": i.caption, "split": self.split, "rank": self.rank,
-            "value": self.value, "width": i.width, "height": i.height, "origin": i.origin, "source": i.path.name,
+            "value": self.value, "width": i.width, "height": i.height, "origin": i.origin, "source": printable(i.path.name),
         }  # fmt: skip
 
 
@@ -124,10 +124,15 @@ def place(job: Job, item: Item, target: Path) -> None:
     os.utime(target, (MTIME, MTIME))
 
 
+def printable(path: str) -> str:
+    """A path as text that every program reads: bytes that are not UTF-8 become escapes, and such a path leads nowhere."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def write_text(target: Path, text: str) -> None:
     """A text file with the fixed time."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+    target.write_text(text, encoding="utf-8", newline="")
     os.utime(target, (MTIME, MTIME))
 
 

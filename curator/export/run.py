@@ -18,7 +18,7 @@ from curator.database import Selections
 from curator.errors import UsageError
 from curator.export.croissant import write_croissant
 from curator.export.forms import write_table
-from curator.export.items import LINKS, Item, Job, clear, forms, scaled, suffix_of, write_text
+from curator.export.items import LINKS, Item, Job, clear, forms, printable, scaled, suffix_of, write_text
 from curator.index import Index
 from curator.records import Image, Progress, Selection
 from curator.registry import suggest
@@ -80,7 +80,7 @@ def export(
         for s in chosen:
             manifest = manifest_of(index, s)
             file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"
-            write_text(beside / file, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
+            write_text(beside / file, json.dumps(manifest, indent=1) + "\n")
         write_croissant(beside, "+".join(names), {"count": len(items)}, list(items[0].row()))
         if target.exists():
             target.rmdir()
@@ -122,7 +122,7 @@ def _folders(labels: set[str]) -> dict[str, str]:
 
 def _file(image: Image, key: str, split: str, folder: str, options: ExportOptions) -> str:
     if options.link == "none" and options.form != "webdataset":
-        return str(image.path)
+        return printable(str(image.path))
     name = f"{key}{suffix_of(image, options.size)}"
     if options.form == "imagefolder":
         return f"{split}/{folder}/{name}"
