@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from itertools import combinations
 
 from curator.database import Curation
@@ -25,13 +26,22 @@ def decide(index: Index, verdict: str, ids: Sequence[int]) -> int:
         groups = curation.groups()
         images = {i.id: i for i in db.images(sorted({*ids, *(g.image_id for g in groups), *(g.keeper_id for g in groups)}))}
         make = {"keep": _keep, "reject": _reject, "not-duplicate": _apart}[verdict]
-        decisions = make(list(dict.fromkeys(ids)), groups, images)
-        subjects = {(d.subject, d.subject_id) for d in decisions}
+        state = _State(groups, images, apart_pairs(curation), frozenset(rejected_ids(curation)))
+        chosen = list(dict.fromkeys(ids))
+        decisions = make(chosen, state)
+        subjects = {bytes.fromhex(images[i].sha256): i for i in chosen}
+        pairs = {frozenset((d.subject, d.other)) for d in decisions}
+
+        def is_replaced(d: Decision) -> bool:
+            """A later verdict on an image, or on a pair, takes the place of an earlier one."""
+            if d.verdict == "not-duplicate":
+                return False
+            if verdict == "not-duplicate":
+                return frozenset((d.subject, d.other)) in pairs
+            return d.subject in subjects and d.subject_id in (0, subjects[d.subject])
+
         with db.atomic():
-            if verdict != "not-duplicate":  # a later verdict on an image takes the place of an earlier one
-                curation.undecide(
-                    d for d in curation.decisions() if d.verdict in ("keep", "reject") and (d.subject, d.subject_id) in subjects
-                )
+            curation.undecide(d for d in curation.decisions() if is_replaced(d))
             curation.decide(decisions)
         index.step("decisions committed")
     return len(decisions)
@@ -43,9 +53,11 @@ def accept(index: Index, kinds: Sequence[str] = ()) -> list[int]:
         if kind not in KINDS:
             raise UsageError(f"no kind of duplicate '{kind}'; there are: {', '.join(KINDS)}")
     curation = Curation(index.reader)
-    chosen = [g.image_id for g in curation.groups() if g.kind in (kinds or KINDS)]
-    decided = set(rejected_ids(curation))
-    chosen = [i for i in chosen if i not in decided]
+    found = [g for g in curation.groups() if g.kind in (kinds or KINDS)]
+    decided = set(rejected_ids(curation)) | kept_ids(curation)
+    hashes = {i.id: bytes.fromhex(i.sha256) for i in index.images(sorted({j for g in found for j in (g.image_id, g.keeper_id)}))}
+    apart = apart_pairs(curation)
+    chosen = [g.image_id for g in found if g.image_id not in decided and frozenset((hashes[g.image_id], hashes[g.keeper_id])) not in apart]
     if chosen:
         decide(index, "reject", chosen)
     return chosen
@@ -69,55 +81,81 @@ def _speaks_of(d: Decision, hashes: dict[bytes, int], ids: set[int]) -> bool:
 
 
 def rejected_ids(curation: Curation) -> dict[int, bytes]:
-    """Present images that were rejected → sha256 of the one that was kept beside each."""
-    rejected = [d for d in curation.decisions() if d.verdict == "reject"]
-    there = curation.with_content([d.subject for d in rejected])
-    return {i: d.other for d in rejected for i in there.get(d.subject, ()) if d.subject_id in (0, i)}
+    """Present images that were rejected and not kept → sha256 of the one that was kept beside each."""
+    kept = kept_ids(curation)
+    return {i: d.other for d, i in _spoken_of(curation, "reject") if i not in kept}
 
 
-def _keep(ids: Sequence[int], groups: Sequence[Grouped], images: dict[int, Image]) -> list[Decision]:
-    members = _by_keeper(groups)
-    keeper_of = {g.image_id: g.keeper_id for g in groups}
+def kept_ids(curation: Curation) -> set[int]:
+    """Present images that are to be kept by a verdict."""
+    return {i for _, i in _spoken_of(curation, "keep")}
+
+
+def apart_pairs(curation: Curation) -> set[frozenset[bytes]]:
+    """Pairs of contents that are not the same picture by a verdict."""
+    return {frozenset((d.subject, d.other)) for d in curation.decisions() if d.verdict == "not-duplicate"}
+
+
+def _spoken_of(curation: Curation, verdict: str) -> list[tuple[Decision, int]]:
+    found = [d for d in curation.decisions() if d.verdict == verdict]
+    there = curation.with_content([d.subject for d in found])
+    return [(d, i) for d in found for i in there.get(d.subject, ()) if d.subject_id in (0, i)]
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a verdict is given in: the last run's groups, their images, pairs told apart, and images rejected before."""
+
+    groups: Sequence[Grouped]
+    images: Mapping[int, Image]
+    apart: Set[frozenset[bytes]]
+    rejected: Set[int]
+
+    def others(self, image_id: int) -> list[int]:
+        """The members of an image's group that were not told apart from it, the keeper first; none for an image in no group."""
+        keeper = next((g.keeper_id for g in self.groups if g.image_id == image_id), None)
+        members = [g.image_id for g in self.groups if g.keeper_id == keeper]
+        own = self.images[image_id].sha256
+        return [
+            o
+            for o in sorted(members, key=lambda m: m != keeper)
+            if o != image_id and frozenset(bytes.fromhex(h) for h in (own, self.images[o].sha256)) not in self.apart
+        ]
+
+    def about(self, image_id: int, other: int, verdict: str) -> Decision:
+        """By content; by id as well where the group holds another image of that content."""
+        image = self.images[image_id]
+        copied = any(self.images[o].sha256 == image.sha256 for o in self.others(image_id))
+        return Decision(bytes.fromhex(image.sha256), bytes.fromhex(self.images[other].sha256), image_id if copied else 0, verdict)
+
+
+def _keep(ids: Sequence[int], state: _State) -> list[Decision]:
     found = []
     for i in ids:
-        others = [o for o in members.get(keeper_of.get(i, -1), ()) if o != i]
+        others = state.others(i)
         if not others:
             raise UsageError(f"image {i} is in no group, so it is kept anyway; `curator dedupe` finds groups")
-        found += [_about(images[i], images[o], "keep") for o in others]
+        found += [state.about(i, o, "keep") for o in others]
     return found
 
 
-def _reject(ids: Sequence[int], groups: Sequence[Grouped], images: dict[int, Image]) -> list[Decision]:
-    keeper_of = {g.image_id: g.keeper_id for g in groups}
-    members = _by_keeper(groups)
+def _reject(ids: Sequence[int], state: _State) -> list[Decision]:
     found = []
     for i in ids:
-        if i not in keeper_of:
+        others = state.others(i)
+        if not others:
             raise UsageError(f"image {i} is in no group; `curator dedupe` finds groups, `curator remove` takes any image out of the index")
-        keeper = keeper_of[i]
-        if keeper == i or keeper in ids:
-            others = [o for o in members[keeper] if o not in ids]
-            if not others:
-                raise UsageError(f"rejecting all of the group of image {keeper} would keep none of it; leave one out")
-            keeper = others[0]
-        found.append(_about(images[i], images[keeper], "reject"))
+        staying = [o for o in others if o not in ids and o not in state.rejected]
+        if not staying:
+            raise UsageError(f"rejecting image {i} too would keep none of its group; leave one out, or `curator decide undo` another")
+        found.append(state.about(i, staying[0], "reject"))
     return found
 
 
-def _apart(ids: Sequence[int], groups: Sequence[Grouped], images: dict[int, Image]) -> list[Decision]:
+def _apart(ids: Sequence[int], state: _State) -> list[Decision]:
     if len(ids) < 2:
         raise UsageError("not-duplicate takes two images or more: those that are not the same picture")
-    hashes = sorted(bytes.fromhex(images[i].sha256) for i in ids)
-    return [Decision(a, b, 0, "not-duplicate") for a, b in sorted(set(combinations(hashes, 2)))]
-
-
-def _about(image: Image, other: Image, verdict: str) -> Decision:
-    same = image.sha256 == other.sha256
-    return Decision(bytes.fromhex(image.sha256), bytes.fromhex(other.sha256), image.id if same else 0, verdict)
-
-
-def _by_keeper(groups: Iterable[Grouped]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for g in groups:
-        found.setdefault(g.keeper_id, []).append(g.image_id)
-    return found
+    hashes = sorted(bytes.fromhex(state.images[i].sha256) for i in ids)
+    if len(set(hashes)) < len(hashes):
+        raise UsageError("two of these files are the same to the byte; `curator decide keep` keeps both")
+    return [Decision(a, b, 0, "not-duplicate") for a, b in combinations(hashes, 2)]

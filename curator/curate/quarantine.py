@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +37,9 @@ class Move:
     keeper_sha256: str
     image_id: int
     at: str
+    root_id: int
+    root: str
+    event: str = "quarantine"  # then "restore" before it is put back, and "restored" after
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,12 @@ def restore(
     """
     wanted = {str(absolute(p)) for p in paths}
     with index.write() as db:
-        moves = [m for m in _journalled(db, index) if Path(m.moved_to).exists() and (not wanted or m.path in wanted)]
-        absent = wanted - {m.path for m in moves}
-        left: list[tuple[str, str]] = [(path, "is not in quarantine") for path in sorted(absent)]
+        if not dry_run:
+            _finish(db, index)
+        open_ = [m for m in _journalled(db, index) if m.event != "restored" and (not wanted or m.path in wanted)]
+        moves = [m for m in open_ if Path(m.moved_to).exists()]
+        left = [(m.path, f"{m.moved_to} is not there any more") for m in open_ if m not in moves and not Path(m.path).exists()]
+        left += [(path, "is not in quarantine") for path in sorted(wanted - {m.path for m in open_})]
         if dry_run:
             return Report(tuple(moves), tuple(left))
         done = []
@@ -105,6 +111,7 @@ def restore(
                 continue
             _mark_back(db, move)
             index.step("image marked back")
+            _journal(index, replace(move, event="restored"))
             done.append(move)
             progress(Progress(len(done), len(moves), 0, "restore", "files"))
     return Report(tuple(done), tuple(left))
@@ -129,15 +136,15 @@ def _plan(db: Writer, to: Path | None) -> tuple[list[Move], list[tuple[str, str]
             continue
         if keeper.id not in checked:
             checked[keeper.id] = _differs(keeper, "the image kept in its stead")
-        problem = checked[keeper.id] or _differs(image)
+        root = next(r for r in db.roots() if image.path.is_relative_to(r.path))
+        home = absolute(to) / root.path.name if to else root.path / FOLDER
+        problem = checked[keeper.id] or _differs(image) or _same_file(image.path, keeper.path) or _elsewhere(image.path, home)
         if problem:
             left.append((str(image.path), problem))
             continue
-        root = next(r for r in roots if image.path.is_relative_to(r))
-        home = absolute(to) / root.name if to else root / FOLDER
-        target = _target(image, root, home, roots, moves)
+        target = _target(image, root.path, home, roots, moves)
         reason = f"rejected; {reasons.get(image_id, 'decided')}"
-        facts = (image.sha256, reason, str(keeper.path), keeper.sha256, image_id, now)
+        facts = (image.sha256, reason, str(keeper.path), keeper.sha256, image_id, now, root.id, str(root.path))
         moves[str(target)] = Move(str(home), str(image.path), str(target), *facts)
     return list(moves.values()), left
 
@@ -158,21 +165,31 @@ def _kept_instead(
 
 
 def _target(image: Image, root: Path, home: Path, roots: Sequence[Path], taken: Container[str]) -> Path:
-    """A free place, and none of those `taken`. Raises `UsageError` where `home` is on another file system, or would be indexed."""
+    """A free place, and none of those `taken`. Raises `UsageError` where `home` would be indexed."""
     inside = next((r for r in roots if home.is_relative_to(r)), None)
     if inside is not None and not any(part.startswith(".") for part in home.relative_to(inside).parts):
         raise UsageError(
             f"{home} lies in the root {inside} and would be indexed again; name a folder outside, or one whose name begins with a dot"
         )
-    existing = next(p for p in (home, *home.parents) if p.exists())
-    if existing.stat().st_dev != image.path.stat().st_dev:
-        raise UsageError(f"{home} is on another file system than {image.path}; --to takes a folder on the same one")
     place = home / image.path.relative_to(root)
     number = 1
     while place.exists() or str(place) in taken:
         number += 1
         place = place.with_name(f"{image.path.stem}.{number}{image.path.suffix}")
     return place
+
+
+def _elsewhere(path: Path, home: Path) -> str:
+    """Why a file cannot be renamed into the quarantine, or nothing."""
+    existing = next(p for p in (home, *home.parents) if p.exists())
+    same = existing.stat().st_dev == path.stat().st_dev
+    return "" if same else f"{home} is on another file system; --to takes a folder on the same one"
+
+
+def _same_file(path: Path, keeper: Path) -> str:
+    """Why moving a file would move the one that is kept, or nothing: one folder may be reached in two ways."""
+    is_same = path.resolve() == keeper.resolve() or (path.samefile(keeper) and path.stat().st_nlink == 1)
+    return f"is the very file that is kept, reached as {keeper}" if is_same else ""
 
 
 def _differs(image: Image, what: str = "the file") -> str:
@@ -205,9 +222,10 @@ def _move_back(move: Move, index: Index) -> str:
     try:
         if sha256_of(source) != move.sha256:
             return f"{source} is not what was put there; it stays"
-        if place.exists():
+        if place.exists() or place.is_symlink():
             return f"its place is taken; the file stays in {source}"
         place.parent.mkdir(parents=True, exist_ok=True)
+        _journal(index, replace(move, event="restore"))
         _move_file(source, place)
     except OSError as error:
         return f"cannot be moved back: {error.strerror}"
@@ -253,12 +271,25 @@ def _ends_whole(path: Path) -> bool:
 
 
 def _journalled(db: Writer, index: Index) -> list[Move]:
-    """The last move of every file, with a move that a kill cut in two finished first. A torn last line was never acted upon."""
-    _finish(db, index)
-    return list({m.path: m for m in _read_journal(index)}.values())
+    """The last event of every file that was ever moved, by where it lies, at the places where moved roots are now."""
+    roots = {r.id: r.path for r in db.roots()}
+    return [_placed(m, roots) for m in {m.moved_to: m for m in _read_journal(index)}.values()]
+
+
+def _placed(move: Move, roots: Mapping[int, Path]) -> Move:
+    """The move with its paths below the place where its root is now."""
+    old, new = Path(move.root), roots.get(move.root_id)
+    if new is None or new == old:
+        return move
+
+    def now(path: str) -> str:
+        return str(new / Path(path).relative_to(old)) if Path(path).is_relative_to(old) else path
+
+    return replace(move, home=now(move.home), path=now(move.path), moved_to=now(move.moved_to))
 
 
 def _read_journal(index: Index) -> Iterator[Move]:
+    """Every line that was written to its end: a torn last one was never acted upon."""
     try:
         text = (index.folder / JOURNAL).read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -272,16 +303,23 @@ def _read_journal(index: Index) -> Iterator[Move]:
 
 def _finish(db: Writer, index: Index) -> None:
     """Bring files and rows into step after a kill: a file under both names keeps the one it was going from."""
-    moves = list({m.path: m for m in _read_journal(index)}.values())
-    for move in moves:
+    for move in _journalled(db, index):
         source, target = Path(move.path), Path(move.moved_to)
-        if source.exists() and target.exists() and source.samefile(target):
+        if move.event != "restored" and _are_two_names(source, target):
             target.unlink()
-        if target.exists() and not source.exists() and db.is_present(move.image_id):
+        if move.event == "quarantine" and target.exists() and not source.exists() and db.is_present(move.image_id):
             with db.atomic():
                 db.remove([move.image_id], by_hand=False)
-        if source.exists() and not target.exists() and not db.is_present(move.image_id):
+        if move.event == "restore" and source.exists() and not target.exists():
             _mark_back(db, move)
+            _journal(index, replace(move, event="restored"))
+
+
+def _are_two_names(source: Path, target: Path) -> bool:
+    """Whether a move was cut in two between making the new name and dropping the old: two hard links, never one that leads to the other."""
+    if source.is_symlink() or target.is_symlink() or not (source.exists() and target.exists()):
+        return False
+    return source.samefile(target) and source.stat().st_nlink > 1 and source.resolve() != target.resolve()
 
 
 def _mark_back(db: Writer, move: Move) -> None:

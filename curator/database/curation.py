@@ -26,9 +26,13 @@ class Curation:
         self.reader = reader
 
     def nodes(self, space: Space) -> Nodes:
-        """Present images that have a vector in the space, collapsed by content and by pixels."""
+        """Present images that have a vector in the space, collapsed by content and by pixels.
+
+        By pixels only where the hash says all there is: not of what has transparency, more than 8 bits or several frames.
+        """
         sql = (
-            "SELECT i.id, i.content_id, c.pixel_hash FROM images i JOIN contents c ON c.id = i.content_id "
+            "SELECT i.id, i.content_id, CASE WHEN c.mode IN ('RGB', 'L', '1', 'CMYK', 'YCbCr') AND c.format NOT IN "
+            "('GIF', 'WEBP', 'AVIF', 'TIFF') THEN c.pixel_hash ELSE c.sha256 END FROM images i JOIN contents c ON c.id = i.content_id "
             "WHERE i.removed IS NULL AND EXISTS "
             "(SELECT 1 FROM embeddings e WHERE e.space_id = ? AND e.content_id = i.content_id) ORDER BY i.id"
         )
@@ -128,16 +132,22 @@ class Curation:
         self.reader.connection.executemany("DELETE FROM decisions WHERE subject = ? AND other = ? AND subject_id = ?", rows)
 
     def groups(self) -> list[Grouped]:
-        """The members of the last run's groups that are present, by keeper and id."""
+        """The members of the last run's groups that are present, by keeper and id; a group whose keeper is gone is none."""
         sql = (
             "SELECT g.image_id, g.keeper_id, g.kind, g.via_id, g.score FROM groups g JOIN images i ON i.id = g.image_id "
-            "WHERE i.removed IS NULL ORDER BY g.keeper_id, g.image_id"
+            "JOIN images k ON k.id = g.keeper_id WHERE i.removed IS NULL AND k.removed IS NULL ORDER BY g.keeper_id, g.image_id"
         )
         return [Grouped(*row) for row in self.reader.rows(sql)]
 
-    def replace_groups(self, groups: Iterable[Grouped]) -> None:
-        """What the last run found takes the place of what the one before found."""
-        self.reader.connection.execute("DELETE FROM groups")
+    def replace_groups(self, groups: Iterable[Grouped], looked_at: Iterable[int] | None = None) -> None:
+        """What the last run found takes the place of what was found before, of the images looked at or of all."""
+        if looked_at is None:
+            self.reader.connection.execute("DELETE FROM groups")
+        else:
+            ids = [(i,) for i in looked_at]
+            self.reader.connection.executemany(
+                "DELETE FROM groups WHERE keeper_id IN (SELECT keeper_id FROM groups WHERE image_id = ?)", ids
+            )
         rows = [(g.image_id, g.keeper_id, g.kind, g.via_id, g.score) for g in groups]
         self.reader.connection.executemany("INSERT INTO groups (image_id, keeper_id, kind, via_id, score) VALUES (?, ?, ?, ?, ?)", rows)
 

@@ -38,6 +38,9 @@ SEALED: dict[str, tuple[str, ...]] = {
     "computed": ("image_id", "name", "value"),
 }  # fmt: skip
 
+# Of a row of `groups g`: an image that is one too many, for as long as its keeper is there.
+IS_DUPLICATE = "g.kind NOT IN ('keeper', 'kept') AND EXISTS (SELECT 1 FROM images k WHERE k.id = g.keeper_id AND k.removed IS NULL)"
+
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER) WITHOUT ROWID;
 CREATE TABLE roots (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, options TEXT NOT NULL DEFAULT '{}', crc INTEGER);
@@ -105,7 +108,7 @@ CREATE TABLE calibrations (
 );
 """
 
-_THIRD = """
+_THIRD = f"""
 CREATE TABLE selections (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, manifest TEXT NOT NULL,
     created_at TEXT NOT NULL, crc INTEGER
@@ -126,7 +129,7 @@ CREATE VIEW pictures AS
     SELECT i.id, r.path || '/' || i.path AS path, i.label, i.caption, i.origin, c.width, c.height, c.format, i.size, c.taken_at, c.camera,
         (SELECT group_concat(tag, ' ') FROM tags t WHERE t.image_id = i.id) AS tags, lower(hex(c.sha256)) AS sha256,
         m.sharpness, m.brightness, m.contrast, m.entropy,
-        CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.keeper_id END AS duplicate_of, i.removed, i.added_at
+        CASE WHEN {IS_DUPLICATE} THEN g.keeper_id END AS duplicate_of, i.removed, i.added_at
     FROM images i JOIN roots r ON r.id = i.root_id JOIN contents c ON c.id = i.content_id
         LEFT JOIN measures m ON m.content_id = i.content_id LEFT JOIN groups g ON g.image_id = i.id;
 CREATE VIEW selection_pictures AS

@@ -9,6 +9,7 @@ from itertools import chain
 
 import numpy as np
 
+from curator.database.schema import IS_DUPLICATE
 from curator.errors import WhereError
 from curator.records import Ids
 from curator.registry import suggest
@@ -38,8 +39,8 @@ _COLUMNS = {
     "brightness": "m.brightness",
     "contrast": "m.contrast",
     "entropy": "m.entropy",
-    "duplicate_of": "CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.keeper_id END",
-    "duplicate_kind": "CASE WHEN g.kind NOT IN ('keeper', 'kept') THEN g.kind END",
+    "duplicate_of": f"CASE WHEN {IS_DUPLICATE} THEN g.keeper_id END",
+    "duplicate_kind": f"CASE WHEN {IS_DUPLICATE} THEN g.kind END",
     "rejected": "EXISTS (SELECT 1 FROM decisions d WHERE d.verdict = 'reject' AND d.subject = c.sha256 AND d.subject_id IN (0, i.id))",
     "selections": "(SELECT group_concat(s.name, ' ') FROM selected x JOIN selections s ON s.id = x.selection_id WHERE x.image_id = i.id)",
     "tags": "(SELECT group_concat(t.tag, ' ') FROM tags t WHERE t.image_id = i.id)",

@@ -177,6 +177,12 @@ class Writer(Reader):
             (i.root_id, as_stored(i.file.path), i.file.size, i.file.mtime_ns, i.content_id, i.origin, *_noted(i.notes), now, seq)
             for i in images
         ]
+        # What was found of a picture says nothing of another one in its place.
+        self.connection.executemany(
+            "DELETE FROM groups WHERE keeper_id IN (SELECT g.keeper_id FROM images i JOIN groups g ON g.image_id = i.id "
+            "WHERE i.root_id = ? AND i.path = ? AND i.content_id != ?)",
+            [(i.root_id, as_stored(i.file.path), i.content_id) for i in images],
+        )
         self.connection.executemany(
             "INSERT INTO images (root_id, path, size, mtime_ns, content_id, origin, label, caption, extra, added_at, seq) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root_id, path) DO UPDATE SET size = excluded.size, "
