@@ -17,18 +17,20 @@ from conftest import photo_pieces
 from PIL import Image, ImageFilter
 
 from curator.curate.calibrate import FLOOR, calibrate
-from curator.curate.decisions import accept, decide, undo
+from curator.curate.decisions import accept, decide, rejected_ids, undo
 from curator.curate.dedupe import DedupeOptions, DedupeResult, dedupe, find_thresholds
 from curator.curate.issues import checks, find_issues
+from curator.curate.journal import FOLDER
 from curator.curate.keepers import keep_rules
 from curator.curate.leaks import find_leaks, write_fixed
-from curator.curate.quarantine import FOLDER, quarantine, restore
+from curator.curate.quarantine import quarantine, restore
 from curator.database import Curation
 from curator.encoders import PixelEncoder
 from curator.errors import UnknownName, UsageError
 from curator.images import measure
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
+from curator.manage import forget_root, repoint_root
 
 Run = Callable[..., Result]
 
@@ -373,6 +375,160 @@ def test_what_a_power_cut_may_leave_is_mended(copied: Index, tmp_path: Path, sta
     assert {k: v for k, v in tree(root).items() if FOLDER not in k} == before
 
 
+def test_a_link_to_the_quarantined_file_does_not_destroy_it(copied: Index, tmp_path: Path) -> None:
+    dedupe(copied)
+    accept(copied)
+    (move, *_) = quarantine(copied).moves
+    Path(move.path).symlink_to(move.moved_to)
+    data = Path(move.moved_to).read_bytes()
+    assert restore(copied, dry_run=True).moves
+    assert Path(move.moved_to).read_bytes() == data
+    assert "its place is taken" in dict(restore(copied, [Path(move.path)]).left)[move.path]
+    assert Path(move.moved_to).read_bytes() == data
+
+
+def test_the_only_copy_reached_in_two_ways_stays(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    for number, piece in enumerate(photo_pieces()[:3]):
+        piece.save(tmp_path / "one" / f"{number}.png")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    for root in ("one", "two"):
+        ingest(index, [tmp_path / root], PixelEncoder())
+    dedupe(index)
+    accept(index)
+    report = quarantine(index)
+    assert report.moves == ()
+    assert len(list((tmp_path / "one").glob("*.png"))) == 3
+
+
+def test_accepting_proposals_overturns_no_verdict(copied: Index) -> None:
+    dedupe(copied)
+    kept, apart, other = ids_of(copied, "mirrored.png", "small.jpg", "02.png")
+    decide(copied, "keep", [kept])
+    decide(copied, "not-duplicate", [apart, other])
+    accepted = accept(copied)
+    assert not {kept, apart, other} & set(accepted)
+    assert len(accepted) == 4
+    assert not {kept, apart, other} & set(rejected_ids(Curation(copied.reader)))
+
+
+def test_a_later_verdict_replaces_an_earlier_whatever_the_hashes(copied: Index) -> None:
+    dedupe(copied)
+    for name, keeper in (("small.jpg", "02.png"), ("turned.jpg", "04.png"), ("cropped.png", "05.png"), ("file.png", "00.png")):
+        a, k = ids_of(copied, name, keeper)
+        decide(copied, "reject", [a])
+        assert a in rejected_ids(Curation(copied.reader))
+        decide(copied, "keep", [a])
+        assert a not in rejected_ids(Curation(copied.reader))
+        decide(copied, "reject", [a])
+        if name != "file.png":
+            decide(copied, "not-duplicate", [a, k])
+            assert a not in rejected_ids(Curation(copied.reader))
+            with pytest.raises(UsageError, match="is in no group"):
+                decide(copied, "reject", [a])
+    with pytest.raises(UsageError, match="the same to the byte"):
+        decide(copied, "not-duplicate", ids_of(copied, "file.png", "00.png"))
+
+
+def test_no_group_is_rejected_whole_in_two_steps(copied: Index) -> None:
+    dedupe(copied)
+    decide(copied, "reject", ids_of(copied, "small.jpg"))
+    with pytest.raises(UsageError, match="would keep none of its group"):
+        decide(copied, "reject", ids_of(copied, "02.png"))
+
+
+def test_a_proposal_says_nothing_of_a_picture_that_came_later(copied: Index, tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    dedupe(copied)
+    photo_pieces()[9].resize((180, 180)).save(root / "02.png")  # the keeper of small.jpg is another picture now
+    (root / "03.png").unlink()  # and that of mirrored.png is gone
+    ingest(copied, [root], PixelEncoder())
+    left = copied.images(copied.reader.ids_where("duplicate_of IS NOT NULL"))
+    assert not {"small.jpg", "mirrored.png"} & {i.path.name for i in left}
+    accept(copied)
+    assert not {"small.jpg", "mirrored.png"} & {Path(m.path).name for m in quarantine(copied).moves}
+
+
+def test_two_files_that_had_one_name_both_come_back(copied: Index, tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    dedupe(copied)
+    decide(copied, "reject", ids_of(copied, "small.jpg"))
+    (first,) = quarantine(copied).moves
+    photo_pieces()[2].resize((120, 120)).save(root / "copies/small.jpg", quality=70)
+    ingest(copied, [root], PixelEncoder())
+    dedupe(copied)
+    decide(copied, "reject", ids_of(copied, "small.jpg"))
+    (second,) = quarantine(copied).moves
+    assert second.moved_to != first.moved_to
+    report = restore(copied)
+    assert len(report.moves) + len(report.left) == 2, "none is forgotten"
+
+
+def test_a_moved_root_takes_its_quarantine_along(copied: Index, tmp_path: Path) -> None:
+    before = tree(tmp_path / "pictures")
+    dedupe(copied)
+    accept(copied)
+    quarantine(copied)
+    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    repoint_root(copied, str(tmp_path / "pictures"), tmp_path / "elsewhere")
+    assert len(restore(copied).moves) == 6
+    assert {k: v for k, v in tree(tmp_path / "elsewhere").items() if FOLDER not in k} == before
+
+
+def test_a_forgotten_root_stays_forgotten(copied: Index, tmp_path: Path) -> None:
+    dedupe(copied)
+    accept(copied)
+    quarantine(copied)
+    restore(copied)
+    forget_root(copied, str(tmp_path / "pictures"))
+    quarantine(copied)
+    assert len(copied) == 0
+
+
+def test_what_a_hash_does_not_see_is_not_called_identical(index: Index, tmp_path: Path) -> None:
+    """White shapes on nothing, flattened on white, are all the same white."""
+    (tmp_path / "p").mkdir()
+    for number in range(3):
+        alpha = Image.fromarray((np.random.default_rng(number).uniform(size=(40, 40)) > 0.5).astype(np.uint8) * 255)
+        logo = Image.new("RGBA", (40, 40), (255, 255, 255, 0))
+        logo.putalpha(alpha)
+        logo.save(tmp_path / "p" / f"{number}.png")
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    assert dedupe(index, DedupeOptions("exact")).groups == ()
+
+
+def test_measures_that_come_later_are_looked_at(shared: Index, pictures: Path) -> None:
+    with shared.write() as db, db.atomic():
+        db.connection.execute("DELETE FROM measures")
+    assert "mirrored" not in kinds(shared, dedupe(shared)).values()
+    ingest(shared, [pictures], PixelEncoder())
+    assert kinds(shared, dedupe(shared)) == KIND_OF
+
+
+def test_files_that_cannot_be_read_are_said_and_looked_at_again(copied: Index, tmp_path: Path) -> None:
+    (tmp_path / "pictures").rename(tmp_path / "away")
+    result = dedupe(copied)
+    assert any("could not be compared" in n for n in result.notes)
+    (tmp_path / "away").rename(tmp_path / "pictures")
+    assert kinds(copied, dedupe(copied)) == KIND_OF
+
+
+def test_protection_comes_before_every_rule(copied: Index, tmp_path: Path) -> None:
+    for level in ("verified", "semantic"):
+        result = dedupe(copied, DedupeOptions(level, keep=("largest",), protect=(tmp_path / "pictures/copies",), threshold=0.9))
+        protected = {i.id for i in copied.images(copied.reader.ids_where("path LIKE 'copies/%'"))}
+        assert not protected & {m.image_id for g in result.groups for m in g.duplicates}
+    with pytest.raises(UsageError, match="--protect takes a folder"):
+        DedupeOptions(protect=(tmp_path / "none",))
+
+
+def test_a_part_looked_at_keeps_what_was_found_of_the_rest(copied: Index) -> None:
+    dedupe(copied)
+    before = copied.reader.ids_where("duplicate_of IS NOT NULL").tolist()
+    dedupe(copied, DedupeOptions(where="id < 0 OR path LIKE '11%'"))
+    assert copied.reader.ids_where("duplicate_of IS NOT NULL").tolist() == before
+
+
 def test_leaks_cross_sides_and_can_be_mended(index: Index, tmp_path: Path, fill: object) -> None:
     pieces = photo_pieces()
     root = tmp_path / "sets"
@@ -510,6 +666,7 @@ def test_the_commands_from_end_to_end(curator: Run, tmp_path: Path) -> None:
     assert curator("decide", "undo", "pictures/copies/small.jpg").stdout == "Forgot 1 verdict.\n"
     assert curator("issues", "--paths").exit_code in (0, 1)
     leaks = curator("leaks", "--between", "copies", "pictures")
-    assert leaks.exit_code == 2
-    assert "no image has folder 'pictures'" in leaks.stderr
+    assert leaks.exit_code == 1
+    assert "5 groups on more than one side" in leaks.stdout, "a root's own name counts, and the innermost folder"
+    assert "no image has folder 'copys'" in curator("leaks", "--between", "copys", "pictures").stderr
     assert "goes with one of" in curator("leaks", "--between", "a", "b", "--fix", "x.csv").stderr

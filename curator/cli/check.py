@@ -39,7 +39,7 @@ def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
     with opened(name) as index, progress_bar() as progress:
         found = choose(index, sample=sample, seed=seed, progress=progress)
     if as_json:
-        print_json([asdict(c) | {"threshold": None if math.isnan(c.threshold) else c.threshold} for c in found])
+        print_json([asdict(c) for c in found])
         return
     rows = [
         [

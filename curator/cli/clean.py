@@ -205,6 +205,8 @@ def restore(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: b
 
     with opened(name) as index, progress_bar() as progress:
         report = put_back(index, paths, dry_run=dry_run, progress=progress)
+    if report.moves and not dry_run:
+        say("They are still rejected, and `curator quarantine` would move them again; `curator decide undo` forgets a verdict.")
     _print_moves(report, "would be put back" if dry_run else "put back", as_json, back=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -110,7 +111,16 @@ def plural(count: int, thing: str) -> str:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout; a name that is not UTF-8 comes as \\udcXX escapes."""
-    click.echo(json.dumps(value, indent=1, default=str))
+    click.echo(json.dumps(_finite(value), indent=1, default=str))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: null stands for both."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def table(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> str:

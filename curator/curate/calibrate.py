@@ -77,13 +77,17 @@ def calibrate(
     _add_neighbours(index, nodes, chosen, pairs)
     found = [_choose(kind, pairs, built_in) for kind, built_in in [*Thresholds().least.items(), ("semantic", None)]]
     facts = {
-        c.kind: (c.threshold, asdict(c.cut) | {"held_out_recall": c.held_out_recall, "sample": len(chosen), "seed": seed})
+        c.kind: (c.threshold, asdict(c.cut) | {"held_out_recall": _known(c.held_out_recall), "sample": len(chosen), "seed": seed})
         for c in found
         if c.source == "calibrated"
     }
     with index.write() as db, db.atomic():
         Curation(db).put_calibrations(index.space, facts)
     return found
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _choose(kind: str, pairs: _Pairs, built_in: float | None) -> Calibration:

@@ -40,6 +40,9 @@ class DedupeOptions:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise UsageError(f"no level '{self.level}'; there are: {', '.join(LEVELS)}")
+        for folder in self.protect:
+            if not folder.is_dir():
+                raise UsageError(f"--protect takes a folder, and {folder} is none")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class _Found:
     evidence: dict[tuple[int, int], Evidence] = field(default_factory=dict)
     candidates: int = 0
     compared: int = 0
+    unread: int = 0
 
 
 def dedupe(
@@ -116,6 +120,7 @@ def dedupe(
     with index.write() as db:
         curation = Curation(db)
         nodes = curation.nodes(space)
+        here = len(nodes.image_ids)
         if options.where is not None:
             nodes = _limit(nodes, db.ids_where(options.where))
         if only is not None:
@@ -133,10 +138,12 @@ def dedupe(
         checks = check_groups(members, grouping)
         if keep_proposals:
             with db.atomic():
-                curation.replace_groups(members)
+                curation.replace_groups(members, None if len(nodes.image_ids) == here else nodes.image_ids.tolist())
             index.step("groups committed")
         groups = _as_groups(members, grouping)
         notes = _notes(curation, nodes, thresholds, options)
+        if found.unread:
+            notes += (f"{found.unread} pairs could not be compared, because files cannot be read now; run again when they can",)
     pairs = {kind: grouping.counts.get(kind, 0) for kind in LEVELS[options.level]}
     images = {kind: sum(m.kind == kind for g in groups for m in g.duplicates) for kind in LEVELS[options.level]}
     involved = {i for m in members for i in (m.image_id, m.via_id)}
@@ -184,11 +191,11 @@ def _look(
     thresholds = replace(thresholds, semantic=graph.certificate.threshold)
     hashes = Hashes.of(Curation(db), nodes)
     pairs = find_candidates(hashes, graph, graph.certificate.threshold, rank=rank)
-    evidence, compared = collect_evidence(db, nodes, pairs, hashes, thresholds, step=index.step, progress=progress)
-    found = _Found(graph=graph, candidates=len(pairs), compared=compared)
+    seen_of = collect_evidence(db, nodes, pairs, hashes, thresholds, step=index.step, progress=progress)
+    found = _Found(graph=graph, candidates=len(pairs), compared=seen_of.compared, unread=seen_of.unread)
     found.semantic, found.scores = graph.above(graph.certificate.threshold)
     contents = nodes.contents
-    for (a, b), seen in zip(pairs.tolist(), evidence, strict=True):
+    for (a, b), seen in zip(pairs.tolist(), seen_of.evidence, strict=True):
         kind = judge(seen, thresholds)
         if kind is not None:
             strength = (KINDS.index(kind), seen.distance if kind != "cropped/edited" else 0, -(seen.agreement or 0.0))

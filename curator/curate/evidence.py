@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,6 +31,7 @@ RANK = 8  # nearest neighbours of each node that are looked at, whatever their s
 _PAIRS = 256  # pairs per transaction
 _SKETCHES = 1_024  # kept in memory, about 0.3 MB each
 _NO_HASH = 64  # bits: as far as can be, for pictures without a hash worth the name
+_PATHS = 4  # of one content that are tried
 _SIDE = 320  # pixels that a decoded JPEG must have left
 
 
@@ -66,6 +67,15 @@ def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int 
     return np.unique(np.concatenate([by_hash.reshape(-1, 2), by_score, by_rank]), axis=0)
 
 
+@dataclass(frozen=True)
+class Collected:
+    """Evidence (m,) on pairs, how many were looked at now, and how many could not be, because no file of one could be read."""
+
+    evidence: Sequence[Evidence]
+    compared: int
+    unread: int
+
+
 def collect_evidence(
     db: Writer,
     nodes: Nodes,
@@ -75,25 +85,29 @@ def collect_evidence(
     *,
     step: Callable[[str], None],
     progress: Callable[[Progress], None],
-) -> tuple[list[Evidence], int]:
-    """Evidence (m,) on every pair of nodes, and how many had to be looked at now; committed every 256 pairs."""
+) -> Collected:
+    """Evidence on every pair of nodes; committed every 256 pairs."""
     curation = Curation(db)
     known = curation.edges()
     distances, transforms = hashes.distances(pairs)
     keys = list(zip(nodes.contents[pairs[:, 0]].tolist(), nodes.contents[pairs[:, 1]].tolist(), strict=True))
-    todo = [i for i, key in enumerate(keys) if key not in known or needs_corners(known[key], thresholds)]
+    # Measures may have come since a pair was looked at, and then its hashes say more than they did.
+    told = distances.tolist()
+    todo = [i for i, key in enumerate(keys) if key not in known or known[key].distance != told[i] or needs_corners(known[key], thresholds)]
     looker = _Looker(db, nodes, thresholds)
+    missed: dict[tuple[int, int], Evidence] = {}
     done = len(keys) - len(todo)
     with looker:
         for part in blocks(len(todo), _PAIRS):
             chosen = todo[part]
-            found = looker.look([keys[i] for i in chosen], distances[chosen].tolist(), transforms[chosen].tolist())
+            found, unread = looker.look([keys[i] for i in chosen], distances[chosen].tolist(), transforms[chosen].tolist())
             with db.atomic():
                 curation.put_edges(found)
             step("edges committed")
             known |= found
+            missed |= {key: e for key, e in unread.items() if key not in known}
             progress(Progress(done + part.stop, len(keys), done, "comparing pictures", "pairs"))
-    return [known[key] for key in keys], len(todo)
+    return Collected([known.get(key) or missed[key] for key in keys], len(todo), len(missed))
 
 
 class _Looker:
@@ -101,10 +115,9 @@ class _Looker:
 
     def __init__(self, db: Writer, nodes: Nodes, thresholds: Thresholds) -> None:
         self.db, self.thresholds = db, thresholds
-        first: dict[int, int] = {}
+        self.images_of: dict[int, list[int]] = {}
         for image_id, content in zip(nodes.image_ids.tolist(), nodes.content_ids.tolist(), strict=True):
-            first.setdefault(content, image_id)
-        self.image_of: Mapping[int, int] = first
+            self.images_of.setdefault(content, []).append(image_id)
         self.sketches: OrderedDict[int, Sketch | None] = OrderedDict()
         self.threads = ThreadPoolExecutor(os.cpu_count() or 1, "compare")
 
@@ -117,12 +130,19 @@ class _Looker:
     def __exit__(self, *_: object) -> None:
         self.threads.shutdown(wait=True, cancel_futures=True)
 
-    def look(self, keys: Sequence[tuple[int, int]], distances: Iterable[int], transforms: Iterable[int]) -> dict[tuple[int, int], Evidence]:
-        """Evidence on pairs of contents."""
+    def look(
+        self, keys: Sequence[tuple[int, int]], distances: Iterable[int], transforms: Iterable[int]
+    ) -> tuple[dict[tuple[int, int], Evidence], dict[tuple[int, int], Evidence]]:
+        """Evidence on pairs of contents; and, apart, what the hashes say of those with a picture that cannot be read now."""
         self._load(dict.fromkeys(c for key in keys for c in key))
         a, b = ([self.sketches[key[side]] for key in keys] for side in (0, 1))
         found = self.threads.map(examine, distances, transforms, a, b, [self.thresholds] * len(keys))
-        return dict(zip(keys, found, strict=True))
+        seen: dict[tuple[int, int], Evidence] = {}
+        unread: dict[tuple[int, int], Evidence] = {}
+        for key, evidence in zip(keys, found, strict=True):
+            readable = all(self.sketches[c] is not None for c in key)
+            (seen if readable else unread)[key] = evidence
+        return seen, unread
 
     def _load(self, contents: Iterable[int]) -> None:
         wanted = list(contents)
@@ -130,10 +150,14 @@ class _Looker:
             if content in self.sketches:
                 self.sketches.move_to_end(content)
         missing = [c for c in wanted if c not in self.sketches]
-        images = self.db.images([self.image_of[c] for c in missing])
-        self.sketches.update(zip(missing, self.threads.map(read_sketch, images), strict=True))
+        images = [self.db.images(self.images_of[c][:_PATHS]) for c in missing]
+        self.sketches.update(zip(missing, self.threads.map(_first_readable, images), strict=True))
         while len(self.sketches) > max(_SKETCHES, len(wanted)):
             self.sketches.popitem(last=False)
+
+
+def _first_readable(images: Sequence[Image]) -> Sketch | None:
+    return next((s for s in map(read_sketch, images) if s is not None), None)
 
 
 def read_sketch(image: Image) -> Sketch | None:

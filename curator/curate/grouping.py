@@ -16,6 +16,7 @@ from curator.duplicates import cover, join, ways_to
 from curator.records import Decision, Grouped, Image, Nodes
 from curator.vectors import Neighbours
 
+_DEEP = 64  # neighbours of a kept image that are checked, of which some may be excused
 _ROUNDS = 8  # repairs of the leader cover before it is given up
 
 
@@ -45,6 +46,7 @@ class Grouping:
         self.records: dict[int, Image] = {}
         self.threshold = 1.0
         self.left_above = 0
+        self.is_exact = True
         self.excused_above = 0
 
     def _vetoes(self, decisions: Sequence[Decision]) -> dict[int, set[int]]:
@@ -77,14 +79,22 @@ class Grouping:
         images = self.images_of[node]
         if len(images) < 2:
             return
-        content = self.nodes.content_ids
-        for a, b in _spread(images, images, self.keys):
-            if a != b and self.may_join(a, b):
-                yield a, b, "identical-file" if content[a] == content[b] else "identical-pixels"
+        copies: dict[int, list[int]] = {}
+        for at in images:
+            copies.setdefault(int(self.nodes.content_ids[at]), []).append(at)
+        first = [same[0] for same in copies.values()]
+        for some, kind in [*((same, "identical-file") for same in copies.values()), (first, "identical-pixels"), (images, "")]:
+            for a, b in _spread(some, some, self.keys):
+                if a != b and self.may_join(a, b):
+                    same = self.nodes.content_ids[a] == self.nodes.content_ids[b]
+                    yield a, b, kind or ("identical-file" if same else "identical-pixels")
 
     def _edges(self, links: Iterable[Link]) -> Iterator[tuple[int, int, str]]:
         inside = sorted((e for node in range(len(self.nodes)) for e in self._inside(node)), key=lambda e: (e[2], e[0], e[1]))
-        self.counts.update(_count_pairs(self.nodes, self.images_of))
+        if self.keys is None:
+            self.counts.update(_count_pairs(self.nodes, self.images_of))
+        else:
+            self.counts.update({frozenset(e[:2]): e[2] for e in inside}.values())
         yield from inside
         for link in links:
             joined = False
@@ -195,7 +205,9 @@ class Grouping:
         kept = np.array(sorted(by_node), np.int64)
         if len(kept) < 2:
             return {}
-        near, scores = Neighbours(x[kept]).nearest(min(16, len(kept) - 1))
+        search = Neighbours(x[kept])
+        self.is_exact = search.is_exact
+        near, scores = search.nearest(min(_DEEP, len(kept) - 1))
         rows, columns = np.nonzero((near >= 0) & (scores >= threshold))
         pairs = np.stack([kept[rows], kept[near[rows, columns]]], axis=1)
         return self._between(pairs, scores[rows, columns], by_node)
@@ -225,22 +237,21 @@ def _follow(image: int, leader: dict[int, int], keeper_of: dict[int, int]) -> in
 
 
 def _spread(first: Sequence[int], second: Sequence[int], keys: Sequence[Hashable] | None) -> Iterator[tuple[int, int]]:
-    """Pairs between two lists of images that join all that may be joined: by the first of each list, or of each key."""
+    """Pairs between two lists of images that join all that may be joined: by the first of each list, or two of unlike keys."""
     if keys is None:
         yield first[0], second[0]
         yield from ((first[0], b) for b in second[1:])
         yield from ((a, second[0]) for a in first[1:])
         return
-    one, two = _first_of_each(first, keys), _first_of_each(second, keys)
-    yield from ((a, b) for a in first for b in two)
-    yield from ((a, b) for a in one for b in second)
+    one, two = _two_unlike(first, keys), _two_unlike(second, keys)
+    yield from ((a, b) for a in first for b in two if keys[a] != keys[b])
+    yield from ((a, b) for b in second for a in one if keys[a] != keys[b])
 
 
-def _first_of_each(images: Sequence[int], keys: Sequence[Hashable]) -> list[int]:
-    found: dict[Hashable, int] = {}
-    for p in images:
-        found.setdefault(keys[p], p)
-    return list(found.values())
+def _two_unlike(images: Sequence[int], keys: Sequence[Hashable]) -> list[int]:
+    """The first image, and the first of another key: whatever a third one's key is, it differs from one of theirs."""
+    other = next((p for p in images if keys[p] != keys[images[0]]), None)
+    return [images[0]] if other is None else [images[0], other]
 
 
 def _count_pairs(nodes: Nodes, images_of: Sequence[Sequence[int]]) -> dict[str, int]:
@@ -267,7 +278,8 @@ def check_groups(members: Sequence[Grouped], grouping: Grouping) -> tuple[str, .
     semantic = [m for m in removed if m.kind == "semantic"]
     if semantic or grouping.threshold < 1.0:
         assert all((m.score or 0.0) >= grouping.threshold for m in semantic), "a semantic edge below the threshold"
-        said = f"{grouping.left_above} pairs of kept images score {grouping.threshold:.3f} or more"
+        how = "" if grouping.is_exact else ", as far as an approximate search tells"
+        said = f"{grouping.left_above} pairs of kept images score {grouping.threshold:.3f} or more{how}"
         excused = f" ({grouping.excused_above} more were both kept by a decision or protected)" if grouping.excused_above else ""
         checks.append(f"{said}{excused}; each of {len(semantic)} images removed as semantic duplicates scores that with a kept one")
     return tuple(checks)

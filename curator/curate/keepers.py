@@ -34,14 +34,17 @@ class Policy:
 
     def is_protected(self, image: Image) -> bool:
         """Whether the image lies in a protected folder."""
-        return any(image.path.is_relative_to(absolute(folder)) for folder in self.protect)
+        if not self.protect:
+            return False
+        ways = {image.path, image.path.parent.resolve() / image.path.name}
+        return any(way.is_relative_to(folder) for way in ways for given in self.protect for folder in (absolute(given), given.resolve()))
 
     def order(self, images: Sequence[Image], *, enlarged: Set[int] = frozenset()) -> list[Image]:
-        """Best first. Decisions come before the rules; an enlarged copy never counts as the largest."""
+        """Best first. Decisions and protection come before the rules; an enlarged copy never counts as the largest."""
         facts = Facts(self, enlarged)
 
         def key(image: Image) -> tuple[object, ...]:
-            decided = (image.id not in self.kept, image.id in self.rejected)
+            decided = (image.id not in self.kept, not self.is_protected(image), image.id in self.rejected)
             return (*decided, *(keep_rules[name](image, facts) for name in self.keep), image.sha256, str(image.path))
 
         return sorted(images, key=key)

@@ -13,8 +13,10 @@ from curator.curate.dedupe import DedupeOptions, DedupeResult, dedupe
 from curator.database import Curation, Selections
 from curator.errors import UsageError
 from curator.index import Index
-from curator.records import Grouped, Image, Progress
+from curator.records import Image, Progress
 from curator.registry import suggest
+
+_AND = " and "  # between the selections that one image is in
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,6 @@ class Leak:
     """A group with images on more than one side: image id → side."""
 
     sides: Mapping[int, str]
-    members: tuple[Grouped, ...]
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def find_leaks(
     for group in found.groups:
         sides = {m.image_id: side_of[m.image_id] for m in group.members}
         if len(set(sides.values())) > 1:
-            leaks.append(Leak(sides, group.members))
+            leaks.append(Leak(sides))
     grouped = {i for leak in leaks for i in leak.sides}
-    leaks += [Leak({i: side}, ()) for i, side in side_of.items() if side not in between and i not in grouped]
+    leaks += [Leak({i: side}) for i, side in side_of.items() if side not in between and i not in grouped]
     return Leaks(tuple(leaks), side_of, by, found)
 
 
@@ -94,14 +95,16 @@ def _values(index: Index, by: str) -> dict[int, tuple[str, ...]]:
         return {i: tuple(v.split(" ")) for i, v in names.items() if v is not None}
     if by == "folder":
         ids = index.reader.ids_where("1")
-        return {int(i): tuple(folder.split("/")) for i, (_, folder) in zip(ids, Curation(index.reader).places(ids), strict=True)}
+        names = {r.id: r.path.name for r in index.reader.roots()}
+        places = Curation(index.reader).places(ids)
+        return {int(i): (names[root], *folder.split("/")) for i, (root, folder) in zip(ids, places, strict=True)}
     return {i: (str(v),) for i, v in index.reader.values_of(by).items() if v is not None}
 
 
 def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str], *, every: bool) -> dict[int, str]:
-    """image id → its side, for images that have one: of several folders the outermost; of several selections all, joined by "and"."""
+    """image id → its side, for images that have one: of several folders the innermost; of several selections all, joined by "and"."""
     found = {i: [v for v in some if v in between] for i, some in values.items()}
-    return {i: " and ".join(sorted(sides)) if every else sides[0] for i, sides in found.items() if sides}
+    return {i: _AND.join(sorted(sides)) if every else sides[-1] for i, sides in found.items() if sides}
 
 
 def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | None = None, move_to: str | None = None) -> int:
@@ -111,25 +114,29 @@ def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | No
     `curator index --csv` reads the file. Raises `UsageError` for an unknown side, or where it cannot be written.
     """
     chosen = drop_from or move_to
-    if chosen not in leaks.sizes:
-        raise UsageError(f"no side '{chosen}'; {suggest(str(chosen), leaks.sizes)}")
+    sides = {s for side in leaks.sizes for s in side.split(_AND)}
+    if chosen not in sides:
+        raise UsageError(f"no side '{chosen}'; {suggest(str(chosen), sides)}")
     fixed: dict[int, str] = {}
     for leak in leaks.leaks:
         for image_id, side in leak.sides.items():
-            if drop_from == side:
-                fixed[image_id] = ""
+            if drop_from is not None and drop_from in side.split(_AND):
+                fixed[image_id] = _AND.join(s for s in side.split(_AND) if s != drop_from)
             elif move_to is not None and side != move_to:
                 fixed[image_id] = move_to
     side_of = leaks.side_of
     roots = [r.path for r in index.reader.roots()]
+    names = [_relative(i, roots) for i in index.images(sorted(side_of))]
+    if len(set(names)) < len(names):
+        raise UsageError("pictures of two roots have the same path below them, so one CSV cannot name them; index a folder around both")
     column = "split" if leaks.by in ("folder", "selection") else leaks.by
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
             lines = csv.writer(out)
             lines.writerow(["file", column])
-            for image in index.images(sorted(side_of)):
-                lines.writerow([_relative(image, roots), fixed.get(image.id, side_of[image.id])])
+            for name, image_id in zip(names, sorted(side_of), strict=True):
+                lines.writerow([name, fixed.get(image_id, side_of[image_id])])
         os.replace(beside, target)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error

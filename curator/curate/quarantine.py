@@ -6,40 +6,20 @@ the quarantine, and the journal knows which. Nothing is ever overwritten, and th
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from curator.checksums import sha256_of
 from curator.curate.decisions import rejected_ids
+from curator.curate.journal import FOLDER, Move, read_moves, write_move
 from curator.database import Curation, Writer
 from curator.errors import UsageError
 from curator.images import absolute
 from curator.index import Index
 from curator.records import Image, Progress
-
-FOLDER, JOURNAL = ".curator-quarantine", "journal.jsonl"  # the name is hidden, so that scans pass over it
-
-
-@dataclass(frozen=True)
-class Move:
-    """One line of the journal: where a file was, where it is, what it is, and the image kept in its stead."""
-
-    home: str
-    path: str
-    moved_to: str
-    sha256: str
-    reason: str
-    keeper: str
-    keeper_sha256: str
-    image_id: int
-    at: str
-    root_id: int
-    root: str
-    event: str = "quarantine"  # then "restore" before it is put back, and "restored" after
 
 
 @dataclass(frozen=True)
@@ -97,7 +77,7 @@ def restore(
     with index.write() as db:
         if not dry_run:
             _finish(db, index)
-        open_ = [m for m in _journalled(db, index) if m.event != "restored" and (not wanted or m.path in wanted)]
+        open_ = [m for m in read_moves(db, index) if m.event != "restored" and (not wanted or m.path in wanted)]
         moves = [m for m in open_ if Path(m.moved_to).exists()]
         left = [(m.path, f"{m.moved_to} is not there any more") for m in open_ if m not in moves and not Path(m.path).exists()]
         left += [(path, "is not in quarantine") for path in sorted(wanted - {m.path for m in open_})]
@@ -111,7 +91,7 @@ def restore(
                 continue
             _mark_back(db, move)
             index.step("image marked back")
-            _journal(index, replace(move, event="restored"))
+            write_move(index, replace(move, event="restored"))
             done.append(move)
             progress(Progress(len(done), len(moves), 0, "restore", "files"))
     return Report(tuple(done), tuple(left))
@@ -208,7 +188,7 @@ def _move(move: Move, index: Index) -> str:
     target = Path(move.moved_to)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _journal(index, move)
+        write_move(index, move)
         index.step("move journalled")
         _move_file(Path(move.path), target)
     except OSError as error:
@@ -225,7 +205,7 @@ def _move_back(move: Move, index: Index) -> str:
         if place.exists() or place.is_symlink():
             return f"its place is taken; the file stays in {source}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        _journal(index, replace(move, event="restore"))
+        write_move(index, replace(move, event="restore"))
         _move_file(source, place)
     except OSError as error:
         return f"cannot be moved back: {error.strerror}"
@@ -253,57 +233,9 @@ def _move_file(source: Path, target: Path) -> None:
             os.close(handle)
 
 
-def _journal(index: Index, move: Move) -> None:
-    """A line in the index's journal, which counts, and one beside the files, for people."""
-    for folder in (index.folder, Path(move.home)):
-        with (folder / JOURNAL).open("a", encoding="utf-8", errors="surrogateescape") as out:
-            out.write("\n" if out.tell() and not _ends_whole(folder / JOURNAL) else "")
-            out.write(json.dumps(asdict(move), sort_keys=True) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-
-
-def _ends_whole(path: Path) -> bool:
-    """Whether the last line was written to its end: a kill may have torn it."""
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
-def _journalled(db: Writer, index: Index) -> list[Move]:
-    """The last event of every file that was ever moved, by where it lies, at the places where moved roots are now."""
-    roots = {r.id: r.path for r in db.roots()}
-    return [_placed(m, roots) for m in {m.moved_to: m for m in _read_journal(index)}.values()]
-
-
-def _placed(move: Move, roots: Mapping[int, Path]) -> Move:
-    """The move with its paths below the place where its root is now."""
-    old, new = Path(move.root), roots.get(move.root_id)
-    if new is None or new == old:
-        return move
-
-    def now(path: str) -> str:
-        return str(new / Path(path).relative_to(old)) if Path(path).is_relative_to(old) else path
-
-    return replace(move, home=now(move.home), path=now(move.path), moved_to=now(move.moved_to))
-
-
-def _read_journal(index: Index) -> Iterator[Move]:
-    """Every line that was written to its end: a torn last one was never acted upon."""
-    try:
-        text = (index.folder / JOURNAL).read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        try:
-            yield Move(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-
-
 def _finish(db: Writer, index: Index) -> None:
     """Bring files and rows into step after a kill: a file under both names keeps the one it was going from."""
-    for move in _journalled(db, index):
+    for move in read_moves(db, index):
         source, target = Path(move.path), Path(move.moved_to)
         if move.event != "restored" and _are_two_names(source, target):
             target.unlink()
@@ -312,7 +244,7 @@ def _finish(db: Writer, index: Index) -> None:
                 db.remove([move.image_id], by_hand=False)
         if move.event == "restore" and source.exists() and not target.exists():
             _mark_back(db, move)
-            _journal(index, replace(move, event="restored"))
+            write_move(index, replace(move, event="restored"))
 
 
 def _are_two_names(source: Path, target: Path) -> bool:

@@ -12,7 +12,7 @@ from curator.pages import Page, save_page
 from curator.records import Certificate, Evidence, Grouped, Image
 from curator.sheets import Section, Tile, save_sheet
 
-ON_A_SHEET = 60  # groups
+ON_A_SHEET, OF_A_GROUP = 60, 30  # groups, and images of one
 
 
 def describe_evidence(kind: str, evidence: Evidence | None, score: float | None) -> str:
@@ -89,10 +89,10 @@ def draw_groups(
         facts = f"{image.width} x {image.height} {image.format} {image.path.name}"
         return Tile(image.path, f"{kind}  id:{image.id}", evidence or facts, framed=kind == "keep")
 
-    sections = [
-        Section(f"{len(g.members)} images, keep id:{g.keeper}{'  (decided)' if g.settled else ''}", [tile(m) for m in g.members])
-        for g in groups
-    ]
+    def heading(g: Group) -> str:
+        return f"{len(g.members)} images, keep id:{g.keeper}{'  (decided)' if g.settled else ''}"
+
+    sections = [Section(heading(g), [tile(m) for m in g.members[:OF_A_GROUP]]) for g in groups]
     written = []
     if sheet:
         save_sheet(sections[:ON_A_SHEET], sheet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ def join(n: int, pairs: Iterable[tuple[int, int]], vetoes: Mapping[int, set[int]
     """
     parent = list(range(n))
     members: dict[int, list[int]] = {}
+    vetoed = {at: set(others) for at, others in vetoes.items()}  # of each root, what its group must not meet
 
     def root(at: int) -> int:
         while parent[at] != at:
@@ -32,7 +33,7 @@ def join(n: int, pairs: Iterable[tuple[int, int]], vetoes: Mapping[int, set[int]
         if one == two:
             continue
         first, second = members.get(one, [one]), members.get(two, [two])
-        if vetoes and _clash(first, second, vetoes):
+        if vetoes and _clash(first, second, vetoed.get(one, ()), vetoed.get(two, ())):
             continue
         if len(first) < len(second):
             one, two, first, second = two, one, second, first
@@ -41,12 +42,16 @@ def join(n: int, pairs: Iterable[tuple[int, int]], vetoes: Mapping[int, set[int]
         if one in members and members[one] is first:
             first.extend(second)
         members.pop(two, None)
+        if one in vetoed or two in vetoed:
+            vetoed[one] = vetoed.pop(one, set()) | vetoed.pop(two, set())
     return sorted(sorted(group) for group in members.values())
 
 
-def _clash(first: Sequence[int], second: Sequence[int], vetoes: Mapping[int, set[int]]) -> bool:
-    vetoed = set().union(*(vetoes[m] for m in first if m in vetoes))
-    return bool(vetoed) and not vetoed.isdisjoint(second)
+def _clash(first: Sequence[int], second: Sequence[int], vetoed_first: Collection[int], vetoed_second: Collection[int]) -> bool:
+    """Whether one group holds what the other must not meet; as vetoes hold both ways, the shorter question is enough."""
+    if len(vetoed_first) <= len(vetoed_second):
+        return not set(second).isdisjoint(vetoed_first) if vetoed_first else False
+    return not set(first).isdisjoint(vetoed_second) if vetoed_second else False
 
 
 def ways_to(keeper: int, members: Sequence[int], pairs: Iterable[tuple[int, int]]) -> dict[int, int]:

@@ -23,6 +23,7 @@ logger = logging.getLogger("curator")
 
 NEIGHBOURS = 16  # of each node
 TARGET = 0.99  # least recall of edges above the threshold
+_GRAPHS = 4  # of one space that are kept: of the whole index, and of parts or other thresholds asked for lately
 _SAMPLED = 1_000  # nodes searched exactly for the certificate
 
 Half = NDArray[np.float16]
@@ -52,9 +53,9 @@ def load_graph(
     graph = build_graph(Curation(reader).vectors(space, nodes.contents), threshold=threshold, progress=progress)
     try:
         _write(file, graph)
-        for old in home.glob(f"{space.id}-*.npz"):
-            if old != file:
-                old.unlink()
+        written = sorted(home.glob(f"{space.id}-*.npz"), key=lambda f: f.stat().st_mtime_ns)
+        for old in written[:-_GRAPHS]:
+            old.unlink()
     except OSError as error:
         logger.warning("the graph could not be cached (%s)", error)
     return graph

@@ -80,7 +80,7 @@ class Graph:
         return pairs[first], values[first]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What was seen when two contents were compared, whatever it is taken to mean.
 

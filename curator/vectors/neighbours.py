@@ -19,6 +19,7 @@ from curator.records import Positions, Scores, Vectors
 EXACT = 50_000  # vectors up to which every product is computed
 _BLOCK = 16_384  # queries at a time
 _TRAINING = 64  # vectors per centroid that k-means sees
+_ALIKE = 65  # nearest hashes of each, itself among them
 _MOST = 1_024  # further neighbours kept of one saturated node
 
 Half = NDArray[np.float16]
@@ -103,8 +104,9 @@ def exact_neighbours(x: Half, positions: Positions, k: int) -> tuple[Positions, 
 def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     """Pairs (m, 2) of positions, first < second, where a 64-bit hash lies within `distance` bits of one of another's.
 
-    `hashes` (n,), `turned` (n, t). Complete up to 100,000 hashes; beyond, for at most 7 bits, because then one of four bands of 16 bits
-    differs in at most one (Norouzi et al. 2012, "Fast search in Hamming space with multi-index hashing").
+    `hashes` (n,), `turned` (n, t). Of each hash and turn the nearest 64 others at most, or a film's frames would all be pairs; they still
+    hang together. Up to 100,000 hashes each is compared with each; beyond, those that differ by at most 2 bits in one of three bands of 21,
+    which all within 8 bits do (Norouzi et al. 2012, "Fast search in Hamming space with multi-index hashing").
     """
     import faiss
 
@@ -119,9 +121,10 @@ def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance
     found = [np.empty((0, 2), np.int64)]
     for column in range(turned.shape[1]):
         for part in blocks(len(turned), 4 * _BLOCK):
-            limits, _, near = index.range_search(_bytes(turned[part, column]), distance + 1)
-            rows = np.repeat(np.arange(part.start, part.stop), np.diff(limits.astype(np.int64)))
-            found.append(np.stack([rows, near], axis=1)[rows != near])
+            apart, near = index.search(_bytes(turned[part, column]), min(_ALIKE, len(hashes)))
+            rows, columns = np.nonzero((near >= 0) & (apart <= distance))
+            pairs = np.stack([rows + part.start, near[rows, columns]], axis=1)
+            found.append(pairs[pairs[:, 0] != pairs[:, 1]])
     pairs = np.concatenate(found).astype(np.int64)
     pairs.sort(axis=1)
     return np.unique(pairs, axis=0)
