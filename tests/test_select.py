@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from conftest import draw
+from conftest import draw, photo_pieces
 from PIL import Image
 
 from curator.checksums import digest_of, sha256_of
@@ -180,6 +180,8 @@ def test_words_choose_what_they_say(tmp_path: Path, tiny: Encoder) -> None:
     ("recipe", "says"),
     [
         ({"n": 0}, "from 1 on"),
+        ({"seed": -1}, "from 0 on"),
+        ({"origin": "fake"}, "no origin 'fake'"),
         ({"by": "k-centre"}, "did you mean 'k-center'"),
         ({"dedupe": "all"}, "no level 'all'"),
         ({"where": "label = 'none'"}, "no image is left to choose from"),
@@ -450,13 +452,82 @@ def test_names_that_are_no_text_are_exported(index: Index, tmp_path: Path, form:
     assert "xff" in (tmp_path / "out/images.csv").read_text(encoding="utf-8")
 
 
-def test_embeddings_of_images_that_are_gone_are_theirs(filled: Index, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["npy", "csv", "imagefolder"])
+def test_what_is_gone_or_another_picture_is_not_exported(filled: Index, tmp_path: Path, form: str) -> None:
     made = select(filled, "few", Recipe(n=5))
-    x = filled.reader.vectors(filled.space, made.ids.tolist())
-    filled.images(made.ids)[2].path.unlink()
+    link = "copy" if form == "imagefolder" else "none"
+    path = filled.images(made.ids)[2].path
+    draw(999).save(path)
     ingest(filled, [tmp_path / "pictures"], PixelEncoder())
-    export(filled, ["few"], tmp_path / "out", ExportOptions("npy", link="none"))
-    np.testing.assert_array_equal(np.load(tmp_path / "out/embeddings.npy"), x)
+    with pytest.raises(UsageError, match="0 images of 'few' are gone and 1 have changed"):
+        export(filled, ["few"], tmp_path / "out", ExportOptions(form, link=link))
+    path.unlink()
+    ingest(filled, [tmp_path / "pictures"], PixelEncoder())
+    with pytest.raises(UsageError, match="1 images of 'few' are gone"):
+        export(filled, ["few"], tmp_path / "out", ExportOptions(form, link=link))
+
+
+def test_a_hard_link_is_never_written_through(filled: Index, tmp_path: Path) -> None:
+    """Two selections with the same image at the same rank of a split of the same name."""
+    for name in ("one", "two"):
+        select(filled, name, Recipe(n=10))
+        split(filled, name, {"train": 0.5, "test": 0.5})
+    times = {i.path: i.path.stat().st_mtime_ns for i in filled.images(filled.reader.ids_where("1"))}
+    with pytest.raises(UsageError, match="is in 'one-train' and in 'two-train'"):
+        export(filled, ["one-train", "two-train"], tmp_path / "out", ExportOptions("imagefolder", link="hardlink"))
+    export(filled, ["one-train", "one-test"], tmp_path / "both", ExportOptions("imagefolder", link="hardlink"))
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+
+
+def test_a_split_cannot_lead_outside(filled: Index, tmp_path: Path) -> None:
+    made = select(filled, "few", Recipe(n=4))
+    with pytest.raises(UsageError, match="is no name for a part"):
+        split(filled, "few", {"..": 0.5, "b": 0.5})
+    manifest = manifest_of(filled, made)
+    for rows in ([{**i, "split": "../../evil"} for i in manifest["images"]], [{**i, "split": "/tmp/evil"} for i in manifest["images"]]):
+        (tmp_path / "m.json").write_text(json.dumps({**manifest, "images": rows}))
+        with pytest.raises(UsageError, match="is no name of a split"):
+            read_manifest(tmp_path / "m.json")
+    for broken in ("steps", "name"):
+        (tmp_path / "m.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != broken}))
+        with pytest.raises(UsageError, match="is no manifest"):
+            read_manifest(tmp_path / "m.json")
+
+
+def test_extending_brings_no_duplicate_in_and_every_image_is_counted(filled: Index) -> None:
+    (copy,) = [i.id for i in filled.images(filled.reader.ids_where("1")) if i.path.name == "copy.png"]
+    select(filled, "begin", Recipe(where=f"id = {copy}", dedupe="none"))
+    made = make(filled, "x", Recipe(extend="begin"))
+    assert made.ids[0] == copy
+    assert len(set(made.sha256)) == len(made) == 41
+    steps = made.recipe["steps"]
+    assert all(a["after"] == b["before"] for a, b in itertools.pairwise(steps))
+    dedupe(filled)
+    decide(filled, "reject", [copy])
+    assert copy not in make(filled, "x", Recipe(extend="begin")).ids, "rejected ones never"
+
+
+def test_of_duplicates_whose_keeper_is_filtered_out_one_stays(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    piece = photo_pieces()[3]
+    for name, side in (("keeper", 200), ("small", 100), ("smaller", 90)):
+        piece.resize((side, side), Image.Resampling.LANCZOS).save(tmp_path / "p" / f"{name}.png")
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    assert len(dedupe(index).groups[0].members) == 3
+    assert len(make(index, "x", Recipe())) == 1
+    assert len(make(index, "x", Recipe(where="width < 150"))) == 1
+
+
+def test_a_listed_selection_says_how_it_was_made(filled: Index) -> None:
+    made = select(filled, "few", Recipe(n=5))
+    manifest = manifest_of(filled, Selections(filled.reader).get("few"))
+    assert replay(filled, manifest).differences == (), "here already, and identical"
+    with pytest.raises(UsageError, match="selections do not change"):
+        replay(filled, {**manifest, "digest": "other"})
+    listed = replay(filled, manifest, name="listed", as_listed=True).selection
+    assert listed.recipe["made_by"] == "the list of 'few'"
+    assert listed.recipe["steps"] == [{"step": "listed", "before": 5, "after": 5, "facts": {}}]
+    assert listed.ids.tolist() == made.ids.tolist()
 
 
 def test_a_repair_saves_everything_a_person_made(filled: Index) -> None:

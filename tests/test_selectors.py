@@ -239,6 +239,19 @@ def test_importance_draws_what_the_reference_has() -> None:
         run("importance", replace(pool, reference=None), 5)
 
 
+@pytest.mark.parametrize("name", ["typicality", "density-knn"])
+def test_an_image_among_strangers_of_its_label_is_not_typical_of_it(name: str) -> None:
+    """Sixty of one crowd labelled B, and one of another crowd mislabelled so: its own neighbours have another label."""
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.normal(size=(2, 16))
+    labels = np.repeat([0, 1], [60, 61])
+    x = normalise((centres[np.repeat([0, 1, 0], [60, 60, 1])] + 0.4 * rng.normal(size=(121, 16))).astype(np.float32)).astype(np.float16)
+    neighbours, near = Neighbours(x).nearest(16)
+    pool = Pool(x, make(121, 0).sha256, 0, labels, neighbours, near)
+    order = [i for i in choose_per_label(pool, parse_objective(name), 121).positions.tolist() if labels[i] == 1]
+    assert order.index(120) > 50
+
+
 def test_strangers_come_first_by_uniqueness_and_a_negative_power_turns_a_score_around() -> None:
     pool, strangers = outliers()
     first = run("uniqueness", pool, 30).positions

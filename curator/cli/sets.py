@@ -151,7 +151,7 @@ def split_command(
 ) -> None:
     """Divide a selection, such as into train=0.8 test=0.2, by a hash of content; duplicates go to one part as a whole.
 
-    The parts are selections of their own, NAME-PART. Images added later never move one that was there.
+    The parts are selections of their own, NAME-PART. Other pictures that are added later never move one that was there.
     """
     from curator.curate.sets import parse_shares, split
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.images import absolute
 from curator.index import Index, build_graph, load_graph
-from curator.records import Ids, Progress
+from curator.records import Ids, Progress, Selection
 from curator.selectors import Pool, parse_objective
 
 AMONG = 4  # times as many images as wanted, those that fit the words best, are what k-center and its like choose among
@@ -55,30 +56,45 @@ class Candidates:
         self._keep("has a vector", Curation(reader).nodes(self.index.space).image_ids)
         if self.reference is not None:
             self._keep("not of the reference", np.setdiff1d(self.ids, self.reference), reference=recipe.reference)
+        if len(self.start):
+            usable = np.setdiff1d(Curation(reader).nodes(self.index.space).image_ids, rejected)
+            self.start = self.start[np.isin(self.start, usable)]
+            before = len(self.ids)
+            self.ids = np.union1d(self.ids, self.start)
+            self.steps.append(Step("to begin with", before, len(self.ids), {"extend": recipe.extend, "images": len(self.start)}))
         if recipe.dedupe != "none":
             self._dedupe()
-        if len(self.start):
-            self.start = self.start[np.isin(self.start, reader.ids_where("1"))]
-            self.ids = np.union1d(self.ids, self.start)
         if not len(self.ids):
             raise UsageError("no image is left to choose from: " + "; ".join(f"{s.step}: {s.after} of {s.before}" for s in self.steps[1:]))
 
     def _dedupe(self) -> None:
-        recipe, reader = self.recipe, self.index.reader
+        recipe = self.recipe
         facts: dict[str, object] = {"level": recipe.dedupe}
-        only = np.union1d(self.ids, self.start)
+        only, begun = self.ids, set(self.start.tolist())
         options = DedupeOptions("exact" if recipe.dedupe == "known" else recipe.dedupe, threshold=recipe.threshold)
         found = dedupe(self.index, options, only=only.tolist(), keep_proposals=False, progress=self.progress)
-        out = {m.image_id for g in found.groups for m in g.duplicates}
+        groups = [[g.keeper, *(m.image_id for m in g.duplicates)] for g in found.groups]
         if recipe.dedupe == "known":
-            kinds = reader.values_of("duplicate_kind")
-            keepers = reader.values_of("duplicate_of")
-            here = set(only.tolist())
-            out |= {i for i, kind in kinds.items() if kind is not None and keepers[i] in here}
-        else:
+            groups += self._known_groups(groups)
+        # One image of each stays: those to begin with, whatever else there is, else the keeper, else the next.
+        out = set()
+        for members in groups:
+            ordered = sorted((i for i in members if i not in out), key=lambda i: i not in begun)
+            out |= {i for i in ordered[1:] if i not in begun}
+        if recipe.dedupe != "known":
             facts |= {"thresholds": found.thresholds.values(), "sources": dict(found.thresholds.sources)}
             facts["certificate"] = vars(found.certificate) if found.certificate else None
         self._keep("not a duplicate", np.array([i for i in self.ids.tolist() if i not in out], np.int64), **facts)
+
+    def _known_groups(self, found: list[list[int]]) -> list[list[int]]:
+        """What of the last dedupe's groups is here, the keeper first where it is; identical files count as the one that stays of them."""
+        here = set(self.ids.tolist())
+        stands = {i: members[0] for members in found for i in members}
+        groups: dict[int, list[int]] = {}
+        for image_id, keeper in self.index.reader.values_of("duplicate_of").items():
+            if keeper is not None and image_id in here:
+                groups.setdefault(keeper, [keeper] if keeper in here else []).append(image_id)
+        return [list(dict.fromkeys(stands.get(i, i) for i in members)) for members in groups.values()]
 
     def pool(self) -> tuple[Pool, Ids]:
         """The pool, in the order of the contents' digests, and the image id of each of its positions."""
@@ -90,7 +106,8 @@ class Candidates:
         words = fit_words(index, x, recipe.match, recipe.avoid) if recipe.match or recipe.avoid else None
         objective = parse_objective(recipe.by)
         if words is not None and objective.selector is not None and recipe.n is not None and recipe.by != Recipe().by:
-            kept = self._fitting(ids, words, AMONG * recipe.n)
+            codes = codes_of(index, ids, recipe.per) if recipe.per else None
+            kept = self._fitting(ids, words, AMONG * recipe.n, codes)
             order, ids, x, words = [order[i] for i in kept.tolist()], ids[kept], x[kept], words[kept]
         named = {name for name, _ in objective.powers} | {objective.selector}
         neighbours, near = self._graph(ids, x) if named & NEED_GRAPH else (None, None)
@@ -108,10 +125,17 @@ class Candidates:
         )
         return pool, ids
 
-    def _fitting(self, ids: Ids, words: NDArray[np.float64], most: int) -> NDArray[np.int64]:
-        """Positions, ascending, of the images that fit the words best, and of those to begin with."""
+    def _fitting(self, ids: Ids, words: NDArray[np.float64], most: int, codes: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Positions, ascending, of the images that fit the words best, evenly for each value of --per, and of those to begin with."""
         begun = np.isin(ids, self.start)
-        best = np.lexsort((np.arange(len(ids)), -words, ~begun))[: max(most, int(begun.sum()))]
+        order = np.lexsort((np.arange(len(ids)), -words, ~begun))
+        if codes is not None:
+            turn = np.empty(len(ids), np.int64)
+            for code in np.unique(codes):
+                at = order[codes[order] == code]
+                turn[at] = np.arange(len(at))
+            order = order[np.argsort(turn[order], kind="stable")]
+        best = np.union1d(order[:most], np.flatnonzero(begun))
         self.steps.append(Step("fits the words best", len(ids), len(best), {"match": self.recipe.match, "avoid": self.recipe.avoid}))
         return np.sort(best)
 
@@ -148,6 +172,19 @@ def vectors_of(index: Index, ids: Ids) -> NDArray[np.float16]:
     return x
 
 
+def refuse_changed(index: Index, s: Selection) -> None:
+    """Raise `UsageError` where an image of a selection is not in the index any more, or is another picture now."""
+    gone = np.setdiff1d(s.ids, index.reader.ids_where("1"))
+    now = Selections(index.reader).sha256_of(s.ids)
+    changed = [int(i) for i, h, then in zip(s.ids, now, s.sha256, strict=True) if h != then]
+    if len(gone) or changed:
+        image = index.images([int(gone[0]) if len(gone) else changed[0]])[0]
+        raise UsageError(
+            f"{len(gone)} images of '{s.name}' are gone and {len(changed)} have changed since it was selected, such as {image.path}; "
+            "select again, or `select --replay MANIFEST --as-listed` takes those that are there"
+        )
+
+
 def codes_of(index: Index, ids: Ids, column: str) -> NDArray[np.int64]:
     """(n,) a code for each value of a column, in the order of the values as text; −1 where there is none. Raises `WhereError`."""
     values = index.reader.values_of(column)
@@ -164,7 +201,7 @@ def find_images(index: Index, named: str) -> Ids:
         ids = selections.get(named).ids
         return ids[np.isin(ids, present)]
     folder = absolute(Path(named))
-    if folder.is_dir():
+    if os.path.isdir(folder):  # noqa: PTH112 - a condition may be too long for a name, which Path.is_dir raises for
         within = [i.id for i in index.images(present) if i.path.is_relative_to(folder)]
         if not within:
             raise UsageError(f"no image of the index lies in {folder}; `curator index {named}` adds it")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from curator.curate.candidates import vectors_of
+from curator.curate.recipe import NAME
 from curator.database import Curation, Selections
 from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.records import Concept, Ids, Vectors
 
 BACKGROUND = 300  # images drawn by seed that stand for everything unmarked
-_NAME = re.compile(r"[\w][\w.+-]*")
 _C = 1.0  # inverse strength of the L2 penalty, on unit vectors; measured with BACKGROUND_WEIGHT by scripts/bench_select.py
 BACKGROUND_WEIGHT = 2.0  # of all unmarked images together, over that of the wanted ones: each of them may be wanted
 
@@ -25,7 +24,7 @@ def fit_concept(index: Index, name: str, like: Sequence[int], unlike: Sequence[i
     Marks are kept by content, so they survive moved files and hold in every space once fitted there; a later mark on an image replaces the
     earlier. Raises `UsageError` for a concept without a wanted image or one that is marked both ways, `UnknownName` for an image.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for a concept: letters, digits, and . _ + - within")
     both = set(like) & set(unlike)
     if both:
@@ -67,8 +66,9 @@ def _ids(index: Index, hashes: Sequence[str]) -> Ids:
 def _fit(index: Index, wanted: Ids, unwanted: Ids) -> tuple[Vectors, float]:
     from sklearn.linear_model import LogisticRegression
 
-    present = index.reader.ids_where("1")
-    others = np.setdiff1d(present, np.concatenate([wanted, unwanted]))
+    nodes = Curation(index.reader).nodes(index.space)
+    marked = np.isin(nodes.image_ids, np.concatenate([wanted, unwanted]))
+    others = nodes.image_ids[~np.isin(nodes.node_of, nodes.node_of[marked])]  # nor copies of what is marked
     others = np.sort(np.random.default_rng(0).choice(others, min(len(others), BACKGROUND), replace=False))
     if not len(unwanted) and not len(others):
         raise UsageError("every image is marked as wanted, so nothing tells it from others")

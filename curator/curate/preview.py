@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.curate.candidates import codes_of, find_images, vectors_of
+from curator.curate.candidates import codes_of, find_images, refuse_changed, vectors_of
 from curator.database import Curation, Selections
 from curator.errors import UsageError
 from curator.index import Index
 from curator.metrics import bootstrap, frechet_distance, manifold
-from curator.records import Ids, Progress, Vectors
+from curator.records import Ids, Progress, Selection, Vectors
 
 CONTROLS = 3  # random choices of the same size beside every selection
 _MOST = 10_000  # images of a set that are compared; more are sampled
@@ -56,11 +56,12 @@ def preview(
 ) -> list[Row]:
     """Compare selections with a reference they share no image with: a selection, a folder, or a condition; best first by Fréchet distance.
 
-    Beside them stand `CONTROLS` random choices of each size from all real images that are not the reference. All sets are cut to one size,
+    Beside them stand `CONTROLS` random choices of each size from all real images that are not the reference, if there
+    are as many. All sets are cut to one size,
     because distances of smaller sets are larger. Raises `UsageError` for shared images, or sets too small; `UnknownName`.
     """
     reference = find_images(index, against)
-    chosen = {name: _usable(index, Selections(index.reader).get(name).ids) for name in names}
+    chosen = {name: _usable(index, Selections(index.reader).get(name)) for name in names}
     for name, ids in chosen.items():
         shared = len(np.intersect1d(ids, reference))
         if shared:
@@ -72,7 +73,8 @@ def preview(
         raise UsageError(f"a selection or the reference has fewer than {_LEAST} images with vectors, which tells nothing")
     rng = np.random.default_rng(seed)
     size = min(_MOST, *(len(i) for i in chosen.values()))
-    pool = _usable(index, np.setdiff1d(index.reader.ids_where("origin = 'real'"), reference))
+    present = Curation(index.reader).nodes(index.space).image_ids
+    pool = np.setdiff1d(np.intersect1d(present, index.reader.ids_where("origin = 'real'")), reference)
     y = vectors_of(index, _some(reference, _MOST, rng)).astype(np.float32)
     judge = _Judge(index, y, size, column, rng)
     rows = []
@@ -80,6 +82,8 @@ def preview(
         rows.append(judge.row(name, ids))
         progress(Progress(done, len(chosen), 0, "previewing", "selections"))
     for count in sorted({len(ids) for ids in chosen.values()}):
+        if len(pool) < max(count, _LEAST):  # too few images to choose as many from
+            continue
         rows.append(_mean(f"random, {count} images", [judge.row("", _some(pool, count, rng)) for _ in range(CONTROLS)]))
     return _ranked(rows)
 
@@ -106,8 +110,10 @@ class _Judge:
         )  # fmt: skip
 
 
-def _usable(index: Index, ids: Ids) -> Ids:
-    return ids[np.isin(ids, Curation(index.reader).nodes(index.space).image_ids)]
+def _usable(index: Index, s: Selection) -> Ids:
+    """The images of a selection. Raises `UsageError` where one is gone or is another picture now."""
+    refuse_changed(index, s)
+    return s.ids
 
 
 def _some(ids: Ids, size: int, rng: np.random.Generator) -> Ids:

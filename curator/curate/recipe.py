@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -17,6 +19,7 @@ from curator.index import Index
 from curator.records import Image, Selection
 from curator.selectors import parse_objective
 
+NAME = re.compile(r"[\w][\w.+-]*")  # of selections, splits and concepts
 SCHEMA = 1  # of the manifest
 DEDUPE = ("known", "none", "exact", "verified", "semantic")
 ORIGINS = ("real", "generated", "any")
@@ -50,6 +53,8 @@ class Recipe:
             raise UsageError(f"no level '{self.dedupe}' to dedupe at; there are: {', '.join(DEDUPE)}")
         if self.origin not in ORIGINS:
             raise UsageError(f"no origin '{self.origin}'; there are: {', '.join(ORIGINS)}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"a seed is a whole number from 0 on, not {self.seed}")
         if self.n is not None and self.n < 1:
             raise UsageError(f"-n takes a number of images from 1 on, not {self.n}")
 
@@ -83,7 +88,13 @@ def manifest_of(index: Index, selection: Selection) -> dict[str, Any]:
     roots = [r.path for r in index.reader.roots()]
     what = selection.recipe.get("value", "")
     rows = [
-        {"rank": rank, "sha256": sha256.hex(), "path": relative(image, roots), "value": None if value != value else value, "split": split}  # noqa: PLR0124 - NaN
+        {
+            "rank": rank,
+            "sha256": sha256.hex(),
+            "path": relative(image, roots),
+            "value": value if math.isfinite(value) else None,
+            "split": split,
+        }
         for rank, (image, sha256, value, split) in enumerate(
             zip(index.images(selection.ids), selection.sha256, selection.values.tolist(), selection.splits, strict=True)
         )
@@ -110,9 +121,14 @@ def read_manifest(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
         schema, images = found["schema"], found["images"]
         digest_of([bytes.fromhex(i["sha256"]) for i in images])
+        if int(schema) <= SCHEMA:
+            _ = str(found["name"]), [i["path"] for i in images], [s["step"] for s in found["steps"]]
+        bad = [i["split"] for i in images if i.get("split") is not None and not NAME.fullmatch(str(i["split"]))]
+        if bad:
+            raise ValueError(f"'{bad[0]}' is no name of a split")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file} is no manifest of a selection ({error}); `curator selections manifest NAME` writes one") from error
-    if schema > SCHEMA:
+    if int(schema) > SCHEMA:
         raise UsageError(f"{file} has the manifest schema {schema}, and this curator knows up to {SCHEMA}; upgrade image-curator")
     return dict(found)
 
@@ -124,7 +140,10 @@ def recipe_in(manifest: Mapping[str, Any]) -> Recipe:
         made = manifest.get("made_by", "something else")
         raise UsageError(f"this selection was not made by `curator select` but by {made}; --as-listed takes its images as they are listed")
     lists = {k: tuple(given[k]) for k in ("match", "avoid") if k in given}
-    return Recipe(**(given | lists))
+    try:
+        return Recipe(**(given | lists))
+    except TypeError as error:
+        raise UsageError(f"the recipe of this manifest cannot be read: {error}") from error
 
 
 def relative(image: Image, roots: Sequence[Path]) -> str:

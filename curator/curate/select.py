@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +10,12 @@ import numpy as np
 
 from curator.checksums import digest_of
 from curator.curate.candidates import Candidates
-from curator.curate.recipe import Recipe, Step, describe_recipe, recipe_in
+from curator.curate.recipe import NAME, SCHEMA, Recipe, Step, describe_recipe, recipe_in
 from curator.database import Selections
 from curator.errors import UsageError
 from curator.index import Index
 from curator.records import Progress, Selection
 from curator.selectors import choose, choose_per_label, parse_objective
-
-_NAME = re.compile(r"[\w][\w.+-]*")
 
 
 def select(
@@ -78,7 +75,7 @@ def _with_words(recipe: Recipe) -> str:
 
 def check_name(index: Index, name: str, *, overwrite: bool) -> None:
     """Raise `UsageError` for what is no name, or is taken."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for a selection: letters, digits, and . _ + - within")
     if not overwrite and name in Selections(index.reader).names():
         raise UsageError(f"there is a selection '{name}' already, and selections do not change; take another name, or --overwrite")
@@ -114,27 +111,32 @@ def replay(
     Raises `UsageError` for a manifest without a recipe, or a name that is taken by another selection.
     """
     name = name or str(manifest["name"])
+    kept = Selections(index.reader)
+    same = name in kept.names() and kept.get(name).digest == manifest.get("digest")
+    if not same:
+        check_name(index, name, overwrite=overwrite)
     listed = [bytes.fromhex(i["sha256"]) for i in manifest["images"]]
     made = _as_listed(index, name, manifest) if as_listed else make(index, name, recipe_in(manifest), progress=progress)
     differences = () if list(made.sha256) == listed else tuple(_differences(index, manifest, listed, made))
-    if not differences or as_listed:
-        check_name(index, name, overwrite=overwrite)
+    if (not differences or as_listed) and not same:
         keep(index, made)
     return Replay(made, differences)
 
 
 def _as_listed(index: Index, name: str, manifest: Mapping[str, Any]) -> Selection:
-    there: dict[bytes, int] = {}
+    there: dict[bytes, list[int]] = {}
     present = index.reader.ids_where("1")
     for image_id, sha256 in zip(present.tolist(), Selections(index.reader).sha256_of(present), strict=True):
-        there.setdefault(sha256, image_id)
+        there.setdefault(sha256, []).append(image_id)
     rows = [(bytes.fromhex(i["sha256"]), i) for i in manifest["images"]]
-    kept = [(h, i) for h, i in rows if h in there]
-    hashes = tuple(h for h, _ in kept)
-    values = np.array([np.nan if i["value"] is None else i["value"] for _, i in kept], np.float64)
-    recipe = {k: v for k, v in manifest.items() if k not in ("images", "name", "digest", "created_at", "count", "reason")}
-    splits = tuple(i.get("split") for _, i in kept)
-    return Selection(name, np.array([there[h] for h in hashes], np.int64), hashes, values, splits, digest_of(hashes), recipe)
+    kept = [(there[h].pop(0), h, i) for h, i in rows if there.get(h)]
+    hashes = tuple(h for _, h, _ in kept)
+    values = np.array([np.nan if i.get("value") is None else i["value"] for _, _, i in kept], np.float64)
+    facts = {"made_by": f"the list of '{manifest['name']}'", "of": {manifest["name"]: manifest.get("digest")}}
+    steps = [vars(Step("listed", len(rows), len(kept), {}))]
+    splits = tuple(i.get("split") for _, _, i in kept)
+    ids = np.array([image_id for image_id, _, _ in kept], np.int64)
+    return Selection(name, ids, hashes, values, splits, digest_of(hashes), {"schema": SCHEMA, **facts, "steps": steps})
 
 
 def _differences(index: Index, manifest: Mapping[str, Any], listed: list[bytes], made: Selection) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from curator.checksums import digest_of
 from curator.curate.dedupe import DedupeOptions, dedupe
+from curator.curate.recipe import NAME
 from curator.curate.select import check_name, keep
 from curator.database import Selections
 from curator.errors import UsageError
@@ -69,14 +70,16 @@ def split(
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda p: None,
 ) -> list[Selection]:
-    """Divide a selection into `NAME-PART`s by a hash of content and seed, so that adding images never moves one.
+    """Divide a selection into `NAME-PART`s by a hash of content and seed, so that adding other pictures never moves one.
 
-    Images of one group at the level of `dedupe` go to one part, by the smallest digest among them. Raises `UsageError` for shares that do
-    not add up to 1.
+    Images of one group at the level of `dedupe` go to one part, by the smallest digest among them, which a new duplicate may change.
+    Raises `UsageError` for shares that do not add up to 1.
     """
-    if len(shares) < 2 or any(s <= 0 for s in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
+    if len(shares) < 2 or not all(s > 0 for s in shares.values()) or not abs(sum(shares.values()) - 1) <= 1e-6:
         raise UsageError("a split takes two parts or more with shares that add up to 1, such as train=0.8 test=0.2")
     for part in shares:
+        if not NAME.fullmatch(part):
+            raise UsageError(f"'{part}' is no name for a part of a split: letters, digits, and . _ + - within")
         check_name(index, f"{name}-{part}", overwrite=overwrite)
     whole = Selections(index.reader).get(name)
     found = dedupe(index, DedupeOptions(level), only=whole.ids.tolist(), keep_proposals=False, progress=progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -29,7 +30,7 @@ _WHOLE = 1 << 20  # an input side so large that no JPEG is decoded at reduced sc
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a selection, in its order: `key` names it in the export, `file` where it is relative to the export, or absolute."""
+    """One image of a selection, in its order: `key` names it in the export, `file` says where, relative to the export or absolute."""
 
     rank: int
     key: str
@@ -38,6 +39,7 @@ class Item:
     split: str
     value: float | None
     file: str
+    origin: str  # the selection it comes from
 
     def row(self) -> dict[str, Any]:
         """What every form says of it, by column."""
@@ -116,11 +118,13 @@ def place(job: Job, item: Item, target: Path) -> None:
     if job.link == "hardlink":
         try:
             os.link(item.image.path, target)
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+                raise
         else:
             return
-    target.write_bytes(data)
+    with target.open("xb") as out:  # never through a link to a picture of the user's
+        out.write(data)
     os.utime(target, (MTIME, MTIME))
 
 

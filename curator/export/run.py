@@ -7,12 +7,12 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from curator.curate.candidates import vectors_of
+from curator.curate.candidates import refuse_changed, vectors_of
 from curator.curate.recipe import manifest_of
 from curator.database import Selections
 from curator.errors import UsageError
@@ -62,8 +62,10 @@ def export(
         raise UsageError(f"{target} is there already; an export takes a new or an empty folder")
     chosen = [Selections(index.reader).get(name) for name in names]
     labels = {i.label for s in chosen for i in index.images(s.ids) if i.label}
-    items = [i for s in chosen for i in _items(index, s, options, labels, alone=len(chosen) == 1)]
-    items = [replace(i, rank=rank) for rank, i in enumerate(items)]
+    items: list[Item] = []
+    for s in chosen:
+        refuse_changed(index, s)
+        items += _items(index, s, options, labels, first=len(items), alone=len(chosen) == 1)
     _refuse_doubles(items)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     clear(beside)
@@ -92,23 +94,23 @@ def export(
     return len(items)
 
 
-def _items(index: Index, s: Selection, options: ExportOptions, labels: set[str], *, alone: bool) -> list[Item]:
+def _items(index: Index, s: Selection, options: ExportOptions, labels: set[str], *, first: int, alone: bool) -> list[Item]:
     """Items with names that are safe, unlike each other, and the same every time."""
     found = []
     images = index.images(s.ids)
     folders = _folders(labels)
     for rank, (image, sha256, value, split) in enumerate(zip(images, s.sha256, s.values.tolist(), s.splits, strict=True)):
-        part = split or ("train" if alone else s.name)
-        key = f"{rank:06d}-{sha256.hex()[:8]}"
+        part = _SAFE.sub("_", split or ("train" if alone else s.name)).lstrip(".") or "_"
+        key = f"{first + rank:06d}-{sha256.hex()[:8]}"
         file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
         shown = image if options.size is None else scaled(image, options.size)
-        found.append(Item(rank, key, shown, sha256.hex(), part, None if math.isnan(value) else value, file))
+        found.append(Item(first + rank, key, shown, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name))
     return found
 
 
 def _folders(labels: set[str]) -> dict[str, str]:
     """A folder name for every label, safe and unlike those of the others, whatever the label is."""
-    folders: dict[str, str] = {}
+    folders: dict[str, str] = {"": _UNLABELLED}
     for label in sorted(labels):
         safe = _SAFE.sub("_", label).lstrip(".") or "_"
         taken, number = {f.lower() for f in folders.values()}, 1
@@ -132,9 +134,10 @@ def _file(image: Image, key: str, split: str, folder: str, options: ExportOption
 
 
 def _refuse_doubles(items: list[Item]) -> None:
-    seen: dict[str, str] = {}
+    seen: dict[str, Item] = {}
     for i in items:
-        if seen.setdefault(i.sha256, i.split) != i.split:
-            raise UsageError(f"{i.image.path} is in '{seen[i.sha256]}' and in '{i.split}'; split one selection, or use `selections minus`")
+        other = seen.setdefault(i.sha256, i)
+        if other.origin != i.origin:
+            raise UsageError(f"{i.image.path} is in '{other.origin}' and in '{i.origin}'; split one selection, or use `selections minus`")
     if not items:
         raise UsageError("the selection is empty, so there is nothing to export")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +76,14 @@ def import_set(
             raise UsageError(f"no picture was found in the {kind} files of {source}")
     elif form == "coco":
         folder = source / "images" if (source / "images").is_dir() else source
-        table = index.folder / f"imported-{source.name}.csv"
+        mark = hashlib.sha256(os.fsencode(source)).hexdigest()[:8]  # data sets may share a name
+        table = index.folder / f"imported-{source.name}-{mark}.csv"
         write_rows(read_coco(sorted((source / "annotations").glob("*.json"))), table)
         paths, options = [folder], IngestOptions(origin=origin, table=str(table))
     elif form == "clip-retrieval":
         paths = take_vectors(index, source, encoder, told)
+        if (source / "images.csv").is_file():
+            options = IngestOptions(origin=origin, table=str(source / "images.csv"))
     elif (source / "images.csv").is_file():
         options = IngestOptions(origin=origin, table=str(source / "images.csv"))
     elif not any(p.suffix.lower() in SIDECARS for p in source.rglob("*")):

@@ -17,7 +17,8 @@ from curator.images import decode, measure, read_bytes
 from curator.index import Index
 
 _BATCH = 64
-_CHECKED = 16  # pictures that are encoded anew to see that the vectors are this encoder's
+_CHECKED = 16  # pictures of a batch that are encoded anew to see that the vectors are this encoder's
+_EVERY = 16  # batches, of which one is looked at so; the first of every part is
 _SAME = 0.98  # least cosine; other runtimes and float16 differ in the last digits only
 
 
@@ -31,6 +32,9 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, told: Callable[[i
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
         for paths, x in _parts(source):
+            bad = np.flatnonzero(~np.isfinite(lengths(np.asarray(x, np.float32))) | (lengths(np.asarray(x, np.float32)) == 0))
+            if len(bad):
+                raise UsageError(f"row {bad[0]} of the vectors for {paths[bad[0]]} is zero or not finite, so it has no direction")
             if x.shape[1] != encoder.dim:
                 raise SpaceMismatch(f"{source} holds vectors of {x.shape[1]} dimensions, and '{encoder.name}' has {encoder.dim}")
             for start in range(0, len(paths), _BATCH):
@@ -39,8 +43,9 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, told: Callable[[i
                 if not read:
                     continue
                 vectors = np.stack([v for _, v, _ in read]).astype(np.float32)
-                if len(files) < _CHECKED:
-                    _check(encoder, [d.picture for _, _, d in read][:_CHECKED], vectors[:_CHECKED], source)
+                if start % (_EVERY * _BATCH) == 0:
+                    some_of = np.linspace(0, len(read) - 1, min(_CHECKED, len(read))).astype(int).tolist()
+                    _check(encoder, [read[i][2].picture for i in some_of], vectors[some_of], source)
                 with db.atomic():
                     ids = db.put_contents(d.content for _, _, d in read)
                     contents = [ids[d.content.sha256] for _, _, d in read]

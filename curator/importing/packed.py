@@ -25,22 +25,25 @@ def unpack_tars(shards: list[Path], target: Path, told: Callable[[int], None]) -
     done = 0
     for shard in shards:
         names = _labels(shard.parent)
-        folder = target / shard.stem
+        folder, number = target / shard.stem, 0
         try:
             with tarfile.open(shard) as tar:
                 for key, parts in _samples(tar):
-                    picture = next((p for p in parts if p in SUFFIXES), None)
+                    picture = next((p for p in parts if "." + p.rpartition(".")[2] in SUFFIXES), None)
                     if picture is None:
                         continue
-                    _write(folder / f"{key}{picture}", parts[picture])
+                    place = folder / f"{number:06d}-{_safe(key)[:100]}"  # names unlike each other whatever is made safe
+                    number += 1
+                    _write(place.with_name(f"{place.name}.{picture.rpartition('.')[2]}"), parts[picture])
                     notes = json.loads(parts[".json"]) if ".json" in parts else {}
+                    notes = notes if isinstance(notes, dict) else {}
                     if ".cls" in parts and "label" not in notes:
                         code = parts[".cls"].decode().strip()
                         notes["label"] = names[int(code)] if code.isdecimal() and int(code) < len(names) else code
                     if notes:
-                        _write(folder / f"{key}.json", json.dumps(notes, ensure_ascii=False).encode())
+                        _write(place.with_name(f"{place.name}.json"), json.dumps(notes, ensure_ascii=False).encode())
                     if ".txt" in parts:
-                        _write(folder / f"{key}.txt", parts[".txt"])
+                        _write(place.with_name(f"{place.name}.txt"), parts[".txt"])
                     done += 1
                     told(done)
         except (tarfile.TarError, ValueError) as error:
@@ -56,7 +59,7 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
             continue
         folder, _, name = member.name.rpartition("/")
         stem, dot, suffix = name.partition(".")
-        found = _safe(f"{folder}/{stem}" if folder else stem)
+        found = f"{folder}/{stem}"
         if found != key and parts:
             yield key, parts
             parts = {}

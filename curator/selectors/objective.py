@@ -10,9 +10,11 @@ import numpy as np
 
 from curator.errors import UnknownName, UsageError
 from curator.registry import suggest
+from curator.selectors.neighbours import nearest
 from curator.selectors.pool import Chosen, Pool, Reals, Selector, best_of, scorers, selectors
 
-_LEAST = 1e-3  # a score's smallest place in (0, 1], so that a power of it is never 0
+_LEAST = 1e-3  # a score's smallest place in (0, 1]
+_FEWEST = 1e-100  # a product's smallest value, so that no weight is 0
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,10 @@ def choose_per_label(pool: Pool, objective: Objective, k: int) -> Chosen:
 
 
 def _restricted(pool: Pool, at: np.ndarray) -> Pool:
-    """The pool of some positions only; graph edges that leave it go."""
-    place = np.full(len(pool) + 1, -1, np.int64)
-    place[at] = np.arange(len(at))
-    neighbours = None if pool.neighbours is None else place[pool.neighbours[at]].astype(np.int32)
-    near = pool.near
-    if neighbours is not None and near is not None:
-        near = np.where(neighbours >= 0, near[at], -np.inf).astype(np.float32)
-        order = np.argsort(neighbours < 0, axis=1, kind="stable")  # those that stay come first, best first as before
-        neighbours, near = np.take_along_axis(neighbours, order, 1), np.take_along_axis(near, order, 1)
+    """The pool of some positions only, with neighbours among themselves."""
+    neighbours, near = None, None
+    if pool.neighbours is not None:
+        neighbours, near = nearest(pool.x[at], pool.neighbours.shape[1])
     here = np.zeros(len(pool), bool)
     here[pool.start] = True
     return replace(
@@ -116,7 +113,7 @@ def _product(scores: dict[str, Reals], objective: Objective) -> Reals:
     product = np.ones(len(next(iter(scores.values()))) if scores else 0)
     for name, power in objective.powers:
         product = product * np.maximum(_places(scores[name]), _LEAST) ** power
-    return product
+    return np.asarray(np.clip(product, _FEWEST, 1 / _FEWEST))
 
 
 def _places(values: Reals) -> Reals:

@@ -63,6 +63,8 @@ class Pool:
 
     def graph(self, who: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The neighbour graph. Raises `UsageError` for a pool that has none."""
+        if len(self) == 1 and self.neighbours is not None:  # alone in its label: its own neighbour, as every score of one is the same
+            return np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
         if self.neighbours is None or self.near is None or not self.neighbours.shape[1]:
             raise UsageError(f"{who} needs neighbours, and {len(self)} images have none; choose among more images")
         return self.neighbours, self.near

@@ -58,8 +58,12 @@ def _match(pool: Pool) -> Reals:
     k = min(_K, len(reference))
     best = np.empty(len(pool))
     for part in blocks(len(pool), _BLOCK):
-        products = pool.x[part].astype(np.float32) @ reference.T
-        best[part] = np.partition(products, -k, axis=1)[:, -k:].mean(1)
+        x, top = pool.x[part].astype(np.float32), np.empty((0, 0), np.float32)
+        for some in blocks(len(reference), _BLOCK // 4):
+            products = x @ reference[some].T
+            products = products if not top.size else np.concatenate([top, products], axis=1)
+            top = np.partition(products, -k, axis=1)[:, -k:] if products.shape[1] > k else products
+        best[part] = top.mean(1)
     return best
 
 
