@@ -22,6 +22,7 @@ from curator.records import IngestReport
 def _private_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the person's own caches or indexes, and none reaches a hub."""
     before = dict(os.environ)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start: two workers share the cores
     os.environ["CURATOR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hub"))
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # the discard port: nobody answers

@@ -190,6 +190,13 @@ def test_a_cut_is_the_smallest_that_is_precise_enough(seed: int, positives: int,
     assert bound(cut.threshold) == bound(lowest), "nothing labelled lies in the gap"
 
 
+def test_lossless_duplicates_without_any_other_pair_leave_room_for_lossy_ones() -> None:
+    """Mirrored copies agree to the last digit, and no unrelated pair comes near: the cut must not be 1."""
+    cut = choose_cut(np.ones(600), np.full(500, -math.inf), floor=0.8)
+    assert cut.reached
+    assert cut.threshold == pytest.approx(0.9)
+
+
 def test_without_duplicates_nothing_can_be_chosen() -> None:
     cut = choose_cut(np.array([-math.inf]), np.array([0.5]))
     assert not cut.reached

@@ -78,7 +78,7 @@ def leaks(
     """Find pictures that stand on both sides of a split. Exit code 1 if there are any.
 
     --fix FILE --drop-from train, --drop-from test or --move-to train writes a CSV of all images with mended sides;
-    `curator index --csv FILE` reads it.
+    `curator index FOLDER --csv FILE` reads it.
     """
     from curator.curate.dedupe import DedupeOptions
     from curator.curate.leaks import find_leaks, write_fixed
@@ -92,7 +92,7 @@ def leaks(
         images = {i.id: i for i in index.images([i for leak in found.leaks for i in leak.sides])}
         if fix:
             changed = write_fixed(index, found, fix, drop_from=drop_from, move_to=move_to)
-            say(f"{fix}: {plural(changed, 'image')} on another side; `curator index --csv {fix}` reads it.")
+            say(f"{fix}: {plural(changed, 'image')} on another side or left out; `curator index FOLDER --csv {fix}` reads it.")
     if as_json:
         rows = [{"sides": {str(images[i].path): side for i, side in leak.sides.items()}} for leak in found.leaks]
         print_json({"by": found.by, "sizes": dict(found.sizes), "leaked": dict(found.leaked), "leaks": rows})
@@ -114,6 +114,8 @@ def _print_leaks(found: Leaks, images: dict[int, Image]) -> None:
         click.echo(f"… and {len(found.leaks) - _SHOWN} groups more; --sheet and --json show them.\n")
     click.echo(table([(s, n, found.leaked[s]) for s, n in found.sizes.items()], (f"{found.by}", "images", "leaked")))
     click.echo(f"\n{plural(len(found.leaks), 'group')} on more than one side.")
+    if found.outside:
+        say(f"{plural(found.outside, 'image')} on neither side, by {found.by}; --by COLUMN|folder|selection tells sides apart otherwise.")
     for line in remarks(found.found):
         say(line)
 

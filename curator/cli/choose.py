@@ -35,7 +35,7 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a sel
     help="Leave duplicates out: those the last `curator dedupe` found, or found now at a level.",
 )
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate.")
-@click.option("--per", metavar="COLUMN", help="As many of each value of this column, such as label.")
+@click.option("--per", metavar="COLUMN", help="As many of each value of this column, such as label; images without one count as one more.")
 @click.option("--extend", metavar="SELECTION", help="Begin with these images, and choose what adds to them.")
 @click.option("--reference", metavar="SELECTION|FOLDER|CONDITION", help="What match, importance and herding follow.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
@@ -69,6 +69,8 @@ def select(
     with opened(name) as index:
         with progress_bar() as progress:
             if replay is not None:
+                if Recipe(**options) != Recipe():
+                    raise UsageError("--replay makes a selection by the manifest's own recipe; leave the other options out")
                 done = again(index, read_manifest(replay), name=chosen, as_listed=as_listed, overwrite=overwrite, progress=progress)
                 selection, differences = done.selection, done.differences
             elif chosen is None:

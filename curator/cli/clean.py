@@ -59,11 +59,12 @@ def dedupe(
             result = find(index, DedupeOptions(keep=parse_keep(keep), **options), progress=progress)
         groups = [g for g in result.groups if everything or not g.settled]
         images = {i.id: i for i in index.images([m.image_id for g in groups for m in g.members])}
+    drawn = report.draw_groups(result, groups, images, sheet=sheet, page=page)  # first, as a reader of the text may stop early
     if as_json:
         print_json(report.as_json(result, groups, images))
     else:
         _print_groups(result, groups, images)
-    for line in report.draw_groups(result, groups, images, sheet=sheet, page=page):
+    for line in drawn:
         say(line)
     sys.exit(1 if any(not g.settled for g in groups) else 0)
 
@@ -116,7 +117,7 @@ def keep_command(images: tuple[str, ...], name: str | None, where: str | None) -
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
 @click.option("--where", help="All images for which this SQL condition holds.")
-@click.option("--proposed", is_flag=True, help="All duplicates that the last `curator dedupe` proposed.")
+@click.option("--proposed", is_flag=True, help="All duplicates that `curator dedupe` proposed, and nobody decided about.")
 @click.option("--kind", "kinds", multiple=True, help="With --proposed: only this kind of duplicate; repeatable.")
 def reject_command(images: tuple[str, ...], name: str | None, where: str | None, proposed: bool, kinds: tuple[str, ...]) -> None:
     """These images are duplicates of their groups' keepers. `curator quarantine` may move them later."""

@@ -92,7 +92,7 @@ def _known(value: float) -> float | None:
 
 def _choose(kind: str, pairs: _Pairs, built_in: float | None) -> Calibration:
     positive, negative, held_out = (np.array(p.get(kind, ()), np.float64) for p in (pairs.positive, pairs.negative, pairs.held_out))
-    cut = choose_cut(positive, negative)
+    cut = choose_cut(positive, negative, floor=-math.inf if built_in is None else FLOOR)
     threshold = max(cut.threshold, FLOOR) if built_in is not None else cut.threshold
     source = "calibrated"
     if not cut.reached:

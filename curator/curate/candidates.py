@@ -15,7 +15,7 @@ from curator.curate.recipe import Recipe, Step
 from curator.curate.words import fit_words
 from curator.database import Curation, Selections
 from curator.embeddings import find_sorted
-from curator.errors import UsageError
+from curator.errors import UsageError, WhereError
 from curator.images import absolute
 from curator.index import Index, build_graph, load_graph
 from curator.records import Ids, Progress, Selection
@@ -206,7 +206,10 @@ def find_images(index: Index, named: str) -> Ids:
         if not within:
             raise UsageError(f"no image of the index lies in {folder}; `curator index {named}` adds it")
         return np.array(within, np.int64)
-    ids = index.reader.ids_where(named)
+    try:
+        ids = index.reader.ids_where(named)
+    except WhereError as error:
+        raise UsageError(f"'{named}' names no selection and no folder, and is no condition either: {error}") from error
     if not len(ids):
         raise UsageError(f"'{named}' names no selection and no folder, and as a condition holds for no image")
     return ids[np.isin(ids, present)]

@@ -34,6 +34,7 @@ class Leaks:
     side_of: Mapping[int, str]
     by: str
     found: DedupeResult
+    outside: int  # images that are on no side
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -75,7 +76,7 @@ def find_leaks(
             leaks.append(Leak(sides))
     grouped = {i for leak in leaks for i in leak.sides}
     leaks += [Leak({i: side}) for i, side in side_of.items() if side not in between and i not in grouped]
-    return Leaks(tuple(leaks), side_of, by, found)
+    return Leaks(tuple(leaks), side_of, by, found, len(index) - len(side_of))
 
 
 def _guess(index: Index, between: Sequence[str]) -> str:

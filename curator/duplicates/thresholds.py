@@ -40,11 +40,12 @@ class Cut:
     reached: bool
 
 
-def choose_cut(positive: NDArray[np.float64], negative: NDArray[np.float64], *, least: float = PRECISION) -> Cut:
+def choose_cut(positive: NDArray[np.float64], negative: NDArray[np.float64], *, least: float = PRECISION, floor: float = -math.inf) -> Cut:
     """The smallest threshold whose precision has a 95 % lower bound of `least`; where none has, the one with the best bound.
 
     `positive` and `negative` hold one value per labelled pair; a pair passes where its value is at or above the threshold. It lies in
-    the middle of the gap below the lowest duplicate that passes: nothing labelled lies there, and the margin is largest.
+    the middle of the gap below the lowest duplicate that passes, or of its part above `floor`: nothing labelled lies there, and the
+    margin is largest. Where there is neither, it is that duplicate's value.
     """
     values = np.unique(positive[np.isfinite(positive)])
     if not len(values):
@@ -53,8 +54,8 @@ def choose_cut(positive: NDArray[np.float64], negative: NDArray[np.float64], *, 
     for threshold in values:
         right, wrong = int((positive >= threshold).sum()), int((negative >= threshold).sum())
         low = wilson(right, right + wrong)[0]
-        below = negative[negative < threshold]
-        middle = (float(below.max()) + float(threshold)) / 2 if len(below) and np.isfinite(below.max()) else float(threshold)
+        below = max(float(negative[negative < threshold].max(initial=-math.inf)), floor)
+        middle = (below + float(threshold)) / 2 if math.isfinite(below) and below < threshold else float(threshold)
         cut = Cut(middle, right / (right + wrong), low, right / len(positive), len(positive), len(negative), low >= least)
         if cut.reached:
             return cut

@@ -70,6 +70,7 @@ def _parquet(job: Job) -> None:
     plain = {
         "caption": "string",
         "sha256": "string",
+        "split": "string",
         "rank": "int64",
         "value": "float64",
         "width": "int64",

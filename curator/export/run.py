@@ -24,6 +24,7 @@ from curator.records import Image, Progress, Selection
 from curator.registry import suggest
 
 _SAFE = re.compile(r"[^\w.+-]+")
+PACKED = ("webdataset", "parquet")
 _UNLABELLED = "unlabelled"
 
 
@@ -40,6 +41,8 @@ class ExportOptions:
         forms[self.form]
         if self.link not in LINKS:
             raise UsageError(f"no way to link '{self.link}'; {suggest(self.link, LINKS)}")
+        if self.form in PACKED and self.link != "copy":
+            raise UsageError(f"--as {self.form} holds the pictures inside, so --link {self.link} means nothing; leave it out")
         if self.size is not None and self.link in ("hardlink", "symlink"):
             raise UsageError(f"--size writes new pictures, so --link {self.link} cannot be; leave one of them out")
 
@@ -58,6 +61,8 @@ def export(
     longer what was selected; `UnknownName`.
     """
     target = target.expanduser().absolute()
+    if len(set(names)) < len(names):
+        raise UsageError("a selection is named twice; an export holds each once")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is there already; an export takes a new or an empty folder")
     chosen = [Selections(index.reader).get(name) for name in names]
@@ -123,12 +128,12 @@ def _folders(labels: set[str]) -> dict[str, str]:
 
 
 def _file(image: Image, key: str, split: str, folder: str, options: ExportOptions) -> str:
-    if options.link == "none" and options.form != "webdataset":
+    if options.link == "none":
         return printable(str(image.path))
     name = f"{key}{suffix_of(image, options.size)}"
     if options.form == "imagefolder":
         return f"{split}/{folder}/{name}"
-    if options.form in ("webdataset", "parquet"):
+    if options.form in PACKED:
         return name  # within a shard
     return f"images/{split}-{name}" if options.form == "coco" else f"images/{split}/{name}"
 
