@@ -14,7 +14,7 @@ from curator.selectors.pool import Chosen, Pool, Reals, distance, selectors
 
 _BLOCK = 16_384
 _BATCH = 128  # candidates of k-center that are compared with each other at a time
-_WORK = 2e11  # multiplications from which herding works on principal components
+_LARGE = 2e7  # numbers in a pool from which herding works on principal components
 _COMPONENTS = 64
 
 
@@ -146,7 +146,7 @@ def herding(pool: Pool, k: int) -> Chosen:
             "herding follows a mean, which leaves no room for weights; combine k-center, facility-location, random or balanced"
         )
     target = pool.x if pool.reference is None else pool.reference
-    z, aim = _reduced(pool, target, k)
+    z, aim = _reduced(pool, target)
     w = aim * (1 + len(pool.start)) - z[pool.start].sum(0)
     total = z[pool.start].sum(0)
     free = np.where(pool.free, 0.0, -np.inf).astype(np.float32)
@@ -162,12 +162,12 @@ def herding(pool: Pool, k: int) -> Chosen:
     return Chosen(np.array(chosen, np.int64), np.array(values), "distance of the means")
 
 
-def _reduced(pool: Pool, target: NDArray[np.float16], k: int) -> tuple[Vectors, Vectors]:
+def _reduced(pool: Pool, target: NDArray[np.float16]) -> tuple[Vectors, Vectors]:
     """The pool's vectors and the mean to follow, on fewer dimensions where the work asks for it."""
     mean = sum((target[part].astype(np.float64).sum(0) for part in blocks(len(target), _BLOCK)), np.zeros(target.shape[1])) / max(
         1, len(target)
     )
-    if float(len(pool)) * k * pool.x.shape[1] <= _WORK or pool.x.shape[1] <= _COMPONENTS:
+    if pool.x.size <= _LARGE or pool.x.shape[1] <= _COMPONENTS:
         return pool.x.astype(np.float32), mean.astype(np.float32)
     second = np.zeros((len(mean), len(mean)))
     for part in blocks(len(pool), _BLOCK):

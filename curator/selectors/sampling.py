@@ -63,9 +63,9 @@ def importance(pool: Pool, k: int) -> Chosen:
 
 
 def spread(pool: Pool, keys: Reals, k: int) -> NDArray[np.int64]:
-    """The k largest keys, but of each of about √k clusters no more than one above twice its share of the reference, in any prefix."""
+    """The k largest keys, but of each of √n clusters (8 to 64) no more than one above twice its share of the reference, in any prefix."""
     assert pool.reference is not None
-    centres = spherical_kmeans(pool.x, max(8, int(math.sqrt(k))), np.random.default_rng(pool.seed))
+    centres = spherical_kmeans(pool.x, min(64, max(8, int(math.sqrt(len(pool))))), np.random.default_rng(pool.seed))
     codes = assign(pool.x, centres)[0]
     share = np.bincount(assign(pool.reference, centres)[0], minlength=len(centres)) / len(pool.reference)
     order = best_of(keys, pool.free, len(pool))
