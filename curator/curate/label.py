@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.curate.candidates import vectors_of
-from curator.curate.words import prompt
+from curator.curate.words import SCALE, prompt
 from curator.database import Curation, Selections
 from curator.embeddings import blocks
 from curator.errors import UsageError
@@ -18,7 +18,6 @@ from curator.index import Index
 from curator.records import Ids
 
 COLUMN = "predicted"  # and with _confidence behind it
-_SCALE = 100.0  # of scores before the softmax, as CLIP's trained temperature is clipped
 _BLOCK = 16_384
 _HELD_OUT = 0.2
 _LEAST = 2  # images of a class that a probe needs
@@ -46,7 +45,7 @@ def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = 
         raise UsageError("labelling takes two classes or more, as in --classes shoe,dress,hat")
     ids = _chosen(index, where)
     axes = np.stack([prompt(index, name) for name in names]).T
-    shares = _softmax(index, ids, axes * _SCALE, np.zeros(len(names)))
+    shares = _softmax(index, ids, axes * SCALE, np.zeros(len(names)))
     return _keep(index, ids, shares, names, column, tested=ids)
 
 

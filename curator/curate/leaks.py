@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curator.curate.dedupe import DedupeOptions, DedupeResult, dedupe
+from curator.curate.recipe import relative
 from curator.database import Curation, Selections
 from curator.errors import UsageError
 from curator.index import Index
-from curator.records import Image, Progress
+from curator.records import Progress
 from curator.registry import suggest
 
 _AND = " and "  # between the selections that one image is in
@@ -127,7 +128,7 @@ def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | No
                 fixed[image_id] = move_to
     side_of = leaks.side_of
     roots = [r.path for r in index.reader.roots()]
-    names = [_relative(i, roots) for i in index.images(sorted(side_of))]
+    names = [relative(i, roots) for i in index.images(sorted(side_of))]
     if len(set(names)) < len(names):
         raise UsageError("pictures of two roots have the same path below them, so one CSV cannot name them; index a folder around both")
     column = "split" if leaks.by in ("folder", "selection") else leaks.by
@@ -144,7 +145,3 @@ def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | No
     finally:
         beside.unlink(missing_ok=True)
     return len(fixed)
-
-
-def _relative(image: Image, roots: Sequence[Path]) -> str:
-    return image.path.relative_to(next(r for r in roots if image.path.is_relative_to(r))).as_posix()

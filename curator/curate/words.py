@@ -13,7 +13,7 @@ from curator.index import Index
 from curator.records import Vectors
 
 TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a close-up of {}")  # a short form of CLIP's ensemble (Radford et al. 2021, §3.1.4)
-_SCALE = 100.0  # of the scores before the softmax, as CLIP's trained temperature is clipped (Radford et al. 2021, §2.5)
+SCALE = 100.0  # of the scores before the softmax, as CLIP's trained temperature is clipped (Radford et al. 2021, §2.5)
 _BLOCK = 16_384
 CONCEPT = "concept:"
 
@@ -40,7 +40,7 @@ def fit_words(index: Index, x: NDArray[np.float16], match: Sequence[str], avoid:
     for part in blocks(len(x), _BLOCK) if axes.size else ():
         scores = (x[part].astype(np.float32) @ axes).astype(np.float64)
         if positive and negative:
-            shares = np.exp(_SCALE * (scores - scores.max(1, keepdims=True)))
+            shares = np.exp(SCALE * (scores - scores.max(1, keepdims=True)))
             fit[part] *= shares[:, : len(positive)].sum(1) / shares.sum(1)
         else:
             best = scores.max(1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from curator.database.connection import as_path
 from curator.database.reader import Reader
 from curator.database.schema import SEALED
+from curator.embeddings import find_sorted
 from curator.errors import IndexDamaged
 from curator.records import DIHEDRAL, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
 
@@ -54,9 +55,7 @@ class Curation:
         x = np.empty((len(contents), space.dim), np.float16)
         filled = 0
         for ids, block in self.reader.content_vectors(space):
-            at = np.searchsorted(contents, ids)
-            here = at < len(contents)
-            here[here] = contents[at[here]] == ids[here]
+            at, here = find_sorted(contents, ids)
             x[at[here]] = block[here]
             filled += int(here.sum())
         if filled != len(contents):
@@ -87,9 +86,7 @@ class Curation:
         known = np.fromiter((r[0] for r in rows), np.int64, len(rows))
         values = np.frombuffer(b"".join(r[1] for r in rows), "<u8").reshape(-1, len(DIHEDRAL)).astype(np.uint64)
         hashes, entropy = np.zeros((len(contents), len(DIHEDRAL)), np.uint64), np.full(len(contents), np.nan)
-        at = np.searchsorted(contents, known)
-        here = at < len(contents)
-        here[here] = contents[at[here]] == known[here]
+        at, here = find_sorted(contents, known)
         hashes[at[here]] = values[here]
         entropy[at[here]] = np.fromiter((r[2] for r in rows), np.float64, len(rows))[here]
         return hashes, entropy

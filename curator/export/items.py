@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,8 +151,3 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def as_jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as JSON lines."""
     return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
-
-
-def clear(folder: Path) -> None:
-    """Remove what an export that was cut off left of its own."""
-    shutil.rmtree(folder, ignore_errors=True)

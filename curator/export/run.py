@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from curator.database import Selections
 from curator.errors import UsageError
 from curator.export.croissant import write_croissant
 from curator.export.forms import write_table
-from curator.export.items import LINKS, Item, Job, clear, forms, printable, scaled, suffix_of, write_text
+from curator.export.items import LINKS, Item, Job, forms, printable, scaled, suffix_of, write_text
 from curator.index import Index
 from curator.records import Image, Progress, Selection
 from curator.registry import suggest
@@ -73,7 +74,7 @@ def export(
         items += _items(index, s, options, labels, first=len(items), alone=len(chosen) == 1)
     _refuse_doubles(items)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    clear(beside)
+    shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
         ids = np.array([i.image.id for i in items], np.int64)
@@ -95,7 +96,7 @@ def export(
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room") from error
     finally:
-        clear(beside)
+        shutil.rmtree(beside, ignore_errors=True)
     return len(items)
 
 

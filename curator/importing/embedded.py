@@ -32,7 +32,8 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, told: Callable[[i
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
         for paths, x in _parts(source):
-            bad = np.flatnonzero(~np.isfinite(lengths(np.asarray(x, np.float32))) | (lengths(np.asarray(x, np.float32)) == 0))
+            norms = lengths(np.asarray(x, np.float32))
+            bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
             if len(bad):
                 raise UsageError(f"row {bad[0]} of the vectors for {paths[bad[0]]} is zero or not finite, so it has no direction")
             if x.shape[1] != encoder.dim:
