@@ -78,8 +78,10 @@ def radii(x: Vectors, k: int) -> Reals:
 
 
 def distances(x: Vectors, y: Vectors) -> Reals:
-    """(n, m) Euclidean distances of unit rows."""
-    return np.sqrt(np.maximum(0.0, 2.0 - 2.0 * (x.astype(np.float32) @ y.astype(np.float32).T).astype(np.float64)))
+    """(n, m) Euclidean distances of rows, unit or not: √(|x|² + |y|² − 2⟨x, y⟩)."""
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    lengths_x, lengths_y = np.einsum("nd,nd->n", x, x, dtype=np.float64), np.einsum("nd,nd->n", y, y, dtype=np.float64)
+    return np.asarray(np.sqrt(np.maximum(0.0, lengths_x[:, None] + lengths_y - 2.0 * (x @ y.T).astype(np.float64))))
 
 
 def bootstrap(measure: Callable[[Vectors], float], x: Vectors, rng: np.random.Generator, *, rounds: int = 20) -> tuple[float, float]:

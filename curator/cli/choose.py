@@ -158,7 +158,7 @@ def preview(names: tuple[str, ...], *, name: str | None, against: str, column: s
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="SELECTION... FOLDER")
+@click.argument("names", nargs=-1, required=True, metavar="SELECTION... FOLDER | RUN FILE")
 @index_option
 @click.option("--as", "form", default="imagefolder", show_default=True, metavar="FORM", help="In what form; see below.")
 @click.option(
@@ -178,15 +178,21 @@ def export(names: tuple[str, ...], *, name: str | None, **options: Any) -> None:
     npy             embeddings and ids
     clip-retrieval  embeddings and metadata as clip-retrieval and embedding-reader lay them out
 
-    Beside it stand images.csv, manifest.json and croissant.json. The same selection gives the same bytes.
+    Beside it stand images.csv, manifest.json and croissant.json. The same selection gives the same bytes. A training run is written as
+    `onnx`, checked against torch, or `safetensors`: curator export RUN FILE --as onnx
     """
     from curator.errors import UsageError
     from curator.export import ExportOptions
     from curator.export import export as write
+    from curator.train import RUN_FORMS, export_network
 
     if len(names) < 2:
         raise UsageError("name a selection, and a new folder: curator export SELECTION FOLDER")
     with opened(name) as index, progress_bar() as progress:
+        if options["form"] in RUN_FORMS:
+            apart = export_network(index, names[0], options["form"], Path(names[-1]))
+            click.echo(f"{names[-1]}: {names[0]} as {options['form']}" + (f", within {apart:.1g} of torch." if apart else "."))
+            return
         count = write(index, list(names[:-1]), Path(names[-1]), ExportOptions(**options), progress=progress)
     click.echo(f"{names[-1]}: {plural(count, 'image')} as {options['form']}.")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table
+from curator.cli.learn import show_run
 
 if TYPE_CHECKING:
     from curator.index import Index
@@ -171,14 +172,18 @@ def compare(*, a: str, b: str, name: str | None, encoder: str | None, threshold:
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, metavar="ID|PATH...")
+@click.argument("images", nargs=-1, required=True, metavar="ID|PATH|RUN...")
 @index_option
 @json_option
 def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
-    """Show everything the index knows of images, by id or path."""
+    """Show everything the index knows of images, by id or path, or of a training run, by name."""
     from curator.manage import find_ids
+    from curator.train import find_named
 
     with opened(name) as index:
+        if len(images) == 1 and (run := find_named(index, images[0])):
+            show_run(run, as_json=as_json)
+            return
         found: list[dict[str, Any]] = [
             asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra)} for i in index.images(find_ids(index, images))
         ]

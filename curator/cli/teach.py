@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
 
 
 @click.group(invoke_without_command=True)
@@ -70,6 +70,7 @@ def drop(outer: str | None, chosen: str, name: str | None) -> None:
 @index_option
 @click.option("--classes", metavar="A,B,...", help="Zero-shot: names of classes, in words.")
 @click.option("--probe", metavar="COLUMN", help="Learn from the values of a column, such as label.")
+@click.option("--run", "run", metavar="RUN", help="Use a classifier that `curator train classifier` trained.")
 @click.option("--where", help="Label only images for which this SQL condition holds.")
 @click.option("--column", default="predicted", show_default=True, help="Where labels go; confidence goes to the same with _confidence.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the images held out to test a probe.")
@@ -80,13 +81,14 @@ def label(
     name: str | None,
     classes: str | None,
     probe: str | None,
+    run: str | None,
     where: str | None,
     column: str,
     seed: int,
     sheet: Path | None,
     as_json: bool,
 ) -> None:
-    """Label images by words (--classes) or by a linear probe on stored vectors (--probe), with confidence.
+    """Label images by words (--classes), a linear probe on stored vectors (--probe) or a trained classifier (--run), with confidence.
 
     A person's labels are never written over: predictions go to columns of their own, for --where and --per. The accuracy is measured on
     images that have a label, and that a probe did not learn from.
@@ -94,10 +96,17 @@ def label(
     from curator.curate.label import label_by_probe, label_by_words
     from curator.errors import UsageError
 
-    if (classes is None) == (probe is None):
-        raise UsageError("label takes one of --classes A,B,... and --probe COLUMN")
-    with opened(name) as index:
-        if classes is not None:
+    if sum(given is not None for given in (classes, probe, run)) != 1:
+        raise UsageError("label takes one of --classes A,B,..., --probe COLUMN and --run RUN")
+    with opened(name) as index, progress_bar() as progress:
+        if run is not None:
+            from curator.apply import label_by_run
+            from curator.train import home_of
+            from curator.training.folder import find_run
+
+            found = find_run(home_of(index), run, trainer="classifier")
+            done = label_by_run(index, found, named=where, column=column, progress=progress)
+        elif classes is not None:
             done = label_by_words(index, classes.split(","), where=where, column=column)
         else:
             done = label_by_probe(index, str(probe), where=where, column=column, seed=seed)

@@ -46,7 +46,7 @@ def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = 
     ids = _chosen(index, where)
     axes = np.stack([prompt(index, name) for name in names]).T
     shares = _softmax(index, ids, axes * SCALE, np.zeros(len(names)))
-    return _keep(index, ids, shares, names, column, tested=ids)
+    return keep_labels(index, ids, shares, names, column, tested=ids)
 
 
 def label_by_probe(index: Index, source: str, *, where: str | None = None, column: str = COLUMN, seed: int = 0) -> Labelled:
@@ -72,7 +72,9 @@ def label_by_probe(index: Index, source: str, *, where: str | None = None, colum
     fitted = LogisticRegression(C=10.0, max_iter=1000).fit(x, codes)
     ids = _chosen(index, where)
     shares = np.concatenate([fitted.predict_proba(vectors_of(index, ids[part]).astype(np.float32)) for part in blocks(len(ids), _BLOCK)])
-    return _keep(index, ids, shares, tuple(names[fitted.classes_].tolist()), column, tested=known[test], accuracy=accuracy, source=source)
+    return keep_labels(
+        index, ids, shares, tuple(names[fitted.classes_].tolist()), column, tested=known[test], accuracy=accuracy, source=source
+    )
 
 
 def _chosen(index: Index, where: str | None) -> Ids:
@@ -99,7 +101,7 @@ def _stratified(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[n
     return test
 
 
-def _keep(
+def keep_labels(
     index: Index,
     ids: Ids,
     shares: NDArray[np.float64],
@@ -110,6 +112,10 @@ def _keep(
     accuracy: float | None = None,
     source: str = "label",
 ) -> Labelled:
+    """Write the likeliest of `names` by `shares` (n, classes) to a column, with confidence; accuracy is that on `tested` images.
+
+    Raises `UsageError` for a column that means something else.
+    """
     best = shares.argmax(1)
     found = {int(i): (names[b], float(s[b])) for i, b, s in zip(ids, best.tolist(), shares, strict=True)}
     values = index.reader.values_of(source)
@@ -120,15 +126,15 @@ def _keep(
     judged = [i for i in tested.tolist() if i in own]
     if accuracy is None:
         accuracy = sum(own[i] == found[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
-    _refuse_taken(index, column)
+    refuse_taken(index, column)
     with index.write() as db, db.atomic():
         Selections(db).put_computed(column, {i: name for i, (name, _) in found.items()})
         Selections(db).put_computed(f"{column}_confidence", {i: round(share, 6) for i, (_, share) in found.items()})
     return Labelled(found, tuple(names), accuracy, len(judged), tuple(apart))
 
 
-def _refuse_taken(index: Index, column: str) -> None:
-    """Raise `UsageError` where predictions would hide behind a column that means something else."""
+def refuse_taken(index: Index, column: str) -> None:
+    """Raise `UsageError` where computed values would hide behind a column that means something else."""
     ours = set(index.reader.columns()) - set(index.reader.further_columns().computed)
     taken = {c.lower() for c in ours} & {column.lower(), f"{column}_confidence".lower()}
     if taken:

@@ -35,7 +35,7 @@ SUFFIXES = frozenset(
         ".heif",
     ]
 )
-METADATA = ("metadata.csv", "metadata.jsonl")
+METADATA = ("metadata.csv", "metadata.jsonl", "manifest.jsonl")
 SIDECARS = frozenset([".txt", ".json", ".csv", ".jsonl"])
 _SYSTEM = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"})
 

@@ -1,0 +1,62 @@
+"""A run's model card: what was trained on what, how, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from curator.training.folder import Run
+
+_SHOWN = (
+    "frechet_distance",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "loss",
+    "accuracy",
+    "manhattan_distance",
+    "calibration_error",
+    "n",
+)
+_HEALTH = ("logit_gap", "r1", "r2", "kl", "mean_squared_error")
+
+
+def write_card(run: Run) -> None:
+    """Write `card.md` from the run's own files."""
+    facts, state = run.facts, run.state
+    options = facts["options"]
+    metrics, stats = run.rows("metrics.jsonl"), run.rows("stats.jsonl")
+    best = next((m for m in metrics if m["images_seen"] == state.get("best")), metrics[-1] if metrics else {})
+    lines = [
+        f"# {run.name}", "",
+        f"A {options['trainer']} (net `{options['net']}`, loss `{options['loss']}`, preset `{options['preset']}`), {state['status']} after "
+        f"{state['images_seen']} images and {state.get('seconds', 0):.0f} s.", "",
+        "## Trained on", "", *_trained_on(run, facts), "",
+        "## Numbers", "", f"Best checkpoint: {state.get('best', 0)} images seen, by held-out images.", "",
+        *_table({k: best[k] for k in _SHOWN if k in best}), "",
+        "## Health", "", *_table({k: stats[-1][k] for k in _HEALTH if stats and k in stats[-1]}), "",
+        *_advice(best), "![Curves](curves.png)", "",
+        "## Options", "", *_table(options), "",
+        "## Versions", "", *_table(facts["versions"]), "",
+    ]  # fmt: skip
+    beside = run.folder / ".card.tmp"
+    beside.write_text("\n".join(lines))
+    os.replace(beside, run.folder / "card.md")
+
+
+def _trained_on(run: Run, facts: dict[str, Any]) -> list[str]:
+    rows = len(run.rows("manifest.jsonl"))
+    said = [f"{rows} images; `manifest.jsonl` lists ids and SHA-256."]
+    return said + [f"- {k.replace('_', ' ')}: {v}" for k, v in facts.get("trained_on", {}).items()]
+
+
+def _advice(best: dict[str, Any]) -> list[str]:
+    if min(best.get("recall", 1.0), best.get("coverage", 1.0)) >= 0.02:
+        return []
+    return ["**Collapsed**: recall or coverage is near 0, so it makes few kinds of pictures, or none that look real.", ""]
+
+
+def _table(values: dict[str, Any]) -> list[str]:
+    shown = [(k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in values.items() if v not in ((), [], None, "")]
+    return ["| | |", "|---|---|", *(f"| {k.replace('_', ' ')} | {v} |" for k, v in shown)] if shown else ["Nothing yet."]

@@ -1,0 +1,111 @@
+"""The classifier: small networks, three losses, and honest numbers about what it knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from curator.errors import UsageError
+from curator.training.batches import Batch, Source
+from curator.training.classifier_nets import NETS, Classifier
+from curator.training.options import ClassifierOptions
+from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
+from curator.training.pictures import Bytes, Pictures, Shape, to_unit
+
+_BINS = 15  # of the calibration error
+MOST_PARAMETERS = 1_000_000
+
+
+class Classification:
+    """One network that learns labels."""
+
+    better = "error"
+
+    def __init__(self, source: Source) -> None:
+        options, classes = source.options, len(source.pictures.classes)
+        assert isinstance(options, ClassifierOptions)
+        if classes < 2 or (source.pictures.labels < 0).any():
+            raise UsageError(
+                'a classifier learns from images with labels, of two classes or more; --where "label IS NOT NULL" leaves others out'
+            )
+        self.options, self.source, self.classes = options, source, classes
+        self.network = network_of(options, source.pictures.shape).to(source.device, memory_format=torch.channels_last)
+        count = sum(p.numel() for p in self.network.parameters())
+        if count > MOST_PARAMETERS:
+            raise UsageError(
+                f"this {options.net} has {count:,} parameters, and the most is {MOST_PARAMETERS:,}; take a smaller --width or --side"
+            )
+        self.networks = {"classifier": self.network}
+        self.averages = {"classifier": averaged(self.network)}
+        self.phases = (Phase("loss", self.network, optimiser_for(self.network, options), self.loss),)
+
+    def loss(self, batch: Batch, _clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of `loss_of`, and the accuracy on the batch."""
+        logits = self.network.train()(batch.x).float()
+        right = (logits.argmax(1) == batch.y).float().mean()
+        return loss_of(self.options, logits, batch.y), {"accuracy": right.detach()}
+
+    def measure(self, held: Pictures, _features: Features) -> dict[str, float]:
+        """Accuracy, loss, Manhattan distance and calibration on held-out images."""
+        p = probabilities(self.averages["classifier"], held.pixels, self.source.device)
+        found = judged(self.options, p, held.labels)
+        return {k: v for k, v in found.items() if isinstance(v, float)}
+
+    def samples(self, _held: Pictures) -> None:
+        """A classifier makes none."""
+
+    def finish(self, _pictures: Pictures) -> dict[str, NDArray[Any]]:
+        """Nothing is fitted."""
+        return {}
+
+
+def loss_of(options: ClassifierOptions, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """(b, classes), (b,) → cross-entropy of logits, or of probabilities against one-hot rows the mean square or the sum of absolute errors.
+
+    The last two saturate where the network is surely wrong, which makes them slow and robust to wrong labels (Ghosh et al. 2017).
+    """
+    if options.loss == "ce":
+        return F.cross_entropy(logits, y, label_smoothing=options.smoothing)
+    apart = logits.softmax(1) - F.one_hot(y, logits.shape[1])
+    return apart.square().sum(1).mean() if options.loss == "mse" else apart.abs().sum(1).mean()
+
+
+def probabilities(network: torch.nn.Module, pixels: Bytes, device: torch.device) -> NDArray[np.float64]:
+    """(n, C, H, W) bytes → (n, classes), rows that sum to 1."""
+    network.eval()
+    with torch.no_grad():
+        rows = [network(to_unit(torch.from_numpy(pixels[i : i + 512]).to(device))).double().softmax(1) for i in range(0, len(pixels), 512)]
+    return np.asarray(torch.cat(rows).cpu().numpy())
+
+
+def judged(options: ClassifierOptions, p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """(n, classes) probabilities against labels (n,).
+
+    `accuracy`, `error` = 1 − accuracy, `loss` as trained, `manhattan_distance` = Σ|p − one-hot| in [0, 2], `calibration_error`: the
+    expected gap of confidence and accuracy over 15 bins (Guo et al. 2017, eq. 3); `confusion` (classes, classes), true by predicted.
+    """
+    n, classes = p.shape
+    sure, said = p.max(1), p.argmax(1)
+    right = said == labels
+    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    gap = sum(abs(float((sure[bins == b] - right[bins == b]).sum())) for b in range(_BINS)) / n
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, said), 1)
+    logits = torch.from_numpy(np.log(np.maximum(p, 1e-30)))
+    loss = float(loss_of(options, logits, torch.from_numpy(labels)))
+    distance = float(np.abs(p - np.eye(classes)[labels]).sum(1).mean())
+    accuracy = float(right.mean())
+    return {
+        "accuracy": accuracy, "error": 1 - accuracy, "loss": loss, "manhattan_distance": distance, "calibration_error": gap,
+        "n": float(n), "confusion": confusion.tolist(),
+    }  # fmt: skip
+
+
+def network_of(options: ClassifierOptions, shape: Shape) -> Classifier:
+    """The network with its first weights."""
+    network: Classifier = NETS[options.net](options.width, shape.side, shape.channels, len(shape.classes), options.dropout)
+    return network

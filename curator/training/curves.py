@@ -1,0 +1,36 @@
+"""Loss curves and metrics of a run as a PNG."""
+
+from __future__ import annotations
+
+import os
+
+from curator.training.folder import Run
+
+
+def draw_curves(run: Run) -> None:
+    """Write `curves.png`: each number of stats.jsonl and metrics.jsonl over images seen. Does nothing before the second line."""
+    from matplotlib.figure import Figure
+
+    stats, metrics = run.rows("stats.jsonl"), run.rows("metrics.jsonl")
+    panels = [(name, rows) for rows in (stats, metrics) for name in _names(rows) if len(rows) > 1]
+    if not panels:
+        return
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.2 * lines), layout="constrained")
+    for i, (name, rows) in enumerate(panels):
+        axes = figure.add_subplot(lines, columns, i + 1)
+        points = [(r["images_seen"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
+        axes.plot(*zip(*points, strict=True), color="#2a7d3f" if rows is stats else "#1f4e8c", linewidth=1.2)
+        axes.set_title(name.replace("_", " "), fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(3, 6))
+        axes.grid(alpha=0.25)
+    figure.supxlabel("images seen", fontsize=9)
+    beside = run.folder / ".curves.tmp.png"
+    figure.savefig(beside, dpi=110)
+    os.replace(beside, run.folder / "curves.png")
+
+
+def _names(rows: list[dict[str, object]]) -> list[str]:
+    return [n for n in dict.fromkeys(k for r in rows for k in r) if n not in ("images_seen", "seconds", "n")]

@@ -1,0 +1,105 @@
+"""A trained network as one file for other programs: safetensors, or ONNX checked against torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from curator.errors import UsageError
+from curator.training.classifier import network_of as classifier_of
+from curator.training.folder import Run
+from curator.training.maker import load_maker
+from curator.training.options import ClassifierOptions
+from curator.training.pictures import Shape
+from curator.training.state import load_network
+
+_OPSET = 18
+_NEAR = 1e-3  # the largest difference of an output to torch's
+
+
+class _Inputs(torch.nn.Module):
+    """(z, c) → pictures, or z alone where nothing conditions them."""
+
+    def __init__(self, network: torch.nn.Module, shape: Shape, k: int) -> None:
+        super().__init__()
+        self.network, self.k = network, k
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        """Pictures around [−1, 1], with their border."""
+        out: torch.Tensor = self.network(z, z.new_zeros((1, 0)) if c is None else c)
+        return out
+
+
+def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best") -> float:
+    """Write a run's averaged network → the largest difference of its outputs to torch's, 0 for safetensors.
+
+    ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in [−1, 1] for a classifier, whose outputs are logits.
+    Raises `UsageError` where the file cannot be written, or ONNX Runtime computes something else.
+    """
+    if not target.parent.is_dir():
+        raise UsageError(f"cannot write {target}: there is no folder {target.parent}")
+    network, inputs, names = _parts(run, checkpoint)
+    beside = target.with_name(f".{target.name}.tmp")
+    try:
+        if form == "safetensors":
+            facts = {"options": json.dumps(run.options.as_json()), "shape": json.dumps(run.facts["shape"]), "run": run.name}
+            save_file({k: np.ascontiguousarray(v.detach().numpy()) for k, v in network.state_dict().items()}, beside, metadata=facts)
+            apart = 0.0
+        else:
+            apart = _write_onnx(network, inputs, names, beside)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return apart
+
+
+def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], list[str]]:
+    options, shape = run.options, run.shape
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(options, ClassifierOptions):
+        network: torch.nn.Module = load_classifier(run, checkpoint)
+        return network, (torch.rand((2, shape.channels, shape.side, shape.side), generator=generator) * 2 - 1,), ["x"]
+    maker = load_maker(run, checkpoint)
+    z = torch.randn((2, len(maker.latent(0, sampler="normal"))), generator=generator)
+    k = shape.condition_size(options.condition)
+    wrapped = _Inputs(maker.network, shape, k).eval()
+    return (wrapped, (z, torch.randn((2, k), generator=generator)), ["z", "c"]) if k else (wrapped, (z,), ["z"])
+
+
+def load_classifier(run: Run, checkpoint: str | int = "best") -> torch.nn.Module:
+    """A run's averaged classifier. Raises `UsageError` for the run of another trainer."""
+    options = run.options
+    if not isinstance(options, ClassifierOptions):
+        raise UsageError(f"{run.name} trained a {options.trainer}, which says nothing of labels; name the run of a classifier")
+    network = classifier_of(options, run.shape)
+    arrays, _ = run.load_checkpoint(run.checkpoint(checkpoint))
+    load_network(network, arrays, "averages/classifier/")
+    return network.eval()
+
+
+def _write_onnx(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], target: Path) -> float:
+    import onnxruntime
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, and works for a dynamic batch without further packages
+        torch.onnx.export(
+            network, inputs, str(target), input_names=names, output_names=["y"], opset_version=_OPSET, dynamo=False,
+            dynamic_axes={n: {0: "batch"} for n in [*names, "y"]},
+        )  # fmt: skip
+        wanted = network(*inputs).numpy()
+        three = network(*(torch.cat([i, i[:1]]) for i in inputs)).numpy()
+    session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+    found = session.run(None, {n: i.numpy() for n, i in zip(names, inputs, strict=True)})[0]
+    wider = session.run(None, {n: np.concatenate([i.numpy(), i[:1].numpy()]) for n, i in zip(names, inputs, strict=True)})[0]
+    apart = float(max(np.abs(found - wanted).max(), np.abs(wider - three).max()))
+    if apart > _NEAR:
+        raise UsageError(f"ONNX Runtime computes something else than torch: outputs differ by up to {apart:.2g}; nothing was written")
+    return apart

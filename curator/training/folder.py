@@ -1,0 +1,186 @@
+"""The folder of a run: numbered, written beside and replaced, JSON and safetensors only. No torch here, so that listing is instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from curator.errors import UnknownName, UsageError
+from curator.registry import suggest
+from curator.training.options import Options, options_from
+from curator.training.pictures import Pictures, Shape
+
+_NUMBERED = re.compile(r"(\d{5})-([a-z]+)(?:-(.+))?")
+_LIBRARIES = ("image-curator", "numpy", "torch", "safetensors")
+LATEST, BEST = "latest", "best"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, in `folder`; nothing is kept in memory."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """As `00003-gan-shoes`."""
+        return self.folder.name
+
+    @property
+    def options(self) -> Options:
+        """What was asked for, all defaults filled in."""
+        return options_from(self.facts["options"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """`options.json`: options, versions, command, what it was trained on."""
+        return dict(json.loads((self.folder / "options.json").read_text()))
+
+    @property
+    def shape(self) -> Shape:
+        """What its networks were made for."""
+        facts = self.facts["shape"]
+        return Shape(**(facts | {"classes": tuple(facts["classes"])}))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """`state.json`: status, images seen, checkpoints."""
+        return dict(json.loads((self.folder / "state.json").read_text()))
+
+    def write_state(self, **changes: Any) -> None:
+        """Change values of `state.json`, whole or not at all."""
+        before = self.state if (self.folder / "state.json").is_file() else {}
+        self.write_json("state.json", before | changes)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a file beside and replace it."""
+        beside = self.folder / f".{name}.tmp"
+        beside.write_text(json.dumps(value, indent=1) + "\n")
+        os.replace(beside, self.folder / name)
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Add one line of JSON."""
+        with (self.folder / name).open("a") as opened:
+            opened.write(json.dumps(row) + "\n")
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The lines of a file, but one that was cut off by a crash."""
+        file = self.folder / name
+        lines = file.read_text().splitlines() if file.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def cut_rows(self, name: str, images_seen: int) -> None:
+        """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
+        kept = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
+        beside = self.folder / f".{name}.tmp"
+        beside.write_text("".join(json.dumps(r) + "\n" for r in kept))
+        os.replace(beside, self.folder / name)
+
+    def checkpoints(self) -> list[int]:
+        """Images seen at each complete checkpoint, ascending."""
+        return sorted(int(p.name) for p in (self.folder / "checkpoints").glob("*") if p.name.isdigit())
+
+    def checkpoint(self, named: str | int = BEST) -> int:
+        """A checkpoint by its number, `best` or `latest`. Raises `UnknownName`, `UsageError` where there is none yet."""
+        there = self.checkpoints()
+        if not there:
+            raise UsageError(f"{self.name} has no checkpoint yet")
+        if named == LATEST:
+            return there[-1]
+        if named == BEST:
+            best = self.state.get("best")
+            return int(best) if best in there else there[-1]
+        if not str(named).isdigit() or int(named) not in there:
+            raise UnknownName(f"{self.name} has no checkpoint '{named}'; {suggest(str(named), [LATEST, BEST, *map(str, there)])}")
+        return int(named)
+
+    def place_of(self, images_seen: int) -> Path:
+        """The folder of a checkpoint."""
+        return self.folder / "checkpoints" / f"{images_seen:09d}"
+
+    def save_checkpoint(self, images_seen: int, arrays: Arrays, facts: Mapping[str, Any]) -> None:
+        """Arrays and JSON facts, whole or not at all; one that is there is replaced."""
+        place = self.place_of(images_seen)
+        beside = place.with_name(f".{place.name}.tmp")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside / "state.safetensors")
+        (beside / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
+        with (beside / "state.safetensors").open("rb") as written:
+            os.fsync(written.fileno())
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(beside, place)
+
+    def load_checkpoint(self, images_seen: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """What `save_checkpoint` wrote. Raises `UsageError` for one that is damaged."""
+        place = self.place_of(images_seen)
+        try:
+            return load_file(place / "state.safetensors"), json.loads((place / "state.json").read_text())
+        except Exception as error:  # safetensors raises errors of its own making
+            raise UsageError(f"the checkpoint {place} cannot be read ({error}); name another with --checkpoint") from error
+
+    def prune(self, keep: int, also: Iterable[int]) -> None:
+        """Drop all checkpoints but the last `keep` and some."""
+        there = self.checkpoints()
+        for old in set(there[:-keep]) - set(also):
+            shutil.rmtree(self.place_of(old))
+
+
+def start_run(home: Path, options: Options, pictures: Pictures, facts: Mapping[str, Any] = MappingProxyType({}), *, name: str = "") -> Run:
+    """Make the next numbered folder below `home`, with options and manifest in it before the first step."""
+    home.mkdir(parents=True, exist_ok=True)
+    number = max((n for n, _ in _numbered(home)), default=0)
+    while True:  # another process may take a number meanwhile
+        number += 1
+        run = Run(home / "-".join(p for p in (f"{number:05d}", options.trainer, name) if p))
+        try:
+            run.folder.mkdir()
+            break
+        except FileExistsError:
+            continue
+    versions = {library: version(library) for library in _LIBRARIES} | {"python": platform.python_version()}
+    with (run.folder / "manifest.jsonl").open("w") as opened:
+        for image_id, digest in zip(pictures.ids.tolist(), pictures.sha256, strict=True):
+            opened.write(json.dumps({"id": image_id, "sha256": digest.hex()}) + "\n")
+    run.write_json("options.json", {"options": options.as_json(), "versions": versions, "shape": asdict(pictures.shape)} | dict(facts))
+    run.write_state(status="started", images_seen=0)
+    return run
+
+
+def runs_in(home: Path) -> list[Run]:
+    """All runs below a folder, oldest first."""
+    return [run for _, run in sorted(_numbered(home), key=lambda n: n[0]) if (run.folder / "options.json").is_file()]
+
+
+def find_run(home: Path, named: str, *, trainer: str | None = None) -> Run:
+    """A run by name, number, `latest` (of a trainer), or the path of its folder. Raises `UnknownName`."""
+    if (Path(named) / "options.json").is_file():
+        return Run(Path(named).absolute())
+    there = [r for r in runs_in(home) if trainer is None or r.options.trainer == trainer]
+    if named == LATEST and there:
+        return there[-1]
+    for run in there:
+        if run.name == named or (named.isdigit() and int(named) == int(run.name[:5])):
+            return run
+    raise UnknownName(f"no {trainer or ''}{' ' if trainer else ''}run '{named}'; {suggest(named, [r.name for r in there])}")
+
+
+def _numbered(home: Path) -> Iterator[tuple[int, Run]]:
+    for folder in home.glob("*") if home.is_dir() else ():
+        if match := _NUMBERED.fullmatch(folder.name):
+            yield int(match[1]), Run(folder)

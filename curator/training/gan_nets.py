@@ -1,0 +1,173 @@
+"""Generators and discriminators. Conditions are concatenated in G and projected in D (Miyato and Koyama 2018), one path for all kinds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+_SLOPE = 0.2  # of leaky ReLUs
+
+
+class Generator(nn.Module):
+    """z (b, latent), c (b, k) → x (b, C, side, side): `body` maps (b, latent + k') to pictures, k' = 64 numbers made of c."""
+
+    def __init__(self, body: nn.Module, condition: int) -> None:
+        super().__init__()
+        self.condition = nn.Linear(condition, CONDITION) if condition else None
+        self.body = body
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Pictures in about [−1, 1]."""
+        if self.condition is not None:
+            z = torch.cat([z, self.condition(c)], 1)
+        out: torch.Tensor = self.body(z)
+        return out
+
+
+class Discriminator(nn.Module):
+    """x (b, C, side, side), c (b, k) → logits (b,): of the picture alone, plus ⟨V c, its features averaged over positions⟩."""
+
+    def __init__(self, body: nn.Module, channels: int, condition: int) -> None:
+        super().__init__()
+        self.body = body  # (b, C, side, side) → (b, channels, 4, 4)
+        self.head = nn.Linear(channels * 16, 1)
+        self.condition = nn.Linear(condition, channels, bias=False) if condition else None
+
+    def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """One logit a picture, higher for real."""
+        h = self.body(x)
+        logits = self.head(h.flatten(1))[:, 0]
+        if self.condition is not None:
+            logits = logits + (self.condition(c) * h.mean((2, 3))).sum(1) / math.sqrt(h.shape[1])
+        return logits
+
+
+CONDITION = 64
+
+
+class Up(nn.Module):
+    """Bilinear to twice the side."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(b, C, H, W) → (b, C, 2H, 2W)."""
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class Down(nn.Module):
+    """Bilinear to half the side, which at that factor is the mean of four."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(b, C, 2H, 2W) → (b, C, H, W)."""
+        return F.avg_pool2d(x, 2)
+
+
+def _widths(width: int, side: int) -> list[int]:
+    """Channels from the largest map to the smallest, 4 × 4: doubling, up to eight times the first."""
+    return [min(width * 2**i, width * 8) for i in range(int(math.log2(side)) - 2)]
+
+
+def lite(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
+    """DCGAN's shape without its normalisation, for a CPU.
+
+    The discriminator halves by 4 × 4 convolutions of stride 2, which cost a third of 3 × 3 ones followed by bilinear halving.
+    """
+    widths = _widths(width, side)
+    up: list[nn.Module] = [
+        nn.Linear(latent + (CONDITION if condition else 0), widths[-1] * 16),
+        nn.Unflatten(1, (widths[-1], 4, 4)),
+        nn.LeakyReLU(_SLOPE),
+    ]
+    for wide, narrow in zip(widths[::-1], [*widths[-2::-1], 0], strict=True):
+        last = not narrow
+        up += [Up(), nn.Conv2d(wide, narrow or channels, 3, padding=1), *([] if last else [nn.LeakyReLU(_SLOPE)])]
+    down: list[nn.Module] = []
+    for before, after in zip([channels, *widths[:-1]], widths, strict=True):
+        down += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(_SLOPE)]
+    return _he(Generator(nn.Sequential(*up), condition)), _he(Discriminator(nn.Sequential(*down), widths[-1], condition))
+
+
+def _he(network: nn.Module) -> nn.Module:
+    """Weights that keep the variance of their input through leaky ReLUs (He et al. 2015, eq. 15): nothing else normalises here."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, _SLOPE)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
+    """The baseline (Radford et al. 2016): transposed convolutions, batch normalisation, tanh, weights from N(0, 0.02²)."""
+    widths = _widths(width, side)
+    entry = latent + (CONDITION if condition else 0)
+    up: list[nn.Module] = [
+        nn.Unflatten(1, (entry, 1, 1)),
+        nn.ConvTranspose2d(entry, widths[-1], 4, bias=False),
+        nn.BatchNorm2d(widths[-1]),
+        nn.ReLU(),
+    ]
+    for wide, narrow in zip(widths[::-1][:-1], widths[-2::-1], strict=True):
+        up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
+    up += [nn.ConvTranspose2d(widths[0], channels, 4, 2, 1), nn.Tanh()]
+    down: list[nn.Module] = []
+    for i, (before, after) in enumerate(zip([channels, *widths[:-1]], widths, strict=True)):
+        down += [nn.Conv2d(before, after, 4, 2, 1, bias=i == 0), *([nn.BatchNorm2d(after)] if i else []), nn.LeakyReLU(_SLOPE)]
+    generator, discriminator = Generator(nn.Sequential(*up), condition), Discriminator(nn.Sequential(*down), widths[-1], condition)
+    for network in (generator, discriminator):
+        for name, weight in network.named_parameters():
+            if weight.ndim > 1:
+                nn.init.normal_(weight, 0.0, 0.02)
+            elif name.endswith("weight"):
+                nn.init.normal_(weight, 1.0, 0.02)
+    return generator, discriminator
+
+
+class Block(nn.Module):
+    """R3GAN's residual block (Huang et al. 2024, §3.3): 1 × 1 – grouped 3 × 3 – 1 × 1, no normalisation, the last weights from 0."""
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        inner = channels * 2
+        self.enter = nn.Conv2d(channels, inner, 1)
+        self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=max(1, inner // 16), bias=False)
+        self.leave = nn.Conv2d(inner, channels, 1, bias=False)
+        # As Zhang et al. 2019 (Fixup): a block starts as the identity, and deep stacks keep the variance of their input.
+        for conv, gain in ((self.enter, blocks**-0.25), (self.mix, blocks**-0.25), (self.leave, 0.0)):
+            nn.init.normal_(conv.weight, 0.0, gain * math.sqrt(2 / (1 + _SLOPE**2) / conv.weight[0].numel()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(b, C, H, W) → the same."""
+        h = F.leaky_relu(self.enter(x), _SLOPE)
+        out: torch.Tensor = x + self.leave(F.leaky_relu(self.mix(h), _SLOPE))
+        return out
+
+
+def res(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
+    """R3GAN's shape: two blocks at each resolution, bilinear resampling between, 1 × 1 convolutions where the width changes."""
+    widths = [*_widths(width, side), min(width * 2 ** (int(math.log2(side)) - 2), width * 8)]
+    depth = 2 * len(widths)
+
+    def stage(channels: int) -> list[nn.Module]:
+        return [Block(channels, depth), Block(channels, depth)]
+
+    up: list[nn.Module] = [
+        nn.Linear(latent + (CONDITION if condition else 0), widths[-1] * 16),
+        nn.Unflatten(1, (widths[-1], 4, 4)),
+        *stage(widths[-1]),
+    ]
+    for wide, narrow in zip(widths[::-1][:-1], widths[-2::-1], strict=True):
+        up += [nn.Conv2d(wide, narrow, 1, bias=False) if wide != narrow else nn.Identity(), Up(), *stage(narrow)]
+    up += [nn.Conv2d(widths[0], channels, 1)]
+    down: list[nn.Module] = [nn.Conv2d(channels, widths[0], 1)]
+    for narrow, wide in itertools.pairwise(widths):
+        down += [*stage(narrow), Down(), nn.Conv2d(narrow, wide, 1, bias=False) if wide != narrow else nn.Identity()]
+    down += stage(widths[-1])
+    return Generator(nn.Sequential(*up), condition), Discriminator(nn.Sequential(*down), widths[-1], condition)
+
+
+NETS: dict[str, Any] = {"lite": lite, "res": res, "dcgan": dcgan}

@@ -1,0 +1,97 @@
+"""A trained generator, GAN or VAE, that makes one picture from one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from curator.errors import UsageError
+from curator.training.folder import Arrays, Run
+from curator.training.gan import both_networks
+from curator.training.options import GanOptions, Options, VaeOptions
+from curator.training.pictures import Bytes, Shape, to_bytes
+from curator.training.samplers import SAMPLERS, Drawn, draw, fit_second_stage
+from curator.training.state import load_network
+from curator.training.vae import network_of
+
+FITTED = "fitted.safetensors"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """`network` maps latents (b, d) and conditions (b, k) to pictures; what its sampler draws from is `fitted`."""
+
+    network: torch.nn.Module
+    options: Options
+    shape: Shape
+    fitted: Arrays
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Where latents may come from, the default first."""
+        if isinstance(self.options, GanOptions):
+            return ("normal",)
+        return ("gmm", *(s for s in SAMPLERS if s != "gmm")) if "means" in self.fitted else ("normal",)
+
+    def latent(self, seed: int, *, sampler: str, psi: float = 1.0, label: int = -1) -> NDArray[np.float32]:
+        """(d,) of a seed; `psi` below 1 draws nearer to the middle: likelier pictures, and fewer kinds (Brock et al. 2019, §3.1)."""
+        return draw(sampler, self.fitted, _size(self.options), Drawn(seed, psi), label)
+
+    def make(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Bytes:
+        """(d,), (k,) → (C, H, W): one at a time, so that a picture depends on nothing but its seed and condition."""
+        with torch.no_grad():
+            made = self.network(torch.from_numpy(z.astype(np.float32))[None], torch.from_numpy(c.astype(np.float32))[None])
+        out: Bytes = to_bytes(made, self.shape.border)[0]
+        return out
+
+
+def load_maker(run: Run, checkpoint: str | int = "best", *, sampler: str | None = None) -> Maker:
+    """The averaged generator of a checkpoint. Raises `UsageError` for a classifier's run, or a sampler it has not."""
+    options, shape = run.options, run.shape
+    place = run.place_of(run.checkpoint(checkpoint))
+    arrays, _ = run.load_checkpoint(run.checkpoint(checkpoint))
+    if isinstance(options, GanOptions):
+        network, name = both_networks(options, shape)[0], "generator"
+    elif isinstance(options, VaeOptions):
+        network, name = network_of(options, shape), "autoencoder"
+    else:
+        raise UsageError(f"{run.name} trained a {options.trainer}, which makes no pictures; name the run of a gan or vae")
+    load_network(network, arrays, f"averages/{name}/")
+    fitted = _fitted(place, sampler, options) if isinstance(options, VaeOptions) else {}
+    maker = Maker(network.eval(), options, shape, fitted)
+    if sampler is not None and sampler not in maker.samplers:
+        raise UsageError(f"checkpoint {place.name} of {run.name} has the samplers {', '.join(maker.samplers)}, not '{sampler}'")
+    return maker
+
+
+def _fitted(place: Path, sampler: str | None, options: Options) -> Arrays:
+    """What was fitted when training ended, for the checkpoint that was best; the second stage when it is first asked for."""
+    if not (place / FITTED).is_file():
+        return {}
+    fitted: dict[str, NDArray[Any]] = load_file(place / FITTED)
+    if sampler == "two-stage" and "second_sigma" not in fitted:
+        fitted |= fit_second_stage(fitted, options.seed)
+        beside = place / ".fitted.tmp"
+        save_file({k: np.ascontiguousarray(v) for k, v in fitted.items()}, beside)
+        beside.replace(place / FITTED)
+    return fitted
+
+
+def _size(options: Options) -> int:
+    assert isinstance(options, GanOptions | VaeOptions)
+    return options.latent
+
+
+def interpolated(first: NDArray[np.float32], second: NDArray[np.float32], t: float) -> NDArray[np.float32]:
+    """From one latent to another along the great circle (Shoemake 1985), along which lengths stay those of a Gaussian's draws."""
+    a, b = first / np.linalg.norm(first), second / np.linalg.norm(second)
+    angle = float(np.arccos(np.clip(a @ b, -1, 1)))
+    if angle < 1e-4:
+        return np.asarray((1 - t) * first + t * second, np.float32)
+    return np.asarray((np.sin((1 - t) * angle) * first + np.sin(t * angle) * second) / np.sin(angle), np.float32)

@@ -1,0 +1,80 @@
+"""Several processes under `torchrun`: each takes its share of a batch, and gradients are averaged as one flat vector after backward.
+
+DistributedDataParallel is not used, because its hooks do not see the gradients of gradients that a GAN's penalties need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process' `rank` of `world`, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    @contextlib.contextmanager
+    def join(cls) -> Iterator[Self]:
+        """The team that `torchrun` started, or a team of one; a GPU where there is one, else all cores."""
+        world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+        cuda = torch.cuda.is_available()
+        device = torch.device(f"cuda:{local}" if cuda else "cpu")
+        if not cuda and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
+        if world == 1:
+            yield cls(0, 1, device)
+            return
+        if cuda:
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if cuda else "gloo")
+        try:
+            yield cls(dist.get_rank(), world, device)
+        finally:
+            dist.destroy_process_group()
+
+    def average(self, network: torch.nn.Module) -> None:
+        """The mean of all processes' gradients, in place."""
+        if self.world == 1:
+            return
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in grads])
+        dist.all_reduce(flat)
+        flat /= self.world
+        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def share(self, text: str) -> str:
+        """The first process' text, in all."""
+        if self.world == 1:
+            return text
+        shared = [text]
+        dist.broadcast_object_list(shared, 0)
+        return shared[0]
+
+    def agree(self, number: float) -> float:
+        """The first process' number, in all."""
+        if self.world == 1:
+            return number
+        shared = torch.tensor([number], dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
+
+def mean_of_all(x: torch.Tensor) -> torch.Tensor:
+    """A number averaged over all processes, without its gradient."""
+    x = x.detach().clone()
+    if dist.is_initialized():
+        dist.all_reduce(x)
+        x /= dist.get_world_size()
+    return x

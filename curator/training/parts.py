@@ -1,0 +1,111 @@
+"""What the engine asks of a trainer: networks, phases, numbers about held-out images, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curator.training.batches import Batch
+from curator.training.pictures import Bytes, Pictures
+
+Features = Callable[[Bytes], NDArray[np.float32]]
+"""(n, C, H, W) bytes → (n, d): the space in which samples are measured."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How far a run is: `images_seen` of `images`."""
+
+    images_seen: int
+    images: int
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return min(1.0, self.images_seen / max(1, self.images))
+
+
+Loss = Callable[[Batch, Clock], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+"""Mean loss over a batch, and numbers for the log."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update of one network within a step."""
+
+    name: str
+    network: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    loss: Loss
+
+
+class Trainer(Protocol):
+    """A trainer's parts. `averages` maps the name of a network to its averaged copy, which samples and predicts."""
+
+    better: str  # the number of `measure` by which a checkpoint is best: lower is better
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """In the order of a step."""
+        ...
+
+    @property
+    def networks(self) -> Mapping[str, torch.nn.Module]:
+        """Those that are trained."""
+        ...
+
+    @property
+    def averages(self) -> Mapping[str, torch.nn.Module]:
+        """Those that are used."""
+        ...
+
+    def measure(self, held: Pictures, features: Features) -> dict[str, float]:
+        """Numbers about images that were not trained on."""
+        ...
+
+    def samples(self, held: Pictures) -> Bytes | None:
+        """(n, C, H, W): the same every time for the same weights; None where nothing is made."""
+        ...
+
+    def finish(self, pictures: Pictures) -> dict[str, NDArray[Any]]:
+        """What is fitted once training is over, on the best weights."""
+        ...
+
+
+def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimizer:
+    """`gd` and `sgd` (Robbins and Monro 1951; Nesterov 1983), `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019).
+
+    `l2` is the gradient of half the sum of squares of weights, biases left alone; in adamw it is decoupled from the step.
+    """
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": options.l2}, {"params": others, "weight_decay": 0.0}]
+    if options.optimiser == "gd":
+        return torch.optim.SGD(groups, lr=options.rate)
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=options.rate, momentum=options.momentum, nesterov=options.nesterov)
+    kind = torch.optim.AdamW if options.optimiser == "adamw" else torch.optim.Adam
+    betas = (getattr(options, "beta1", 0.9), getattr(options, "beta2", 0.999))
+    return kind(groups, lr=options.rate, betas=betas, eps=1e-8, foreach=True)
+
+
+def averaged(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy that is not trained, for `follow`."""
+    import copy
+
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def follow(average: torch.nn.Module, network: torch.nn.Module, *, seen: int, batch: int, half_life: int) -> None:
+    """EMA of weights with a half-life in images: at most 5 % of the images seen, so that early ones are forgotten (Karras et al. 2020)."""
+    decay = 0.5 ** (batch / max(1.0, min(half_life, 0.05 * seen)))
+    ours, theirs = list(average.parameters()), list(network.parameters())
+    with torch.no_grad():
+        torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+        for a, b in zip(average.buffers(), network.buffers(), strict=True):
+            a.copy_(b)

@@ -1,0 +1,187 @@
+"""Pictures to train on: decoded once into bytes at training resolution; the one place where bytes become [−1, 1] and back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.errors import UsageError
+from curator.images import read_picture
+from curator.records import Ids, Progress, Vectors
+
+_MAPPED = 2 * 2**30  # bytes from which the array lies in a file
+_NEAR = 0.8  # a square picture at least this large beside `side` is padded to it; a smaller one is enlarged
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that a network needs to know of pictures: `channels`, `side` in pixels with its `border`, `classes`, `dims` of embeddings."""
+
+    channels: int
+    side: int
+    border: int = 0
+    classes: tuple[str, ...] = ()
+    dims: int = 0
+
+    def condition_size(self, condition: str) -> int:
+        """k: how many numbers condition a generator."""
+        return len(self.classes) if condition == "label" else self.dims if condition == "embedding" else 0
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """`pixels` (n, C, H, W) uint8; `labels` (n,) positions in `classes`, −1 for none; `ids` (n,); `sha256` of the files.
+
+    `border` are pixels that were padded on each side, and are cut off what is generated. `embeddings` (n, d) unit rows and `neighbours`
+    (n, k) positions, the image itself first, are for generators that are conditioned on them.
+    """
+
+    pixels: Bytes
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    ids: Ids
+    sha256: tuple[bytes, ...]
+    border: int = 0
+    embeddings: Vectors | None = None
+    neighbours: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> Shape:
+        """What networks need to know."""
+        dims = self.embeddings.shape[1] if self.embeddings is not None else 0
+        return Shape(self.pixels.shape[1], self.pixels.shape[2], self.border, self.classes, dims)
+
+    @property
+    def inner(self) -> Bytes:
+        """(n, C, H, W) without the border."""
+        within = slice(self.border, self.pixels.shape[2] - self.border)
+        return self.pixels[:, :, within, within]
+
+    def taken(self, at: NDArray[np.int64]) -> Pictures:
+        """Those at positions (m,), in their order; neighbours that are not among them are replaced by the image itself."""
+        near = None
+        if self.neighbours is not None:
+            place = np.full(len(self), -1, np.int64)
+            place[at] = np.arange(len(at))
+            kept = place[self.neighbours[at]]
+            near = np.where(kept >= 0, kept, np.arange(len(at))[:, None])
+        return replace(
+            self,
+            pixels=self.pixels[at],
+            labels=self.labels[at],
+            ids=self.ids[at],
+            sha256=tuple(self.sha256[i] for i in at.tolist()),
+            embeddings=self.embeddings[at] if self.embeddings is not None else None,
+            neighbours=near,
+        )
+
+    def divide(self, share: float) -> tuple[Pictures, Pictures]:
+        """(to train on, held out), by a hash of content: copies stay together, and more images never move one."""
+        marks = [hashlib.sha256(b"holdout" + h).digest()[:8] for h in self.sha256]
+        held = np.array([int.from_bytes(m, "big") < share * 2**64 for m in marks], bool)
+        return self.taken(np.flatnonzero(~held)) if held.any() else self, self.taken(np.flatnonzero(held))
+
+
+def pictures_of(pixels: Bytes, labels: NDArray[np.int64] | None = None, classes: Sequence[str] = ()) -> Pictures:
+    """From an array (n, H, W) or (n, C, H, W) uint8, as tests and benchmarks have them; the digests are of the pixels."""
+    x = np.ascontiguousarray(pixels[:, None] if pixels.ndim == 3 else pixels)
+    hashes = tuple(hashlib.sha256(row.tobytes()).digest() for row in x)
+    y = np.full(len(x), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
+    return Pictures(x, y, tuple(classes), np.arange(len(x), dtype=np.int64), hashes)
+
+
+def padded(pictures: Pictures, side: int) -> Pictures:
+    """Pad square pictures to `side` by their own edges, as 28 px to 32."""
+    border, odd = divmod(side - pictures.shape.side, 2)
+    if border < 0 or odd:
+        raise UsageError(f"{pictures.shape.side} px cannot be padded evenly to {side}")
+    edges = ((0, 0), (0, 0), (border, border), (border, border))
+    return replace(pictures, pixels=np.pad(pictures.pixels, edges, mode="edge") if border else pictures.pixels, border=border)
+
+
+def inner_side(sizes: Sequence[tuple[int, int]], side: int) -> int:
+    """How large pictures are laid into `side`: square ones of one size a little below it as they are, all others fill it."""
+    width, height = sizes[0]
+    as_is = width == height and _NEAR * side < width < side and (side - width) % 2 == 0 and set(sizes) == {(width, height)}
+    return width if as_is else side
+
+
+def read_pictures(
+    paths: Sequence[Path],
+    side: int,
+    *,
+    fit: str = "crop",
+    beside: Path | None = None,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> Bytes:
+    """Files → (n, C, side, side) uint8: one channel if all are grey, else three.
+
+    Resized by LANCZOS, the antialiased filter (an aliased one changes every Fréchet distance: Parmar et al. 2022), then cropped to the
+    middle square or squashed. Beyond 2 GiB the array lies in the file `beside`. Raises `PictureError`, naming the file.
+    """
+
+    def read(path: Path) -> Bytes:
+        return np.asarray(_fitted(read_picture(path), side, fit))
+
+    shape = (len(paths), side, side, 3)
+    mapped = beside is not None and int(np.prod(shape, dtype=np.int64)) > _MAPPED
+    x: Any = np.lib.format.open_memmap(beside, "w+", np.uint8, shape) if mapped else np.empty(shape, np.uint8)  # type: ignore[arg-type]
+    grey = True
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for i, pixels in enumerate(pool.map(read, paths)):
+            x[i] = pixels
+            grey = grey and bool((pixels[..., :1] == pixels).all())
+            progress(Progress(i + 1, len(paths), 0, "decoding"))
+    turned = (x[..., :1] if grey else x).transpose(0, 3, 1, 2)
+    return turned if mapped else np.ascontiguousarray(turned)
+
+
+def _fitted(picture: Image.Image, side: int, fit: str) -> Image.Image:
+    """To a square of `side` pixels."""
+    if fit == "crop" and picture.width != picture.height:
+        least = min(picture.size)
+        left, top = (picture.width - least) // 2, (picture.height - least) // 2
+        picture = picture.crop((left, top, left + least, top + least))
+    return picture if picture.size == (side, side) else picture.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def to_unit(pixels: Any) -> Any:
+    """Bytes 0–255, a tensor → float32 in [−1, 1]. `to_bytes` is its inverse; nothing else here converts."""
+    return pixels.float() / 127.5 - 1.0
+
+
+def to_bytes(x: Any, border: int = 0) -> Bytes:
+    """A tensor (b, C, H, W) around [−1, 1] → bytes, clipped, without the border."""
+    y: Bytes = ((x.detach().float() + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+    return y[:, :, border : y.shape[2] - border, border : y.shape[3] - border] if border else y
+
+
+def to_picture(pixels: Bytes) -> Image.Image:
+    """(C, H, W) → a picture, grey or RGB."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def tiled(pixels: Bytes, columns: int = 8, scale: int = 2) -> Image.Image:
+    """(n, C, H, W) → one picture of all of them, row by row, a pixel apart and enlarged as they are."""
+    n, channels, height, width = pixels.shape
+    rows = -(-n // columns)
+    sheet = np.full((channels, rows * (height + 1) + 1, columns * (width + 1) + 1), 255, np.uint8)
+    for i, one in enumerate(pixels):
+        top, left = (i // columns) * (height + 1) + 1, (i % columns) * (width + 1) + 1
+        sheet[:, top : top + height, left : left + width] = one
+    picture = to_picture(sheet)
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)

@@ -1,0 +1,104 @@
+"""Rules of the loop: when to stop, how fast to learn, how precisely to compute, what to warn of."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from curator.training.options import Options
+from curator.training.parts import Clock
+
+
+@dataclass
+class Loop:
+    """Where a run is. `rate_factor` is halved when losses leave the finite numbers."""
+
+    images: int
+    images_seen: int = 0
+    seconds: float = 0.0
+    rate_factor: float = 1.0
+    retries: int = 0
+    best: int = -1
+    best_value: float = math.inf
+    stale: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended: `finished`, `interrupted`, `out of time` or `stopped early`; images seen, seconds, the best checkpoint."""
+
+    status: str
+    images_seen: int
+    seconds: float
+    best: int
+
+
+class Diverged(Exception):
+    """A loss or weight is not finite."""
+
+
+@contextlib.contextmanager
+def asked_to_stop() -> Iterator[list[int]]:
+    """A list that gets the number of a signal to stop, so that no step is left half done; a second Ctrl-C stops at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def scheduled(schedule: str, clock: Clock) -> float:
+    """The factor of the learning rate: constant, or a cosine from 1 to 0 (Loshchilov and Hutter 2017, eq. 5), after 1 % of warm-up."""
+    warm = min(1.0, clock.share / 0.01 + 1e-3)
+    return warm if schedule == "constant" else warm * (0.5 + 0.5 * math.cos(math.pi * clock.share))
+
+
+def precision_of(options: Options, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """Autocast to bf16 where the machine computes in it and nobody said otherwise; never fp16, whose range gradient penalties leave."""
+    bf16 = options.precision == "bf16" or (options.precision == "auto" and has_bf16(device))
+
+    @contextlib.contextmanager
+    def cast() -> Iterator[None]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            yield
+
+    return cast
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is computed and not only converted."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())
+
+
+def advice(numbers: Mapping[str, float], clock: Clock) -> list[str]:
+    """What a person should know of a checkpoint's numbers: a generator that makes few things."""
+    low = [name for name in ("recall", "coverage") if numbers.get(name, 1.0) < 0.02]
+    if not low or clock.share < 0.2:
+        return []
+    return [
+        f"Warning: {' and '.join(low)} near 0 after {clock.images_seen} images: the generator makes few kinds of pictures, or none that "
+        "look real. Try --loss relativistic, a larger --gamma, a smaller --rate, or --augment diffaug where images are few."
+    ]

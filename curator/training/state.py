@@ -1,0 +1,55 @@
+"""All of a training's state as arrays and JSON: networks, averages, optimisers. No pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curator.errors import UsageError
+from curator.training.parts import Trainer
+
+
+def pack(trainer: Trainer) -> tuple[dict[str, NDArray[Any]], list[list[dict[str, Any]]]]:
+    """(arrays by name, of each optimiser the numbers of each group): what `unpack` restores exactly."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for kind, networks in (("networks", trainer.networks), ("averages", trainer.averages)):
+        for name, network in networks.items():
+            arrays |= {f"{kind}/{name}/{k}": v.detach().cpu().numpy() for k, v in network.state_dict().items()}
+    groups = []
+    for i, phase in enumerate(trainer.phases):
+        state = phase.optimiser.state_dict()
+        for p, values in state["state"].items():
+            arrays |= {f"optimisers/{i}/{p}/{k}": v.detach().cpu().numpy() for k, v in values.items() if torch.is_tensor(v)}
+        groups.append(
+            [{k: v for k, v in g.items() if isinstance(v, int | float | bool)} | {"params": g["params"]} for g in state["param_groups"]]
+        )
+    return {k: np.array(v) for k, v in arrays.items()}, groups
+
+
+def unpack(trainer: Trainer, arrays: dict[str, NDArray[Any]], groups: list[list[dict[str, Any]]]) -> None:
+    """Restore a trainer. Raises `UsageError` where the arrays belong to other networks."""
+    for kind, networks in (("networks", trainer.networks), ("averages", trainer.averages)):
+        for name, network in networks.items():
+            load_network(network, arrays, f"{kind}/{name}/")
+    for i, phase in enumerate(trainer.phases):
+        state = phase.optimiser.state_dict()
+        found: dict[int, dict[str, Any]] = {}
+        prefix = f"optimisers/{i}/"
+        for key, value in arrays.items():
+            if key.startswith(prefix):
+                p, name = key[len(prefix) :].split("/")
+                found.setdefault(int(p), {})[name] = torch.from_numpy(value.copy())
+        merged = [g | kept for g, kept in zip(state["param_groups"], groups[i], strict=True)]
+        phase.optimiser.load_state_dict({"state": found, "param_groups": merged})
+
+
+def load_network(network: torch.nn.Module, arrays: dict[str, NDArray[Any]], prefix: str) -> None:
+    """Restore one network from the arrays below a prefix."""
+    state = {k[len(prefix) :]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UsageError(f"the checkpoint belongs to another network: {str(error).splitlines()[0]}") from error

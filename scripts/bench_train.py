@@ -1,0 +1,171 @@
+"""Trainers: speed of a step, and what ten minutes on two cores give on Fashion-MNIST.
+
+    python scripts/bench_train.py --data ../shared/data --minutes 10 --out runs-bench
+
+Each row of ROWS is one run of that many minutes on the 60,000 training pictures; one that is finished in `--out` is not run again. Then
+10,000 pictures of each generator are compared with the 10,000 test pictures, in the last 64 features of the classifier that was trained
+here (after its ReLU, not normalised): Fréchet distance, precision and recall (k = 3), density and coverage (k = 5). The row `real` holds
+10,000 other training pictures. The baseline is DCGAN as its paper and tutorials have it: batch normalisation, cross-entropy, Adam (2e-4,
+β1 0.5), no averaged weights; `dcgan, averaged` is the same with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import describe_machine
+from PIL import Image
+
+from curator.encoders import load_encoder
+from curator.metrics import frechet_distance, manifold
+from curator.records import Progress
+from curator.training.classifier import judged, probabilities
+from curator.training.engine import train
+from curator.training.exporting import load_classifier
+from curator.training.folder import Run, runs_in, start_run
+from curator.training.gan import generated
+from curator.training.maker import load_maker
+from curator.training.options import options_for
+from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled, to_picture, to_unit
+from curator.training.trainers import TRAINERS
+
+N = 10_000
+DCGAN = {
+    "net": "dcgan", "loss": "bce", "rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "schedule": "constant", "batch": 64, "ema_images": 1, "latent": 100,
+}  # fmt: skip
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "classifier": ("classifier", {"side": 28, "augment": ("flip", "shift"), "holdout": 0.05, "dropout": 0.2}),
+    "gan": ("gan", {}),
+    "vae": ("vae", {}),
+    "dcgan": ("gan", DCGAN),
+    "dcgan-averaged": ("gan", DCGAN | {"ema_images": 10_000}),
+}
+
+
+def main() -> None:
+    """Run what is not there yet, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs-bench"))
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    given = parser.parse_args()
+    data = np.load(given.data / "fashion_mnist.npz")
+    names = [str(n) for n in data["label_names"]]
+    fashion = pictures_of(data["train_images"], data["train_labels"].astype(np.int64), names)
+    test = pictures_of(data["test_images"], data["test_labels"].astype(np.int64), names)
+    print(describe_machine() + "\n")
+    measure_speed(padded(fashion.taken(np.arange(4_096)), 32), given.out)
+    done = {name: run_row(name, fashion, given.out, given.minutes) for name in given.rows}
+    if "classifier" in done:
+        features = judge_classifier(done["classifier"], test)
+        compare(done, features, fashion, test, given.out)
+
+
+def measure_speed(pictures: Pictures, out: Path) -> None:
+    """Images a second of a GAN's whole step, both networks and both penalties, widths 32-64-128 at 32 px: the second half of a short run."""
+    print("| GAN step, `tiny` | images/s |\n|---|--:|")
+    for precision in ("auto", "fp32"):
+        run = start_run(out / "speed", options_for("gan", {"precision": precision, "images": 32_768, "every": 32_768}), pictures)
+        train(run, TRAINERS["gan"], pictures, lambda p: p.reshape(len(p), -1)[:, :2].astype(np.float32))
+        rows = run.rows("stats.jsonl")
+        middle, last = rows[len(rows) // 2], rows[-1]
+        rate = (last["images_seen"] - middle["images_seen"]) / (last["seconds"] - middle["seconds"])
+        print(f"| {'bf16 where the machine has it' if precision == 'auto' else 'fp32'} | {rate:.0f} |", flush=True)
+
+
+def run_row(name: str, fashion: Pictures, out: Path, minutes: float) -> Run:
+    """One run, resumed if it was cut off."""
+    trainer, changes = ROWS[name]
+    pictures = fashion if trainer == "classifier" else padded(fashion, 32)
+    options = options_for(trainer, changes | {"max_minutes": minutes})
+    encoder = load_encoder("tiny")
+
+    def features(pixels: Bytes) -> np.ndarray:
+        rgb = [to_picture(p).convert("RGB") for p in pixels]
+        return np.concatenate([encoder.encode_images(rgb[i : i + 64]) for i in range(0, len(rgb), 64)])
+
+    earlier = next((r for r in runs_in(out) if r.name.split("-", 2)[2] == name), None)
+    if earlier and earlier.state["status"] in ("finished", "out of time"):
+        return earlier
+    run = earlier or start_run(out, options, pictures, name=name)
+    last = [0.0]
+
+    def told(p: Progress) -> None:
+        if time.monotonic() - last[0] > 60:
+            last[0] = time.monotonic()
+            print(f"  {name}: {p.done} of {p.total}", flush=True)
+
+    outcome = train(run, TRAINERS[trainer], pictures, features, resume=earlier is not None, progress=told, say=print)
+    print(f"{name}: {outcome}", flush=True)
+    return run
+
+
+def judge_classifier(run: Run, test: Pictures) -> Callable[[Bytes], np.ndarray]:
+    """Print its numbers on the test pictures → its features."""
+    network: Any = load_classifier(run)
+    found = judged(run.options, probabilities(network, test.pixels, torch.device("cpu")), test.labels)  # type: ignore[arg-type]
+    parameters = sum(p.numel() for p in network.parameters())
+    seconds = run.state["seconds"]
+    print(
+        "\n| classifier | parameters | images/s | test accuracy | loss | Manhattan distance | calibration error |\n|---|--:|--:|--:|--:|--:|--:|"
+    )
+    print(
+        f"| cnn, {seconds / 60:.0f} min | {parameters:,} | {run.state['images_seen'] / seconds:.0f} | {found['accuracy']:.2%} | {found['loss']:.3f} | "
+        f"{found['manhattan_distance']:.3f} | {found['calibration_error']:.4f} |"
+    )
+    print("\nconfusion, true by predicted: " + " ".join(str(row) for row in found["confusion"]))
+
+    def features(pixels: Bytes) -> np.ndarray:
+        with torch.no_grad():
+            return torch.cat([network.features(to_unit(torch.from_numpy(pixels[i : i + 500]))) for i in range(0, len(pixels), 500)]).numpy()
+
+    return features
+
+
+def compare(done: dict[str, Run], features: Callable[[Bytes], np.ndarray], fashion: Pictures, test: Pictures, out: Path) -> None:
+    """The table of generators, and a grid of each."""
+    y = features(test.pixels)
+    chosen = np.random.default_rng(0).permutation(len(fashion))[:N]
+    rows: list[tuple[str, str, Bytes]] = [("real", "", fashion.pixels[chosen])]
+    for name in ("gan", "dcgan", "dcgan-averaged"):
+        if name in done:
+            rows += [(name, rate_of(done[name]), made_by(done[name], "normal"))]
+    for sampler in ("gmm", "two-stage", "near", "normal") if "vae" in done else ():
+        rows.append((f"vae, {sampler}", rate_of(done["vae"]), made_by(done["vae"], sampler)))
+    print("\n| generator | images/s | FD | precision | recall | density | coverage |\n|---|--:|--:|--:|--:|--:|--:|")
+    for name, rate, pixels in rows:
+        x = features(pixels)
+        m = manifold(x, y)
+        print(
+            f"| {name} | {rate} | {frechet_distance(x, y):.2f} | {m.precision:.3f} | {m.recall:.3f} | {m.density:.3f} | {m.coverage:.3f} |",
+            flush=True,
+        )
+    sheet = [tiled(pixels[:64], 8, 2) for _, _, pixels in rows]
+    strip = Image.new("L", (sum(s.width + 8 for s in sheet), sheet[0].height), 255)
+    for i, picture in enumerate(sheet):
+        strip.paste(picture, (i * (picture.width + 8), 0))
+    strip.save(out / "grids.png")
+    print(f"\nGrids, in the table's order: {out / 'grids.png'}")
+
+
+def rate_of(run: Run) -> str:
+    """Images a second over the whole run, checkpoints and all."""
+    return f"{run.state['images_seen'] / run.state['seconds']:.0f}"
+
+
+def made_by(run: Run, sampler: str) -> Bytes:
+    """N pictures of the best checkpoint."""
+    maker = load_maker(run, sampler=sampler)
+    z = torch.from_numpy(np.stack([maker.latent(i, sampler=sampler) for i in range(N)]))
+    return generated(maker.network, z, torch.zeros((N, 0)), torch.device("cpu"), maker.shape.border)
+
+
+if __name__ == "__main__":
+    main()
