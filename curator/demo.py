@@ -11,12 +11,15 @@ import numpy as np
 from PIL import Image
 
 from curator.encoders import load_encoder
+from curator.generate import Asked, generate
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.query import Question, parse_query, search
 from curator.records import Progress
 from curator.scenes import draw_scene
 from curator.sheets import Section, Tile, save_sheet
+from curator.train import plan_training, train_on
+from curator.training.pictures import tiled
 
 _SCENES, _DIGITS, _SIDE = 240, 200, 96
 
@@ -33,8 +36,13 @@ class _Shown:
         return " ".join(["curator search", *quoted, *(["--where", f'"{self.where}"'] if self.where else []), "-i demo"])
 
 
-def run_demo(folder: Path, *, say: Callable[[str], None], progress: Callable[[Progress], None] = lambda p: None) -> Path:
-    """Make pictures in `folder`, index them with `tiny`, search them four ways → the contact sheet's path."""
+def run_demo(
+    folder: Path, *, say: Callable[[str], None], minutes: float = 0.75, progress: Callable[[Progress], None] = lambda p: None
+) -> Path:
+    """Make pictures in `folder`, index them with `tiny`, search them four ways, train on digits → the contact sheet's path.
+
+    `minutes` is the time that each of two trainings gets; 0 leaves them out.
+    """
     say(f"Pictures: {make_pictures(folder)} in {folder}/ (drawn scenes with captions, handwritten digits, pieces of two photos)")
     with Index.create("demo") as index:
         report = ingest(index, [folder], load_encoder("tiny"), IngestOptions(label_from="folder"), progress=progress)
@@ -51,8 +59,39 @@ def run_demo(folder: Path, *, say: Callable[[str], None], progress: Callable[[Pr
     sheet = folder.parent / "demo-sheet.png"
     save_sheet(sections, sheet, columns=8)
     say(f"Contact sheet: {sheet}")
+    if minutes:
+        with suppress(ImportError):
+            _train_on_digits(folder.parent, minutes, say, progress)
     say("Next: curator index ~/Pictures, then curator search WORDS, or ask the demo's index more with -i demo")
     return sheet
+
+
+def _train_on_digits(home: Path, minutes: float, say: Callable[[str], None], progress: Callable[[Progress], None]) -> None:
+    """A VAE and a GAN on scikit-learn's 1,797 digits, and the grids of what they make."""
+    from sklearn.datasets import load_digits
+
+    folder = home / "demo-digits"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = load_digits()
+    for number, (digit, label) in enumerate(zip(found.images, found.target, strict=True)):
+        _save(Image.fromarray((digit * 15.9).astype(np.uint8)), folder / f"{number:04d}-{label}.png")
+    with Index.create("demo-digits") as index:
+        ingest(index, [folder], load_encoder("tiny"), IngestOptions(), progress=progress)
+        grids = []
+        for trainer in ("vae", "gan"):
+            say(f"$ curator train {trainer} --max-minutes {minutes:g} -i demo-digits")
+            plan = plan_training(index, trainer, None, {"max_minutes": minutes})
+            run, outcome = train_on(index, plan, progress=progress)
+            numbers = next((m for m in run.rows("metrics.jsonl") if m["images_seen"] == outcome.best), {})
+            say(f"  {run.name}: {outcome.images_seen} images in {outcome.seconds:.0f} s, recall {numbers.get('recall', 0):.2f}")
+            say(f"$ curator generate {run.name} -i demo-digits")
+            made = generate(index, run, Asked(64), progress=progress)
+            grids.append(Tile(made.grid, f"{trainer}: 64 it made", f"{outcome.images_seen} images seen"))
+        real = [Image.open(p).convert("L") for p in sorted(folder.glob("*.png"))[:64]]
+        grids.append(Tile(tiled(np.stack([np.asarray(p)[None] for p in real]), 8, 2), "64 real ones"))
+    sheet = home / "demo-generated.png"
+    save_sheet([Section("Trained on 1,797 digits of 8 × 8 pixels", grids)], sheet, columns=3)
+    say(f"What they made: {sheet}")
 
 
 def _section(index: Index, shown: _Shown, say: Callable[[str], None]) -> Section:

@@ -31,7 +31,7 @@ from curator.training.rules import Diverged, Loop, Outcome, advice, asked_to_sto
 from curator.training.state import pack, unpack
 
 _MICRO = 1024  # images that are computed at once: a larger batch is gathered from parts
-_WARM = 20  # steps that a time limit without a budget is planned from
+_WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
 _JUDGED = 10_000  # most images that a checkpoint is measured on
 _RETRIES = 3
 _LOGS = 200  # lines of stats.jsonl in a whole run
@@ -113,7 +113,7 @@ class Engine:
     def _steps(self, stop: list[int]) -> str:
         every = 0
         while not self.loop.images or self.loop.images_seen < self.loop.images:
-            if not self.loop.images and self.loop.steps == _WARM:
+            if not self.loop.images and self.loop.steps >= _WARM and self._seconds() > _WARM_SHARE * min(self.until, 3600):
                 self._plan()
             every = every or self._interval()
             if stop:
@@ -194,9 +194,9 @@ class Engine:
             loop.sums, loop.summed = {}, 0
 
     def _plan(self) -> None:
-        """A time limit without a budget: as many images as the first steps promise, so that schedules end when time does."""
+        """A time limit without a budget: as many images as the pace promises, so that schedules end when time does."""
         rate = self.loop.images_seen / max(1e-9, self._seconds())
-        planned = int(self.team.agree(rate * self.until * 0.97))
+        planned = int(self.team.agree(rate * self.until))
         self.loop.images = max(self.loop.images_seen + self.size, planned // self.size * self.size)
 
     def _interval(self) -> int:
@@ -215,6 +215,8 @@ class Engine:
         loop.stale = 0 if value < loop.best_value else loop.stale + 1
         if value < loop.best_value or loop.best < 0:
             loop.best, loop.best_value = loop.images_seen, value
+        if not self.options.images and loop.images_seen < loop.images:
+            self._plan()
         if self.team.rank:
             return
         run.append("metrics.jsonl", {"images_seen": loop.images_seen, "seconds": round(self._seconds(), 3)} | numbers)

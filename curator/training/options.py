@@ -72,7 +72,10 @@ class Options:
             (0 <= self.holdout < 1, f"--holdout takes a share from 0 to below 1, not {self.holdout}"),
             (self.keep >= 1, f"--keep takes 1 checkpoint or more, not {self.keep}"),
             (0 <= self.seed < 2**31, f"a seed is a whole number from 0 to 2³¹ − 1, not {self.seed}"),
-            (not self.patience or self.holdout > 0, "early stopping (--patience) watches held-out images; leave --holdout above 0"),
+            (
+                not self.patience or self.holdout > 0 or self.trainer == "gan",
+                "early stopping (--patience) watches held-out images; leave --holdout above 0",
+            ),
             (not self.nesterov or self.optimiser == "sgd", "--nesterov is a form of momentum, which only --optimiser sgd has here"),
         )
         broken = [text for holds, text in rules if not holds] or [text for refused, text in self.refusals() if refused]

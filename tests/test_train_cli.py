@@ -1,0 +1,152 @@
+"""Training as a person does it: on an index, by commands, and back into the index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from curator.index import Index
+
+Run = Callable[..., Result]
+SMALL = ("--side", 8, "--width", 4, "--batch", 8, "--images", 160, "--every", 80)
+
+
+@pytest.fixture
+def digits(tmp_path: Path, curator: Run) -> Path:
+    """96 digits of 8 px in folders 0 and 1, indexed with the pixel encoder."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    chosen = np.flatnonzero(found.target < 2)[:96]
+    for number in chosen:
+        path = tmp_path / "digits" / str(found.target[number]) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((found.images[number] * 15.9).astype(np.uint8)).save(path)
+    assert ok(curator("index", "digits", "-e", "pixels", "--label-from", "folder"))
+    return tmp_path / "digits"
+
+
+def ok(result: Result, code: int = 0) -> str:
+    assert result.exit_code == code, result.output + (str(result.exception) if result.exception else "")
+    return result.output
+
+
+def made(result: Result) -> dict[str, object]:
+    return dict(json.loads(ok(result)[ok(result).index("{\n") :]))
+
+
+def test_a_generator_and_back_into_the_index(digits: Path, curator: Run, tmp_path: Path) -> None:
+    said = ok(curator("train", "gan", *SMALL, "--latent", 4, "--condition", "label", "--name", "first"))
+    assert "00001-gan-first: finished after 160 images" in said
+    first = made(curator("generate", "-n", 6, "--seed", 3, "--json"))
+    files = [Path(str(f)) for f in first["files"]]  # type: ignore[attr-defined]
+    before = [f.read_bytes() for f in files]
+    (files[0]).unlink()
+    again = made(curator("generate", "1", "-n", 2, "--seed", 3, "--json"))
+    assert again["files"] == [str(f) for f in files[:2]]
+    assert [f.read_bytes() for f in files] == before, "the same seed gives the same file"
+    rows = [json.loads(line) for line in (files[0].parent / "manifest.jsonl").read_text().splitlines()]
+    assert [(r["seed"], r["label"]) for r in sorted(rows, key=lambda r: r["seed"])] == [(3 + i, str(i % 2)) for i in range(6)]
+    with Index.open() as index:
+        images = index.images(index.reader.ids_where("origin = 'generated'"))
+        assert len(images) == 6
+        assert {i.label for i in images} == {"0", "1"}
+        assert len(index.reader.ids_where("run = '00001-gan-first' AND checkpoint = 160 AND seed >= 5")) == 4
+    assert "Grid" in ok(curator("generate", "-n", 3, "--label", 1, "--psi", 0.5))
+    ok(curator("select", "everything"))
+    with Index.open() as index:
+        from curator.database import Selections
+
+        ids = Selections(index.reader).get("everything").ids
+        assert {i.origin for i in index.images(ids)} == {"real"}
+    assert "knows no label 'one'" in ok(curator("generate", "--label", "one"), 2)
+    assert "--condition embedding" in ok(curator("generate", "--text", "a digit"), 2)
+    ok(curator("generate", "-n", 2, "--mix", 0, 1, "--interpolate", "strip.png"))
+    ok(curator("generate", "-n", 2, "--interpolate", "film.webp"))
+    with Image.open(tmp_path / "film.webp") as film:
+        assert film.n_frames == 16  # type: ignore[attr-defined]
+    assert ".png" in ok(curator("generate", "--interpolate", "film.gif"), 2)
+
+
+def test_a_run_is_listed_shown_resumed_and_exported(digits: Path, curator: Run, tmp_path: Path) -> None:
+    assert "No runs yet" in ok(curator("runs"))
+    plan = made(curator("train", "vae", *SMALL, "--dry-run"))
+    assert plan["images"] == 96
+    assert not (tmp_path / "indexes/default/runs").exists()
+    ok(curator("select", "zeros", "--where", "label = '0'"))
+    ok(curator("train", "vae", *SMALL, "--latent", 3, "--selection", "zeros"))
+    listed = json.loads(ok(curator("runs", "--json")))
+    assert [(r["run"], r["status"], r["trained_on"]) for r in listed] == [("00001-vae", "finished", "zeros")]
+    assert "reconstruction" in ok(curator("show", "00001-vae"))
+    shown = made(curator("show", "00001-vae", "--json"))
+    assert shown["checkpoints"] == [80, 160]
+    ok(curator("train", "vae", "--resume", "--images", 240))
+    assert json.loads(ok(curator("runs", "--json")))[0]["images_seen"] == 240
+    assert "--width" in ok(curator("train", "vae", "--resume", "--width", 8), 2)
+    assert "no classifier run" in ok(curator("train", "classifier", "--resume"), 2)
+    for form in ("onnx", "safetensors"):
+        assert form in ok(curator("export", "00001-vae", f"net.{form}", "--as", form))
+        assert (tmp_path / f"net.{form}").stat().st_size > 1_000
+    assert "no folder" in ok(curator("export", "latest", "nowhere/net.onnx", "--as", "onnx"), 2)
+    said = made(curator("reconstruct", "--sheet", "again.png", "--latents", "z.npy", "--json"))
+    assert said["images"] == 96
+    assert np.load(tmp_path / "z.npy").shape == (96, 3)
+    with Index.open() as index:
+        middle = float(said["median"])  # type: ignore[arg-type]
+        assert 30 < len(index.reader.ids_where(f"reconstruction_error > {middle}")) < 60
+    near = made(curator("generate", "-n", 2, "--sampler", "near", "--json"))
+    assert all("near" in Path(f).name for f in near["files"])  # type: ignore[attr-defined]
+    changed = next((digits / "0").glob("*.png"))
+    Image.new("L", (8, 8), 200).save(changed)
+    ok(curator("index"))
+    assert "1 have changed" in ok(curator("train", "vae", "--resume", "--images", 320), 2)
+
+
+def test_a_classifier_labels_images_and_lists_disagreements(digits: Path, curator: Run) -> None:
+    said = ok(curator("train", "classifier", "--width", 8, "--batch", 16, "--images", 1600, "--every", 800))
+    assert "accuracy" in said
+    wrong = next((digits / "0").glob("*.png"))
+    wrong.rename(digits / "1" / wrong.name)
+    ok(curator("index"))
+    labelled = json.loads(ok(curator("label", "--run", "latest", "--json")))
+    assert labelled["labelled"] == 96
+    assert labelled["classes"] == ["0", "1"]
+    assert 0 < labelled["tested"] < 30, "only what was held out is tested"
+    with Index.open() as index:
+        assert wrong.name in {i.path.name for i in index.images(labelled["disagreements"])}
+        assert len(index.reader.ids_where("predicted = '1' AND predicted_confidence > 0.5")) > 20
+    assert "makes no pictures" in ok(curator("generate"), 2)
+    assert "one of --classes" in ok(curator("label", "--run", "latest", "--probe", "label"), 2)
+
+
+def test_a_generator_conditioned_on_embeddings(digits: Path, curator: Run) -> None:
+    ok(curator("train", "gan", *SMALL, "--latent", 4, "--condition", "embedding", "--neighbours", 3))
+    like = made(curator("generate", "-n", 2, "--like", "id:1", "--json"))
+    mixed = made(curator("generate", "-n", 2, "--mix", "id:1", "id:2", "--json"))
+    free = made(curator("generate", "-n", 2, "--no-index", "--json"))
+    assert len({*like["files"], *mixed["files"], *free["files"]}) == 6  # type: ignore[misc]
+    assert "no text tower" in ok(curator("generate", "--text", "a zero"), 2)
+    assert "name one" in ok(curator("generate", "--text", "a zero", "--label", "0"), 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("gan", "--batch", 90), "too few"),
+        (("classifier", "--label", "nothing"), "no column"),
+        (("vae", "--selection", "label = '7'"), "holds for no image"),
+        (("gan", "--net", "lit"), "did you mean 'lite'"),
+        (("gan", "--optimiser", "gd"), "two networks"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is_written(
+    digits: Path, curator: Run, tmp_path: Path, words: tuple[object, ...], reason: str
+) -> None:
+    assert reason in ok(curator("train", *words), 2)
+    assert not (tmp_path / "indexes/default/runs").exists()
