@@ -1,0 +1,137 @@
+"""Metrics by balls around images: a ball reaches to the k-th nearest other image of the same set. x is judged, y the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.embeddings import blocks
+from curator.records import Vectors
+
+_BLOCK = 4_096
+PRECISION_K = 3  # neighbours that make a radius (Kynkäänniemi et al. 2019, §3)
+DENSITY_K = 5  # (Naeem et al. 2020, §3.2)
+
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): shares, but density, 1 for equal sets."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def manifold(x: Vectors, y: Vectors, *, k: int | None = None) -> Manifold:
+    """Precision: x within a radius of some y; recall: y within a radius of some x; density: how many radii of y hold an x, over k;
+
+    coverage: radii of y that hold an x. A radius reaches to the k-th nearest other of the same set: 3 for the first two, 5 for the others.
+    """
+    close, dense = k or PRECISION_K, k or DENSITY_K
+    close_x, close_y, dense_y = radii(x, close), radii(y, close), radii(y, dense)
+    inside_x, inside_y = np.zeros(len(x), bool), np.zeros(len(y), bool)
+    covered, total = np.zeros(len(y), bool), 0
+    for part in blocks(len(x), _BLOCK):
+        apart = distances(x[part], y)
+        inside_x[part] = (apart <= close_y).any(1)
+        inside_y |= (apart <= close_x[part, None]).any(0)
+        within = apart <= dense_y
+        covered |= within.any(0)
+        total += int(within.sum())
+    reach = min(dense, max(1, len(y) - 1))
+    return Manifold(float(inside_x.mean()), float(inside_y.mean()), total / (reach * len(x)), float(covered.mean()))
+
+
+def radii(x: Vectors, k: int) -> Reals:
+    """(n, d) → (n,) distance to the k-th nearest other row, or the farthest where there are fewer."""
+    k = min(k, len(x) - 1)
+    if k < 1:
+        return np.zeros(len(x))
+    return np.concatenate([np.partition(distances(x[part], x), k, axis=1)[:, k] for part in blocks(len(x), _BLOCK)])
+
+
+def distances(x: Vectors, y: Vectors) -> Reals:
+    """(n, m) Euclidean distances of rows, unit or not: √(|x|² + |y|² − 2⟨x, y⟩)."""
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    lengths_x, lengths_y = np.einsum("nd,nd->n", x, x, dtype=np.float64), np.einsum("nd,nd->n", y, y, dtype=np.float64)
+    return np.asarray(np.sqrt(np.maximum(0.0, lengths_x[:, None] + lengths_y - 2.0 * (x @ y.T).astype(np.float64))))
+
+
+def clipped(x: Vectors, y: Vectors, *, k: int = DENSITY_K) -> tuple[float, float]:
+    """Clipped density and coverage, in [0, 1]: about the share of x that is good, and the share that it covers y as (Salvy et al. 2025).
+
+    Density: balls of y are no larger than their median, each x counts at most once, relative to y's own. Coverage: a ball of y counts in
+    parts of k x it holds; what is found is read as the share m of x, drawn as y, of which as much would be expected: balls hold a
+    Beta(k, n − k) of the mass (their §4).
+    """
+    k = min(k, len(y) - 1)
+    if k < 1:
+        return 0.0, 0.0
+    reach = radii(y, k)
+    small = np.minimum(reach, np.median(reach))
+    judged, own = np.zeros(len(x)), np.zeros(len(y))
+    held = np.zeros(len(y))
+    for part in blocks(len(x), _BLOCK):
+        apart = distances(x[part], y)
+        judged[part] = np.minimum(1.0, (apart <= small).sum(1) / k)
+        held += (apart <= reach).sum(0)
+    for part in blocks(len(y), _BLOCK):
+        own[part] = np.minimum(1.0, ((distances(y[part], y) <= small).sum(1) - 1) / k)
+    density = float(min(1.0, judged.mean() / own.mean())) if own.any() else 0.0
+    return density, _as_good(float(np.minimum(1.0, held / k).mean()), len(x), len(y), k)
+
+
+def _as_good(found: float, m: int, n: int, k: int) -> float:
+    """The share of m images that, drawn as the n, would be expected to give what was found."""
+    from scipy.optimize import brentq
+    from scipy.stats import betabinom
+
+    counts = np.arange(k)
+
+    def expected(share: float) -> float:
+        held = betabinom(max(0, round(share * m)), k, max(1, n - k))
+        below = held.pmf(counts)
+        return float((below * counts).sum() / k + 1 - below.sum())
+
+    if found >= expected(1.0):
+        return 1.0
+    return float(brentq(lambda s: expected(s) - found, 0.0, 1.0, xtol=1e-4)) if found > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Numbers about each x, (n,) each. Distances are Euclidean, of unit rows in [0, 2].
+
+    `nearest` the position of its nearest y and `distance` to it; `ratio` = that distance over the distance from the nearest y to its own
+    nearest other; `authentic` whether the ratio is above 1 (Alaa et al. 2022, eq. 7); `realism` the largest of a radius over a distance,
+    balls of the smaller half of y only, 1 and more inside (Kynkäänniemi et al. 2019, eq. 3); `rarity` the smallest ball of y that holds x,
+    infinite where none does (Han et al. 2023, eq. 4).
+    """
+
+    nearest: NDArray[np.int64]
+    distance: Reals
+    ratio: Reals
+    authentic: NDArray[np.bool_]
+    realism: Reals
+    rarity: Reals
+
+
+def per_image(x: Vectors, y: Vectors, *, k: int = PRECISION_K) -> PerImage:
+    """Numbers about each x beside y."""
+    reach, alone = radii(y, k), radii(y, 1)
+    small = reach <= np.median(reach)
+    nearest, distance = np.zeros(len(x), np.int64), np.zeros(len(x))
+    realism, rarity = np.zeros(len(x)), np.full(len(x), np.inf)
+    for part in blocks(len(x), _BLOCK):
+        apart = distances(x[part], y)
+        nearest[part] = apart.argmin(1)
+        distance[part] = apart.min(1)
+        realism[part] = (reach[small] / np.maximum(apart[:, small], 1e-12)).max(1)
+        rarity[part] = np.where(apart <= reach, reach, np.inf).min(1)
+    ratio = distance / np.maximum(alone[nearest], 1e-12)
+    return PerImage(nearest, distance, ratio, ratio > 1, realism, rarity)

@@ -1,0 +1,76 @@
+"""Metrics by means and covariances, and what several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.records import Vectors
+
+Reals = NDArray[np.float64]
+_SIZES = 15  # of the fit to infinity (Chong and Forsyth 2020, §4)
+
+
+def frechet_distance(x: Vectors, y: Vectors) -> float:
+    """Fréchet distance of two Gaussians fitted to the rows (Dowson and Landau 1982, eq. 4; Heusel et al. 2017), ≥ 0.
+
+    The trace of the root of Σx Σy is the sum of the roots of the eigenvalues of √Σx Σy √Σx, which is symmetric. Biased upwards for few
+    rows, so compare sets of equal size only.
+    """
+    (mean_x, cov_x), (mean_y, cov_y) = _moments(x), _moments(y)
+    values, axes = np.linalg.eigh(cov_x)
+    root = axes * np.sqrt(np.maximum(values, 0)) @ axes.T
+    cross = np.linalg.eigvalsh(root @ cov_y @ root)
+    apart = float(((mean_x - mean_y) ** 2).sum())
+    return max(0.0, apart + float(np.trace(cov_x) + np.trace(cov_y) - 2 * np.sqrt(np.maximum(cross, 0)).sum()))
+
+
+def _moments(x: Vectors) -> tuple[Reals, Reals]:
+    z = x.astype(np.float64)
+    mean = z.mean(0)
+    z -= mean
+    return mean, z.T @ z / max(1, len(z) - 1)
+
+
+def frechet_infinity(x: Vectors, y: Vectors, rng: np.random.Generator) -> float:
+    """FD∞: the Fréchet distance that a fit to 15 sizes of x, linear in 1/n, reaches at n = ∞: without the bias of few images.
+
+    (Chong and Forsyth 2020, §4, with random subsets in place of their quasi-random draws.)
+    """
+    sizes = np.unique(np.linspace(max(2, len(x) // 5), len(x), _SIZES).astype(int))
+    found = [frechet_distance(x[rng.permutation(len(x))[:n]], y) for n in sizes]
+    if len(sizes) < 2:
+        return found[-1]
+    slope_and_end = np.polyfit(1.0 / sizes, found, 1)
+    return float(slope_and_end[1])
+
+
+def vendi(x: Vectors) -> float:
+    """The effective number of different images, 1 to min(n, d): exp of the entropy of the eigenvalues of x xᵀ/n (Friedman, Dieng 2023)."""
+    z = x.astype(np.float64)
+    values = np.linalg.eigvalsh(z.T @ z / len(z)) if z.shape[1] < len(z) else np.linalg.eigvalsh(z @ z.T / len(z))
+    p = values[values > 1e-12]
+    p = p / p.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def sliced_wasserstein(x: Vectors, y: Vectors, rng: np.random.Generator, *, slices: int = 256) -> float:
+    """The root of the mean squared Wasserstein-2 distance of projections on random directions (Bonneel et al. 2015, eq. 8)."""
+    axes = rng.standard_normal((x.shape[1], slices))
+    axes /= np.linalg.norm(axes, axis=0)
+    at = (np.arange(512) + 0.5) / 512
+    a, b = (np.quantile(z.astype(np.float64) @ axes, at, axis=0) for z in (x, y))
+    return float(np.sqrt(((a - b) ** 2).mean()))
+
+
+def bootstrap(measure: Callable[[Vectors], float], x: Vectors, rng: np.random.Generator, *, rounds: int = 20) -> tuple[float, float]:
+    """95 % interval of a measure of x by resampling half of the rows without replacement (Politis and Romano 1994): no row stands twice,
+
+    which would shrink radii to 0; the spread is scaled by the root of 1/2 to that of the whole.
+    """
+    whole = measure(x)
+    values = np.array([measure(x[rng.permutation(len(x))[: max(2, len(x) // 2)]]) for _ in range(rounds)])
+    half = 1.96 * float(values.std(ddof=1)) * np.sqrt(0.5)
+    return whole - half, whole + half

@@ -1,0 +1,177 @@
+"""Metrics against other implementations, against what can be computed by hand, and the laws they all keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prdc import compute_prdc
+from torch_fidelity import metric_fid, metric_kid, metric_prc
+
+from curator.embeddings import normalise
+from curator.metrics import (
+    clipped,
+    cmmd,
+    distances,
+    frechet_distance,
+    frechet_infinity,
+    kid,
+    manifold,
+    metrics,
+    mmd,
+    per_image,
+    sliced_wasserstein,
+    vendi,
+)
+
+
+def rows(seed: int, n: int, d: int = 12, *, shift: float = 0.0) -> np.ndarray:
+    """Unit rows around a direction that a shift turns."""
+    rng = np.random.default_rng(seed)
+    return normalise((rng.standard_normal((n, d)) + 1.5 + shift * np.arange(d) / d).astype(np.float32))
+
+
+X, Y = rows(0, 150, shift=0.5), rows(1, 150)
+
+
+def test_precision_recall_density_and_coverage_are_those_of_prdc() -> None:
+    for k in (3, 5):
+        theirs = compute_prdc(real_features=Y.astype(np.float64), fake_features=X.astype(np.float64), nearest_k=k)
+        ours = manifold(X, Y, k=k)
+        for name in ("precision", "recall", "density", "coverage"):
+            assert getattr(ours, name) == pytest.approx(theirs[name], abs=2e-3), name
+
+
+def test_precision_and_recall_are_those_of_torch_fidelity() -> None:
+    found = metric_prc.prc_features_to_metric(
+        torch.from_numpy(X).double(), torch.from_numpy(Y).double(), prc_neighborhood=3, prc_batch_size=50, verbose=False
+    )
+    assert manifold(X, Y).precision == pytest.approx(found[metric_prc.KEY_METRIC_PRECISION], abs=1e-6)
+    assert manifold(X, Y).recall == pytest.approx(found[metric_prc.KEY_METRIC_RECALL], abs=1e-6)
+
+
+def test_the_frechet_distance_is_that_of_torch_fidelity() -> None:
+    stats = [{"mu": z.astype(np.float64).mean(0), "sigma": np.cov(z.astype(np.float64), rowvar=False)} for z in (X, Y)]
+    theirs = metric_fid.fid_statistics_to_metric(*stats, verbose=False)[metric_fid.KEY_METRIC_FID]
+    assert frechet_distance(X, Y) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_the_kernel_distance_is_that_of_torch_fidelity() -> None:
+    theirs = metric_kid.kid_features_to_metric(
+        torch.from_numpy(X).double(), torch.from_numpy(Y).double(), kid_subsets=1, kid_subset_size=len(X), kid_kernel="poly",
+        kid_kernel_poly_degree=3, kid_kernel_poly_gamma=None, kid_kernel_poly_coef0=1, rng_seed=0, verbose=False,
+    )  # fmt: skip
+    assert kid(X, Y) == pytest.approx(theirs[metric_kid.KEY_METRIC_KID_MEAN], rel=1e-6)
+
+
+def test_cmmd_of_unit_rows_is_ten_times_the_squared_distance_of_means() -> None:
+    apart = float(((X.astype(np.float64).mean(0) - Y.astype(np.float64).mean(0)) ** 2).sum())
+    assert cmmd(X, Y) == pytest.approx(10 * apart, rel=0.02)
+
+
+def test_cmmd_does_not_see_a_collapse_to_two_images_with_the_same_mean_and_vendi_does() -> None:
+    rng = np.random.default_rng(0)
+    middle = np.zeros(8)
+    middle[0] = 3
+    y = normalise((middle + rng.standard_normal((400, 8))).astype(np.float32))
+    mean = y.mean(0)
+    rest = np.zeros(8, np.float32)
+    rest[1] = 1
+    rest -= mean * (rest @ mean) / (mean @ mean)
+    rest *= np.sqrt((1 - mean @ mean) / (rest @ rest))
+    x = np.repeat(np.stack([mean + rest, mean - rest]), 200, axis=0).astype(np.float32)
+    assert cmmd(x, y) < 0.01 * cmmd(rows(3, 400, 8), y)
+    assert vendi(x) < 0.6 * vendi(y)
+
+
+def test_the_mean_discrepancy_of_one_distribution_is_about_nothing_and_of_two_is_not() -> None:
+    assert abs(mmd(rows(2, 300), rows(3, 300))) < 0.003
+    assert mmd(rows(2, 300, shift=3.0), rows(3, 300)) > 0.02
+
+
+def test_a_fit_to_infinity_takes_most_of_the_bias_away() -> None:
+    x, y = rows(4, 200), rows(5, 5_000)
+    assert abs(frechet_infinity(x, y, np.random.default_rng(0))) < 0.5 * frechet_distance(x, y)
+
+
+def test_clipped_metrics_fall_by_the_share_of_bad_images() -> None:
+    y, good = rows(6, 1_000), rows(7, 1_000)
+    far = -rows(8, 1_000)
+    for share in (0.0, 0.3, 0.6):
+        x = np.concatenate([good[: round(1_000 * (1 - share))], far[: round(1_000 * share)]])
+        density, coverage = clipped(x, y)
+        assert density == pytest.approx(1 - share, abs=0.08)
+        assert coverage == pytest.approx(1 - share, abs=0.08)
+
+
+def test_slices_of_shifted_rows_lie_as_far_apart_as_the_shift_on_average() -> None:
+    x = np.random.default_rng(0).standard_normal((2_000, 6)).astype(np.float32)
+    moved = x + np.float32(2.0) * np.eye(6, dtype=np.float32)[0]
+    assert sliced_wasserstein(moved, x, np.random.default_rng(1), slices=300) == pytest.approx(2 / np.sqrt(6), rel=0.1)
+
+
+def test_vendi_counts_different_images() -> None:
+    axes = np.eye(8, dtype=np.float32)
+    assert vendi(np.repeat(axes[:3], 10, axis=0)) == pytest.approx(3)
+    assert vendi(axes) == pytest.approx(8)
+
+
+def test_distances_of_rows_that_are_not_unit() -> None:
+    a, b = np.array([[3.0, 0.0]], np.float32), np.array([[0.0, 4.0], [3.0, 0.0]], np.float32)
+    assert np.allclose(distances(a, b), [[5.0, 0.0]], atol=1e-3)
+
+
+def test_what_is_said_of_each_image() -> None:
+    y = normalise(np.array([[1, 0], [1, 0.1], [1, 0.2], [0, 1]], np.float32))
+    found = per_image(np.concatenate([y[:1], -y[:1]]), y, k=1)
+    assert found.nearest.tolist()[0] == 0
+    assert found.distance[0] == pytest.approx(0, abs=1e-3)
+    assert not found.authentic[0]
+    assert found.authentic[1]
+    assert found.ratio[1] > 1
+    assert found.realism[0] > 0.9 > found.realism[1]
+    assert np.isinf(found.rarity[1])
+    assert found.rarity[0] == pytest.approx(float(distances(y[:1], y[1:2])[0, 0]), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", list(metrics))
+def test_a_copy_of_the_reference_is_as_good_as_it_gets(name: str) -> None:
+    best = {
+        "precision": 1,
+        "recall": 1,
+        "coverage": 1,
+        "clipped_density": 1,
+        "clipped_coverage": 1,
+        "vendi_share": 1,
+        "sliced_wasserstein": 0,
+    }
+    found = metrics[name](Y, Y.copy(), np.random.default_rng(0))
+    for key, value in found.items():
+        assert np.isfinite(value)
+        if key in best:
+            assert value == pytest.approx(best[key], abs=1e-6), key
+        if key in ("frechet_distance", "cmmd"):
+            assert abs(value) < 1e-6
+
+
+@pytest.mark.parametrize("name", list(metrics))
+@settings(max_examples=5)
+@given(seed=st.integers(0, 1_000))
+def test_the_order_of_images_does_not_matter_and_input_is_untouched(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = X.copy(), Y.copy()
+    plain = metrics[name](x, y, np.random.default_rng(0))
+    mixed = metrics[name](x[rng.permutation(len(x))], y[rng.permutation(len(y))], np.random.default_rng(0))
+    assert np.array_equal(x, X)
+    assert np.array_equal(y, Y)
+    for key, value in plain.items():
+        # What fits random subsets depends on which they are.
+        assert mixed[key] == pytest.approx(value, rel=0.3 if key == "frechet_infinity" else 1e-4, abs=1e-4), key
+
+
+@pytest.mark.parametrize("name", list(metrics))
+def test_fewer_images_than_neighbours_still_give_numbers(name: str) -> None:
+    for n, m in ((3, 4), (2, 2), (1, 3)):
+        assert all(np.isfinite(v) for v in metrics[name](X[:n], Y[:m], np.random.default_rng(0)).values())
