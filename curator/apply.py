@@ -39,25 +39,22 @@ def label_by_run(index: Index, run: Run, *, named: str | None = None, column: st
     network = load_classifier(run)
     ids = find_images(index, named or _ALL)
     device = torch.device("cpu")
-    shares = [probabilities(network, p.pixels, device) for p in _decoded(index, run, ids, progress)]
-    learnt = np.array([r["id"] for r in run.rows("manifest.jsonl")], np.int64)
-    held = _held_out(run)
-    tested = np.setdiff1d(ids, learnt[~held])
+    shares = [probabilities(network, p.pixels, device) for p in pictures_of_run(index, run, ids, progress)]
+    seen = np.array([r["id"] for r in run.rows("manifest.jsonl")], np.int64)
+    tested = np.setdiff1d(ids, np.setdiff1d(seen, held_out_ids(run)))
     source = run.facts["trained_on"]["column"]
     return keep_labels(index, ids, np.concatenate(shares), run.shape.classes, column, tested=tested, source=source)
 
 
-def _held_out(run: Run) -> NDArray[np.bool_]:
-    """Which images of the manifest were held out."""
+def held_out_ids(run: Run) -> Ids:
+    """Ids of the manifest's images that a run did not train on."""
     rows = run.rows("manifest.jsonl")
-    empty = np.zeros((len(rows), 1, 1, 1), np.uint8)
-    ids = np.arange(len(rows), dtype=np.int64)
+    ids = np.array([r["id"] for r in rows], np.int64)
     hashes = tuple(bytes.fromhex(r["sha256"]) for r in rows)
-    _, held = Pictures(empty, ids, (), ids, hashes).divide(run.options.holdout)
-    return np.isin(ids, held.ids)
+    return Pictures(np.empty((len(rows), 1, 1, 1), np.uint8), ids, (), ids, hashes).divide(run.options.holdout)[1].ids
 
 
-def _decoded(index: Index, run: Run, ids: Ids, progress: Told) -> Iterator[Pictures]:
+def pictures_of_run(index: Index, run: Run, ids: Ids, progress: Told) -> Iterator[Pictures]:
     """Images as the run saw them, block by block. Raises `UsageError` where they have other channels."""
     wanted = run.shape
     for start in range(0, len(ids), _BLOCK):
@@ -107,7 +104,7 @@ def encode(
     ids = find_images(index, named or _ALL)
     latents, errors, kept = [], [], []
     with torch.no_grad():
-        for found in _decoded(index, run, ids, progress):
+        for found in pictures_of_run(index, run, ids, progress):
             x = to_unit(torch.from_numpy(np.ascontiguousarray(found.pixels)))
             c = torch.zeros((len(x), 0))
             mean, _ = network.encode(x, c)
