@@ -1,0 +1,83 @@
+"""How near small pictures are to their nearest ones, pixel by pixel, whichever way they are turned and within two pixels of shift."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.duplicates.alignment import turn
+from curator.embeddings import blocks
+from curator.records import DIHEDRAL
+
+SIDE = 32  # pixels at which pictures are compared
+_SHIFT = 2
+_COARSE = 8
+_AMONG = 6  # candidates by coarse pixels
+_BLOCK = 512
+
+Greys = NDArray[np.float32]
+"""(n, SIDE, SIDE), grey levels of 0–255."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Of n pictures: positions (n,) of the nearest ones, root mean squared `difference` (n,) in grey levels, `transform` (n,) that fits."""
+
+    position: NDArray[np.int64]
+    difference: NDArray[np.float64]
+    transform: tuple[str, ...]
+
+
+def greys(pictures: Sequence[Image.Image]) -> Greys:
+    """Pictures at comparison size."""
+    return np.stack([np.asarray(p.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) for p in pictures])
+
+
+def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None, *, own: NDArray[np.int64] | None = None) -> Nearest:
+    """For each of x (n) the nearest of y (m): by 8 × 8 means in all eight orientations, and `hints` (n, h), then by every pixel.
+
+    `own` (n,) are positions of y that are no answer, as a picture itself.
+    """
+    candidates = _coarse(x, y, own)
+    if hints is not None:
+        turned = np.stack([hints, np.zeros_like(hints)], 2)
+        candidates = np.concatenate([candidates, turned], 1)
+    position, difference, transform = np.zeros(len(x), np.int64), np.full(len(x), np.inf), ["same"] * len(x)
+    inner = slice(_SHIFT, SIDE - _SHIFT)
+    for i, rows in enumerate(candidates):
+        windows = sliding_window_view(x[i], (SIDE - 2 * _SHIFT, SIDE - 2 * _SHIFT))
+        for at, way in dict.fromkeys(map(tuple, rows.tolist())):
+            if own is not None and at == own[i]:
+                continue
+            other = turn(y[at], DIHEDRAL[way])[inner, inner]
+            apart = float(np.sqrt(((windows - other) ** 2).mean((2, 3)).min()))
+            if apart < difference[i]:
+                position[i], difference[i], transform[i] = at, apart, DIHEDRAL[way]
+    return Nearest(position, difference, tuple(transform))
+
+
+def _coarse(x: Greys, y: Greys, own: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """(n, c, 2) positions in y, and the turn of it, of the best by 8 × 8 means."""
+    step = SIDE // _COARSE
+
+    def means(z: Greys) -> NDArray[np.float32]:
+        return np.asarray(z.reshape(len(z), _COARSE, step, _COARSE, step).mean((2, 4)))
+
+    small, other = means(x).reshape(len(x), -1), means(y)
+    lengths = (other**2).sum((1, 2))
+    turns = [np.stack([turn(o, name) for o in other]).reshape(len(y), -1) for name in DIHEDRAL]
+    k = min(_AMONG, len(y))
+    found = np.zeros((len(x), k, 2), np.int64)
+    for part in blocks(len(x), _BLOCK):
+        apart = np.stack([lengths - 2 * (small[part] @ t.T) for t in turns])
+        if own is not None:
+            apart[:, np.arange(apart.shape[1]), own[part]] = np.inf
+        best, way = apart.min(0), apart.argmin(0)
+        at = np.argsort(best, axis=1, kind="stable")[:, :k]
+        found[part] = np.stack([at, np.take_along_axis(way, at, 1)], 2)
+    return found

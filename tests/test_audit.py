@@ -1,0 +1,124 @@
+"""What was made, against what it was made from: numbers, and copies found among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from curator.duplicates.likeness import greys, nearest_by_pixels
+from curator.index import Index
+
+Run = Callable[..., Result]
+PLANTED = ("exact", "shifted", "noisy", "mirrored")
+
+
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    """(1797, 32, 32) digits, enlarged."""
+    from sklearn.datasets import load_digits
+
+    small = [Image.fromarray((d * 15.9).astype(np.uint8)) for d in load_digits().images]
+    return np.stack([np.asarray(p.resize((32, 32), Image.Resampling.BICUBIC)) for p in small])
+
+
+def planted(picture: np.ndarray, how: str, rng: np.random.Generator) -> np.ndarray:
+    """A copy that was hidden a little."""
+    if how == "shifted":
+        return np.roll(picture, (1, -1), (0, 1))
+    if how == "noisy":
+        return np.clip(picture + rng.normal(0, 8, picture.shape), 0, 255).astype(np.uint8)
+    return picture[:, ::-1] if how == "mirrored" else picture
+
+
+def test_copies_are_nearest_to_what_they_are_copies_of(digits: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    y = greys([Image.fromarray(d) for d in digits[:400]])
+    for how in PLANTED:
+        x = greys([Image.fromarray(np.ascontiguousarray(planted(d, how, rng))) for d in digits[:40]])
+        found = nearest_by_pixels(x, y)
+        assert (found.position == np.arange(40)).mean() > 0.97, how
+        assert np.median(found.difference) < 10
+        if how == "mirrored":
+            assert found.transform.count("mirror") > 30
+    alone = nearest_by_pixels(y[:40], y, own=np.arange(40))
+    assert (alone.position != np.arange(40)).all()
+    assert np.median(alone.difference) > 20
+
+
+@pytest.fixture
+def audited(tmp_path: Path, curator: Run, digits: np.ndarray) -> str:
+    """A run on 500 digits of which some were held out, with 120 "generated" pictures: planted copies, and digits it never saw."""
+    for number in range(500):
+        path = tmp_path / "digits" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(digits[number]).save(path)
+    small = ("--side", 8, "--width", 4, "--images", 64, "--holdout", 0.3)
+    assert curator("index", "digits", "-e", "pixels").exit_code == 0
+    assert curator("train", "vae", *small).exit_code == 0
+    with Index.open() as index:
+        from curator.apply import held_out_ids
+        from curator.train import find_named
+
+        run = find_named(index, "00001-vae")
+        assert run is not None
+        held = set(held_out_ids(run).tolist())
+        trained = [int(i.path.stem) for i in index.images(index.reader.ids_where("1")) if i.id not in held]
+    rng = np.random.default_rng(1)
+    made = tmp_path / "made"
+    made.mkdir()
+    rows = []
+    for k in range(80):
+        how = PLANTED[k % 4]
+        Image.fromarray(np.ascontiguousarray(planted(digits[trained[k]], how, rng))).save(made / f"{how}-{k}.png")
+    for k in range(40):
+        Image.fromarray(digits[1700 + k]).save(made / f"new-{k}.png")
+    for file in made.glob("*.png"):
+        rows.append(json.dumps({"file_name": file.name, "run": "00001-vae", "planted": file.name.partition("-")[0]}))
+    (made / "manifest.jsonl").write_text("\n".join(rows) + "\n")
+    assert curator("index", "made", "--origin", "generated").exit_code == 0
+    return "00001-vae"
+
+
+def test_planted_copies_are_found_and_unseen_real_images_are_not(audited: str, curator: Run, tmp_path: Path) -> None:
+    done = curator("audit", audited, "--json", "--sheet", "pairs.png", "--html", "pairs.html")
+    assert done.exit_code == 1, done.output
+    found = json.loads(done.stdout)
+    assert found["false_alarms"] <= 0.02
+    with Index.open() as index:
+        flagged = set(index.reader.ids_where("audit IN ('copy', 'near-copy')").tolist())
+        for how in PLANTED:
+            ids = index.reader.ids_where(f"planted = '{how}'").tolist()
+            assert np.mean([i in flagged for i in ids]) >= 0.95, how
+        unseen = index.reader.ids_where("planted = 'new'").tolist()
+        assert np.mean([i in flagged for i in unseen]) <= 0.05
+        exact = index.reader.ids_where("planted = 'exact' AND audit = 'copy'")
+        assert len(exact) == 20
+        assert len(index.reader.ids_where("audit_nearest > 0 AND audit_ratio >= 0")) == 120
+    assert (tmp_path / "pairs.png").stat().st_size > 10_000
+    assert "<img" in (tmp_path / "pairs.html").read_text()
+    assert curator("audit", audited, "--max-copies", 1).exit_code == 0
+    assert "too few" in curator("audit", audited, "--held-out", "path LIKE '1%' AND id < 30").output
+
+
+def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curator: Run) -> None:
+    done = curator("evaluate", audited, "--json", "--rounds", 3)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    values = {n["metric"]: n for n in found["numbers"]}
+    assert {"frechet_distance", "precision", "recall", "clipped_coverage", "kid_unit", "cmmd", "vendi", "sliced_wasserstein"} <= set(values)
+    assert all(n["low"] <= n["value"] <= n["high"] for n in found["numbers"])
+    assert found["n"] == 120
+    assert any("equal n" in note for note in found["notes"])
+    again = json.loads(curator("evaluate", "origin = 'generated'", "--against", "origin = 'real'", "--json", "--metric", "manifold").stdout)
+    assert len({n["metric"] for n in again["numbers"]}) == 4
+    assert again["m"] == 500
+    other = json.loads(curator("evaluate", "origin = 'real'", "--against", "origin = 'generated'", "--json", "--metric", "vendi").stdout)
+    assert other["n"] == 500
+    assert "did you mean 'frechet'" in curator("evaluate", audited, "--metric", "freche").output
+    assert "--against" in curator("evaluate", "origin = 'real'").output
