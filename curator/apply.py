@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,14 @@ from curator.database import Selections
 from curator.errors import UsageError
 from curator.index import Index
 from curator.records import Ids, Progress
-from curator.train import pictures_for
 from curator.training.exporting import load_classifier
 from curator.training.folder import Run
 from curator.training.maker import load_maker
-from curator.training.options import Options, VaeOptions
-from curator.training.pictures import Bytes, Pictures, to_bytes, to_unit
+from curator.training.options import VaeOptions
+from curator.training.pictures import Bytes, Pictures, held_out, padded, read_pictures, to_bytes, to_unit
 
-_BLOCK = 2_048  # images in memory at once
-_ALL = "1"
+_BLOCK = 256  # images in memory at once
+ERROR = "reconstruction_error"  # a column; that with _run behind it says whose
 Told = Callable[[Progress], None]
 
 
@@ -37,13 +36,22 @@ def label_by_run(index: Index, run: Run, *, named: str | None = None, column: st
     from curator.training.classifier import probabilities
 
     network = load_classifier(run)
-    ids = find_images(index, named or _ALL)
+    ids = find_images(index, named or "origin = 'real'")
     device = torch.device("cpu")
-    shares = [probabilities(network, p.pixels, device) for p in pictures_of_run(index, run, ids, progress)]
-    seen = np.array([r["id"] for r in run.rows("manifest.jsonl")], np.int64)
-    tested = np.setdiff1d(ids, np.setdiff1d(seen, held_out_ids(run)))
+    found = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, progress)]
+    ids, shares = (np.concatenate(column) for column in zip(*found, strict=True))
+    trained = trained_digests(run)  # by content: a copy of what was trained on tests nothing
+    real = set(index.reader.ids_where("origin = 'real'").tolist())
+    hashes = Selections(index.reader).sha256_of(ids)
+    tested = np.array([i for i, h in zip(ids.tolist(), hashes, strict=True) if h not in trained and i in real], np.int64)
     source = run.facts["trained_on"]["column"]
-    return keep_labels(index, ids, np.concatenate(shares), run.shape.classes, column, tested=tested, source=source)
+    return keep_labels(index, ids, shares, run.shape.classes, column, tested=tested, source=source)
+
+
+def trained_digests(run: Run) -> set[bytes]:
+    """Contents that a run trained on."""
+    held = set(held_out_ids(run).tolist())
+    return {bytes.fromhex(r["sha256"]) for r in run.rows("manifest.jsonl") if r["id"] not in held}
 
 
 def held_out_ids(run: Run) -> Ids:
@@ -51,24 +59,24 @@ def held_out_ids(run: Run) -> Ids:
     rows = run.rows("manifest.jsonl")
     ids = np.array([r["id"] for r in rows], np.int64)
     hashes = tuple(bytes.fromhex(r["sha256"]) for r in rows)
-    return Pictures(np.empty((len(rows), 1, 1, 1), np.uint8), ids, (), ids, hashes).divide(run.options.holdout)[1].ids
+    return ids[held_out(hashes, run.options.holdout)]
 
 
 def pictures_of_run(index: Index, run: Run, ids: Ids, progress: Told) -> Iterator[Pictures]:
-    """Images as the run saw them, block by block. Raises `UsageError` where they have other channels."""
-    wanted = run.shape
+    """Images as the run saw its own, block by block: at its side, with its border and channels, whatever sizes they have.
+
+    A file that cannot be read is left out.
+    """
+    shape = run.shape
     for start in range(0, len(ids), _BLOCK):
         part = ids[start : start + _BLOCK]
-        found = pictures_for(index, _plain(run.options), part, (), "label")
-        pixels = found.pixels
-        if found.shape.channels != wanted.channels:
-            pixels = np.repeat(pixels, 3, 1) if wanted.channels == 3 else _grey(pixels)
-        yield replace(found, pixels=pixels)
+        read = read_pictures([i.path for i in index.images(part)], shape.side - 2 * shape.border, fit=run.options.fit)
+        pixels = read.pixels
+        if pixels.shape[1] != shape.channels:
+            pixels = np.repeat(pixels, 3, 1) if shape.channels == 3 else _grey(pixels)
+        n = len(pixels)
+        yield padded(Pictures(pixels, np.full(n, -1, np.int64), (), part[read.kept], (b"",) * n), shape.side)
         progress(Progress(start + len(part), len(ids), 0, "applying"))
-
-
-def _plain(options: Options) -> Options:
-    return replace(options, condition="none")
 
 
 def _grey(pixels: Bytes) -> Bytes:
@@ -101,26 +109,31 @@ def encode(
     if run.options.condition != "none":
         raise UsageError(f"{run.name} is conditioned by {run.options.condition}; encoding takes a run without a condition")
     network = load_maker(run).network
-    ids = find_images(index, named or _ALL)
-    latents, errors, kept = [], [], []
+    ids = find_images(index, named or "1")
+    read, latents, errors = [], [], []
     with torch.no_grad():
         for found in pictures_of_run(index, run, ids, progress):
             x = to_unit(torch.from_numpy(np.ascontiguousarray(found.pixels)))
             c = torch.zeros((len(x), 0))
             mean, _ = network.encode(x, c)
-            again = to_bytes(network(mean, c), found.border)
+            read.append(found.ids)
             latents.append(mean.numpy())
-            errors.append(np.abs(again.astype(np.float64) - found.inner).mean((1, 2, 3)))
-            kept.append(np.stack([found.inner, again], 1))
-    e = np.concatenate(errors)
+            errors.append(np.abs(to_bytes(network(mean, c), found.border).astype(np.float64) - found.inner).mean((1, 2, 3)))
+    ids, e = np.concatenate(read), np.concatenate(errors)
     if keep:
-        refuse_taken(index, "reconstruction_error")
+        refuse_taken(index, ERROR)
         with index.write() as db, db.atomic():
-            Selections(db).put_computed("reconstruction_error", {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)})
+            Selections(db).put_computed(ERROR, {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)})
+            Selections(db).put_computed(f"{ERROR}_run", {int(i): run.name for i in ids})
     order = np.argsort(e, kind="stable")
     half = min(shown // 2, len(order) // 2)
-    pairs = np.concatenate(kept)[np.concatenate([order[:half], order[len(order) - half :]])]
-    return Encoded(ids, np.concatenate(latents), e, pairs.reshape(-1, *pairs.shape[2:]))
+    extremes = np.concatenate([order[:half], order[len(order) - half :]])
+    (some,) = pictures_of_run(index, run, ids[extremes], lambda p: None)
+    z = np.concatenate(latents)
+    with torch.no_grad():
+        again = to_bytes(network(torch.from_numpy(z[extremes]), torch.zeros((len(extremes), 0))), some.border)
+    pairs = np.stack([some.inner, again], 1)
+    return Encoded(ids, z, e, pairs.reshape(-1, *pairs.shape[2:]))
 
 
 def save_latents(encoded: Encoded, target: Path) -> None:

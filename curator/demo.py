@@ -60,8 +60,7 @@ def run_demo(
     save_sheet(sections, sheet, columns=8)
     say(f"Contact sheet: {sheet}")
     if minutes:
-        with suppress(ImportError):
-            _train_on_digits(folder.parent, minutes, say, progress)
+        _train_on_digits(folder.parent, minutes, say, progress)
     say("Next: curator index ~/Pictures, then curator search WORDS, or ask the demo's index more with -i demo")
     return sheet
 
@@ -87,8 +86,8 @@ def _train_on_digits(home: Path, minutes: float, say: Callable[[str], None], pro
             say(f"$ curator generate {run.name} -i demo-digits")
             made = generate(index, run, Asked(64), progress=progress)
             grids.append(Tile(made.grid, f"{trainer}: 64 it made", f"{outcome.images_seen} images seen"))
-        real = [Image.open(p).convert("L") for p in sorted(folder.glob("*.png"))[:64]]
-        grids.append(Tile(tiled(np.stack([np.asarray(p)[None] for p in real]), 8, 2), "64 real ones"))
+        real = (found.images[:64, None] * 15.9).astype(np.uint8)
+        grids.append(Tile(tiled(real, 8, 2), "64 real ones"))
     sheet = home / "demo-generated.png"
     save_sheet([Section("Trained on 1,797 digits of 8 × 8 pixels", grids)], sheet, columns=3)
     say(f"What they made: {sheet}")

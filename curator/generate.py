@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from PIL import Image
 from curator.curate.words import prompt
 from curator.embeddings import normalise
 from curator.errors import UsageError
+from curator.images import walk
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.manage import find_ids
@@ -23,6 +25,7 @@ from curator.records import IngestReport, Progress
 from curator.registry import suggest
 from curator.training.folder import Run
 from curator.training.maker import Maker, interpolated, load_maker
+from curator.training.options import VaeOptions
 from curator.training.pictures import Bytes, tiled, to_picture
 from curator.training.samplers import NEAR_DATA
 
@@ -30,6 +33,8 @@ MANIFEST = "manifest.jsonl"
 _GAP_IMAGES = 2_000
 _GAP_WORDS = 200
 _SCALE = 4  # of a strip's pictures
+_GRID = 256  # pictures at most
+_TOGETHER = 64  # pictures between two writings of the manifest
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,11 @@ def generate(
     checkpoint = run.checkpoint(asked.checkpoint)
     condition = condition_for(index, run, maker, asked)
     target = (target or run.folder / "generated").absolute()
+    _refuse_foreign(target)
     target.mkdir(parents=True, exist_ok=True)
-    files, rows, pictures = [], [], []
+    files: list[Path] = []
+    rows: list[dict[str, Any]] = []
+    shown: list[Bytes] = []
     for i in range(asked.n):
         seed, at = asked.seed + i, i % len(condition.labels)
         pixels = maker.make(maker.latent(seed, sampler=sampler, psi=asked.psi, label=condition.labels[at]), condition.rows[at])
@@ -105,13 +113,27 @@ def generate(
         facts = {"run": run.name, "checkpoint": checkpoint, "seed": seed, "label": label, "condition": condition.words, "psi": asked.psi}
         rows.append({"file_name": file.name} | facts | {"sampler": sampler, "near_data": sampler in NEAR_DATA})
         files.append(file)
-        pictures.append(pixels)
+        shown += [pixels] if i < _GRID else []
+        if len(rows) == _TOGETHER or i + 1 == asked.n:
+            _merge(target / MANIFEST, rows)
+            rows = []
         progress(Progress(i + 1, asked.n, 0, "generating"))
-    _merge(target / MANIFEST, rows)
-    grid = target.parent / f"{target.name}-grid.png"
-    _save(tiled(np.stack(pictures), max(1, round(len(pictures) ** 0.5)), 2), grid)
+    grid = run.folder / "grids" / f"{files[0].stem}.png"
+    grid.parent.mkdir(exist_ok=True)
+    _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), progress=progress) if add else None
     return Generated(tuple(files), grid, report)
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Raise `UsageError` for a folder with pictures that were not generated: they would be indexed as if they were."""
+    if not target.is_dir():
+        return
+    manifest = target / MANIFEST
+    ours = {r.get("file_name") for r in map(json.loads, manifest.read_text().splitlines())} if manifest.is_file() else set()
+    foreign = [f for f in walk(target).images if f.path not in ours]
+    if foreign or None in ours:
+        raise UsageError(f"{target} holds files that `curator generate` did not make; name a new folder with -o")
 
 
 def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Condition:
@@ -188,9 +210,11 @@ def _stem(run: Run, asked: Asked, sampler: str, words: str, label: str | None) -
     parts = [run.name[:5], str(run.checkpoint(asked.checkpoint))]
     said = label or ("" if words in ("", "each label in turn") else words)
     if words == "training images":
-        said = f"of-{asked.seed}-{asked.n}"
-    parts += ["".join(c if c.isalnum() else "-" for c in said)[:60].strip("-")] if said else []
-    parts += [sampler] if sampler not in ("normal", "gmm") else []
+        said = f"of {asked.seed} {asked.n}"
+    if said:
+        short = "".join(c if c.isalnum() else "-" for c in said)[:40].strip("-")
+        parts += [short] if short == said else [short, hashlib.sha256(said.encode()).hexdigest()[:8]]
+    parts += [sampler] if isinstance(run.options, VaeOptions) else []
     parts += [f"psi-{asked.psi:g}"] if asked.psi != 1 else []
     return "-".join(parts)
 
@@ -221,6 +245,8 @@ def interpolate(index: Index, run: Run, asked: Asked, target: Path, *, steps: in
     """
     if target.suffix not in (".png", ".webp"):
         raise UsageError(f"--interpolate writes a strip (.png) or an animation (.webp), not {target.name}")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {target}: its folder is not there")
     maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
     condition = condition_for(index, run, maker, asked)
     row, label = condition.rows[0], condition.labels[0]

@@ -22,7 +22,8 @@ body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px
 h1 { font-size: 1.4em } h2 { font-size: 1.05em; margin: 1.6em 0 .4em }
 pre { background: #eee; padding: .6em .8em; overflow-x: auto; border-radius: 4px }
 .row { display: flex; flex-wrap: wrap; gap: 12px }
-figure { margin: 0; width: 220px } figure img { max-width: 220px; max-height: 220px; display: block }
+figure { margin: 0; width: 220px } figure.large { width: auto } figure.large img { max-width: 100%; max-height: none }
+figure:not(.large) img { max-width: 220px; max-height: 220px; display: block }
 figure.framed img { outline: 4px solid #2a7d3f }
 .none { width: 220px; height: 120px; border: 1px dashed #999; color: #777; padding: 1em; box-sizing: border-box }
 figcaption { font-size: 12px; color: #666; overflow-wrap: anywhere } figcaption b { color: #222; font-size: 13px }
@@ -67,7 +68,8 @@ def _table(rows: tuple[tuple[str, ...], ...]) -> str:
 
 def _figure(tile: Tile) -> str:
     caption = f"<figcaption><b>{html.escape(tile.title)}</b><br>{html.escape(tile.subtitle)}</figcaption>"
-    return f"<figure{' class=framed' if tile.framed else ''}>{_picture(tile)}{caption}</figure>"
+    kind = "framed" if tile.framed else "large" if tile.large else ""
+    return f"<figure{f' class={kind}' if kind else ''}>{_picture(tile)}{caption}</figure>"
 
 
 def _picture(tile: Tile) -> str:
@@ -76,7 +78,8 @@ def _picture(tile: Tile) -> str:
     except PictureError as error:
         return f'<div class="none">{html.escape(str(error))}</div>'
     small = picture.copy()
-    small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    if not tile.large:
+        small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     small.save(data, "JPEG", quality=82)
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}">'

@@ -25,6 +25,7 @@ class Tile:
     title: str
     subtitle: str = ""
     framed: bool = False
+    large: bool = False  # on a page: as large as it is
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,19 @@ from PIL import Image
 
 from curator.curate.candidates import find_images, refuse_changed, vectors_of
 from curator.curate.decisions import rejected_ids
+from curator.curate.recipe import NAME
 from curator.database import Curation, Selections
-from curator.embeddings import blocks, normalise
+from curator.embeddings import normalise
 from curator.errors import UsageError
-from curator.index import Index
+from curator.index import Index, build_graph
 from curator.records import Ids, Progress
 from curator.training.folder import LATEST, Run, find_run, runs_in, start_run
-from curator.training.options import GanOptions, Options, options_for
-from curator.training.pictures import Bytes, Pictures, inner_side, padded, read_pictures, to_picture
+from curator.training.options import ClassifierOptions, GanOptions, Options, options_for, options_from
+from curator.training.pictures import Bytes, Pictures, held_out, inner_side, padded, read_pictures, to_picture
 
 _RUNS = "runs"
 RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
 _LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
-_BLOCK = 1024
 
 Told = Callable[[Progress], None]
 
@@ -63,19 +62,9 @@ def export_network(index: Index, named: str, form: str, target: Path) -> float:
 def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label") -> Plan:
     """Settle images and options, without reading a picture.
 
-    `named` is a selection, folder or condition; None all real images that are neither rejected nor duplicates. Raises `UsageError`,
-    `UnknownName`, `WhereError`.
+    `named` is as `images_for` takes it. Raises `UsageError`, `UnknownName`, `WhereError`.
     """
-    if named is None:
-        ids = find_images(index, "origin = 'real' AND duplicate_of IS NULL")
-        ids = np.setdiff1d(ids, np.array(sorted(rejected_ids(Curation(index.reader))), np.int64))
-    else:
-        ids = find_images(index, named)
-    digest = ""
-    if named in Selections(index.reader).names():
-        selection = Selections(index.reader).get(str(named))
-        refuse_changed(index, selection)
-        digest = selection.digest
+    ids, digest = images_for(index, named)
     chosen = dict(given)
     labels = index.reader.values_of(column) if trainer == "classifier" or chosen.get("condition") == "label" else {}
     unlabelled = sum(labels.get(int(i)) is None for i in ids) if labels else 0
@@ -92,14 +81,35 @@ def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[
         chosen["net"] = "resnet"
     options = options_for(trainer, chosen)
     _refuse_few(options, len(ids))
-    return Plan(
-        options, ids, named or "all real images", digest, tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else (), sizes
-    )
+    classes = tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else ()
+    if trainer == "classifier" and len(classes) < 2:
+        raise UsageError(f"a classifier learns two classes or more, and all {len(ids)} images have the same '{column}'")
+    return Plan(options, ids, named or "all real images", digest, classes, sizes)
 
 
 def _refuse_few(options: Options, n: int) -> None:
     if n < 2 * options.batch and options.optimiser != "gd":
         raise UsageError(f"{n} images are too few for batches of {options.batch}: select more, or train with --batch {max(2, n // 4)}")
+
+
+def images_for(index: Index, named: str | None) -> tuple[Ids, str]:
+    """Ids of a selection as it is, with its digest; or of a folder, a condition, or all: real, not rejected, each picture once.
+
+    A condition that names `origin` decides itself. Raises `UsageError` where nothing is left.
+    """
+    if named in Selections(index.reader).names():
+        selection = Selections(index.reader).get(str(named))
+        refuse_changed(index, selection)
+        return find_images(index, str(named)), selection.digest
+    ids = find_images(index, named) if named else index.reader.ids_where("1")
+    if not (named and "origin" in named):
+        ids = np.intersect1d(ids, index.reader.ids_where("origin = 'real'"))
+    ids = np.intersect1d(ids, Curation(index.reader).nodes(index.space).image_ids)
+    ids = np.intersect1d(ids, index.reader.ids_where("duplicate_of IS NULL"))
+    ids = np.setdiff1d(ids, np.array(sorted(rejected_ids(Curation(index.reader))), np.int64))
+    if not len(ids):
+        raise UsageError(f"no image of {named or 'the index'} is left to train on: generated, rejected and duplicate ones are left out")
+    return ids, ""
 
 
 def train_on(
@@ -109,19 +119,27 @@ def train_on(
     """Train as planned → the run and its `Outcome`. Raises what `plan_training` and the trainers raise."""
     from curator.training.parallel import Team
 
+    if name and not NAME.fullmatch(name):
+        raise UsageError(f"'{name}' is no name for a run: letters, digits, and . _ + - within")
     with Team.join() as team:
-        pictures = pictures_for(index, plan.options, plan.ids, plan.classes, column, progress=progress)
+        pictures = pictures_for(index, plan, say=say, column=column, progress=progress)
+        _refuse_large(plan.options, pictures)
         folder = ""
         if team.rank == 0:
-            facts = {
-                "trained_on": {"what": plan.named, "digest": plan.digest, "column": column, "space": index.space.encoder},
-                "command": command,
-            }
+            told = {"what": plan.named, "digest": plan.digest, "column": column, "space": index.space.encoder}
+            facts = {"trained_on": told, "command": command}
             made = start_run(home_of(index), plan.options, pictures, facts, name=name)
             folder = str(made.folder)
             say(f"Run {made.name}: {len(pictures)} images, {plan.options.trainer}, in {made.folder}")
         run = Run(Path(team.share(folder)))
         return run, _go(index, run, pictures, team, resume=False, progress=progress, say=say)
+
+
+def _refuse_large(options: Options, pictures: Pictures) -> None:
+    if isinstance(options, ClassifierOptions):
+        from curator.training.classifier import network_of, refuse_large
+
+        refuse_large(options, network_of(options, pictures.shape))
 
 
 def resume_training(
@@ -141,12 +159,19 @@ def resume_training(
         raise UsageError(
             f"a resumed run keeps its options; only --images and --max-minutes may change, not --{min(others).replace('_', '-')}"
         )
-    if changes:
-        facts = run.facts
-        run.write_json("options.json", facts | {"options": facts["options"] | changes})
+    if "images" in changes:  # of a run that time limited
+        changes = {"max_minutes": 0.0} | changes
+    facts = run.facts
+    facts["options"] |= changes
+    options_from(facts["options"])
+    if facts["trained_on"]["space"] != index.space.encoder:
+        raise UsageError(f"{run.name} was begun with vectors of '{facts['trained_on']['space']}'; `curator encoders use` switches to it")
     with Team.join() as team:
         pictures = trained_on(index, run, progress=progress)
-        say(f"Run {run.name} goes on from {run.checkpoint(LATEST)} images.")
+        if team.rank == 0:
+            run.write_json("options.json", facts)
+            say(f"Run {run.name} goes on from {run.checkpoint(LATEST)} images.")
+        team.wait()
         return run, _go(index, run, pictures, team, resume=True, progress=progress, say=say)
 
 
@@ -162,58 +187,63 @@ def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, 
 
 
 def trained_on(index: Index, run: Run, *, progress: Told = lambda p: None) -> Pictures:
-    """The pictures of a run's manifest. Raises `UsageError` where one has changed or is gone."""
+    """The pictures of a run's manifest, with the labels they had. Raises `UsageError` where one has changed or is gone."""
     rows = run.rows("manifest.jsonl")
     ids = np.array([r["id"] for r in rows], np.int64)
     gone = np.setdiff1d(ids, index.reader.ids_where("1"))
     now = Selections(index.reader).sha256_of(ids) if not len(gone) else []
     changed = sum(h.hex() != r["sha256"] for h, r in zip(now, rows, strict=False))
     if len(gone) or changed:
-        raise UsageError(
-            f"{len(gone)} images of {run.name} are gone from the index and {changed} have changed; bring the files back, or train anew"
-        )
-    return pictures_for(index, run.options, ids, run.shape.classes, run.facts["trained_on"]["column"], progress=progress)
+        what = f"{len(gone)} images of {run.name} are gone from the index and {changed} have changed"
+        raise UsageError(f"{what}; bring the files back, or train anew")
+    shape = run.shape
+    read = read_pictures(
+        [i.path for i in index.images(ids)], shape.side - 2 * shape.border, fit=run.options.fit, home=home_of(index), progress=progress
+    )
+    if read.problems:
+        raise UsageError(f"{len(read.problems)} files of {run.name} cannot be read any more: {read.problems[0]}")
+    code = {name: c for c, name in enumerate(shape.classes)}
+    labels = np.array([code.get(str(r.get("label")), -1) for r in rows], np.int64)
+    return _with_embeddings(index, run.options, Pictures(read.pixels, labels, shape.classes, ids, tuple(now)))
 
 
 def pictures_for(
-    index: Index, options: Options, ids: Ids, classes: tuple[str, ...], column: str, *, progress: Told = lambda p: None
+    index: Index, plan: Plan, *, column: str, say: Callable[[str], None] = lambda line: None, progress: Told = lambda p: None
 ) -> Pictures:
-    """Decode images at a run's resolution, with labels where there are classes, and embeddings where a generator is conditioned on them."""
-    images = index.images(ids)
-    inner = inner_side([(i.width, i.height) for i in images], options.side)
+    """Decode images at a plan's resolution, those that are held out last, with labels and embeddings where the options ask for them."""
     home_of(index).mkdir(exist_ok=True)
-    pixels = read_pictures([i.path for i in images], inner, fit=options.fit, beside=home_of(index) / "pixels.npy", progress=progress)
-    values = index.reader.values_of(column) if classes else {}
-    code = {name: c for c, name in enumerate(classes)}
-    labels = np.array([code.get(str(values.get(int(i))), -1) for i in ids] if classes else np.full(len(ids), -1), np.int64)
-    hashes = tuple(Selections(index.reader).sha256_of(ids))
-    embeddings = near = None
-    if options.condition == "embedding":
-        embeddings = normalise(vectors_of(index, ids).astype(np.float32))
-        if isinstance(options, GanOptions):
-            near = _neighbours(embeddings, options.neighbours)
-    found = Pictures(pixels, labels, classes, ids, hashes, 0, embeddings, near)
-    return padded(found, options.side)
+    hashes = Selections(index.reader).sha256_of(plan.ids)
+    order = np.argsort(held_out(hashes, plan.options.holdout), kind="stable")  # so that both parts are views of one array
+    ids = plan.ids[order]
+    inner = inner_side(plan.sizes, plan.options.side)
+    read = read_pictures([i.path for i in index.images(ids)], inner, fit=plan.options.fit, home=home_of(index), progress=progress)
+    if read.problems:
+        say(f"{len(read.problems)} files cannot be read and are left out: {read.problems[0]}")
+    ids, order = ids[read.kept], order[read.kept]
+    values = index.reader.values_of(column) if plan.classes else {}
+    code = {name: c for c, name in enumerate(plan.classes)}
+    labels = np.array([code[str(values[int(i)])] if code else -1 for i in ids], np.int64)
+    return _with_embeddings(index, plan.options, Pictures(read.pixels, labels, plan.classes, ids, tuple(hashes[i] for i in order.tolist())))
 
 
-def _neighbours(x: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """(n, k) positions of the nearest rows, the row itself first."""
-    k = min(k, len(x))
-    found = np.empty((len(x), k), np.int64)
-    for part in blocks(len(x), _BLOCK):
-        scores = x[part] @ x.T
-        scores[np.arange(len(scores)), np.arange(part.start, part.start + len(scores))] = math.inf
-        best = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < len(x) else np.tile(np.arange(k), (len(scores), 1))
-        order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
-        found[part] = np.take_along_axis(best, order, 1)
-    return found
+def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:
+    """Padded to the side; with vectors, and for a GAN the nearest neighbours, where pictures are conditioned on them."""
+    if options.condition != "embedding":
+        return padded(found, options.side)
+    x = vectors_of(index, found.ids)
+    near = None
+    if isinstance(options, GanOptions):
+        graph = build_graph(x).neighbours[:, : options.neighbours - 1].astype(np.int64)
+        itself = np.arange(len(x))[:, None]
+        near = np.concatenate([itself, np.where(graph < 0, itself, graph)], 1)
+    return padded(replace(found, embeddings=normalise(x.astype(np.float32)), neighbours=near), options.side)
 
 
 def features_of(index: Index) -> Callable[[Bytes], NDArray[np.float32]]:
     """The index's own encoder, as what samples are measured with."""
-    encoder = index.encoder
 
     def features(pixels: Bytes) -> NDArray[np.float32]:
+        encoder = index.encoder
         pictures: list[Image.Image] = [to_picture(p).convert("RGB") for p in pixels]
         return np.concatenate([encoder.encode_images(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
 

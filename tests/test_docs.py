@@ -16,7 +16,12 @@ from curator.database.schema import FORMAT, SEALED
 from curator.duplicates import KINDS
 from curator.encoders import SHORT_NAMES, encoders
 from curator.export import forms
+from curator.metrics import metrics
 from curator.selectors import scorers, selectors
+from curator.training.options import OPTIMISERS, TRAINERS
+from curator.training.samplers import SAMPLERS
+
+TRAINING = [*TRAINERS, *OPTIMISERS, *SAMPLERS, *(n for t in TRAINERS.values() for n in (*t.nets, *t.losses, *t.presets()))]
 
 HOME = Path(__file__).parent.parent
 README = (HOME / "README.md").read_text()
@@ -27,7 +32,10 @@ def test_generated_parts_of_the_readme_are_those_of_the_code() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [*cli.commands, *encoders, *SHORT_NAMES, *KINDS, *keep_rules, *checks, *selectors, *scorers, *forms])
+@pytest.mark.parametrize(
+    "name",
+    sorted({*cli.commands, *encoders, *SHORT_NAMES, *KINDS, *keep_rules, *checks, *selectors, *scorers, *forms, *metrics, *TRAINING}),
+)
 def test_every_command_and_part_is_documented(name: str) -> None:
     assert f"`{name}`" in README
 

@@ -93,7 +93,7 @@ def test_a_run_is_listed_shown_resumed_and_exported(digits: Path, curator: Run, 
     for form in ("onnx", "safetensors"):
         assert form in ok(curator("export", "00001-vae", f"net.{form}", "--as", form))
         assert (tmp_path / f"net.{form}").stat().st_size > 1_000
-    assert "no folder" in ok(curator("export", "latest", "nowhere/net.onnx", "--as", "onnx"), 2)
+    assert "in a folder that is there" in ok(curator("export", "latest", "nowhere/net.onnx", "--as", "onnx"), 2)
     said = made(curator("reconstruct", "--sheet", "again.png", "--latents", "z.npy", "--json"))
     assert said["images"] == 96
     assert np.load(tmp_path / "z.npy").shape == (96, 3)

@@ -251,7 +251,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, digits: Pictures) -> None
     run = trained(run_of(tmp_path, "vae", digits), digits)
     (run.place_of(160) / "state.safetensors").write_bytes(b"not weights")
     with pytest.raises(UsageError, match=r"000000160 cannot be read"):
-        trained(run, digits, resume=True)
+        load_maker(run, 160)
+    (run.place_of(160) / "fitted.safetensors").unlink(missing_ok=True)
+    said: list[str] = []
+    train(run, TRAINERS["vae"], digits, features, resume=True, say=said.append)
+    assert any("at 80 images, is used" in line for line in said)
 
 
 @given(seen=st.integers(0, 500), size=st.integers(1, 40))

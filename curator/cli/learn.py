@@ -124,6 +124,7 @@ def _train(
     as_json: bool,
     **given: Any,
 ) -> None:
+    from curator.errors import UsageError
     from curator.train import plan_training, resume_training, train_on
 
     chosen = {k: v for k, v in given.items() if v is not None}
@@ -131,6 +132,8 @@ def _train(
         chosen["augment"] = tuple(a for a in chosen["augment"].split(",") if a)
     with opened(name) as index, progress_bar() as progress:
         if resume is not None:
+            if named or called or dry_run or column != "label":
+                raise UsageError("--resume goes on with a run as it is: leave --selection, --name, --label and --dry-run out")
             run, outcome = resume_training(index, trainer, resume, chosen, progress=progress, say=say)
         else:
             plan = plan_training(index, trainer, named, chosen, column=column)
@@ -228,10 +231,13 @@ def reconstruct(named: str, *, name: str | None, chosen: str | None, latents: Pa
     import numpy as np
 
     from curator.apply import encode, save_latents
+    from curator.errors import UsageError
     from curator.train import home_of
     from curator.training.folder import find_run
     from curator.training.pictures import tiled
 
+    if sheet and not (sheet.suffix in (".png", ".jpg") and sheet.absolute().parent.is_dir()):
+        raise UsageError(f"cannot write {sheet}; name a .png or .jpg file in a folder that is there")
     with opened(name) as index, progress_bar() as progress:
         found = encode(index, find_run(home_of(index), named, trainer="vae"), named=chosen, progress=progress)
     if latents:

@@ -128,3 +128,12 @@ def _of(name: str, rows: Sequence[_Row], facts: Mapping[str, object], splits: Se
     hashes = tuple(row[1] for row in rows)
     ids, values = np.array([row[0] for row in rows], np.int64), np.array([row[2] for row in rows], np.float64)
     return Selection(name, ids, hashes, values, tuple(splits), digest_of(hashes), {"schema": 1, **facts, "steps": []})
+
+
+def listed(index: Index, name: str, ids: Sequence[int], facts: Mapping[str, object], *, overwrite: bool = False) -> Selection:
+    """Keep a selection of images as they are listed; `facts` say who made the list. Raises `UsageError`."""
+    check_name(index, name, overwrite=overwrite)
+    hashes = Selections(index.reader).sha256_of(ids)
+    made = _of(name, [(int(i), h, float("nan"), None) for i, h in zip(ids, hashes, strict=True)], facts, [None] * len(hashes))
+    keep(index, made)
+    return made

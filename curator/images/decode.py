@@ -71,10 +71,10 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
         raise PictureError(f"damaged: {str(error) or type(error).__name__}") from error
 
 
-def read_picture(path: Path) -> Image.Image:
-    """Read one file as an upright RGB picture. Raises `PictureError`, naming the file."""
+def read_picture(path: Path, *, side: int = 0) -> Image.Image:
+    """Read one file as an upright RGB picture, for use at `side` pixels. Raises `PictureError`, naming the file."""
     try:
-        return decode(read_bytes(path)).picture
+        return decode(read_bytes(path), side=side).picture
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from error
 

@@ -109,7 +109,9 @@ def conditions_of(pictures: Pictures, at: NDArray[np.int64], condition: str) -> 
 
 
 def one_hot(labels: NDArray[np.int64], k: int) -> NDArray[np.float32]:
-    """(b,) → (b, k), length √k."""
+    """(b,) → (b, k), length √k. Raises `ValueError` for a label that is none."""
+    if len(labels) and labels.min() < 0:
+        raise ValueError("a picture without a label cannot be conditioned on it")
     return scaled(np.eye(k, dtype=np.float32)[labels])
 
 

@@ -28,13 +28,15 @@ def write_card(run: Run) -> None:
     options = facts["options"]
     metrics, stats = run.rows("metrics.jsonl"), run.rows("stats.jsonl")
     best = next((m for m in metrics if m["images_seen"] == state.get("best")), metrics[-1] if metrics else {})
+    judged = "held-out images" if facts["images"]["held_out"] else "images that were trained on, as none are held out"
     lines = [
         f"# {run.name}", "",
         f"A {options['trainer']} (net `{options['net']}`, loss `{options['loss']}`, preset `{options['preset']}`), {state['status']} after "
         f"{state['images_seen']} images and {state.get('seconds', 0):.0f} s.", "",
-        "## Trained on", "", *_trained_on(run, facts), "",
-        "## Numbers", "", f"Best checkpoint: {state.get('best', 0)} images seen, by held-out images.", "",
+        "## Trained on", "", *_trained_on(facts), "",
+        "## Numbers", "", f"Best checkpoint: {state.get('best', 0)} images seen, beside {judged}.", "",
         *_table({k: best[k] for k in _SHOWN if k in best}), "",
+        *_confusion(best, facts["shape"]["classes"]),
         "## Health", "", *_table({k: stats[-1][k] for k in _HEALTH if stats and k in stats[-1]}), "",
         *_advice(best), "![Curves](curves.png)", "",
         "## Options", "", *_table(options), "",
@@ -45,10 +47,18 @@ def write_card(run: Run) -> None:
     os.replace(beside, run.folder / "card.md")
 
 
-def _trained_on(run: Run, facts: dict[str, Any]) -> list[str]:
-    rows = len(run.rows("manifest.jsonl"))
-    said = [f"{rows} images; `manifest.jsonl` lists ids and SHA-256."]
+def _trained_on(facts: dict[str, Any]) -> list[str]:
+    counts = facts["images"]
+    said = [f"{counts['trained']} images, and {counts['held_out']} held out; `manifest.jsonl` lists ids, SHA-256 and labels of both.", ""]
     return said + [f"- {k.replace('_', ' ')}: {v}" for k, v in facts.get("trained_on", {}).items()]
+
+
+def _confusion(best: dict[str, Any], classes: list[str]) -> list[str]:
+    rows = best.get("confusion", [])
+    if not rows:
+        return []
+    head = ["| true \\ predicted | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
+    return [*head, *(f"| {c} | " + " | ".join(map(str, row)) + " |" for c, row in zip(classes, rows, strict=True)), ""]
 
 
 def _advice(best: dict[str, Any]) -> list[str]:

@@ -29,16 +29,10 @@ class Classification:
         options, classes = source.options, len(source.pictures.classes)
         assert isinstance(options, ClassifierOptions)
         if classes < 2 or (source.pictures.labels < 0).any():
-            raise UsageError(
-                'a classifier learns from images with labels, of two classes or more; --where "label IS NOT NULL" leaves others out'
-            )
+            raise UsageError("a classifier learns from images that all have a label, of two classes or more")
         self.options, self.source, self.classes = options, source, classes
         self.network = network_of(options, source.pictures.shape).to(source.device, memory_format=torch.channels_last)
-        count = sum(p.numel() for p in self.network.parameters())
-        if count > MOST_PARAMETERS:
-            raise UsageError(
-                f"this {options.net} has {count:,} parameters, and the most is {MOST_PARAMETERS:,}; take a smaller --width or --side"
-            )
+        refuse_large(options, self.network)
         self.networks = {"classifier": self.network}
         self.averages = {"classifier": averaged(self.network)}
         self.phases = (Phase("loss", self.network, optimiser_for(self.network, options), self.loss),)
@@ -49,11 +43,10 @@ class Classification:
         right = (logits.argmax(1) == batch.y).float().mean()
         return loss_of(self.options, logits, batch.y), {"accuracy": right.detach()}
 
-    def measure(self, held: Pictures, _features: Features) -> dict[str, float]:
-        """Accuracy, loss, Manhattan distance and calibration on held-out images."""
+    def measure(self, held: Pictures, _features: Features) -> dict[str, Any]:
+        """Accuracy, loss, Manhattan distance, calibration and confusion on held-out images."""
         p = probabilities(self.averages["classifier"], held.pixels, self.source.device)
-        found = judged(self.options, p, held.labels)
-        return {k: v for k, v in found.items() if isinstance(v, float)}
+        return judged(self.options, p, held.labels)
 
     def samples(self, _held: Pictures) -> None:
         """A classifier makes none."""
@@ -103,6 +96,14 @@ def judged(options: ClassifierOptions, p: NDArray[np.float64], labels: NDArray[n
         "accuracy": accuracy, "error": 1 - accuracy, "loss": loss, "manhattan_distance": distance, "calibration_error": gap,
         "n": float(n), "confusion": confusion.tolist(),
     }  # fmt: skip
+
+
+def refuse_large(options: ClassifierOptions, network: torch.nn.Module) -> None:
+    """Raise `UsageError` for a network of more than a million parameters."""
+    count = sum(p.numel() for p in network.parameters())
+    if count > MOST_PARAMETERS:
+        what = f"this {options.net} has {count:,} parameters, and the most is {MOST_PARAMETERS:,}"
+        raise UsageError(f"{what}; take a smaller --width or --side")
 
 
 def network_of(options: ClassifierOptions, shape: Shape) -> Classifier:

@@ -33,4 +33,4 @@ def draw_curves(run: Run) -> None:
 
 
 def _names(rows: list[dict[str, object]]) -> list[str]:
-    return [n for n in dict.fromkeys(k for r in rows for k in r) if n not in ("images_seen", "seconds", "n")]
+    return [n for n in dict.fromkeys(k for r in rows for k in r) if n not in ("images_seen", "seconds", "n", "confusion")]

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from curator.errors import UsageError
@@ -23,12 +20,12 @@ from curator.training.batches import Source, generator_of, order_of
 from curator.training.card import write_card
 from curator.training.curves import draw_curves
 from curator.training.folder import LATEST, Run
+from curator.training.keeping import check_weights, finish, restore_loop, save_loop
 from curator.training.options import Options
 from curator.training.parallel import Team
-from curator.training.parts import Clock, Features, Phase, Trainer, follow
+from curator.training.parts import Clock, Features, Phase, Trainer, follow, weights_of
 from curator.training.pictures import Pictures, tiled
 from curator.training.rules import Diverged, Loop, Outcome, advice, asked_to_stop, precision_of, scheduled
-from curator.training.state import pack, unpack
 
 _MICRO = 1024  # images that are computed at once: a larger batch is gathered from parts
 _WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
@@ -61,6 +58,8 @@ def train(
         raise UsageError(f"no image is left to train on: {len(pictures)} were given, and all are held out")
     with contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
         torch.manual_seed(options.seed)  # of the first weights; steps have seeds of their own
+        if options.batch % joined.world:
+            raise UsageError(f"--batch {options.batch} cannot be divided among {joined.world} processes; take a multiple")
         source = Source(kept, options, joined.device, joined.rank, joined.world)
         judged = held if len(held) else kept
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
@@ -86,15 +85,16 @@ class Engine:
         self.progress, self.say = progress, say
         self.options: Options = run.options
         self.autocast = precision_of(self.options, team.device)
-        self.size = len(source.pictures) if self.options.optimiser == "gd" else self.options.batch
+        self.size = len(source.pictures) // team.world * team.world if self.options.optimiser == "gd" else self.options.batch
         self.loop = Loop(self.options.images)
         self.until = self.options.max_minutes * 60 or math.inf
         self.began = self.drawn = 0.0
+        self.every, self.marked = 0, -1
 
     def go(self, resume: bool) -> Outcome:
         """Run the loop, from the latest checkpoint if asked."""
         if resume:
-            self._restore(self.run.checkpoint(LATEST))
+            self._restore()
         self.already = self.loop.images_seen
         self.began = time.monotonic() - self.loop.seconds
         if self.team.rank == 0:
@@ -103,47 +103,53 @@ class Engine:
             self._save()
         with asked_to_stop() as stop:
             status = self._steps(stop)
-        if status != "interrupted":
-            self._finish()
+        if status != "interrupted" and self.team.rank == 0 and self.loop.best >= 0:
+            finish(self.run, self.trainer, self.loop.best, self.source.pictures)
         if self.team.rank == 0:
             self.run.write_state(status=status)
             write_card(self.run)
         return Outcome(status, self.loop.images_seen, self.loop.seconds, self.loop.best)
 
     def _steps(self, stop: list[int]) -> str:
-        every = 0
+        """Until something ends the run. Processes decide together: one that stopped alone would leave the others waiting."""
+        loop_ends = "finished"
         while not self.loop.images or self.loop.images_seen < self.loop.images:
-            if not self.loop.images and self.loop.steps >= _WARM and self._seconds() > _WARM_SHARE * min(self.until, 3600):
+            asked, late, warm = self.team.any(
+                bool(stop), self._seconds() > self.until, self._seconds() > _WARM_SHARE * min(self.until, 3600)
+            )
+            if not self.loop.images and self.loop.steps >= _WARM and warm:
                 self._plan()
-            every = every or self._interval()
-            if stop:
-                self._save()
-                return "interrupted"
             try:
+                if asked:
+                    self._save()
+                    return "interrupted"
+                if late:
+                    loop_ends = "out of time"
+                    break
                 self._step()
-                marked = self._is_due(every)
-                if marked:
+                if self._is_due():
                     self._mark()
             except Diverged as error:
                 self._back(str(error))
                 continue
             if self.options.patience and self.loop.stale >= self.options.patience:
                 return "stopped early"
-            if self._seconds() > self.until:
-                if not marked:
-                    self._mark()
-                return "out of time"
-        return "finished"
+        if self.marked != self.loop.images_seen:
+            self._mark()
+        return loop_ends
 
-    def _is_due(self, every: int) -> bool:
-        """Whether the last step ended the budget, or passed a multiple of `every`."""
+    def _is_due(self) -> bool:
+        """Whether the last step ended the budget, or passed a multiple of the interval between marks."""
+        if not self.loop.images:
+            return False
+        self.every = self.every or -(-(self.options.every or self.loop.images // 20) // self.size) * self.size
         seen = self.loop.images_seen
-        return (0 < self.loop.images <= seen) or (every > 0 and seen // every > (seen - self.size) // every)
+        return self.loop.images <= seen or seen // self.every > (seen - self.size) // self.every
 
     def _step(self) -> None:
         """One batch through all phases; numbers are gathered for the log."""
         loop = self.loop
-        clock = Clock(loop.images_seen, loop.images)
+        clock = self._clock()
         torch.manual_seed(int(generator_of(self.options.seed, loop.images_seen, self.team.rank).initial_seed()))  # of dropout
         for phase in self.trainer.phases:
             for name, value in self._update(phase, clock).items():
@@ -153,7 +159,12 @@ class Engine:
         loop.summed += 1
         for name, average in self.trainer.averages.items():
             follow(average, self.trainer.networks[name], seen=loop.images_seen, batch=self.size, half_life=self.options.ema_images)
-        self._log(clock)
+        self._log()
+
+    def _clock(self) -> Clock:
+        """Before a budget is planned, the share of the time that has passed stands for that of the images."""
+        loop = self.loop
+        return Clock(loop.images_seen, loop.images, 0.0 if loop.images else self.team.agree(self._seconds()) / self.until)
 
     def _update(self, phase: Phase, clock: Clock) -> dict[str, float]:
         for network in self.trainer.networks.values():
@@ -170,19 +181,19 @@ class Engine:
             (loss * weight).backward()
             for name, value in (facts | {phase.name: loss}).items():
                 numbers[name] = numbers.get(name, 0.0) + weight * float(value.detach())
-        if not all(map(math.isfinite, numbers.values())):
+        if self.team.any(not all(map(math.isfinite, numbers.values())))[0]:
             raise Diverged(f"the loss of '{phase.name}' is not finite")
         self.team.average(phase.network)
         if self.options.l1:
-            for p in phase.network.parameters():
-                if p.ndim > 1 and p.grad is not None:
+            for p in weights_of(phase.network):
+                if p.grad is not None:
                     p.grad.add_(p.sign(), alpha=self.options.l1)
         for group in phase.optimiser.param_groups:
             group["lr"] = self.options.rate * self.loop.rate_factor * scheduled(self.options.schedule, clock)
         phase.optimiser.step()
         return numbers
 
-    def _log(self, clock: Clock) -> None:
+    def _log(self) -> None:
         loop = self.loop
         loop.seconds = self._seconds()
         total = loop.images or max(1, int(loop.images_seen / max(loop.seconds, 1e-9) * self.until))
@@ -199,19 +210,17 @@ class Engine:
         planned = int(self.team.agree(rate * self.until))
         self.loop.images = max(self.loop.images_seen + self.size, planned // self.size * self.size)
 
-    def _interval(self) -> int:
-        """Images between two marks, a multiple of the batch; 0 while the budget is not known yet."""
-        wanted = self.options.every or self.loop.images // 20
-        return -(-wanted // self.size) * self.size
-
     def _mark(self) -> None:
         """Numbers, samples, curves, a checkpoint."""
         loop, run = self.loop, self.run
-        self._check_weights()
+        check_weights(self.trainer)
+        self.marked = loop.images_seen
+        for average in self.trainer.averages.values():
+            self.team.average_buffers(average)
         with torch.no_grad():
             numbers = self.trainer.measure(self.held, self.features)
             grid = self.trainer.samples(self.held)
-        value = numbers.get(self.trainer.better, math.inf)
+        value = self.team.agree(numbers.get(self.trainer.better, math.inf))
         loop.stale = 0 if value < loop.best_value else loop.stale + 1
         if value < loop.best_value or loop.best < 0:
             loop.best, loop.best_value = loop.images_seen, value
@@ -227,66 +236,38 @@ class Engine:
             self.drawn = time.monotonic()
             draw_curves(run)
         self._save()
-        for line in advice(numbers, Clock(loop.images_seen, loop.images)):
+        for line in advice(numbers, self._clock()) if self.options.trainer == "gan" else ():
             self.say(line)
 
-    def _check_weights(self) -> None:
-        for name, network in self.trainer.networks.items():
-            if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
-                raise Diverged(f"a weight of '{name}' is not finite")
-
     def _save(self) -> None:
-        loop = self.loop
-        if self.team.rank:
-            return
-        reached = vars(loop) | {"best_value": loop.best_value if math.isfinite(loop.best_value) else None}
-        arrays, packed = pack(self.trainer)
-        self.run.save_checkpoint(loop.images_seen, arrays, {"loop": reached, "optimisers": packed})
-        self.run.write_state(images_seen=loop.images_seen, images=loop.images, seconds=round(loop.seconds, 3), best=max(loop.best, 0))
-        self.run.prune(self.options.keep, [loop.best])
+        if self.team.rank == 0:
+            save_loop(self.run, self.trainer, self.loop, self.options.keep)
 
-    def _restore(self, images_seen: int) -> None:
-        arrays, facts = self.run.load_checkpoint(images_seen)
-        unpack(self.trainer, arrays, facts["optimisers"])
-        before: Mapping[str, Any] = facts["loop"]
-        self.loop = Loop(**(dict(before) | {"best_value": math.inf if before["best_value"] is None else before["best_value"]}))
-        if self.options.images:
-            self.loop.images = self.options.images
-        for name in ("stats.jsonl", "metrics.jsonl"):
-            if self.team.rank == 0:
-                self.run.cut_rows(name, images_seen)
+    def _restore(self) -> None:
+        self.loop = restore_loop(self.run, self.trainer, self.say)
+        self.loop.images = self.options.images  # 0: planned anew
+        if self.team.rank == 0:
+            for name in ("stats.jsonl", "metrics.jsonl"):
+                self.run.cut_rows(name, self.loop.images_seen)
 
     def _back(self, why: str) -> None:
         """Reload the last good checkpoint, and halve the rate: three times, then a clear stop."""
-        factor, retries = self.loop.rate_factor / 2, self.loop.retries + 1
-        seconds = self._seconds()
-        last = self.run.checkpoint(LATEST)
+        retries, seconds, seen = self.loop.retries + 1, self._seconds(), self.loop.images_seen
+        rate = self.options.rate * self.loop.rate_factor
+        if self.team.rank == 0:
+            self.run.write_state(rate_factor=self.loop.rate_factor / 2, retries=retries)
+        self.team.wait()
         if retries > _RETRIES:
-            self.run.write_state(status="diverged")
+            if self.team.rank == 0:
+                self.run.write_state(status="diverged")
+            last = self.run.checkpoint(LATEST)
             raise UsageError(
-                f"{why} after {self.loop.images_seen} images, for the {retries}th time, with the rate halved to "
-                f"{self.options.rate * self.loop.rate_factor:g}; the checkpoint at {last} images is good: use it, or train with a smaller "
-                "--rate"
+                f"{why} after {seen} images, for the {retries}th time, with the rate halved to {rate:g}; the checkpoint at {last} images "
+                "is good: use it, or train with a smaller --rate"
             )
-        self.say(f"{why} after {self.loop.images_seen} images: back to {last}, at half the rate.")
-        self._restore(last)
-        self.loop.rate_factor, self.loop.retries, self.loop.seconds = factor, retries, seconds
-
-    def _finish(self) -> None:
-        """Fit what is fitted last, on the best weights, and keep it beside them."""
-        if self.team.rank or self.loop.best < 0:
-            return
-        arrays, facts = self.run.load_checkpoint(self.loop.best)
-        unpack(self.trainer, arrays, facts["optimisers"])
-        with torch.no_grad():
-            fitted = self.trainer.finish(self.source.pictures)
-        if fitted:
-            from safetensors.numpy import save_file
-
-            target = self.run.place_of(self.loop.best) / "fitted.safetensors"
-            beside = target.with_name(".fitted.tmp")
-            save_file({k: np.ascontiguousarray(v) for k, v in fitted.items()}, beside)
-            os.replace(beside, target)
+        self._restore()
+        self.loop.rate_factor, self.loop.retries, self.loop.seconds = self.loop.rate_factor, retries, seconds
+        self.say(f"{why} after {seen} images: back to {self.loop.images_seen}, at half the rate.")
 
     def _seconds(self) -> float:
         return time.monotonic() - self.began

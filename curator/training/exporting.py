@@ -43,8 +43,8 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
     ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in [−1, 1] for a classifier, whose outputs are logits.
     Raises `UsageError` where the file cannot be written, or ONNX Runtime computes something else.
     """
-    if not target.parent.is_dir():
-        raise UsageError(f"cannot write {target}: there is no folder {target.parent}")
+    if not target.absolute().parent.is_dir() or target.exists():
+        raise UsageError(f"cannot write {target}: name a new file, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)
     beside = target.with_name(f".{target.name}.tmp")
     try:

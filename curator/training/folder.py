@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from curator.errors import UnknownName, UsageError
 from curator.registry import suggest
 from curator.training.options import Options, options_from
-from curator.training.pictures import Pictures, Shape
+from curator.training.pictures import Pictures, Shape, held_out
 
 _NUMBERED = re.compile(r"(\d{5})-([a-z]+)(?:-(.+))?")
 _LIBRARIES = ("image-curator", "numpy", "torch", "safetensors")
@@ -42,6 +42,11 @@ class Run:
         return self.folder.name
 
     @property
+    def trainer(self) -> str:
+        """The word of its trainer."""
+        return str(self.facts["options"]["trainer"])
+
+    @property
     def options(self) -> Options:
         """What was asked for, all defaults filled in."""
         return options_from(self.facts["options"])
@@ -60,12 +65,12 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """`state.json`: status, images seen, checkpoints."""
-        return dict(json.loads((self.folder / "state.json").read_text()))
+        file = self.folder / "state.json"  # a crash may have come before it
+        return dict(json.loads(file.read_text())) if file.is_file() else {"status": "started", "images_seen": 0}
 
     def write_state(self, **changes: Any) -> None:
         """Change values of `state.json`, whole or not at all."""
-        before = self.state if (self.folder / "state.json").is_file() else {}
-        self.write_json("state.json", before | changes)
+        self.write_json("state.json", self.state | changes)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a file beside and replace it."""
@@ -114,16 +119,18 @@ class Run:
         return self.folder / "checkpoints" / f"{images_seen:09d}"
 
     def save_checkpoint(self, images_seen: int, arrays: Arrays, facts: Mapping[str, Any]) -> None:
-        """Arrays and JSON facts, whole or not at all; one that is there is replaced."""
+        """Arrays and JSON facts, whole or not at all. One that is there stays: state is a function of images seen."""
         place = self.place_of(images_seen)
+        if place.is_dir():
+            return
         beside = place.with_name(f".{place.name}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside / "state.safetensors")
         (beside / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
-        with (beside / "state.safetensors").open("rb") as written:
-            os.fsync(written.fileno())
-        shutil.rmtree(place, ignore_errors=True)
+        for written in (beside / "state.safetensors", beside / "state.json"):
+            with written.open("rb") as opened:
+                os.fsync(opened.fileno())
         os.replace(beside, place)
 
     def load_checkpoint(self, images_seen: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -132,13 +139,16 @@ class Run:
         try:
             return load_file(place / "state.safetensors"), json.loads((place / "state.json").read_text())
         except Exception as error:  # safetensors raises errors of its own making
-            raise UsageError(f"the checkpoint {place} cannot be read ({error}); name another with --checkpoint") from error
+            raise UsageError(f"the checkpoint {place} cannot be read ({error})") from error
 
     def prune(self, keep: int, also: Iterable[int]) -> None:
         """Drop all checkpoints but the last `keep` and some."""
-        there = self.checkpoints()
-        for old in set(there[:-keep]) - set(also):
-            shutil.rmtree(self.place_of(old))
+        self.drop(set(self.checkpoints()[:-keep]) - set(also))
+
+    def drop(self, checkpoints: Iterable[int]) -> None:
+        """Remove checkpoints."""
+        for old in checkpoints:
+            shutil.rmtree(self.place_of(old), ignore_errors=True)
 
 
 def start_run(home: Path, options: Options, pictures: Pictures, facts: Mapping[str, Any] = MappingProxyType({}), *, name: str = "") -> Run:
@@ -155,10 +165,14 @@ def start_run(home: Path, options: Options, pictures: Pictures, facts: Mapping[s
             continue
     versions = {library: version(library) for library in _LIBRARIES} | {"python": platform.python_version()}
     with (run.folder / "manifest.jsonl").open("w") as opened:
-        for image_id, digest in zip(pictures.ids.tolist(), pictures.sha256, strict=True):
-            opened.write(json.dumps({"id": image_id, "sha256": digest.hex()}) + "\n")
-    run.write_json("options.json", {"options": options.as_json(), "versions": versions, "shape": asdict(pictures.shape)} | dict(facts))
+        for image_id, digest, label in zip(pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True):
+            known = {"label": pictures.classes[label]} if label >= 0 and pictures.classes else {}
+            opened.write(json.dumps({"id": image_id, "sha256": digest.hex()} | known) + "\n")
+    held = int(held_out(pictures.sha256, options.holdout).sum())
+    counts = {"trained": len(pictures) - held, "held_out": held}
     run.write_state(status="started", images_seen=0)
+    described = {"options": options.as_json(), "versions": versions, "shape": asdict(pictures.shape), "images": counts}
+    run.write_json("options.json", described | dict(facts))
     return run
 
 
@@ -169,9 +183,12 @@ def runs_in(home: Path) -> list[Run]:
 
 def find_run(home: Path, named: str, *, trainer: str | None = None) -> Run:
     """A run by name, number, `latest` (of a trainer), or the path of its folder. Raises `UnknownName`."""
-    if (Path(named) / "options.json").is_file():
-        return Run(Path(named).absolute())
-    there = [r for r in runs_in(home) if trainer is None or r.options.trainer == trainer]
+    given = Run(Path(named).absolute())
+    if (given.folder / "options.json").is_file():
+        if trainer not in (None, given.trainer):
+            raise UnknownName(f"{named} trained a {given.trainer}, and no {trainer}")
+        return given
+    there = [r for r in runs_in(home) if trainer is None or r.trainer == trainer]
     if named == LATEST and there:
         return there[-1]
     for run in there:

@@ -79,6 +79,7 @@ class Gan:
             Phase("generator", self.generator, optimiser_for(self.generator, options), self.make),
         )
         self.loss = LOSSES[options.loss]
+        self.real = Remembered()
         self.gamma = gamma_range(options)
         asked = options.gamma is not None and options.gamma > 0
         first, second = _PENALTIES[options.loss]
@@ -134,7 +135,7 @@ class Gan:
         """Fréchet distance, precision, recall, density and coverage of samples, against as many real images."""
         n = min(_JUDGED, len(held))
         made = self._made(generator_of(self.options.seed, "measured"), held, np.arange(n))
-        return compared(features(made), features(held.inner[:n]))
+        return compared(features(made), self.real(held, n, features))
 
     def samples(self, held: Pictures) -> Bytes:
         """The grid's pictures: z and conditions are the same at every checkpoint; a column for each label where there are labels."""
@@ -152,6 +153,19 @@ class Gan:
         z = torch.randn((len(at), self.options.latent), generator=generator)
         c = torch.from_numpy(conditions_of(held, at, self.options.condition))
         return generated(self.averages["generator"], z, c, self.source.device, held.border)
+
+
+class Remembered:
+    """Features of real pictures, computed at the first checkpoint only."""
+
+    def __init__(self) -> None:
+        self.kept: NDArray[np.float32] | None = None
+
+    def __call__(self, held: Pictures, n: int, features: Features) -> NDArray[np.float32]:
+        """(n, d) of the first n."""
+        if self.kept is None:
+            self.kept = features(held.inner[:n])
+        return self.kept
 
 
 def generated(network: torch.nn.Module, z: torch.Tensor, c: torch.Tensor, device: torch.device, border: int) -> Bytes:

@@ -130,13 +130,15 @@ def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> 
 class Block(nn.Module):
     """R3GAN's residual block (Huang et al. 2024, §3.3): 1 × 1 – grouped 3 × 3 – 1 × 1, no normalisation, the last weights from 0."""
 
-    def __init__(self, channels: int, blocks: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         inner = channels * 2
         self.enter = nn.Conv2d(channels, inner, 1)
         self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=max(1, inner // 16), bias=False)
         self.leave = nn.Conv2d(inner, channels, 1, bias=False)
-        # As Zhang et al. 2019 (Fixup): a block starts as the identity, and deep stacks keep the variance of their input.
+
+    def begin(self, blocks: int) -> None:
+        """First weights in a stack of so many blocks: each starts as the identity, and all keep the variance (Zhang et al. 2019, Fixup)."""
         for conv, gain in ((self.enter, blocks**-0.25), (self.mix, blocks**-0.25), (self.leave, 0.0)):
             nn.init.normal_(conv.weight, 0.0, gain * math.sqrt(2 / (1 + _SLOPE**2) / conv.weight[0].numel()))
 
@@ -153,7 +155,7 @@ def res(width: int, side: int, channels: int, latent: int, condition: int) -> tu
     depth = 2 * len(widths)
 
     def stage(channels: int) -> list[nn.Module]:
-        return [Block(channels, depth), Block(channels, depth)]
+        return [Block(channels), Block(channels)]
 
     up: list[nn.Module] = [
         nn.Linear(latent + (CONDITION if condition else 0), widths[-1] * 16),
@@ -167,7 +169,13 @@ def res(width: int, side: int, channels: int, latent: int, condition: int) -> tu
     for narrow, wide in itertools.pairwise(widths):
         down += [*stage(narrow), Down(), nn.Conv2d(narrow, wide, 1, bias=False) if wide != narrow else nn.Identity()]
     down += stage(widths[-1])
-    return Generator(nn.Sequential(*up), condition), Discriminator(nn.Sequential(*down), widths[-1], condition)
+    both = Generator(nn.Sequential(*up), condition), Discriminator(nn.Sequential(*down), widths[-1], condition)
+    for network in both:
+        _he(network)
+        for block in network.modules():
+            if isinstance(block, Block):
+                block.begin(depth)
+    return both
 
 
 NETS: dict[str, Any] = {"lite": lite, "res": res, "dcgan": dcgan}

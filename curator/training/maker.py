@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from curator.errors import UsageError
 from curator.training.folder import Arrays, Run
 from curator.training.gan import both_networks
+from curator.training.keeping import FITTED, save_arrays
 from curator.training.options import GanOptions, Options, VaeOptions
 from curator.training.pictures import Bytes, Shape, to_bytes
 from curator.training.samplers import SAMPLERS, Drawn, draw, fit_second_stage
 from curator.training.state import load_network
 from curator.training.vae import network_of
-
-FITTED = "fitted.safetensors"
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,7 @@ def _fitted(place: Path, sampler: str | None, options: Options) -> Arrays:
     fitted: dict[str, NDArray[Any]] = load_file(place / FITTED)
     if sampler == "two-stage" and "second_sigma" not in fitted:
         fitted |= fit_second_stage(fitted, options.seed)
-        beside = place / ".fitted.tmp"
-        save_file({k: np.ascontiguousarray(v) for k, v in fitted.items()}, beside)
-        beside.replace(place / FITTED)
+        save_arrays(fitted, place / FITTED)
     return fitted
 
 

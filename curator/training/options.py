@@ -64,6 +64,10 @@ class Options:
         rules = (
             (8 <= self.side <= 512, f"--side takes 8 to 512 pixels, not {self.side}"),
             (self.images >= 0 and self.max_minutes >= 0, "a budget cannot be negative: --images and --max-minutes"),
+            (self.images > 0 or self.max_minutes > 0, "a run needs a budget: --images, or --max-minutes"),
+            (self.patience >= 0 and self.every >= 0, "--patience and --every cannot be negative"),
+            (0 <= self.momentum < 1, f"--momentum takes a number from 0 to below 1, not {self.momentum}"),
+            (not self.nesterov or self.momentum > 0, "--nesterov needs a --momentum above 0"),
             (self.batch >= 2, f"--batch takes 2 images or more, not {self.batch}"),
             (self.rate > 0, f"--rate, the learning rate, must be above 0, not {self.rate}"),
             (self.l1 >= 0 and self.l2 >= 0, "--l1 and --l2 weigh penalties, and cannot be negative"),
@@ -148,7 +152,11 @@ class GanOptions(Options):
                 self.side & (self.side - 1) != 0,
                 f"a GAN's --side is a power of two, as 32 or 64, not {self.side}; pictures are padded to it",
             ),
-            (self.gamma is not None and self.gamma < 0, "--gamma weighs a penalty, and cannot be negative"),
+            (min(self.gamma or 0, self.gamma_end or 0) < 0, "--gamma weighs a penalty, and cannot be negative"),
+            (self.gamma is None and self.gamma_end is not None, "--gamma-end is where --gamma ends; name both"),
+            (self.latent < 1 or self.neighbours < 1, "--latent and --neighbours take 1 or more"),
+            (self.condition_noise < 0, "--condition-noise is a length, and cannot be negative"),
+            (not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1), "--beta1 takes a number from 0 to below 1"),
         )
 
     @classmethod
@@ -188,6 +196,8 @@ class VaeOptions(Options):
             ),
             (self.side % 8 != 0, f"a VAE halves the picture three times: --side is a multiple of 8, not {self.side}"),
             (self.beta < 0 or self.free_bits < 0, "--beta and --free-bits cannot be negative"),
+            (self.latent < 1, f"--latent takes 1 or more, not {self.latent}"),
+            (not 0 <= self.warmup <= 1, f"--warmup takes a share of the run, not {self.warmup}"),
             (self.loss == "rae" and self.free_bits > 0, "a regularised autoencoder (rae) has no KL term that bits could be free in"),
         )
 
@@ -220,6 +230,7 @@ class ClassifierOptions(Options):
     def refusals(self) -> tuple[tuple[bool, str], ...]:
         """What a classifier cannot use."""
         return (
+            (not 0 <= self.smoothing < 1, f"--smoothing takes a share from 0 to below 1, not {self.smoothing}"),
             (self.condition != "none", "a classifier learns labels; --condition is for generators"),
             ("diffaug" in self.augment, "diffaug distorts what a discriminator sees; for a classifier use --augment flip,shift"),
             (
@@ -249,9 +260,28 @@ def options_for(trainer: str, given: Mapping[str, Any]) -> Options:
     if unknown:
         raise UsageError(f"a {trainer} has no option '{min(unknown)}'")
     chosen = dict(kind.presets()[preset]) | dict(given)
+    _refuse_idle(kind, given, chosen)
     if given.get("max_minutes") and "images" not in given:
         chosen["images"] = 0  # as many as the time allows
     return kind(**chosen)
+
+
+_ONLY: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "momentum": ("optimiser", ("sgd",)),
+    "nesterov": ("optimiser", ("sgd",)),
+    "beta1": ("optimiser", ("adam", "adamw")),
+    "smoothing": ("loss", ("ce",)),
+    "neighbours": ("condition", ("embedding",)),
+    "condition_noise": ("condition", ("embedding",)),
+}
+
+
+def _refuse_idle(kind: type[Options], given: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for an option that would do nothing."""
+    defaults = {f.name: f.default for f in fields(kind)}
+    for name, (other, values) in _ONLY.items():
+        if name in given and chosen.get(other, defaults[other]) not in values:
+            raise UsageError(f"--{name.replace('_', '-')} does something only with --{other} {' or '.join(values)}")
 
 
 def options_from(stored: Mapping[str, Any]) -> Options:

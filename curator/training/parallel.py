@@ -30,7 +30,8 @@ class Team:
         world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
         cuda = torch.cuda.is_available()
         device = torch.device(f"cuda:{local}" if cuda else "cpu")
-        if not cuda and "OMP_NUM_THREADS" not in os.environ:
+        # torchrun says 1 to all where nobody said anything
+        if not cuda and ("OMP_NUM_THREADS" not in os.environ or world > 1):
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
         if world == 1:
             yield cls(0, 1, device)
@@ -53,6 +54,26 @@ class Team:
         flat /= self.world
         for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
             grad.copy_(part.view_as(grad))
+
+    def any(self, *facts: bool) -> list[bool]:
+        """Of each fact, whether it holds in any process."""
+        if self.world == 1:
+            return list(facts)
+        flags = torch.tensor([float(f) for f in facts], device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return [bool(f) for f in flags.tolist()]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def average_buffers(self, network: torch.nn.Module) -> None:
+        """The mean of all processes' statistics of normalisation, in place."""
+        for buffer in network.buffers() if self.world > 1 else ():
+            if buffer.is_floating_point():
+                dist.all_reduce(buffer)
+                buffer.div_(self.world)
 
     def share(self, text: str) -> str:
         """The first process' text, in all."""

@@ -19,15 +19,16 @@ Features = Callable[[Bytes], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Clock:
-    """How far a run is: `images_seen` of `images`."""
+    """How far a run is: `images_seen` of `images`, or `in_time` of its time while it is not known how many images that allows."""
 
     images_seen: int
     images: int
+    in_time: float = 0.0
 
     @property
     def share(self) -> float:
         """In [0, 1]."""
-        return min(1.0, self.images_seen / max(1, self.images))
+        return min(1.0, self.images_seen / self.images if self.images else self.in_time)
 
 
 Loss = Callable[[Batch, Clock], tuple[torch.Tensor, dict[str, torch.Tensor]]]
@@ -64,8 +65,8 @@ class Trainer(Protocol):
         """Those that are used."""
         ...
 
-    def measure(self, held: Pictures, features: Features) -> dict[str, float]:
-        """Numbers about images that were not trained on."""
+    def measure(self, held: Pictures, features: Features) -> dict[str, Any]:
+        """Numbers by name, beside images that were not trained on where some are held out."""
         ...
 
     def samples(self, held: Pictures) -> Bytes | None:
@@ -82,8 +83,9 @@ def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimiz
 
     `l2` is the gradient of half the sum of squares of weights, biases left alone; in adamw it is decoupled from the step.
     """
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    weights = weights_of(network)
+    kept = set(map(id, weights))
+    others = [p for p in network.parameters() if id(p) not in kept]
     groups = [{"params": weights, "weight_decay": options.l2}, {"params": others, "weight_decay": 0.0}]
     if options.optimiser == "gd":
         return torch.optim.SGD(groups, lr=options.rate)
@@ -92,6 +94,12 @@ def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimiz
     kind = torch.optim.AdamW if options.optimiser == "adamw" else torch.optim.Adam
     betas = (getattr(options, "beta1", 0.9), getattr(options, "beta2", 0.999))
     return kind(groups, lr=options.rate, betas=betas, eps=1e-8, foreach=True)
+
+
+def weights_of(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """What penalties weigh: weights of convolutions and dense layers, not biases, normalisations or a mean picture."""
+    kinds = torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear
+    return [m.weight for m in network.modules() if isinstance(m, kinds)]
 
 
 def averaged(network: torch.nn.Module) -> torch.nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.errors import UsageError
+from curator.errors import PictureError, UsageError
 from curator.images import read_picture
 from curator.records import Ids, Progress, Vectors
 
@@ -79,9 +80,11 @@ class Pictures:
             place[at] = np.arange(len(at))
             kept = place[self.neighbours[at]]
             near = np.where(kept >= 0, kept, np.arange(len(at))[:, None])
+        # A run of positions is a view, so that a mapped array stays in its file.
+        whole = len(at) > 0 and bool((np.diff(at) == 1).all())
         return replace(
             self,
-            pixels=self.pixels[at],
+            pixels=self.pixels[at[0] : at[-1] + 1] if whole else self.pixels[at],
             labels=self.labels[at],
             ids=self.ids[at],
             sha256=tuple(self.sha256[i] for i in at.tolist()),
@@ -91,9 +94,14 @@ class Pictures:
 
     def divide(self, share: float) -> tuple[Pictures, Pictures]:
         """(to train on, held out), by a hash of content: copies stay together, and more images never move one."""
-        marks = [hashlib.sha256(b"holdout" + h).digest()[:8] for h in self.sha256]
-        held = np.array([int.from_bytes(m, "big") < share * 2**64 for m in marks], bool)
+        held = held_out(self.sha256, share)
         return self.taken(np.flatnonzero(~held)) if held.any() else self, self.taken(np.flatnonzero(held))
+
+
+def held_out(hashes: Sequence[bytes], share: float) -> NDArray[np.bool_]:
+    """(n,) which contents are held out, by a hash of their digests."""
+    marks = [hashlib.sha256(b"holdout" + h).digest()[:8] for h in hashes]
+    return np.array([int.from_bytes(m, "big") < share * 2**64 for m in marks], bool)
 
 
 def pictures_of(pixels: Bytes, labels: NDArray[np.int64] | None = None, classes: Sequence[str] = ()) -> Pictures:
@@ -120,34 +128,56 @@ def inner_side(sizes: Sequence[tuple[int, int]], side: int) -> int:
     return width if as_is else side
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """`pixels` (m, C, side, side) of the files at positions `kept` (m,); `problems` say why others could not be read."""
+
+    pixels: Bytes
+    kept: NDArray[np.int64]
+    problems: tuple[str, ...]
+
+
 def read_pictures(
-    paths: Sequence[Path],
-    side: int,
-    *,
-    fit: str = "crop",
-    beside: Path | None = None,
-    progress: Callable[[Progress], None] = lambda p: None,
-) -> Bytes:
-    """Files → (n, C, side, side) uint8: one channel if all are grey, else three.
+    paths: Sequence[Path], side: int, *, fit: str = "crop", home: Path | None = None, progress: Callable[[Progress], None] = lambda p: None
+) -> Loaded:
+    """Files → bytes at `side` pixels: one channel if all are grey, else three. A file that cannot be read is left out, with its reason.
 
     Resized by LANCZOS, the antialiased filter (an aliased one changes every Fréchet distance: Parmar et al. 2022), then cropped to the
-    middle square or squashed. Beyond 2 GiB the array lies in the file `beside`. Raises `PictureError`, naming the file.
+    middle square or squashed. Beyond 2 GiB the array is mapped to a file in `home` that has no name, and goes when the process does.
+    Raises `UsageError` where no file can be read.
     """
 
-    def read(path: Path) -> Bytes:
-        return np.asarray(_fitted(read_picture(path), side, fit))
+    def read(path: Path) -> Bytes | str:
+        try:
+            return np.asarray(_fitted(read_picture(path, side=side), side, fit))
+        except PictureError as error:
+            return str(error)
 
-    shape = (len(paths), side, side, 3)
-    mapped = beside is not None and int(np.prod(shape, dtype=np.int64)) > _MAPPED
-    x: Any = np.lib.format.open_memmap(beside, "w+", np.uint8, shape) if mapped else np.empty(shape, np.uint8)  # type: ignore[arg-type]
+    x = _room((len(paths), side, side, 3), home)
     grey = True
+    kept: list[int] = []
+    problems: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for i, pixels in enumerate(pool.map(read, paths)):
-            x[i] = pixels
-            grey = grey and bool((pixels[..., :1] == pixels).all())
+            if isinstance(pixels, str):
+                problems.append(pixels)
+            else:
+                x[len(kept)] = pixels
+                kept.append(i)
+                grey = grey and bool((pixels[..., :1] == pixels).all())
             progress(Progress(i + 1, len(paths), 0, "decoding"))
-    turned = (x[..., :1] if grey else x).transpose(0, 3, 1, 2)
-    return turned if mapped else np.ascontiguousarray(turned)
+    if not kept:
+        raise UsageError(f"none of {len(paths)} files can be read; the first: {problems[0] if problems else 'there are none'}")
+    turned = (x[: len(kept), ..., :1] if grey else x[: len(kept)]).transpose(0, 3, 1, 2)
+    pixels = turned if isinstance(x, np.memmap) else np.ascontiguousarray(turned)
+    return Loaded(pixels, np.array(kept, np.int64), tuple(problems))
+
+
+def _room(shape: tuple[int, ...], home: Path | None) -> Bytes:
+    if home is None or int(np.prod(shape, dtype=np.int64)) <= _MAPPED:
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile(dir=home) as nameless:
+        return np.memmap(nameless, np.uint8, "w+", shape=shape)
 
 
 def _fitted(picture: Image.Image, side: int, fit: str) -> Image.Image:

@@ -77,7 +77,10 @@ def _best_mixture(z: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDA
 
 
 def draw(sampler: str, fitted: Fitted, latent: int, rng: Drawn, label: int = -1) -> NDArray[np.float32]:
-    """One latent (d,). `label` narrows what was fitted or lies near to that label. Raises `UsageError` where nothing was fitted."""
+    """One latent (d,). `label` narrows `gmm` and `near` to latents of that label, where there are any.
+
+    Raises `UsageError` where nothing was fitted.
+    """
     if sampler == "normal":
         return rng.normal(latent)
     if "means" not in fitted:
@@ -86,17 +89,18 @@ def draw(sampler: str, fitted: Fitted, latent: int, rng: Drawn, label: int = -1)
         )
     if sampler == "near":
         return _between(fitted, rng, label)
-    if sampler == "two-stage":
+    if sampler == "two-stage":  # fitted to all labels together
         return _decoded(fitted, rng)
     weights, owners = fitted["mixture_weights"], fitted["mixture_owners"]
-    weights = np.where((owners == label) | (owners == -1), weights, 0) if label >= 0 else weights
+    if label in owners:
+        weights = np.where(owners == label, weights, 0)
     at = int(rng.rng.choice(len(weights), p=weights / weights.sum()))
     return np.asarray(fitted["mixture_means"][at] + fitted["mixture_roots"][at] @ rng.normal(latent))
 
 
 def _between(fitted: Fitted, rng: Drawn, label: int) -> NDArray[np.float32]:
     """A point between a training image's latent and one of its five nearest."""
-    means = fitted["means"] if label < 0 else fitted["means"][fitted["labels"] == label]
+    means = fitted["means"][fitted["labels"] == label] if label in fitted["labels"] and label >= 0 else fitted["means"]
     first = means[int(rng.rng.integers(len(means)))]
     near = np.argsort(distances(first[None], means)[0], kind="stable")[1 : _NEIGHBOURS + 1]
     other = means[int(rng.rng.choice(near))] if len(near) else first

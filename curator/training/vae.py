@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from curator.training.batches import Batch, Source, conditions_of, generator_of
-from curator.training.gan import compared, generated
+from curator.training.gan import Remembered, compared, generated
 from curator.training.options import VaeOptions
 from curator.training.parallel import mean_of_all
 from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
@@ -30,9 +30,9 @@ class Vae:
         options = source.options
         assert isinstance(options, VaeOptions)
         self.options, self.source = options, source
-        some = source.pictures.pixels[:: max(1, len(source.pictures) // 5_000)]
-        mean = to_unit(torch.from_numpy(some)).mean(0)
+        mean = to_unit(torch.from_numpy(source.pictures.pixels[:: max(1, len(source.pictures) // 5_000)].mean(0)))
         self.network = network_of(options, source.pictures.shape, mean, output).to(source.device, memory_format=torch.channels_last)
+        self.real = Remembered()
         self.networks = {"autoencoder": self.network}
         self.averages = {"autoencoder": averaged(self.network)}
         self.phases = (Phase("loss", self.network, optimiser_for(self.network, options), self.loss),)
@@ -54,7 +54,8 @@ class Vae:
             kl = 0.5 * mean.square().sum(1).mean()
         else:
             each = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(0)
-            kl = each.clamp_min(self.options.free_bits).sum()  # (Kingma et al. 2016, eq. 15)
+            free = self.options.free_bits  # of the mean over the whole batch (Kingma et al. 2016, eq. 15)
+            kl = torch.where(mean_of_all(each) > free, each, free).sum() if free else each.sum()
         numbers = {"reconstruction": reconstruction, "kl": kl, "mean_squared_error": error}
         return reconstruction + warm * self.options.beta * kl, {k: v.detach() for k, v in numbers.items()}
 
@@ -68,7 +69,7 @@ class Vae:
         n = min(n, _JUDGED)
         z = torch.randn((n, self.options.latent), generator=generator_of(self.options.seed, "measured"))
         made = generated(network, z, c[:n].cpu(), self.source.device, held.border)
-        found = compared(features(made), features(held.inner[:n]))
+        found = compared(features(made), self.real(held, n, features))
         return {"loss": float(loss)} | {k: float(v) for k, v in numbers.items()} | found
 
     def samples(self, held: Pictures) -> Bytes:

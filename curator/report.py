@@ -1,0 +1,112 @@
+"""`curator report`: one page about a run, from the query its images were chosen by to what it made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from curator.audit import Audit, audit
+from curator.database import Selections
+from curator.errors import UsageError
+from curator.evaluate import Evaluation, evaluate, generated_ids
+from curator.index import Index
+from curator.pages import Page, save_page
+from curator.records import Progress
+from curator.sheets import Section, Tile
+from curator.training.folder import Run
+
+_SHOWN = 24
+Told = Callable[[Progress], None]
+
+
+def write_report(index: Index, run: Run, target: Path, *, against: str | None = None, progress: Told = lambda p: None) -> None:
+    """Write the page. What cannot be said, because nothing was generated or held out, is said to be missing. Raises `UsageError`."""
+    lines, sections = _lineage(index, run), [_trained_on(index, run)]
+    rows: tuple[tuple[str, ...], ...] = ()
+    large = [run.folder / "curves.png", *sorted((run.folder / "samples").glob("*.png"))[-1:]]
+    sections.append(Section("How it went, and its last samples", [Tile(_opened(p), p.name, large=True) for p in large if p.is_file()]))
+    try:
+        measured = evaluate(index, run.name, against, progress=progress)
+        rows = _rows(measured)
+        lines += [f"Measured: n = {measured.n} made, {measured.m} of '{measured.against}'.", *(f"Note: {n}." for n in measured.notes)]
+    except UsageError as error:
+        lines.append(f"Not measured: {error}.")
+    try:
+        looked = audit(index, run, held_out=against, keep=False, progress=progress)
+        lines += describe_audit(looked)
+        sections.append(closest_pairs(index, looked))
+    except UsageError as error:
+        lines.append(f"Not audited: {error}.")
+    sections.append(_made(index, run))
+    save_page(Page(f"{run.name}: from the query to what was made", rows, tuple(lines), [s for s in sections if s.tiles]), target)
+
+
+def describe_audit(done: Audit) -> list[str]:
+    """An audit in two sentences."""
+    return [
+        f"{done.copies:.1%} of {len(done.findings)} are copies or near-copies, by a ratio up to {done.threshold:.3f}; "
+        f"of {done.judged} real images that it never saw {done.false_alarms:.1%} would be.",
+        f"Raw authenticity {done.authentic:.1%}; of those real images {done.held_authentic:.1%}, so it says little by itself.",
+    ]
+
+
+def closest_pairs(index: Index, done: Audit) -> Section:
+    """What was made beside the training image nearest to it, nearest first."""
+    tiles = []
+    for f in done.findings[:_SHOWN]:
+        made, real = index.images([f.image_id])[0], index.images([f.nearest_id])[0]
+        tiles.append(Tile(made.path, f"{f.label} {f.ratio:.2f}", f"made, id:{f.image_id}", framed=f.label in ("copy", "near-copy")))
+        tiles.append(Tile(real.path, f.evidence or f"apart {f.difference:.0f} of 255", f"trained on, id:{f.nearest_id}"))
+    return Section(f"The {len(tiles) // 2} closest pairs: made, and trained on", tiles)
+
+
+def _lineage(index: Index, run: Run) -> list[str]:
+    """Query → selection → run → checkpoint, a line each, newest last."""
+    facts, state = run.facts, run.state
+    trained = facts.get("trained_on", {})
+    lines = []
+    if trained.get("what") in Selections(index.reader).names():
+        selection = Selections(index.reader).get(trained["what"])
+        lines.append(f"Selected by: {selection.recipe.get('command') or selection.recipe.get('made_by', '')}")
+        lines += [f"  {s['step']}: {s['after']} of {s['before']}" for s in selection.recipe.get("steps", ())]
+        lines.append(f"Selection {selection.name}: {len(selection)} images, {selection.digest}")
+    lines.append(f"Trained by: {facts.get('command') or 'a program'}")
+    lines.append(
+        f"Trained on: {facts['images']['trained']} images of {trained.get('what', 'an array')}, {facts['images']['held_out']} held out"
+    )
+    lines.append(f"Run {run.name}: {state['status']}, {state['images_seen']} images seen, best checkpoint {state.get('best', 0)}")
+    lines.append(f"Options: {json.dumps(facts['options'])}")
+    return lines
+
+
+def _trained_on(index: Index, run: Run) -> Section:
+    rows = run.rows("manifest.jsonl")[:_SHOWN]
+    present = set(index.reader.ids_where("1").tolist())
+    images = index.images([r["id"] for r in rows if r["id"] in present])
+    return Section("Trained on", [Tile(i.path, i.label or "", f"id:{i.id}") for i in images])
+
+
+def _made(index: Index, run: Run) -> Section:
+    try:
+        images = index.images(generated_ids(index, run)[:_SHOWN])
+    except UsageError:
+        return Section("Made", [])
+    return Section(
+        "Made", [Tile(i.path, i.label or "", f"seed {i.extra.get('seed')}, checkpoint {i.extra.get('checkpoint')}") for i in images]
+    )
+
+
+def _rows(found: Evaluation) -> tuple[tuple[str, ...], ...]:
+    rows = [
+        (n.metric, n.space, f"{n.value:.4f}", f"{n.low:.4f} – {n.high:.4f}", "more" if n.higher_is_better else "less")
+        for n in found.numbers
+    ]
+    return (("metric", "space", "value", "95 %", "better is"), *rows)
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as opened:
+        return opened.convert("RGB")

@@ -1,0 +1,79 @@
+"""Checkpoints of a training: all of its state, written and read again."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from curator.errors import UsageError
+from curator.training.folder import Run
+from curator.training.parts import Trainer
+from curator.training.pictures import Pictures
+from curator.training.rules import Diverged, Loop
+from curator.training.state import pack, unpack
+
+FITTED = "fitted.safetensors"
+
+
+def save_loop(run: Run, trainer: Trainer, loop: Loop, keep: int) -> None:
+    """Write a checkpoint, and drop those that are too many. Raises `Diverged` where a weight is not finite: what is kept is good."""
+    check_weights(trainer)
+    arrays, packed = pack(trainer)
+    reached = vars(loop) | {"best_value": loop.best_value if math.isfinite(loop.best_value) else None}
+    run.save_checkpoint(loop.images_seen, arrays, {"loop": reached, "optimisers": packed})
+    run.write_state(images_seen=loop.images_seen, images=loop.images, seconds=round(loop.seconds, 3), best=max(loop.best, 0))
+    run.prune(keep, [loop.best])
+
+
+def restore_loop(run: Run, trainer: Trainer, say: Callable[[str], None] = lambda line: None) -> Loop:
+    """Restore the latest checkpoint that can be read, and with it all that is random. Raises `UsageError` where none can."""
+    problem: UsageError | None = None
+    damaged: list[int] = []
+    for images_seen in reversed(run.checkpoints()):
+        try:
+            arrays, facts = run.load_checkpoint(images_seen)
+        except UsageError as error:
+            problem = problem or error
+            damaged.append(images_seen)
+            continue
+        if problem:
+            run.drop(damaged)
+            say(f"{problem}; the one before it, at {images_seen} images, is used.")
+        unpack(trainer, arrays, facts["optimisers"])
+        before: dict[str, Any] = facts["loop"]
+        loop = Loop(**(before | {"best_value": math.inf if before["best_value"] is None else before["best_value"]}))
+        state = run.state  # the guard's, which must outlive the checkpoint it went back to
+        loop.rate_factor, loop.retries = state.get("rate_factor", loop.rate_factor), state.get("retries", loop.retries)
+        return loop
+    raise problem or UsageError(f"{run.name} has no checkpoint to go on from; train anew")
+
+
+def check_weights(trainer: Trainer) -> None:
+    """Raise `Diverged` for a weight that is not finite."""
+    for name, network in trainer.networks.items():
+        if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
+            raise Diverged(f"a weight of '{name}' is not finite")
+
+
+def finish(run: Run, trainer: Trainer, best: int, pictures: Pictures) -> None:
+    """Fit what is fitted last, on the best weights, and keep it beside them."""
+    arrays, facts = run.load_checkpoint(best)
+    unpack(trainer, arrays, facts["optimisers"])
+    with torch.no_grad():
+        fitted = trainer.finish(pictures)
+    if fitted:
+        save_arrays(fitted, run.place_of(best) / FITTED)
+
+
+def save_arrays(arrays: dict[str, NDArray[Any]], target: Any) -> None:
+    """Write a safetensors file beside, and replace it."""
+    beside = target.with_name(f".{target.name}.tmp")
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside)
+    os.replace(beside, target)
