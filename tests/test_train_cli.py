@@ -12,6 +12,8 @@ from click.testing import Result
 from PIL import Image
 
 from curator.index import Index
+from curator.train import home_of
+from curator.training.folder import find_run
 
 Run = Callable[..., Result]
 SMALL = ("--side", 8, "--width", 4, "--batch", 8, "--images", 160, "--every", 80)
@@ -150,3 +152,106 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(
 ) -> None:
     assert reason in ok(curator("train", *words), 2)
     assert not (tmp_path / "indexes/default/runs").exists()
+
+
+def test_sizes_around_an_image_do_not_change_what_a_run_says_of_it(digits: Path, curator: Run, tmp_path: Path) -> None:
+    """A run's own geometry is used, not that of the images beside it."""
+    ok(curator("train", "vae", *SMALL, "--latent", 3))
+    ok(curator("reconstruct", "00001-vae"))
+    with Index.open() as index:
+        before = index.reader.values_of("reconstruction_error")
+    (tmp_path / "more").mkdir()
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(tmp_path / "more" / "red.png")
+    ok(curator("index", "more"))
+    ok(curator("reconstruct", "00001-vae"))
+    with Index.open() as index:
+        after = index.reader.values_of("reconstruction_error")
+        assert len(index.reader.ids_where("reconstruction_error_run = '00001-vae'")) == 97
+    assert all(after[i] == v for i, v in before.items())
+
+
+def test_each_sampler_and_condition_has_files_of_its_own(digits: Path, curator: Run) -> None:
+    ok(curator("train", "vae", *SMALL, "--latent", 3))
+    first = made(curator("generate", "-n", 2, "--json"))
+    second = made(curator("generate", "-n", 2, "--sampler", "normal", "--json"))
+    assert not {*first["files"]} & {*second["files"]}  # type: ignore[misc]
+
+
+def test_pictures_of_a_person_are_never_marked_as_generated(digits: Path, curator: Run) -> None:
+    ok(curator("train", "vae", *SMALL, "--latent", 3))
+    assert "did not make" in ok(curator("generate", "-n", 2, "-o", digits), 2)
+    with Index.open() as index:
+        assert not len(index.reader.ids_where("origin = 'generated'"))
+
+
+def test_generated_images_are_not_trained_on_unless_asked(digits: Path, curator: Run) -> None:
+    ok(curator("train", "vae", *SMALL, "--latent", 3))
+    ok(curator("generate", "-n", 5))
+    assert made(curator("train", "vae", *SMALL, "--selection", "id > 0", "--dry-run"))["images"] == 96
+    assert made(curator("train", "vae", *SMALL, "--selection", "id > 0 AND origin != ''", "--dry-run"))["images"] == 101
+
+
+def test_a_resumed_run_keeps_the_labels_it_had(digits: Path, curator: Run) -> None:
+    ok(curator("train", "gan", *SMALL, "--latent", 4, "--condition", "label"))
+    (digits / "0").rename(digits / "zero")
+    ok(curator("index"))
+    ok(curator("train", "gan", "--resume", "--images", 240))
+    with Index.open() as index:
+        run = find_run(home_of(index), "latest")
+        assert {r["label"] for r in run.rows("manifest.jsonl")} == {"0", "1"}
+        assert run.shape.classes == ("0", "1")
+
+
+def test_a_resumed_run_refuses_what_it_would_ignore(digits: Path, curator: Run) -> None:
+    ok(curator("train", "vae", *SMALL, "--latent", 3))
+    assert "--dry-run" in ok(curator("train", "vae", "--resume", "--images", 240, "--dry-run"), 2)
+    assert "cannot be negative" in ok(curator("train", "vae", "--resume", "--images", -5), 2)
+    ok(curator("runs"))
+    ok(curator("train", "vae", "--resume", "--images", 240))
+    assert "is no name" in ok(curator("train", "vae", *SMALL, "--name", "a/b"), 2)
+
+
+def test_one_bad_file_does_not_stop_a_training(digits: Path, curator: Run) -> None:
+    next((digits / "0").glob("*.png")).unlink()
+    said = ok(curator("train", "vae", *SMALL, "--latent", 3))
+    assert "1 files cannot be read and are left out" in said
+
+
+def test_a_loop_admits_only_what_is_vouched_for(digits: Path, curator: Run, tmp_path: Path) -> None:
+    ok(curator("select", "chosen"))
+    ok(curator("train", "classifier", "--width", 8, "--batch", 16, "--images", 800))
+    words = ("--classifier", "latest", "--images", 320, "-n", 20, "--rounds", 2, "--sure", 0.51, "--json")
+    assert "too few" in ok(curator("loop", "chosen", *words), 2), "19 held-out images calibrate nothing"
+    for number, path in enumerate(sorted((digits / "1").glob("*.png"))):
+        for turn in (1, 2, 3):
+            with Image.open(path) as picture:
+                picture.rotate(15 * turn).save(path.with_name(f"turned-{number}-{turn}.png"))
+    ok(curator("index"))
+    ok(curator("select", "larger", "--dedupe", "none"))
+    found = made(curator("loop", "larger", *words))
+    rounds = found["rounds"]
+    assert 1 <= len(rounds) <= 2  # type: ignore[arg-type]
+    for r in rounds:  # type: ignore[attr-defined]
+        assert r["admitted"] + sum(r["refused"].values()) == r["made"]
+        assert r["generated"] <= r["real"]
+        assert {"coverage", "recall", "precision", "frechet_distance"} == set(r["numbers"])
+    with Index.open() as index:
+        from curator.database import Selections
+
+        kept = Selections(index.reader)
+        real, first = kept.get("larger-train").ids, kept.get("larger-round-1").ids
+        assert set(real.tolist()) == set(first.tolist()), "the first round is on real images alone"
+    assert "no selection" in ok(curator("loop", "made-up", *words), 2)
+
+
+def test_a_report_tells_a_run_from_query_to_picture(digits: Path, curator: Run, tmp_path: Path) -> None:
+    ok(curator("select", "ones", "--where", "label = '1'", "--by", "k-center"))
+    ok(curator("train", "vae", *SMALL, "--latent", 3, "--selection", "ones", "--holdout", 0.2))
+    ok(curator("report", "00001-vae", "-o", "before.html"))
+    assert "Not measured" in (tmp_path / "before.html").read_text()
+    ok(curator("generate", "-n", 12))
+    ok(curator("report", "00001-vae", "-o", "page.html", "--against", "label = '0'"))
+    page = (tmp_path / "page.html").read_text()
+    for said in ("k-center", "frechet_distance", "closest pairs", "seed 3", "curves.png", "Trained on"):
+        assert said in page, said
+    assert "http" not in page.replace("http://www.w3.org", "")
