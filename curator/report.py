@@ -70,7 +70,9 @@ def _lineage(index: Index, run: Run) -> list[str]:
     lines = []
     if trained.get("what") in Selections(index.reader).names():
         selection = Selections(index.reader).get(trained["what"])
+        recipe = {k: v for k, v in selection.recipe.get("recipe", {}).items() if v not in (None, [], (), "")}
         lines.append(f"Selected by: {selection.recipe.get('command') or selection.recipe.get('made_by', '')}")
+        lines.append(f"  recipe: {json.dumps(recipe)}")
         lines += [f"  {s['step']}: {s['after']} of {s['before']}" for s in selection.recipe.get("steps", ())]
         lines.append(f"Selection {selection.name}: {len(selection)} images, {selection.digest}")
     lines.append(f"Trained by: {facts.get('command') or 'a program'}")

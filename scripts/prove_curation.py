@@ -7,7 +7,7 @@ The folder: clean pictures, and for each ten of them three that do not belong (h
 of photos and drawn scenes) and two copies, saved with noise. Strategies choose N of them in the space of `tiny`; `all` takes everything,
 `oracle` knows which are clean. Each choice trains a VAE and a GAN for the same number of images seen, by three seeds. What they make is
 compared with clean held-out pictures in another space: the last features of a classifier, trained here on other pictures, or for the
-colour set 8 × 8 pixels. Printed: the mean over seeds of the Fréchet distance and coverage, the gain over a random choice of its size with its
+colour set 8 × 8 pixels. Printed: means over seeds of Fréchet distance and coverage, the gain over a random choice of the same size with its
 95 % interval (Student's t over seeds), and Spearman's correlation of `curator preview`'s ranking with that of training. Fashion-MNIST needs
 `fashion_mnist.npz`, the colour set `clothing.tar` and `noto_emoji.tar`.
 """
