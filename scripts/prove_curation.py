@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe_machine
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import spearmanr, t
 
@@ -59,7 +60,7 @@ class World:
 
     folder: Path
     features: Features
-    held: Bytes
+    held: NDArray[np.float32]  # features of the pictures held out for judging
     choose: int
 
 
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--plot", type=Path, default=Path("curation.png"))
     given = parser.parse_args()
-    clean, budget = (1_500, {"gan": 30_000, "vae": 30_000}) if given.quick else (4_000, {"gan": 100_000, "vae": 100_000})
+    clean, budget = (1_500, {"gan": 25_000, "vae": 20_000}) if given.quick else (4_000, {"gan": 100_000, "vae": 100_000})
     print(describe_machine() + "\n", flush=True)
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -102,7 +103,9 @@ def fashion_world(data: Path, folder: Path, clean: int) -> World:
     pictures = stored["train_images"][order]
     labels = stored["train_labels"][order].astype(np.int64)
     judge = pictures_of(pictures[-20_000:], labels[-20_000:], [str(n) for n in stored["label_names"]])
-    options = options_for("classifier", {"side": 28, "net": "resnet", "width": 16, "images": 120_000, "augment": ("flip",)})
+    options = options_for(
+        "classifier", {"side": 28, "net": "resnet", "width": 16, "images": 120_000, "every": 120_000, "augment": ("flip",)}
+    )
     run = start_run(folder.parent / "judge", options, judge)
     train(run, TRAINERS["classifier"], judge, lambda p: p.reshape(len(p), -1).astype(np.float32))
     network: Any = load_classifier(run)
@@ -115,7 +118,7 @@ def fashion_world(data: Path, folder: Path, clean: int) -> World:
     grey = [Image.fromarray(p) for p in pictures[: clean + 300]]
     held = stored["test_images"][:2_000, None]
     fill(folder, Parts(grey[:clean], grey[clean:], [Image.fromarray(h[0]) for h in held[:1_000]]), 28, "L", rng)
-    return World(folder, features, held, int(0.7 * clean))
+    return World(folder, features, features(held), int(0.7 * clean))
 
 
 def colour_world(data: Path, folder: Path, clean: int) -> World:
@@ -128,8 +131,12 @@ def colour_world(data: Path, folder: Path, clean: int) -> World:
     emoji = tuple(unpacked(data / "noto_emoji.tar", folder.parent, ".png", 32))
     fill(folder, Parts(photos[:clean], photos[clean : clean + 300], held[:1_000], emoji), 32, "RGB", rng)
     encoder = PixelEncoder()
+
+    def features(p: Bytes) -> np.ndarray:
+        return encoder.encode_images([to_picture(q) for q in p])
+
     pixels = np.stack([np.asarray(p).transpose(2, 0, 1) for p in held])
-    return World(folder, lambda p: encoder.encode_images([to_picture(q) for q in p]), pixels, int(0.7 * clean))
+    return World(folder, features, features(pixels), int(0.7 * clean))
 
 
 def unpacked(archive: Path, folder: Path, suffix: str, side: int) -> list[Image.Image]:
@@ -231,8 +238,7 @@ def judge(index: Index, world: World, selection: str, job: Job) -> tuple[float, 
     sampler = maker.samplers[0]
     z = torch.from_numpy(np.stack([maker.latent(i, sampler=sampler) for i in range(len(world.held))]))
     x = world.features(generated(maker.network, z, torch.zeros((len(z), 0)), torch.device("cpu"), maker.shape.border))
-    y = world.features(world.held)
-    found = frechet_distance(x, y), manifold(x, y).coverage
+    found = frechet_distance(x, world.held), manifold(x, world.held).coverage
     row = vars(job) | {"selection": selection, "fd": round(found[0], 3), "coverage": round(found[1], 4)}
     print(json.dumps(row), flush=True)
     return found

@@ -377,10 +377,9 @@ def test_every_command_has_help_with_a_sentence_and_every_option_too() -> None:
 
 
 def test_the_demo_runs_offline_and_draws_its_sheet(curator: Run, tmp_path: Path, tiny: Encoder) -> None:
-    done = curator("demo", "--minutes", 0.03)
+    done = curator("demo", "--minutes", 0)
     assert done.exit_code == 0, done.stderr
-    assert done.stdout.count("$ curator") == 9
-    assert (tmp_path / "demo-generated.png").stat().st_size > 20_000
+    assert done.stdout.count("$ curator") == 5
     assert "large red circle" in done.stdout.split("a red circle")[1][:200]
     assert (tmp_path / "demo-sheet.png").stat().st_size > 50_000
     assert "0 new" in curator("demo", "--minutes", 0).stdout

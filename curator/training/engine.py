@@ -29,7 +29,7 @@ from curator.training.rules import Diverged, Loop, Outcome, advice, asked_to_sto
 
 _MICRO = 1024  # images that are computed at once: a larger batch is gathered from parts
 _WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
-_JUDGED = 10_000  # most images that a checkpoint is measured on
+_JUDGED = 5_000  # most images that a checkpoint is measured on
 _RETRIES = 3
 _LOGS = 200  # lines of stats.jsonl in a whole run
 _CURVES = 10.0  # seconds between two drawings of the curves
@@ -97,6 +97,7 @@ class Engine:
             self._restore()
         self.already = self.loop.images_seen
         self.began = time.monotonic() - self.loop.seconds
+        self.drawn = time.monotonic()
         if self.team.rank == 0:
             self.run.write_state(status="training")
         if not resume:
