@@ -14,7 +14,7 @@ from curator.database import Selections
 from curator.embeddings import normalise
 from curator.errors import UsageError
 from curator.index import Index
-from curator.metrics import HIGHER, metrics
+from curator.metrics import HIGHER, UNBIASED, half_width, metrics
 from curator.records import Ids, Progress, Vectors
 from curator.train import find_named
 from curator.training.folder import Run
@@ -153,7 +153,7 @@ def _features(index: Index, run: Run, ids: Ids, progress: Callable[[Progress], N
 
 
 def _intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> list[tuple[str, float, float, float, bool]]:
-    """Each number of a part with its 95 % interval: the spread over halves of x and y, times √½ (Politis and Romano 1994)."""
+    """Each number of a part with its 95 % interval, by random halves of x and y; no end below 0 for what cannot be negative."""
     part, rng = metrics[name], np.random.default_rng([seed, 1])
     whole = part(x, y, np.random.default_rng(seed))
     halves: list[dict[str, float]] = []
@@ -162,6 +162,7 @@ def _intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> lis
         halves.append(part(a, b, np.random.default_rng(seed)))
     found = []
     for key, value in whole.items():
-        spread = 1.96 * np.sqrt(0.5) * float(np.std([h[key] for h in halves], ddof=1)) if rounds > 1 else float("nan")
-        found.append((key, value, value - spread, value + spread, key in HIGHER))
+        spread = half_width([h[key] for h in halves])
+        low = value - spread if key in UNBIASED else max(0.0, value - spread)
+        found.append((key, value, low, value + spread, key in HIGHER))
     return found

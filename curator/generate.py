@@ -34,7 +34,6 @@ _GAP_IMAGES = 2_000
 _GAP_WORDS = 200
 _SCALE = 4  # of a strip's pictures
 _GRID = 256  # pictures at most
-_TOGETHER = 64  # pictures between two writings of the manifest
 
 
 @dataclass(frozen=True)
@@ -101,28 +100,29 @@ def generate(
     target = (target or run.folder / "generated").absolute()
     _refuse_foreign(target)
     target.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    rows: list[dict[str, Any]] = []
+
+    def planned(i: int) -> tuple[Path, dict[str, Any]]:
+        at = condition.labels[i % len(condition.labels)]
+        label = maker.shape.classes[at] if at >= 0 else None
+        file = target / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{asked.seed + i:06d}.png"
+        facts = {"run": run.name, "checkpoint": checkpoint, "seed": asked.seed + i, "label": label, "condition": condition.words}
+        return file, {"file_name": file.name} | facts | {"psi": asked.psi, "sampler": sampler, "near_data": sampler in NEAR_DATA}
+
+    files, rows = zip(*(planned(i) for i in range(asked.n)), strict=True)
+    _merge(target / MANIFEST, rows)  # before the pictures: none is ever without its seed
     shown: list[Bytes] = []
-    for i in range(asked.n):
-        seed, at = asked.seed + i, i % len(condition.labels)
-        pixels = maker.make(maker.latent(seed, sampler=sampler, psi=asked.psi, label=condition.labels[at]), condition.rows[at])
-        label = maker.shape.classes[condition.labels[at]] if condition.labels[at] >= 0 else None
-        file = target / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{seed:06d}.png"
+    for i, file in enumerate(files):
+        at = i % len(condition.labels)
+        z = maker.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[at])
+        pixels = maker.make(z, condition.rows[at])
         _save(to_picture(pixels), file)
-        facts = {"run": run.name, "checkpoint": checkpoint, "seed": seed, "label": label, "condition": condition.words, "psi": asked.psi}
-        rows.append({"file_name": file.name} | facts | {"sampler": sampler, "near_data": sampler in NEAR_DATA})
-        files.append(file)
         shown += [pixels] if i < _GRID else []
-        if len(rows) == _TOGETHER or i + 1 == asked.n:
-            _merge(target / MANIFEST, rows)
-            rows = []
         progress(Progress(i + 1, asked.n, 0, "generating"))
     grid = run.folder / "grids" / f"{files[0].stem}.png"
     grid.parent.mkdir(exist_ok=True)
     _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), progress=progress) if add else None
-    return Generated(tuple(files), grid, report)
+    return Generated(files, grid, report)
 
 
 def _refuse_foreign(target: Path) -> None:

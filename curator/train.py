@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from curator.training.options import ClassifierOptions, GanOptions, Options, opt
 from curator.training.pictures import Bytes, Pictures, held_out, inner_side, padded, read_pictures, to_picture
 
 _RUNS = "runs"
+_NAMES_ORIGIN = re.compile(r"(?<![\w'\"%])origin\s*(=|!=|<>|in\b|is\b|like\b)", re.IGNORECASE)
 RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
 _LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
 
@@ -95,14 +97,14 @@ def _refuse_few(options: Options, n: int) -> None:
 def images_for(index: Index, named: str | None) -> tuple[Ids, str]:
     """Ids of a selection as it is, with its digest; or of a folder, a condition, or all: real, not rejected, each picture once.
 
-    A condition that names `origin` decides itself. Raises `UsageError` where nothing is left.
+    A condition on the column `origin` decides itself. Raises `UsageError` where nothing is left.
     """
     if named in Selections(index.reader).names():
         selection = Selections(index.reader).get(str(named))
         refuse_changed(index, selection)
         return find_images(index, str(named)), selection.digest
     ids = find_images(index, named) if named else index.reader.ids_where("1")
-    if not (named and "origin" in named):
+    if not (named and not Path(named).is_dir() and _NAMES_ORIGIN.search(named)):
         ids = np.intersect1d(ids, index.reader.ids_where("origin = 'real'"))
     ids = np.intersect1d(ids, Curation(index.reader).nodes(index.space).image_ids)
     ids = np.intersect1d(ids, index.reader.ids_where("duplicate_of IS NULL"))

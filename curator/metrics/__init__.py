@@ -5,11 +5,12 @@
 
 from curator.metrics.kernels import cmmd, kid, mmd
 from curator.metrics.manifolds import Manifold, PerImage, clipped, distances, manifold, per_image, radii
-from curator.metrics.moments import bootstrap, frechet_distance, frechet_infinity, sliced_wasserstein, vendi
-from curator.metrics.parts import HIGHER, metrics
+from curator.metrics.moments import bootstrap, frechet_distance, frechet_infinity, half_width, sliced_wasserstein, vendi
+from curator.metrics.parts import HIGHER, UNBIASED, metrics
 
 __all__ = [
     "HIGHER",
+    "UNBIASED",
     "Manifold",
     "PerImage",
     "bootstrap",
@@ -18,6 +19,7 @@ __all__ = [
     "distances",
     "frechet_distance",
     "frechet_infinity",
+    "half_width",
     "kid",
     "manifold",
     "metrics",

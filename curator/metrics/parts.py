@@ -15,8 +15,10 @@ from curator.registry import Registry
 Metric = Callable[[Vectors, Vectors, np.random.Generator], dict[str, float]]
 metrics: Registry[Metric] = Registry("metric")
 
-HIGHER = frozenset({"precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "vendi"})
+HIGHER = frozenset({"precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "vendi", "vendi_share"})
 """Numbers of which more is better; of all others less is."""
+UNBIASED = frozenset({"kid_unit", "mmd", "frechet_infinity"})
+"""Estimates that may fall below 0."""
 
 
 @metrics.register("frechet")

@@ -113,20 +113,20 @@ class Engine:
 
     def _steps(self, stop: list[int]) -> str:
         """Until something ends the run. Processes decide together: one that stopped alone would leave the others waiting."""
-        loop_ends = "finished"
-        while not self.loop.images or self.loop.images_seen < self.loop.images:
-            asked, late, warm = self.team.any(
-                bool(stop), self._seconds() > self.until, self._seconds() > _WARM_SHARE * min(self.until, 3600)
-            )
+        while True:
+            seconds = self._seconds()
+            asked, late, warm = self.team.any(bool(stop), seconds > self.until, seconds > _WARM_SHARE * min(self.until, 3600))
             if not self.loop.images and self.loop.steps >= _WARM and warm:
                 self._plan()
             try:
                 if asked:
+                    check_weights(self.trainer)
                     self._save()
                     return "interrupted"
-                if late:
-                    loop_ends = "out of time"
-                    break
+                if late or 0 < self.loop.images <= self.loop.images_seen:
+                    if self.marked != self.loop.images_seen:
+                        self._mark()
+                    return "out of time" if late else "finished"
                 self._step()
                 if self._is_due():
                     self._mark()
@@ -135,9 +135,6 @@ class Engine:
                 continue
             if self.options.patience and self.loop.stale >= self.options.patience:
                 return "stopped early"
-        if self.marked != self.loop.images_seen:
-            self._mark()
-        return loop_ends
 
     def _is_due(self) -> bool:
         """Whether the last step ended the budget, or passed a multiple of the interval between marks."""
@@ -250,6 +247,8 @@ class Engine:
         if self.team.rank == 0:
             for name in ("stats.jsonl", "metrics.jsonl"):
                 self.run.cut_rows(name, self.loop.images_seen)
+        self.team.wait()
+        self.marked = max((r["images_seen"] for r in self.run.rows("metrics.jsonl")), default=-1)
 
     def _back(self, why: str) -> None:
         """Reload the last good checkpoint, and halve the rate: three times, then a clear stop."""
@@ -267,7 +266,7 @@ class Engine:
                 "is good: use it, or train with a smaller --rate"
             )
         self._restore()
-        self.loop.rate_factor, self.loop.retries, self.loop.seconds = self.loop.rate_factor, retries, seconds
+        self.loop.retries, self.loop.seconds = retries, seconds
         self.say(f"{why} after {seen} images: back to {self.loop.images_seen}, at half the rate.")
 
     def _seconds(self) -> float:

@@ -44,7 +44,7 @@ def restore_loop(run: Run, trainer: Trainer, say: Callable[[str], None] = lambda
             damaged.append(images_seen)
             continue
         if problem:
-            run.drop(damaged)
+            run.drop(damaged)  # in every process: what is gone already is no problem
             say(f"{problem}; the one before it, at {images_seen} images, is used.")
         unpack(trainer, arrays, facts["optimisers"])
         before: dict[str, Any] = facts["loop"]
