@@ -100,7 +100,7 @@ def encode(
 ) -> Encoded:
     """Images through a VAE and back. With `keep` their errors become the column `reconstruction_error`, to filter by.
 
-    `shown` pairs of picture and reconstruction are returned, half of the best and half of the worst. Raises `UsageError` for another run.
+    `shown` pairs of picture and reconstruction are returned, first the worst, then the best. Raises `UsageError` for another run.
     """
     import torch
 
@@ -109,7 +109,7 @@ def encode(
     if run.options.condition != "none":
         raise UsageError(f"{run.name} is conditioned by {run.options.condition}; encoding takes a run without a condition")
     network = load_maker(run).network
-    ids = find_images(index, named or "1")
+    ids = find_images(index, named or "origin = 'real'")
     read, latents, errors = [], [], []
     with torch.no_grad():
         for found in pictures_of_run(index, run, ids, progress):
@@ -127,7 +127,7 @@ def encode(
             Selections(db).put_computed(f"{ERROR}_run", {int(i): run.name for i in ids})
     order = np.argsort(e, kind="stable")
     half = min(shown // 2, len(order) // 2)
-    extremes = np.concatenate([order[:half], order[len(order) - half :]])
+    extremes = np.concatenate([order[::-1][:half], order[:half]])  # the worst first
     (some,) = pictures_of_run(index, run, ids[extremes], lambda p: None)
     z = np.concatenate(latents)
     with torch.no_grad():

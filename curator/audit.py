@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.apply import held_out_ids
+from curator.apply import held_out_ids, pictures_of_run, trained_digests
 from curator.curate.candidates import find_images, vectors_of
 from curator.curate.evidence import Hashes, read_sketch
 from curator.curate.label import refuse_taken
@@ -19,18 +19,19 @@ from curator.duplicates.likeness import Greys, greys, nearest_by_pixels
 from curator.embeddings import normalise
 from curator.errors import UsageError
 from curator.evaluate import generated_ids
-from curator.images import read_picture
 from curator.index import Index
 from curator.metrics import PerImage, per_image
 from curator.records import Ids, Progress, Vectors
 from curator.training.folder import Run
+from curator.training.pictures import to_picture
 
 LABELS = ("copy", "near-copy", "novel", "off-distribution")
 COLUMN = "audit"
 _FALSE_ALARMS = 0.005  # share of held-out images that a threshold may call copies
 _SAME = 2.0  # grey levels of root mean squared difference under which two pictures are one
 _HINTS = 4
-_FEWEST = 40
+_SUSPECT = 0.05  # share of held-out images, the nearest ones, that are looked at for being duplicates
+_FEWEST = 40  # below a few hundred the false alarms are known only roughly, and are said
 _BLOCK = 512
 
 Told = Callable[[Progress], None]
@@ -38,9 +39,10 @@ Told = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Finding:
-    """One generated image and the training image nearest to it: `ratio` of their difference to the one that image has to its own nearest
+    """One generated image and the training image nearest to it: `ratio` of their difference to the one that image has to its own fifth
 
-    training image; `evidence` the kind of duplicate that `curator dedupe` would call them, or ""; `transform` how one lies on the other.
+    nearest, of which several may be copies; `evidence` the kind of duplicate that `curator dedupe` would call them, or ""; `transform` how
+    one lies on the other.
     """
 
     image_id: int
@@ -69,6 +71,11 @@ class Audit:
     held_authentic: float
 
     @property
+    def beyond(self) -> float:
+        """The share of copies beyond what as many unseen real images would give."""
+        return max(0.0, self.copies - self.false_alarms)
+
+    @property
     def copies(self) -> float:
         """The share of copies and near-copies."""
         return (self.counts["copy"] + self.counts["near-copy"]) / max(1, len(self.findings))
@@ -89,26 +96,33 @@ def audit(index: Index, run: Run, *, held_out: str | None = None, keep: bool = T
     A half of the held-out images sets the thresholds, the other half measures their false alarms. `held_out` names real images that the run
     never saw, None those that it held out itself. Raises `UsageError` where there are fewer than 40 of them.
     """
-    made = generated_ids(index, run)
+    known = trained_digests(run)
+    real = index.reader.ids_where("origin = 'real'")
     held_ids = find_images(index, held_out) if held_out else held_out_ids(run)
-    present = index.reader.ids_where("1")
-    trained = np.setdiff1d(np.array([r["id"] for r in run.rows("manifest.jsonl")], np.int64), held_out_ids(run))
-    trained, held_ids = trained[np.isin(trained, present)], np.setdiff1d(held_ids[np.isin(held_ids, present)], trained)
-    if len(held_ids) < _FEWEST:
+    held_ids = _without(index, held_ids[np.isin(held_ids, real)], known)
+    rows = [r["id"] for r in run.rows("manifest.jsonl") if bytes.fromhex(r["sha256"]) in known]
+    trained = np.array(rows, np.int64)
+    trained = trained[np.isin(trained, real)]
+    trained = trained[[h in known for h in Selections(index.reader).sha256_of(trained)]] if len(trained) else trained
+    if len(held_ids) < _FEWEST or not len(trained):
         raise UsageError(
             f"{len(held_ids)} real images that {run.name} never saw are too few to calibrate on; name {_FEWEST} or more with --held-out, "
             "or train with --holdout 0.1"
+            if len(trained)
+            else f"none of the images that {run.name} was trained on is in the index as it was"
         )
     if keep:
         for column in (COLUMN, f"{COLUMN}_nearest", f"{COLUMN}_ratio"):
             refuse_taken(index, column)
-    y = _side(index, trained, progress)
-    held, x = _side(index, held_ids, progress), _side(index, made, progress)
+    y, x, held = (_side(index, run, ids, progress) for ids in (trained, generated_ids(index, run), held_ids))
     beside, of_held = per_image(x.x, y.x), per_image(held.x, y.x)
     ratio, nearest, difference, transform = _likeness(x, y)
-    held_ratio, *_ = _likeness(held, y)
-    set_by = np.random.default_rng(0).permutation(len(held_ratio)) < (len(held_ratio) + 1) // 2
-    threshold = _lower(held_ratio[set_by])
+    held_ratio, held_nearest, *_ = _likeness(held, y)
+    # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all others pass.
+    low = held_ratio <= np.quantile(held_ratio, _SUSPECT)
+    fair = np.array([not e for e in _evidence(index, held.ids, y.ids[held_nearest], low)])
+    set_by = np.random.default_rng(0).permutation(len(fair)) < (len(fair) + 1) // 2
+    threshold = _lower(held_ratio[set_by & fair])
     far = float(np.quantile(of_held.distance[set_by], 1 - 2 * _FALSE_ALARMS))
     evidence = _evidence(index, x.ids, y.ids[nearest], ratio <= threshold)
     findings = []
@@ -122,27 +136,32 @@ def audit(index: Index, run: Run, *, held_out: str | None = None, keep: bool = T
     if keep:
         _keep(index, findings)
     counts = Counter(f.label for f in findings)
-    alarms = float((held_ratio[~set_by] <= threshold).mean())
+    alarms = float((held_ratio[~set_by & fair] <= threshold).mean())
+    judged = int((~set_by & fair).sum())
     return Audit(
-        run.name, tuple(findings), {label: counts[label] for label in LABELS}, threshold, alarms, int((~set_by).sum()), _authentic(beside),
+        run.name, tuple(findings), {label: counts[label] for label in LABELS}, threshold, alarms, judged, _authentic(beside),
         _authentic(of_held),
     )  # fmt: skip
 
 
-def _side(index: Index, ids: Ids, progress: Told) -> _Side:
-    pixels = []
-    images = index.images(ids)
-    for start in range(0, len(images), _BLOCK):
-        pixels.append(greys([read_picture(i.path) for i in images[start : start + _BLOCK]]))
-        progress(Progress(min(start + _BLOCK, len(images)), len(images), 0, "reading"))
-    return _Side(ids, np.concatenate(pixels), normalise(vectors_of(index, ids).astype(np.float32)))
+def _without(index: Index, ids: Ids, known: set[bytes]) -> Ids:
+    """Those whose content is not known."""
+    hashes = Selections(index.reader).sha256_of(ids)
+    return ids[[h not in known for h in hashes]] if len(ids) else ids
+
+
+def _side(index: Index, run: Run, ids: Ids, progress: Told) -> _Side:
+    """Pictures as the run saw its own, at comparison size; one that cannot be read is left out."""
+    found = [(p.ids, greys([to_picture(one) for one in p.inner])) for p in pictures_of_run(index, run, ids, progress)]
+    read, pixels = (np.concatenate(column) for column in zip(*found, strict=True))
+    return _Side(read, pixels, normalise(vectors_of(index, read).astype(np.float32)))
 
 
 def _likeness(x: _Side, y: _Side) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...]]:
     """Ratio (n,), position of the nearest of y, difference in grey levels, transform."""
     found = nearest_by_pixels(x.pixels, y.pixels, _hints(x.x, y.x))
     hit = np.unique(found.position)
-    alone = nearest_by_pixels(y.pixels[hit], y.pixels, _hints(y.x[hit], y.x), own=hit).difference
+    alone = nearest_by_pixels(y.pixels[hit], y.pixels, _hints(y.x[hit], y.x), own=hit).fifth
     of = dict(zip(hit.tolist(), alone.tolist(), strict=True))
     usual = np.array([of[p] for p in found.position.tolist()])
     return found.difference / np.maximum(usual, 1.0), found.position, found.difference, found.transform

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.apply import held_out_ids, pictures_of_run
+from curator.apply import held_out_ids, pictures_of_run, trained_digests
 from curator.curate.candidates import find_images, vectors_of
 from curator.database import Selections
 from curator.embeddings import normalise
@@ -68,11 +68,11 @@ def evaluate(
     once more for its features. Copies, in files or in vectors, count once on each side: a second one would make radii of 0. Raises
     `UsageError`, `UnknownName`.
     """
-    run = find_named(index, named)
+    run = find_named(index, named, numbers=True)
     x_ids = generated_ids(index, run) if run else find_images(index, named)
     y_ids, said = reference_of(index, run, against)
-    y_ids = np.setdiff1d(y_ids, x_ids)
     notes: list[str] = []
+    y_ids = _apart(index, y_ids, x_ids, run, notes)
     x_ids, y_ids = (_once(index, ids, notes, what) for ids, what in ((x_ids, named), (y_ids, said)))
     n, m = len(x_ids), len(y_ids)
     if n < 2 or m < 2:
@@ -120,6 +120,19 @@ def reference_of(index: Index, run: Run | None, against: str | None) -> tuple[Id
     if not len(ids):
         raise UsageError(f"{run.name} held nothing out; name real images that it has not seen with --against, or train with --holdout 0.1")
     return ids, f"held out by {run.name}"
+
+
+def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> Ids:
+    """The reference without contents that are judged as well, that a run was trained on, or, for a run, that were generated."""
+    hashes = Selections(index.reader).sha256_of(y)
+    same = set(Selections(index.reader).sha256_of(x))
+    known = trained_digests(run) if run else set()
+    real = set(index.reader.ids_where("origin = 'real'").tolist()) if run else set(y.tolist())
+    kept = [i for i, h in zip(y.tolist(), hashes, strict=True) if h not in same and h not in known and i in real]
+    if len(kept) < len(y):
+        what = "are judged as well" if run is None else "the run was trained on, or were generated,"
+        notes.append(f"{len(y) - len(kept)} of {len(y)} images to compare with {what} and are left out")
+    return np.array(kept, np.int64)
 
 
 def _once(index: Index, ids: Ids, notes: list[str], what: str) -> Ids:

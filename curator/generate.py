@@ -55,7 +55,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.n < 1 or not 0 <= self.seed < 2**31:
-            raise UsageError("--n takes 1 picture or more, and --seed a whole number from 0 on")
+            raise UsageError(f"-n takes 1 picture or more and --seed a whole number from 0 on, not {self.n} and {self.seed}")
         if not 0 < self.psi <= 1:
             raise UsageError(f"--psi takes a number above 0 and up to 1, not {self.psi}")
         if sum(v is not None for v in (self.label, self.like, self.text, self.mix)) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from curator.curate.decisions import rejected_ids
 from curator.curate.recipe import NAME
 from curator.database import Curation, Selections
 from curator.embeddings import normalise
-from curator.errors import UsageError
+from curator.errors import UnknownName, UsageError
 from curator.index import Index, build_graph
 from curator.records import Ids, Progress
 from curator.training.folder import LATEST, Run, find_run, runs_in, start_run
@@ -49,9 +50,21 @@ def home_of(index: Index) -> Path:
     return index.folder / _RUNS
 
 
-def find_named(index: Index, name: str) -> Run | None:
-    """The run of exactly that name, if there is one."""
-    return next((r for r in runs_in(home_of(index)) if r.name == name), None)
+def find_named(index: Index, name: str, *, numbers: bool = False) -> Run | None:
+    """The run of exactly that name, or number if those count, if there is one."""
+    return next(
+        (r for r in runs_in(home_of(index)) if r.name == name or (numbers and name.isdigit() and int(name) == int(r.name[:5]))), None
+    )
+
+
+def find_maker(index: Index, named: str) -> Run:
+    """A run that makes pictures, by name or number; `latest` is the latest that is not training now. Raises `UnknownName`."""
+    if named != LATEST:
+        return find_run(home_of(index), named)
+    there = [r for r in runs_in(home_of(index)) if r.trainer != "classifier" and r.state["status"] not in ("started", "training")]
+    if not there:
+        raise UnknownName("no run here makes pictures yet; `curator train vae` or `curator train gan` is how one begins")
+    return there[-1]
 
 
 def export_network(index: Index, named: str, form: str, target: Path) -> float:
@@ -72,6 +85,8 @@ def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[
     unlabelled = sum(labels.get(int(i)) is None for i in ids) if labels else 0
     if unlabelled:
         way_out = f'leave them out by a selection, made with --where "{column} IS NOT NULL"'
+        if unlabelled == len(ids):
+            way_out = "`curator index --label-from folder` or --csv FILE gives them one, and --label names another column"
         raise UsageError(f"{unlabelled} of {len(ids)} images have no '{column}' to learn; {way_out}")
     images = index.images(ids)
     sizes = tuple((i.width, i.height) for i in images)
@@ -123,6 +138,7 @@ def train_on(
 
     if name and not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for a run: letters, digits, and . _ + - within")
+    importlib.import_module("curator.training.engine")  # seconds, in which Ctrl-C should find no folder of a run yet
     with Team.join() as team:
         pictures = pictures_for(index, plan, say=say, column=column, progress=progress)
         _refuse_large(plan.options, pictures)

@@ -157,7 +157,7 @@ def _report(run: Any, outcome: Any, *, as_json: bool) -> None:
     shown = [(k.replace("_", " "), f"{v:.4f}") for k, v in best.items() if isinstance(v, float) and k not in ("seconds", "n")]
     if shown:
         click.echo(table(shown, (f"best, at {outcome.best} images", "")))
-    click.echo(f"Look at {run.folder}/samples, curves.png and card.md there.")
+    click.echo(f"Look at {run.folder}/card.md, curves.png" + (" and samples there." if (run.folder / "samples").is_dir() else " there."))
     if outcome.status == "interrupted":
         say(f"Interrupted; go on with `curator train {run.options.trainer} --resume {run.name}`.")
 
@@ -198,12 +198,11 @@ def generate(
     from curator.generate import Asked
     from curator.generate import generate as make
     from curator.generate import interpolate as move
-    from curator.train import home_of
-    from curator.training.folder import find_run
+    from curator.train import find_maker
 
     asked = Asked(mix=mix or None, **given)
     with opened(name) as index, progress_bar() as progress:
-        run = find_run(home_of(index), named)
+        run = find_maker(index, named)
         if interpolate:
             move(index, run, asked, interpolate)
             say(f"Interpolation: {interpolate}")
@@ -220,7 +219,7 @@ def generate(
 @click.command()
 @click.argument("named", metavar="RUN", default="latest")
 @index_option
-@click.option("--selection", "chosen", metavar=_SELECTION, help="Which images. [default: all]")
+@click.option("--selection", "chosen", metavar=_SELECTION, help="Which images. [default: all real ones]")
 @click.option("--latents", type=click.Path(path_type=Path, dir_okay=False), help="Write latents to a .npy file, and ids beside it.")
 @click.option(
     "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the best and the worst, each beside its reconstruction."

@@ -99,7 +99,7 @@ def audit(
         print_json(asdict(done) | {"copies": done.copies})
     else:
         click.echo(table(list(done.counts.items()), ("label", "images")) + "\n\n" + "\n".join(lines))
-    sys.exit(1 if done.copies > max_copies else 0)
+    sys.exit(1 if done.beyond > max_copies else 0)
 
 
 @click.command("loop")

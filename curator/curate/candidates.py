@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,9 @@ def find_images(index: Index, named: str) -> Ids:
     try:
         ids = index.reader.ids_where(named)
     except WhereError as error:
+        near = difflib.get_close_matches(named, selections.names(), n=1)
+        if near:
+            raise UsageError(f"no selection '{named}'; did you mean '{near[0]}'?") from error
         raise UsageError(f"'{named}' names no selection and no folder, and is no condition either: {error}") from error
     if not len(ids):
         raise UsageError(f"'{named}' names no selection and no folder, and as a condition holds for no image")

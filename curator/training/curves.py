@@ -23,7 +23,8 @@ def draw_curves(run: Run) -> None:
         axes = figure.add_subplot(lines, columns, i + 1)
         points = [(r["images_seen"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
         axes.plot(*zip(*points, strict=True), color="#2a7d3f" if rows is stats else "#1f4e8c", linewidth=1.2)
-        axes.set_title(name.replace("_", " "), fontsize=9)
+        held = " (at checkpoints)" if rows is metrics and any(name in r for r in stats) else ""
+        axes.set_title(name.replace("_", " ") + held, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
         axes.grid(alpha=0.25)

@@ -56,14 +56,14 @@ def train(
     kept, held = pictures.divide(options.holdout)
     if not len(kept):
         raise UsageError(f"no image is left to train on: {len(pictures)} were given, and all are held out")
-    with contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
+    with asked_to_stop() as stop, contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
         torch.manual_seed(options.seed)  # of the first weights; steps have seeds of their own
         if options.batch % joined.world:
             raise UsageError(f"--batch {options.batch} cannot be divided among {joined.world} processes; take a multiple")
         source = Source(kept, options, joined.device, joined.rank, joined.world)
         judged = held if len(held) else kept
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
-        return Engine(run, make(source), source, judged, features=features, team=joined, progress=progress, say=say).go(resume)
+        return Engine(run, make(source), source, judged, features=features, team=joined, progress=progress, say=say).go(resume, stop)
 
 
 class Engine:
@@ -89,9 +89,9 @@ class Engine:
         self.loop = Loop(self.options.images)
         self.until = self.options.max_minutes * 60 or math.inf
         self.began = self.drawn = 0.0
-        self.every, self.marked = 0, -1
+        self.every, self.marked, self.warned = 0, -1, False
 
-    def go(self, resume: bool) -> Outcome:
+    def go(self, resume: bool, stop: list[int]) -> Outcome:
         """Run the loop, from the latest checkpoint if asked."""
         if resume:
             self._restore()
@@ -102,8 +102,7 @@ class Engine:
             self.run.write_state(status="training")
         if not resume:
             self._save()
-        with asked_to_stop() as stop:
-            status = self._steps(stop)
+        status = self._steps(stop)
         if status != "interrupted" and self.team.rank == 0 and self.loop.best >= 0:
             finish(self.run, self.trainer, self.loop.best, self.source.pictures)
         if self.team.rank == 0:
@@ -234,7 +233,9 @@ class Engine:
             self.drawn = time.monotonic()
             draw_curves(run)
         self._save()
-        for line in advice(numbers, self._clock()) if self.options.trainer == "gan" else ():
+        lines = advice(numbers, self._clock()) if self.options.trainer == "gan" else []
+        for line in lines[: 0 if self.warned else None]:  # once a run
+            self.warned = True
             self.say(line)
 
     def _save(self) -> None:

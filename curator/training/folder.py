@@ -194,7 +194,10 @@ def find_run(home: Path, named: str, *, trainer: str | None = None) -> Run:
     for run in there:
         if run.name == named or (named.isdigit() and int(named) == int(run.name[:5])):
             return run
-    raise UnknownName(f"no {trainer or ''}{' ' if trainer else ''}run '{named}'; {suggest(named, [r.name for r in there])}")
+    what = f"{trainer} run" if trainer else "run"
+    if named == LATEST:
+        raise UnknownName(f"no {what} yet; `curator train {trainer or 'vae'}` makes one")
+    raise UnknownName(f"no {what} '{named}'; {suggest(named, [r.name for r in there])}")
 
 
 def _numbered(home: Path) -> Iterator[tuple[int, Run]]:

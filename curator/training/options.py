@@ -64,7 +64,7 @@ class Options:
         rules = (
             (8 <= self.side <= 512, f"--side takes 8 to 512 pixels, not {self.side}"),
             (self.images >= 0 and self.max_minutes >= 0, "a budget cannot be negative: --images and --max-minutes"),
-            (self.images > 0 or self.max_minutes > 0, "a run needs a budget: --images, or --max-minutes"),
+            (self.images > 0 or self.max_minutes > 0, "a run needs a budget above 0: --images, or --max-minutes"),
             (self.patience >= 0 and self.every >= 0, "--patience and --every cannot be negative"),
             (0 <= self.momentum < 1, f"--momentum takes a number from 0 to below 1, not {self.momentum}"),
             (not self.nesterov or self.momentum > 0, "--nesterov needs a --momentum above 0"),
@@ -134,7 +134,6 @@ class GanOptions(Options):
     neighbours: int = 5
     condition_noise: float = 0.2
     images: int = 500_000
-    holdout: float = 0.0
 
     def refusals(self) -> tuple[tuple[bool, str], ...]:
         """What a game of two networks cannot use."""

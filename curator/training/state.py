@@ -52,4 +52,8 @@ def load_network(network: torch.nn.Module, arrays: dict[str, NDArray[Any]], pref
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise UsageError(f"the checkpoint belongs to another network: {str(error).splitlines()[0]}") from error
+        first = next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), str(error))
+        raise UsageError(
+            f"this checkpoint is of other networks than this version makes of the same options ({first}); `options.json` of the run says "
+            "which version wrote it: use that one, or train anew"
+        ) from error
