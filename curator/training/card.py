@@ -19,7 +19,7 @@ _SHOWN = (
     "calibration_error",
     "n",
 )
-_HEALTH = ("logit_gap", "r1", "r2", "kl", "mean_squared_error")
+_HEALTH = ("logit_gap", "r1", "r2", "r1_over_r2", "kl", "mean_squared_error")
 
 
 def write_card(run: Run) -> None:

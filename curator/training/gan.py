@@ -103,6 +103,8 @@ class Gan:
             sizes = [g.float().square().sum((1, 2, 3)).mean() for g in gradients]
             loss = loss + 0.5 * gamma * sum(sizes)
             numbers |= {name: s.detach() for name, s in zip(self._names(), sizes, strict=True)}
+            if len(sizes) == 2:  # far from 1: the discriminator is much steeper at one kind of picture than at the other
+                numbers["r1_over_r2"] = (sizes[0] / sizes[1].clamp_min(1e-12)).detach()
         return loss, numbers
 
     def make(self, batch: Batch, _clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
