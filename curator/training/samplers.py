@@ -107,7 +107,7 @@ def _between(fitted: Fitted, rng: Drawn, label: int) -> NDArray[np.float32]:
     return np.asarray(first + rng.rng.random(dtype=np.float32) * (other - first))
 
 
-def fit_second_stage(fitted: Fitted, seed: int) -> dict[str, NDArray[Any]]:
+def fit_second_stage(fitted: Fitted, seed: int, *, steps: int = _STEPS) -> dict[str, NDArray[Any]]:
     """A second, small VAE on the latents themselves, whose own latents do fill N(0, I) (Dai and Wipf 2019, §5): its decoder and σ."""
     mean, spread = torch.from_numpy(fitted["means"].copy()), torch.from_numpy(np.exp(0.5 * fitted["log_variances"]))
     d, generator = mean.shape[1], generator_of(seed, "two-stage")
@@ -116,7 +116,7 @@ def fit_second_stage(fitted: Fitted, seed: int) -> dict[str, NDArray[Any]]:
         encoder, decoder = _mlp(d, 2 * d), _mlp(d, d)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 1e-3)
     error = torch.ones(())
-    for _ in range(_STEPS):
+    for _ in range(steps):
         at = torch.randint(len(mean), (_BATCH,), generator=generator)
         z = mean[at] + spread[at] * torch.randn((_BATCH, d), generator=generator)
         middle, log_variance = encoder(z).chunk(2, 1)
