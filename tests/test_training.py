@@ -436,7 +436,7 @@ def fitted() -> dict[str, np.ndarray]:
     means = np.concatenate([rng.normal(-5, 0.3, (200, 2)), rng.normal(5, 0.3, (200, 2))]).astype(np.float32)
     labels = np.repeat([0, 1], 200)
     found = {"means": means, "log_variances": np.full((400, 2), -6, np.float32), "labels": labels}
-    return found | fit_mixture(means, np.full(400, -1), rng) | fit_second_stage(found, 0, steps=500)
+    return found | fit_mixture(means, np.full(400, -1), rng) | fit_second_stage(found, 0, steps=1_200)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
