@@ -19,7 +19,7 @@ NEAR_DATA = ("near",)  # samplers whose pictures lie between two of the training
 _COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128)
 _FITTED_ON = 20_000
 _NEIGHBOURS = 5
-_STEPS, _BATCH, _HIDDEN = 2_000, 128, 128
+_STEPS, _BATCH, _HIDDEN = 2_000, 256, 256
 
 Fitted = Mapping[str, NDArray[Any]]
 
