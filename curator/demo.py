@@ -89,7 +89,7 @@ def _train_on_digits(home: Path, minutes: float, say: Callable[[str], None], pro
         real = (found.images[:64, None] * 15.9).astype(np.uint8)
         grids.append(Tile(tiled(real, 8, 2), "64 real ones"))
     sheet = home / "demo-generated.png"
-    save_sheet([Section("Trained on 1,797 digits of 8 × 8 pixels", grids)], sheet, columns=3)
+    save_sheet([Section("Trained on 1,797 digits of 8 by 8 pixels", grids)], sheet, columns=3)
     say(f"What they made: {sheet}")
 
 

@@ -140,7 +140,7 @@ def compare(done: dict[str, Run], features: Callable[[Bytes], np.ndarray], fashi
         rows += [(f"`{name}`", rate_of(done[name]), made_by(done[name], "normal"))] if name in done else []
     if "dcgan" in done:
         rows.append(("`dcgan`, weights not averaged", rate_of(done["dcgan"]), made_by(done["dcgan"], "normal", weights="networks")))
-    for sampler in ("gmm", "two-stage", "near", "normal") if "vae" in done else ():
+    for sampler in ("gmm", "two-stage", "normal") if "vae" in done else ():
         rows.append((f"vae, {sampler}", rate_of(done["vae"]), made_by(done["vae"], sampler)))
     print("\n| generator | images/s | FD | precision | recall | density | coverage |\n|---|--:|--:|--:|--:|--:|--:|")
     for name, rate, pixels in rows:
