@@ -78,7 +78,7 @@ _condition = click.option("--condition", type=click.Choice(["none", "label", "em
 def train_gan(**given: Any) -> None:
     """Train a GAN: relativistic pairing with gradient penalties on both sides (R3GAN), on a CPU in minutes.
 
-    Presets: tiny (32 px, minutes on two cores), small (an hour), gpu32, gpu64, gpu128.
+    Presets: tiny (32 px, minutes on two cores), dcgan (the classic, as its paper has it), small (an hour), gpu32, gpu64, gpu128.
     """
     _train("gan", **given)
 

@@ -165,6 +165,17 @@ class GanOptions(Options):
         return {
             "tiny": {},
             "small": {"width": 64, "images": 3_000_000, "ema_images": 50_000, "rate": 3e-4},
+            "dcgan": {
+                "net": "dcgan",
+                "loss": "bce",
+                "rate": 2e-4,
+                "beta1": 0.5,
+                "beta2": 0.999,
+                "schedule": "constant",
+                "batch": 64,
+                "latent": 100,
+                "images": 1_000_000,
+            },
             "gpu32": gpu | {"side": 32, "width": 96, "images": 10_000_000},
             "gpu64": gpu | {"side": 64, "width": 64, "images": 25_000_000},
             "gpu128": gpu | {"side": 128, "width": 48, "images": 25_000_000, "batch": 128},
