@@ -112,6 +112,12 @@ class Options:
         return {"trainer": self.trainer} | asdict(self)
 
 
+_DCGAN: Mapping[str, Any] = {
+    "net": "dcgan", "loss": "bce", "rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "schedule": "constant", "batch": 64, "latent": 100,
+    "images": 1_000_000,
+}  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class GanOptions(Options):
     """Of a GAN: `gamma` → `gamma_end` weigh the gradient penalties, None for what suits the loss and `side`;
@@ -165,17 +171,7 @@ class GanOptions(Options):
         return {
             "tiny": {},
             "small": {"width": 64, "images": 3_000_000, "ema_images": 50_000, "rate": 3e-4},
-            "dcgan": {
-                "net": "dcgan",
-                "loss": "bce",
-                "rate": 2e-4,
-                "beta1": 0.5,
-                "beta2": 0.999,
-                "schedule": "constant",
-                "batch": 64,
-                "latent": 100,
-                "images": 1_000_000,
-            },
+            "dcgan": _DCGAN,
             "gpu32": gpu | {"side": 32, "width": 96, "images": 10_000_000},
             "gpu64": gpu | {"side": 64, "width": 64, "images": 25_000_000},
             "gpu128": gpu | {"side": 128, "width": 48, "images": 25_000_000, "batch": 128},
