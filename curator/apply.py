@@ -50,8 +50,8 @@ def label_by_run(index: Index, run: Run, *, named: str | None = None, column: st
 
 def trained_digests(run: Run) -> set[bytes]:
     """Contents that a run trained on."""
-    held = set(held_out_ids(run).tolist())
-    return {bytes.fromhex(r["sha256"]) for r in run.rows("manifest.jsonl") if r["id"] not in held}
+    hashes = [bytes.fromhex(r["sha256"]) for r in run.rows("manifest.jsonl")]
+    return {h for h, out in zip(hashes, held_out(hashes, run.options.holdout), strict=True) if not out}
 
 
 def held_out_ids(run: Run) -> Ids:

@@ -120,11 +120,12 @@ def audit(index: Index, run: Run, *, held_out: str | None = None, keep: bool = T
     held_ratio, held_nearest, *_ = _likeness(held, y)
     # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all others pass.
     low = held_ratio <= np.quantile(held_ratio, _SUSPECT)
-    fair = np.array([not e for e in _evidence(index, held.ids, y.ids[held_nearest], low)])
+    evidence_on = _Evidence(index)
+    fair = np.array([not e for e in evidence_on(held.ids, y.ids[held_nearest], low)])
     set_by = np.random.default_rng(0).permutation(len(fair)) < (len(fair) + 1) // 2
     threshold = _lower(held_ratio[set_by & fair])
     far = float(np.quantile(of_held.distance[set_by], 1 - 2 * _FALSE_ALARMS))
-    evidence = _evidence(index, x.ids, y.ids[nearest], ratio <= threshold)
+    evidence = evidence_on(x.ids, y.ids[nearest], ratio <= threshold)
     findings = []
     for i in np.argsort(ratio, kind="stable").tolist():
         flagged = ratio[i] <= threshold
@@ -185,23 +186,30 @@ def _authentic(found: PerImage) -> float:
     return float(found.authentic.mean())
 
 
-def _evidence(index: Index, first: Ids, second: Ids, flagged: NDArray[np.bool_]) -> list[str]:
-    """What `curator dedupe` would call each flagged pair."""
-    nodes = Curation(index.reader).nodes(index.space)
-    hashes = Hashes.of(Curation(index.reader), nodes)
-    node_of = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))
-    thresholds = Thresholds()
-    said = [""] * len(first)
-    for i in np.flatnonzero(flagged).tolist():
-        pair = node_of[int(first[i])], node_of[int(second[i])]
-        if pair[0] == pair[1]:
-            one, other = index.images([int(first[i]), int(second[i])])
-            said[i] = "identical-file" if one.sha256 == other.sha256 else "identical-pixels"
-            continue
-        distance, way = compare_hashes(hashes.values[[pair[0]]], hashes.values[[pair[1]]])
-        a, b = (read_sketch(image) for image in index.images([int(first[i]), int(second[i])]))
-        said[i] = judge(examine(int(distance[0]), int(way[0]), a, b, thresholds), thresholds) or ""
-    return said
+class _Evidence:
+    """What `curator dedupe` would call pairs of an index's images."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        nodes = Curation(index.reader).nodes(index.space)
+        self.hashes = Hashes.of(Curation(index.reader), nodes)
+        self.node_of = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))
+
+    def __call__(self, first: Ids, second: Ids, flagged: NDArray[np.bool_]) -> list[str]:
+        """(n,) kinds of the flagged pairs, "" for all others and where nothing is proved."""
+        said = [""] * len(first)
+        for i in np.flatnonzero(flagged).tolist():
+            said[i] = self._kind(int(first[i]), int(second[i]))
+        return said
+
+    def _kind(self, first: int, second: int) -> str:
+        one, other = self.index.images([first, second])
+        a, b = self.node_of[first], self.node_of[second]
+        if a == b:
+            return "identical-file" if one.sha256 == other.sha256 else "identical-pixels"
+        distance, way = compare_hashes(self.hashes.values[[a]], self.hashes.values[[b]])
+        thresholds = Thresholds()
+        return judge(examine(int(distance[0]), int(way[0]), read_sketch(one), read_sketch(other), thresholds), thresholds) or ""
 
 
 def _keep(index: Index, findings: list[Finding]) -> None:

@@ -23,6 +23,7 @@ from curator.ingest import IngestOptions, ingest
 from curator.manage import find_ids
 from curator.records import IngestReport, Progress
 from curator.registry import suggest
+from curator.training.batches import scaled
 from curator.training.folder import Run
 from curator.training.maker import Maker, interpolated, load_maker
 from curator.training.options import VaeOptions
@@ -101,10 +102,12 @@ def generate(
     _refuse_foreign(target)
     target.mkdir(parents=True, exist_ok=True)
 
+    names = {at: maker.shape.classes[at] if at >= 0 else None for at in condition.labels}
+    stems = {at: _stem(run, asked, sampler, condition.words, label) for at, label in names.items()}
+
     def planned(i: int) -> tuple[Path, dict[str, Any]]:
         at = condition.labels[i % len(condition.labels)]
-        label = maker.shape.classes[at] if at >= 0 else None
-        file = target / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{asked.seed + i:06d}.png"
+        label, file = names[at], target / f"{stems[at]}-seed-{asked.seed + i:06d}.png"
         facts = {"run": run.name, "checkpoint": checkpoint, "seed": asked.seed + i, "label": label, "condition": condition.words}
         return file, {"file_name": file.name} | facts | {"psi": asked.psi, "sampler": sampler, "near_data": sampler in NEAR_DATA}
 
@@ -157,15 +160,15 @@ def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Conditi
             f"{run.name} is conditioned on vectors of '{run.facts['trained_on']['space']}'; `curator encoders use` switches to it"
         )
     if asked.text is not None:
-        return Condition(_long(_moved(index, run, prompt(index, asked.text))), (-1,), f"text: {asked.text}")
+        return Condition(scaled(_moved(index, run, prompt(index, asked.text))), (-1,), f"text: {asked.text}")
     named = asked.mix or ((asked.like,) if asked.like else None)
     if named is None:  # as the training images are
         ids = [r["id"] for r in run.rows("manifest.jsonl")]
         chosen = np.random.default_rng(asked.seed).choice(ids, asked.n)
-        return Condition(_long(normalise(index.reader.vectors(index.space, chosen.tolist()))), (-1,) * asked.n, "training images")
+        return Condition(scaled(normalise(index.reader.vectors(index.space, chosen.tolist()))), (-1,) * asked.n, "training images")
     x = np.stack([_vector(index, n) for n in named])
     return Condition(
-        _long(normalise(x.mean(0, keepdims=True))), (-1,), ("mix: " if asked.mix else "like: ") + " and ".join(map(str, named))
+        scaled(normalise(x.mean(0, keepdims=True))), (-1,), ("mix: " if asked.mix else "like: ") + " and ".join(map(str, named))
     )
 
 
@@ -176,15 +179,10 @@ def _labels(classes: Sequence[str], asked: Asked) -> Condition:
             raise UsageError(f"the run knows no label '{name}'; {suggest(str(name), classes)}")
     axes = np.eye(len(classes), dtype=np.float32)
     if named is None:
-        return Condition(_long(axes), tuple(range(len(classes))), "each label in turn")
+        return Condition(scaled(axes), tuple(range(len(classes))), "each label in turn")
     at = [classes.index(str(n)) for n in named]
     label = at[0] if len(at) == 1 else -1
-    return Condition(_long(normalise(axes[at].mean(0, keepdims=True))), (label,), " and ".join(map(str, named)))
-
-
-def _long(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit rows (m, k) → length √k, as in training."""
-    return np.asarray(x * np.sqrt(x.shape[1]), np.float32)
+    return Condition(scaled(normalise(axes[at].mean(0, keepdims=True))), (label,), " and ".join(map(str, named)))
 
 
 def _vector(index: Index, named: str) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from curator.curate.decisions import rejected_ids
 from curator.curate.recipe import NAME
 from curator.database import Curation, Selections
 from curator.embeddings import normalise
+from curator.encoders import Encoder
 from curator.errors import UnknownName, UsageError
 from curator.index import Index, build_graph
 from curator.records import Ids, Progress
@@ -52,15 +53,18 @@ def home_of(index: Index) -> Path:
 
 def find_named(index: Index, name: str, *, numbers: bool = False) -> Run | None:
     """The run of exactly that name, or number if those count, if there is one."""
-    return next(
-        (r for r in runs_in(home_of(index)) if r.name == name or (numbers and name.isdigit() and int(name) == int(r.name[:5]))), None
-    )
+    return next((r for r in runs_in(home_of(index)) if r.name == name or (numbers and r.is_called(name))), None)
+
+
+def run_of(index: Index, named: str, *, trainer: str | None = None) -> Run:
+    """A run of an index, as `find_run` finds it."""
+    return find_run(home_of(index), named, trainer=trainer)
 
 
 def find_maker(index: Index, named: str) -> Run:
     """A run that makes pictures, by name or number; `latest` is the latest that is not training now. Raises `UnknownName`."""
     if named != LATEST:
-        return find_run(home_of(index), named)
+        return run_of(index, named)
     there = [r for r in runs_in(home_of(index)) if r.trainer != "classifier" and r.state["status"] not in ("started", "training")]
     if not there:
         raise UnknownName("no run here makes pictures yet; `curator train vae` or `curator train gan` is how one begins")
@@ -71,7 +75,7 @@ def export_network(index: Index, named: str, form: str, target: Path) -> float:
     """Write a run's network to a file → the largest difference to torch. Raises `UnknownName`, and what `export_run` raises."""
     from curator.training.exporting import export_run
 
-    return export_run(find_run(home_of(index), named), form, target)
+    return export_run(run_of(index, named), form, target)
 
 
 def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label") -> Plan:
@@ -170,7 +174,7 @@ def resume_training(
     """
     from curator.training.parallel import Team
 
-    run = find_run(home_of(index), named, trainer=trainer)
+    run = run_of(index, named, trainer=trainer)
     changes = dict(changes or {})
     others = set(changes) - {"images", "max_minutes"}
     if others:
@@ -199,7 +203,7 @@ def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, 
 
     quiet = team.rank > 0
     return train(
-        run, TRAINERS[run.options.trainer], pictures, features_of(index), team=team, resume=resume,
+        run, TRAINERS[run.options.trainer], pictures, features_of(lambda: index.encoder), team=team, resume=resume,
         progress=(lambda p: None) if quiet else progress, say=(lambda line: None) if quiet else say,
     )  # fmt: skip
 
@@ -257,12 +261,12 @@ def _with_embeddings(index: Index, options: Options, found: Pictures) -> Picture
     return padded(replace(found, embeddings=normalise(x.astype(np.float32)), neighbours=near), options.side)
 
 
-def features_of(index: Index) -> Callable[[Bytes], NDArray[np.float32]]:
-    """The index's own encoder, as what samples are measured with."""
+def features_of(encoder: Callable[[], Encoder]) -> Callable[[Bytes], NDArray[np.float32]]:
+    """What samples are measured with: an encoder, loaded when it is first asked."""
 
     def features(pixels: Bytes) -> NDArray[np.float32]:
-        encoder = index.encoder
+        loaded = encoder()
         pictures: list[Image.Image] = [to_picture(p).convert("RGB") for p in pixels]
-        return np.concatenate([encoder.encode_images(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
+        return np.concatenate([loaded.encode_images(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
 
     return features

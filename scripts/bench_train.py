@@ -26,6 +26,7 @@ from PIL import Image
 from curator.encoders import load_encoder
 from curator.metrics import frechet_distance, manifold
 from curator.records import Progress
+from curator.train import features_of
 from curator.training.classifier import judged, probabilities
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
@@ -33,7 +34,7 @@ from curator.training.folder import Run, runs_in, start_run
 from curator.training.gan import generated
 from curator.training.maker import load_maker
 from curator.training.options import options_for
-from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled, to_picture, to_unit
+from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled, to_unit
 from curator.training.state import load_network
 from curator.training.trainers import TRAINERS
 
@@ -90,11 +91,7 @@ def run_row(name: str, fashion: Pictures, out: Path, minutes: float) -> Run:
     pictures = fashion if trainer == "classifier" else padded(fashion, 32)
     options = options_for(trainer, changes | {"max_minutes": minutes})
     encoder = load_encoder("tiny")
-
-    def features(pixels: Bytes) -> np.ndarray:
-        rgb = [to_picture(p).convert("RGB") for p in pixels]
-        return np.concatenate([encoder.encode_images(rgb[i : i + 64]) for i in range(0, len(rgb), 64)])
-
+    features = features_of(lambda: encoder)
     earlier = next((r for r in runs_in(out) if r.name.split("-", 2)[2] == name), None)
     if earlier and earlier.state["status"] in ("finished", "out of time"):
         return earlier

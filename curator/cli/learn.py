@@ -231,14 +231,13 @@ def reconstruct(named: str, *, name: str | None, chosen: str | None, latents: Pa
 
     from curator.apply import encode, save_latents
     from curator.errors import UsageError
-    from curator.train import home_of
-    from curator.training.folder import find_run
+    from curator.train import run_of
     from curator.training.pictures import tiled
 
     if sheet and not (sheet.suffix in (".png", ".jpg") and sheet.absolute().parent.is_dir()):
         raise UsageError(f"cannot write {sheet}; name a .png or .jpg file in a folder that is there")
     with opened(name) as index, progress_bar() as progress:
-        found = encode(index, find_run(home_of(index), named, trainer="vae"), named=chosen, progress=progress)
+        found = encode(index, run_of(index, named, trainer="vae"), named=chosen, progress=progress)
     if latents:
         save_latents(found, latents)
     if sheet:

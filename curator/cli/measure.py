@@ -39,11 +39,10 @@ def evaluate(
     from dataclasses import asdict
 
     from curator.evaluate import evaluate as measure
-    from curator.train import home_of
-    from curator.training.folder import find_run
+    from curator.train import run_of
 
     with opened(name) as index, progress_bar() as progress:
-        judge = find_run(home_of(index), classifier, trainer="classifier") if classifier else None
+        judge = run_of(index, classifier, trainer="classifier") if classifier else None
         done = measure(index, named, against, parts=parts, classifier=judge, rounds=rounds, seed=seed, progress=progress)
     if as_json:
         print_json(asdict(done))
@@ -81,11 +80,10 @@ def audit(
     from curator.pages import Page, save_page
     from curator.report import closest_pairs, describe_audit
     from curator.sheets import save_sheet
-    from curator.train import home_of
-    from curator.training.folder import find_run
+    from curator.train import run_of
 
     with opened(name) as index, progress_bar() as progress:
-        done = look(index, find_run(home_of(index), named), held_out=held_out, progress=progress)
+        done = look(index, run_of(index, named), held_out=held_out, progress=progress)
         pairs = [closest_pairs(index, done)] if sheet or html else []
     lines = describe_audit(done)
     if sheet:
@@ -125,12 +123,11 @@ def loop_command(
     from dataclasses import asdict
 
     from curator.loop import LoopOptions, loop
-    from curator.train import home_of
-    from curator.training.folder import find_run
+    from curator.train import run_of
 
     options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
     with opened(name) as index, progress_bar() as progress:
-        judge = find_run(home_of(index), classifier, trainer="classifier")
+        judge = run_of(index, classifier, trainer="classifier")
         done = loop(index, selection, judge, options, progress=progress, say=say)
     if as_json:
         print_json(asdict(done))
@@ -153,11 +150,10 @@ def loop_command(
 def report(named: str, *, name: str | None, output: Path, against: str | None) -> None:
     """Write one page about a RUN that needs nothing else: what it trained on, curves, samples, metrics, closest pairs, lineage."""
     from curator.report import write_report
-    from curator.train import home_of
-    from curator.training.folder import find_run
+    from curator.train import run_of
 
     with opened(name) as index, progress_bar() as progress:
-        write_report(index, find_run(home_of(index), named), output, against=against, progress=progress)
+        write_report(index, run_of(index, named), output, against=against, progress=progress)
     say(f"Report: {output}")
 
 

@@ -101,10 +101,9 @@ def label(
     with opened(name) as index, progress_bar() as progress:
         if run is not None:
             from curator.apply import label_by_run
-            from curator.train import home_of
-            from curator.training.folder import find_run
+            from curator.train import run_of
 
-            found = find_run(home_of(index), run, trainer="classifier")
+            found = run_of(index, run, trainer="classifier")
             done = label_by_run(index, found, named=where, column=column, progress=progress)
         elif classes is not None:
             done = label_by_words(index, classes.split(","), where=where, column=column)

@@ -59,11 +59,6 @@ class Source:
     world: int = 1
     _order: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
-    @property
-    def condition_size(self) -> int:
-        """k: how many numbers condition a generator."""
-        return self.pictures.shape.condition_size(self.options.condition)
-
     def batch(self, images_seen: int, size: int, phase: str = "") -> Batch:
         """The batch that follows `images_seen` images; phases of one step differ in their random numbers."""
         at = self._positions(images_seen, size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from curator.training.folder import Run
@@ -42,9 +41,7 @@ def write_card(run: Run) -> None:
         "## Options", "", *_table(options), "",
         "## Versions", "", *_table(facts["versions"]), "",
     ]  # fmt: skip
-    beside = run.folder / ".card.tmp"
-    beside.write_text("\n".join(lines))
-    os.replace(beside, run.folder / "card.md")
+    run.write_text("card.md", "\n".join(lines))
 
 
 def _trained_on(facts: dict[str, Any]) -> list[str]:

@@ -119,7 +119,6 @@ class Engine:
                 self._plan()
             try:
                 if asked:
-                    check_weights(self.trainer)
                     self._save()
                     return "interrupted"
                 if late or 0 < self.loop.images <= self.loop.images_seen:
@@ -239,6 +238,8 @@ class Engine:
             self.say(line)
 
     def _save(self) -> None:
+        """A checkpoint, of good weights only: all processes look, so that all go back together."""
+        check_weights(self.trainer)
         if self.team.rank == 0:
             save_loop(self.run, self.trainer, self.loop, self.options.keep)
 

@@ -17,7 +17,6 @@ from curator.training.classifier import network_of as classifier_of
 from curator.training.folder import Run
 from curator.training.maker import load_maker
 from curator.training.options import ClassifierOptions
-from curator.training.pictures import Shape
 from curator.training.state import load_network
 
 _OPSET = 18
@@ -27,9 +26,9 @@ _NEAR = 1e-3  # the largest difference of an output to torch's
 class _Inputs(torch.nn.Module):
     """(z, c) → pictures, or z alone where nothing conditions them."""
 
-    def __init__(self, network: torch.nn.Module, shape: Shape, k: int) -> None:
+    def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
-        self.network, self.k = network, k
+        self.network = network
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
         """Pictures around [−1, 1], with their border."""
@@ -69,7 +68,7 @@ def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torc
     maker = load_maker(run, checkpoint)
     z = torch.randn((2, len(maker.latent(0, sampler="normal"))), generator=generator)
     k = shape.condition_size(options.condition)
-    wrapped = _Inputs(maker.network, shape, k).eval()
+    wrapped = _Inputs(maker.network).eval()
     return (wrapped, (z, torch.randn((2, k), generator=generator)), ["z", "c"]) if k else (wrapped, (z,), ["z"])
 
 

@@ -72,10 +72,18 @@ class Run:
         """Change values of `state.json`, whole or not at all."""
         self.write_json("state.json", self.state | changes)
 
+    def is_called(self, named: str) -> bool:
+        """Whether this is its name or number."""
+        return self.name == named or (named.isdigit() and int(named) == int(self.name[:5]))
+
     def write_json(self, name: str, value: Any) -> None:
+        """Write a file of JSON, whole or not at all."""
+        self.write_text(name, json.dumps(value, indent=1) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
         """Write a file beside and replace it."""
         beside = self.folder / f".{name}.tmp"
-        beside.write_text(json.dumps(value, indent=1) + "\n")
+        beside.write_text(text)
         os.replace(beside, self.folder / name)
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -92,9 +100,7 @@ class Run:
     def cut_rows(self, name: str, images_seen: int) -> None:
         """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
         kept = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
-        beside = self.folder / f".{name}.tmp"
-        beside.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        os.replace(beside, self.folder / name)
+        self.write_text(name, "".join(json.dumps(r) + "\n" for r in kept))
 
     def checkpoints(self) -> list[int]:
         """Images seen at each complete checkpoint, ascending."""
@@ -192,7 +198,7 @@ def find_run(home: Path, named: str, *, trainer: str | None = None) -> Run:
     if named == LATEST and there:
         return there[-1]
     for run in there:
-        if run.name == named or (named.isdigit() and int(named) == int(run.name[:5])):
+        if run.is_called(named):
             return run
     what = f"{trainer} run" if trainer else "run"
     if named == LATEST:

@@ -23,8 +23,7 @@ FITTED = "fitted.safetensors"
 
 
 def save_loop(run: Run, trainer: Trainer, loop: Loop, keep: int) -> None:
-    """Write a checkpoint, and drop those that are too many. Raises `Diverged` where a weight is not finite: what is kept is good."""
-    check_weights(trainer)
+    """Write a checkpoint, and drop those that are too many."""
     arrays, packed = pack(trainer)
     reached = vars(loop) | {"best_value": loop.best_value if math.isfinite(loop.best_value) else None}
     run.save_checkpoint(loop.images_seen, arrays, {"loop": reached, "optimisers": packed})

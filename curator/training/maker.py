@@ -53,8 +53,9 @@ class Maker:
 def load_maker(run: Run, checkpoint: str | int = "best", *, sampler: str | None = None) -> Maker:
     """The averaged generator of a checkpoint. Raises `UsageError` for a classifier's run, or a sampler it has not."""
     options, shape = run.options, run.shape
-    place = run.place_of(run.checkpoint(checkpoint))
-    arrays, _ = run.load_checkpoint(run.checkpoint(checkpoint))
+    images_seen = run.checkpoint(checkpoint)
+    place = run.place_of(images_seen)
+    arrays, _ = run.load_checkpoint(images_seen)
     if isinstance(options, GanOptions):
         network, name = both_networks(options, shape)[0], "generator"
     elif isinstance(options, VaeOptions):
