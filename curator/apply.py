@@ -121,7 +121,7 @@ def encode(
             errors.append(np.abs(to_bytes(network(mean, c), found.border).astype(np.float64) - found.inner).mean((1, 2, 3)))
     ids, e = np.concatenate(read), np.concatenate(errors)
     if keep:
-        refuse_taken(index, ERROR)
+        refuse_taken(index, ERROR, by="reconstruct")
         with index.write() as db, db.atomic():
             Selections(db).put_computed(ERROR, {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)})
             Selections(db).put_computed(f"{ERROR}_run", {int(i): run.name for i in ids})

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta, norm
 
 from curator.apply import held_out_ids, pictures_of_run, trained_digests
 from curator.curate.candidates import find_images, vectors_of
 from curator.curate.evidence import Hashes, read_sketch
 from curator.curate.label import refuse_taken
 from curator.database import Curation, Selections
-from curator.duplicates import Thresholds, compare_hashes, examine, judge
+from curator.duplicates import BITS, Thresholds, examine, judge
 from curator.duplicates.likeness import Greys, greys, nearest_by_pixels
-from curator.embeddings import normalise
+from curator.embeddings import blocks, normalise
 from curator.errors import UsageError
 from curator.evaluate import generated_ids
 from curator.index import Index
@@ -31,8 +32,8 @@ _FALSE_ALARMS = 0.005  # share of held-out images that a threshold may call copi
 _SAME = 2.0  # grey levels of root mean squared difference under which two pictures are one
 _HINTS = 4
 _SUSPECT = 0.05  # share of held-out images, the nearest ones, that are looked at for being duplicates
-_FEWEST = 40  # below a few hundred the false alarms are known only roughly, and are said
-_BLOCK = 512
+_FEWEST = 40  # below a few hundred the false alarms are known only roughly, and their interval says how
+_PAIRS = 1 << 24  # inner products in memory at once
 
 Told = Callable[[Progress], None]
 
@@ -56,24 +57,32 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings, nearest first. `threshold` on the ratio; `false_alarms` on `judged` held-out images that did not set it; `authentic` and
+    """Findings, nearest first, of `trained` training images, of which `missing` are gone, changed or unreadable and were not looked at.
 
-    `held_authentic` the shares that are nearer to a training image than that is to its nearest, as raw authenticity has it.
+    `threshold` on the ratio; `false_alarms` on `judged` held-out images that did not set it, at most `alarms_high` with 95 % confidence
+    (Clopper and Pearson 1934); `held_copies`, the share of held-out images that are duplicates of training images by evidence, and were no
+    judge of it; `held_off` the share that would be off-distribution; `authentic` and `held_authentic` the shares that are nearer to a
+    training image than that is to its nearest, as raw authenticity has it.
     """
 
     run: str
     findings: tuple[Finding, ...]
     counts: Mapping[str, int]
+    trained: int
+    missing: int
     threshold: float
     false_alarms: float
+    alarms_high: float
     judged: int
+    held_copies: float
+    held_off: float
     authentic: float
     held_authentic: float
 
     @property
     def beyond(self) -> float:
         """The share of copies beyond what as many unseen real images would give."""
-        return max(0.0, self.copies - self.false_alarms)
+        return max(0.0, self.copies - self.held_copies - (1 - self.held_copies) * self.false_alarms)
 
     @property
     def copies(self) -> float:
@@ -90,59 +99,77 @@ class _Side:
     x: Vectors
 
 
-def audit(index: Index, run: Run, *, held_out: str | None = None, keep: bool = True, progress: Told = lambda p: None) -> Audit:
+def audit(
+    index: Index,
+    run: Run,
+    *,
+    held_out: str | None = None,
+    checkpoint: str | None = None,
+    keep: bool = True,
+    progress: Told = lambda p: None,
+) -> Audit:
     """Label each generated image of a run `copy`, `near-copy`, `novel` or `off-distribution`, in the column `audit`.
 
     A half of the held-out images sets the thresholds, the other half measures their false alarms. `held_out` names real images that the run
     never saw, None those that it held out itself. Raises `UsageError` where there are fewer than 40 of them.
     """
+    if keep:
+        for column in (COLUMN, f"{COLUMN}_nearest", f"{COLUMN}_ratio"):
+            refuse_taken(index, column, by="audit")
+    made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
+    trained, held_ids, planned = _reals(index, run, held_out)
+    y, x, held = (_side(index, run, ids, progress) for ids in (trained, made, held_ids))
+    beside, of_held = per_image(x.x, y.x), per_image(held.x, y.x)
+    near, of_near = _likeness(x, y), _likeness(held, y)
+    evidence_on = _Evidence(index)
+    # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all others pass.
+    low = of_near.ratio <= np.quantile(of_near.ratio, _SUSPECT)
+    fair = np.array([not e for e in evidence_on(held.ids, y.ids[of_near.position], low)])
+    set_by = np.random.default_rng(0).permutation(len(fair)) < (len(fair) + 1) // 2
+    threshold = _lower(of_near.ratio[set_by & fair])
+    far = float(np.quantile(of_held.distance[set_by], 1 - 2 * _FALSE_ALARMS))
+    evidence = evidence_on(x.ids, y.ids[near.position], near.ratio <= threshold)
+    findings = []
+    for i in np.argsort(near.ratio, kind="stable").tolist():
+        flagged = near.ratio[i] <= threshold
+        copy = flagged and (bool(evidence[i]) or near.difference[i] <= _SAME)
+        off = beside.distance[i] > far
+        label = "copy" if copy else "near-copy" if flagged or evidence[i] else "off-distribution" if off else "novel"
+        findings.append(
+            Finding(
+                int(x.ids[i]), int(y.ids[near.position[i]]), label, float(near.difference[i]), float(near.ratio[i]), evidence[i],
+                near.transform[i],
+            )
+        )  # fmt: skip
+    if keep:
+        _keep(index, findings)
+    counts = Counter(f.label for f in findings)
+    alarms = of_near.ratio[~set_by & fair] <= threshold
+    return Audit(
+        run.name, tuple(findings), {label: counts[label] for label in LABELS}, len(y.ids), planned - len(y.ids), threshold,
+        float(alarms.mean()), _at_most(int(alarms.sum()), len(alarms)), len(alarms), float((~fair).mean()),
+        float((of_held.distance[~set_by] > far).mean()), _authentic(beside), _authentic(of_held),
+    )  # fmt: skip
+
+
+def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]:
+    """Training images that are there as they were, real images that the run never saw, and how many it was trained on."""
     known = trained_digests(run)
     real = index.reader.ids_where("origin = 'real'")
-    held_ids = find_images(index, held_out) if held_out else held_out_ids(run)
-    held_ids = _without(index, held_ids[np.isin(held_ids, real)], known)
     rows = [r["id"] for r in run.rows("manifest.jsonl") if bytes.fromhex(r["sha256"]) in known]
     trained = np.array(rows, np.int64)
     trained = trained[np.isin(trained, real)]
     trained = trained[[h in known for h in Selections(index.reader).sha256_of(trained)]] if len(trained) else trained
-    if len(held_ids) < _FEWEST or not len(trained):
+    held = find_images(index, held_out) if held_out else held_out_ids(run)
+    held = _without(index, held[np.isin(held, real)], known)
+    if not len(trained):
+        raise UsageError(f"none of the images that {run.name} was trained on is in the index as it was")
+    if len(held) < _FEWEST:
         raise UsageError(
-            f"{len(held_ids)} real images that {run.name} never saw are too few to calibrate on; name {_FEWEST} or more with --held-out, "
+            f"{len(held)} real images that {run.name} never saw are too few to calibrate on; name {_FEWEST} or more with --held-out, "
             "or train with --holdout 0.1"
-            if len(trained)
-            else f"none of the images that {run.name} was trained on is in the index as it was"
         )
-    if keep:
-        for column in (COLUMN, f"{COLUMN}_nearest", f"{COLUMN}_ratio"):
-            refuse_taken(index, column)
-    y, x, held = (_side(index, run, ids, progress) for ids in (trained, generated_ids(index, run), held_ids))
-    beside, of_held = per_image(x.x, y.x), per_image(held.x, y.x)
-    ratio, nearest, difference, transform = _likeness(x, y)
-    held_ratio, held_nearest, *_ = _likeness(held, y)
-    # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all others pass.
-    low = held_ratio <= np.quantile(held_ratio, _SUSPECT)
-    evidence_on = _Evidence(index)
-    fair = np.array([not e for e in evidence_on(held.ids, y.ids[held_nearest], low)])
-    set_by = np.random.default_rng(0).permutation(len(fair)) < (len(fair) + 1) // 2
-    threshold = _lower(held_ratio[set_by & fair])
-    far = float(np.quantile(of_held.distance[set_by], 1 - 2 * _FALSE_ALARMS))
-    evidence = evidence_on(x.ids, y.ids[nearest], ratio <= threshold)
-    findings = []
-    for i in np.argsort(ratio, kind="stable").tolist():
-        flagged = ratio[i] <= threshold
-        copy = flagged and (bool(evidence[i]) or difference[i] <= _SAME)
-        label = "copy" if copy else "near-copy" if flagged else "off-distribution" if beside.distance[i] > far else "novel"
-        findings.append(
-            Finding(int(x.ids[i]), int(y.ids[nearest[i]]), label, float(difference[i]), float(ratio[i]), evidence[i], transform[i])
-        )
-    if keep:
-        _keep(index, findings)
-    counts = Counter(f.label for f in findings)
-    alarms = float((held_ratio[~set_by & fair] <= threshold).mean())
-    judged = int((~set_by & fair).sum())
-    return Audit(
-        run.name, tuple(findings), {label: counts[label] for label in LABELS}, threshold, alarms, judged, _authentic(beside),
-        _authentic(of_held),
-    )  # fmt: skip
+    return trained, held, len(rows)
 
 
 def _without(index: Index, ids: Ids, known: set[bytes]) -> Ids:
@@ -158,28 +185,48 @@ def _side(index: Index, run: Run, ids: Ids, progress: Told) -> _Side:
     return _Side(read, pixels, normalise(vectors_of(index, read).astype(np.float32)))
 
 
-def _likeness(x: _Side, y: _Side) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], tuple[str, ...]]:
-    """Ratio (n,), position of the nearest of y, difference in grey levels, transform."""
+@dataclass(frozen=True)
+class _Near:
+    """Of n pictures: the position of the nearest of y, their difference, its ratio to what is usual there, and the transform."""
+
+    position: NDArray[np.int64]
+    difference: NDArray[np.float64]
+    ratio: NDArray[np.float64]
+    transform: tuple[str, ...]
+
+
+def _likeness(x: _Side, y: _Side) -> _Near:
     found = nearest_by_pixels(x.pixels, y.pixels, _hints(x.x, y.x))
     hit = np.unique(found.position)
     alone = nearest_by_pixels(y.pixels[hit], y.pixels, _hints(y.x[hit], y.x), own=hit).fifth
-    of = dict(zip(hit.tolist(), alone.tolist(), strict=True))
-    usual = np.array([of[p] for p in found.position.tolist()])
-    return found.difference / np.maximum(usual, 1.0), found.position, found.difference, found.transform
+    usual = alone[np.searchsorted(hit, found.position)]
+    return _Near(found.position, found.difference, found.difference / np.maximum(usual, 1.0), found.transform)
 
 
 def _hints(x: Vectors, y: Vectors) -> NDArray[np.int64]:
     """(n, h) positions of the nearest embeddings."""
     k = min(_HINTS, len(y))
-    parts = [np.argsort(-(x[i : i + _BLOCK] @ y.T), axis=1, kind="stable")[:, :k] for i in range(0, len(x), _BLOCK)]
+    parts = [np.argpartition(-(x[part] @ y.T), k - 1, axis=1)[:, :k] for part in blocks(len(x), max(1, _PAIRS // len(y)))]
     return np.concatenate(parts)
 
 
 def _lower(ratios: NDArray[np.float64]) -> float:
-    """Under which a half percent of held-out images lie; with few of them, just under the least."""
+    """Under which a half percent of held-out images lie.
+
+    Under 200 of them that is below the least; then also below where a half percent of a normal distribution of their logarithms lies.
+    """
     ordered = np.sort(ratios)
     at = int(len(ordered) * _FALSE_ALARMS)
-    return float(ordered[at - 1] if at else 0.98 * ordered[0])
+    if at:
+        return float(ordered[at - 1])
+    logs = np.log(np.maximum(ordered, 1e-3))
+    tail = np.exp(logs.mean() + norm.ppf(_FALSE_ALARMS) * logs.std(ddof=1))
+    return float(min(0.98 * ordered[0], tail))
+
+
+def _at_most(found: int, n: int) -> float:
+    """The upper end of a share's 95 % interval (Clopper and Pearson 1934)."""
+    return 1.0 if found == n else float(beta.ppf(0.975, found + 1, n - found))
 
 
 def _authentic(found: PerImage) -> float:
@@ -196,20 +243,20 @@ class _Evidence:
         self.node_of = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))
 
     def __call__(self, first: Ids, second: Ids, flagged: NDArray[np.bool_]) -> list[str]:
-        """(n,) kinds of the flagged pairs, "" for all others and where nothing is proved."""
+        """(n,) kinds of pairs that are flagged or near by hash; "" for all others, and where nothing is proved."""
+        at = np.array([[self.node_of[int(i)] for i in ids] for ids in (first, second)]).T
+        distance, way = self.hashes.distances(at)
         said = [""] * len(first)
-        for i in np.flatnonzero(flagged).tolist():
-            said[i] = self._kind(int(first[i]), int(second[i]))
+        for i in np.flatnonzero(flagged | (distance <= BITS)).tolist():
+            said[i] = self._kind((int(first[i]), int(second[i])), at[i], int(distance[i]), int(way[i]))
         return said
 
-    def _kind(self, first: int, second: int) -> str:
-        one, other = self.index.images([first, second])
-        a, b = self.node_of[first], self.node_of[second]
-        if a == b:
+    def _kind(self, ids: tuple[int, int], nodes: NDArray[np.int64], distance: int, way: int) -> str:
+        one, other = self.index.images(list(ids))
+        if nodes[0] == nodes[1]:
             return "identical-file" if one.sha256 == other.sha256 else "identical-pixels"
-        distance, way = compare_hashes(self.hashes.values[[a]], self.hashes.values[[b]])
         thresholds = Thresholds()
-        return judge(examine(int(distance[0]), int(way[0]), read_sketch(one), read_sketch(other), thresholds), thresholds) or ""
+        return judge(examine(distance, way, read_sketch(one), read_sketch(other), thresholds), thresholds) or ""
 
 
 def _keep(index: Index, findings: list[Finding]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from curator.apply import label_by_run
@@ -12,18 +14,20 @@ from curator.audit import audit
 from curator.curate.sets import listed, split
 from curator.database import Selections
 from curator.errors import UsageError
-from curator.evaluate import evaluate
+from curator.evaluate import evaluate, sides_of
 from curator.generate import Asked, generate
 from curator.index import Index
-from curator.records import Progress
-from curator.train import plan_training, train_on
-from curator.training.folder import Run
+from curator.records import Progress, Selection
+from curator.train import home_of, plan_training, resume_training, train_on
+from curator.training.folder import Run, runs_in
 
-_HELD = {"train": 0.8, "held": 0.2}
+PARTS = {"train": 0.7, "admit": 0.15, "score": 0.15}
 _COLUMN = "loop_label"  # of the classifier's answers
 _WATCHED = ("coverage", "recall", "precision", "frechet_distance")
+_DONE = ("finished", "out of time", "stopped early")
 
 Told = Callable[[Progress], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class LoopOptions:
 class Round:
     """One round: what it trained on, what it made, what was admitted for the next and why the rest was not; and `numbers` of what it made
 
-    beside the held-out images.
+    beside the images held out for scoring: value, and ends of the 95 % interval.
     """
 
     number: int
@@ -57,15 +61,16 @@ class Round:
     made: int
     admitted: int
     refused: Mapping[str, int]
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
 class Looped:
-    """The rounds, and why there were no more."""
+    """The rounds, why there were no more, and the selection of real and admitted images that they left."""
 
     rounds: tuple[Round, ...]
     ended: str
+    selection: str
 
 
 def loop(
@@ -74,47 +79,111 @@ def loop(
     classifier: Run,
     options: LoopOptions = LoopOptions(),
     *,
+    overwrite: bool = False,
     progress: Told = lambda p: None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> Looped:
     """Train on a selection, and admit what the generator made where something other than its own discriminator vouches for it.
 
-    A fifth of the images is held out for good, as `NAME-held`; duplicates stay on one side. A generated image is admitted if the audit
-    calls it novel and the classifier is sure of the label that was asked for; of each label at most as many as there are real ones, so that
-    at most half of a set is generated, and no real image gives way. Two rounds whose coverage of the held-out images falls end the loop.
-    Raises `UsageError` for a selection with generated images or without labels, `UnknownName`.
+    The selection is split in three, duplicates on one side: `NAME-train`; `NAME-admit`, on which the audit is calibrated; `NAME-score`,
+    which only scores. A generated image is admitted if the audit calls it novel and the classifier is sure of the label that was asked for;
+    of each label at most as many as there are real ones, so that at most half of a set is generated, and no real image gives way. The set
+    of round k is `NAME-round-k`, which holds the rounds before it, so that a loop that was cut off goes on. Two falls of the coverage of
+    what scores end it. Raises `UsageError` for a selection with generated images or without labels, or a loop of other options that
+    was begun and is not to be overwritten; `UnknownName`.
     """
-    chosen = Selections(index.reader).get(named)
-    if any(image.origin != "real" for image in index.images(chosen.ids)):
-        raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
-    kept, held = split(index, named, _HELD, seed=options.seed, overwrite=True, progress=progress)
-    labels = index.reader.values_of("label")
-    quota = Counter(str(labels[int(i)]) for i in kept.ids)
-    admitted: list[int] = []
-    rounds: list[Round] = []
-    falls, ended = 0, f"all {options.rounds} rounds are done"
-    for number in range(1, options.rounds + 1):
-        set_name = f"{named}-round-{number}"
-        listed(index, set_name, [*kept.ids.tolist(), *admitted], {"made_by": f"loop on {named}", "round": number}, overwrite=True)
-        given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
-        run, _ = train_on(index, plan_training(index, "gan", set_name, given), name=set_name, progress=progress, say=say)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("`curator loop` runs as one process; `torchrun` is for `curator train`")
+    _refuse_taught(index, classifier)
+    facts: dict[str, Any] = {"classifier": classifier.name, "of": Selections(index.reader).get(named).digest}
+    facts |= {"made": options.made, "sure": options.sure, "seed": options.seed, "given": dict(options.given)}
+    current, rounds = _begun(index, named, facts, overwrite=overwrite, progress=progress)
+    while not (ended := _end_of(rounds, options.rounds)):
+        number = len(rounds) + 1
+        run = _trained(index, current, options, progress, say)
+        if run.state["status"] not in _DONE:
+            return Looped(tuple(rounds), f"{run.name} was interrupted; the same command goes on", current.name)
         generate(index, run, Asked(options.made, seed=options.seed + number * 1_000_000), progress=progress)
-        found = evaluate(index, run.name, held.name, parts=("manifold", "frechet"), seed=options.seed, progress=progress)
-        numbers = {name: found.value(name) for name in _WATCHED}
-        vouched, refused = _vouched(index, run, classifier, held.name, sure=options.sure, progress=progress)
-        fresh = _within(quota, vouched)
+        found = evaluate(
+            index, sides_of(index, run.name, f"{named}-score"), parts=("manifold", "frechet"), seed=options.seed, progress=progress
+        )
+        numbers = {name: (n.value, n.low, n.high) for name in _WATCHED for n in [found.number(name)]}
+        vouched, refused = _vouched(index, run, classifier, f"{named}-admit", sure=options.sure, progress=progress)
+        admitted = [i.id for i in index.images(current.ids) if i.origin != "real"]
+        fresh = _within(_room(index, current, admitted), vouched)
         refused["beyond the quota"] = len(vouched) - len(fresh)
-        rounds.append(Round(number, run.name, len(kept), len(admitted), options.made, len(fresh), refused, numbers))
-        say(f"Round {number}: on {len(kept)} real and {len(admitted)} generated, {len(fresh)} of {options.made} admitted.")
-        admitted += fresh
-        falls = falls + 1 if number > 1 and numbers["coverage"] < rounds[-2].numbers["coverage"] else 0
-        if falls == 2:
-            ended = "coverage of the held-out images fell twice"
-            break
-        if not fresh:
-            ended = "nothing was admitted"
-            break
-    return Looped(tuple(rounds), ended)
+        real = len(current) - len(admitted)
+        rounds.append(Round(number, run.name, real, len(admitted), options.made, len(fresh), refused, numbers))
+        say(f"Round {number}: on {real} real and {len(admitted)} generated, {len(fresh)} of {options.made} admitted.")
+        current = _keep(index, named, [*current.ids.tolist(), *fresh], facts, rounds)
+    return Looped(tuple(rounds), ended, current.name)
+
+
+def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: bool, progress: Told) -> tuple[Selection, list[Round]]:
+    """The set that is next to be trained on, and the rounds before: of the loop that was begun, or the first."""
+    kept = Selections(index.reader)
+    names = kept.names()
+    there = sorted((n for n in names if n.startswith(f"{named}-round-") and n.rpartition("-")[2].isdigit()), key=_number)
+    if there and not overwrite:
+        latest = kept.get(there[-1])
+        if latest.recipe.get("loop") != facts:
+            raise UsageError(
+                f"another loop on '{named}' was begun, with other options, images or classifier: {there[-1]}; --overwrite forgets it, "
+                "or give the selection another name"
+            )
+        return latest, [Round(**r) for r in latest.recipe["rounds"]]
+    if any(image.origin != "real" for image in index.images(kept.get(named).ids)):
+        raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
+    with index.write() as db, db.atomic():
+        for name in there:
+            Selections(db).drop(name)
+    made = {"of": {named: facts["of"]}, "shares": PARTS, "seed": facts["seed"]}
+    parts = [f"{named}-{part}" for part in PARTS]
+    if not overwrite and all(p in names and made.items() <= kept.get(p).recipe.items() for p in parts):
+        train = kept.get(parts[0])  # cut off right after the split
+    else:
+        train = split(index, named, PARTS, seed=facts["seed"], overwrite=overwrite, progress=progress)[0]
+    return _keep(index, named, train.ids.tolist(), facts, []), []
+
+
+def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], rounds: list[Round]) -> Selection:
+    """The set of the next round, with the rounds before it."""
+    told = {"made_by": f"loop on {named}", "loop": dict(facts), "rounds": [asdict(r) for r in rounds]}
+    return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])
+
+
+def _end_of(rounds: list[Round], most: int) -> str:
+    """Why there is no further round, or ""."""
+    coverage = [r.numbers["coverage"][0] for r in rounds]
+    if sum(after < before for before, after in pairwise(coverage)) >= 2:
+        return "coverage of the held-out images fell twice"
+    if rounds and not rounds[-1].admitted:
+        return "nothing was admitted"
+    return f"all {most} rounds are done" if len(rounds) >= most else ""
+
+
+def _trained(index: Index, current: Selection, options: LoopOptions, progress: Told, say: Say) -> Run:
+    """The run of a set: one that is there, gone on with if it was cut off, or a new one."""
+    of = {"what": current.name, "digest": current.digest}
+    there = [r for r in runs_in(home_of(index)) if r.trainer == "gan" and of.items() <= r.facts.get("trained_on", {}).items()]
+    if there and there[-1].state["status"] in _DONE:
+        return there[-1]
+    if there and there[-1].checkpoints():
+        return resume_training(index, "gan", there[-1].name, progress=progress, say=say)[0]
+    given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
+    return train_on(index, plan_training(index, "gan", current.name, given), name=current.name, progress=progress, say=say)[0]
+
+
+def _refuse_taught(index: Index, classifier: Run) -> None:
+    """A classifier that learnt from generated images vouches for its own teachers."""
+    made = set(index.reader.ids_where("origin = 'generated'").tolist())
+    taught = sum(r["id"] in made for r in classifier.rows("manifest.jsonl"))
+    if taught:
+        raise UsageError(f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only")
 
 
 def _vouched(index: Index, run: Run, classifier: Run, held: str, *, sure: float, progress: Told) -> tuple[dict[int, str], dict[str, int]]:
@@ -134,11 +203,20 @@ def _vouched(index: Index, run: Run, classifier: Run, held: str, *, sure: float,
     return vouched, dict(refused)
 
 
-def _within(quota: Counter[str], vouched: Mapping[int, str]) -> list[int]:
+def _room(index: Index, current: Selection, admitted: list[int]) -> Counter[str]:
+    """How many generated images of each label a set may still take: as many as it has real ones."""
+    labels, taken = index.reader.values_of("label"), set(admitted)
+    room: Counter[str] = Counter()
+    for i in current.ids.tolist():
+        room[str(labels[i])] += -1 if i in taken else 1
+    return room
+
+
+def _within(room: Counter[str], vouched: Mapping[int, str]) -> list[int]:
     """Those for which there is room, which they take."""
     fresh = []
     for image_id, label in vouched.items():
-        if quota[label] > 0:
-            quota[label] -= 1
+        if room[label] > 0:
+            room[label] -= 1
             fresh.append(image_id)
     return fresh

@@ -174,7 +174,7 @@ def compare_in(encoder: Encoder, a: Term, b: Term) -> Comparison:
 
 
 def _stored(index: Index, term: Term) -> Vectors:
-    return index.vector_of_id(int(term.value)) * np.float32(index.reader.norm(index.space, int(term.value)))
+    return index.vector_of_id(int(term.value)) * np.float32(index.reader.norms(index.space, [int(term.value)])[0])
 
 
 def _encoded(encoder: Encoder, term: Term) -> Vectors:

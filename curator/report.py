@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from curator.audit import Audit, audit
+from curator.curate.candidates import find_images
 from curator.database import Selections
 from curator.errors import UsageError
-from curator.evaluate import Evaluation, evaluate, generated_ids
+from curator.evaluate import Evaluation, Sides, evaluate, generated_ids, sides_of
 from curator.index import Index
+from curator.metrics import PerImage
 from curator.pages import Page, save_page
 from curator.records import Progress
 from curator.sheets import Section, Tile
@@ -23,13 +26,18 @@ Told = Callable[[Progress], None]
 
 
 def write_report(index: Index, run: Run, target: Path, *, against: str | None = None, progress: Told = lambda p: None) -> None:
-    """Write the page. What cannot be said, because nothing was generated or held out, is said to be missing. Raises `UsageError`."""
+    """Write the page. What cannot be said, because nothing was generated or held out, is said to be missing.
+
+    Raises `UsageError` for held-out images that are named and not there, or a file that cannot be written.
+    """
+    if against is not None:
+        find_images(index, against)
     lines, sections = _lineage(index, run), [_trained_on(index, run)]
     rows: tuple[tuple[str, ...], ...] = ()
     large = [run.folder / "curves.png", *sorted((run.folder / "samples").glob("*.png"))[-1:]]
     sections.append(Section("How it went, and its last samples", [Tile(_opened(p), p.name, large=True) for p in large if p.is_file()]))
     try:
-        measured = evaluate(index, run.name, against, progress=progress)
+        measured = evaluate(index, sides_of(index, run.name, against), progress=progress)
         rows = _rows(measured)
         lines += [f"Measured: n = {measured.n} made, {measured.m} of '{measured.against}'.", *(f"Note: {n}." for n in measured.notes)]
     except UsageError as error:
@@ -45,12 +53,18 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
 
 
 def describe_audit(done: Audit) -> list[str]:
-    """An audit in two sentences."""
-    return [
-        f"{done.copies:.1%} of {len(done.findings)} are copies or near-copies, by a ratio up to {done.threshold:.3f}; "
-        f"of {done.judged} real images that it never saw {done.false_alarms:.1%} would be.",
+    """An audit in a few sentences."""
+    lines = [
+        f"{done.copies:.1%} of {len(done.findings)} are copies or near-copies, by a ratio up to {done.threshold:.3f}; of {done.judged} "
+        f"real images that it never saw {done.false_alarms:.1%} would be (with 95 % confidence at most {done.alarms_high:.1%}).",
+        f"{done.counts['off-distribution'] / max(1, len(done.findings)):.1%} are off-distribution; of those images {done.held_off:.1%}.",
         f"Raw authenticity {done.authentic:.1%}; of those real images {done.held_authentic:.1%}, so it says little by itself.",
     ]
+    if done.held_copies:
+        lines.append(f"{done.held_copies:.1%} of the held-out images are duplicates of training images, and were no judges of it.")
+    if done.missing:
+        lines.append(f"{done.missing} training images are gone, changed or unreadable: copies of those are not found.")
+    return lines
 
 
 def closest_pairs(index: Index, done: Audit) -> Section:
@@ -61,6 +75,19 @@ def closest_pairs(index: Index, done: Audit) -> Section:
         tiles.append(Tile(made.path, f"{f.label} {f.ratio:.2f}", f"made, id:{f.image_id}", framed=f.label in ("copy", "near-copy")))
         tiles.append(Tile(real.path, f.evidence or f"apart {f.difference:.0f} of 255", f"trained on, id:{f.nearest_id}"))
     return Section(f"The {len(tiles) // 2} closest pairs: made, and trained on", tiles)
+
+
+def extremes(index: Index, sides: Sides, found: PerImage) -> Section:
+    """The least realistic of what was judged, framed, and the most realistic."""
+    order = np.argsort(found.realism, kind="stable")
+    half = min(_SHOWN, len(order) // 2)
+    tiles: list[Tile] = []
+    for i in [*order[:half], *order[::-1][:half]]:
+        image = index.images([int(sides.x[i])])[0]
+        least = len(tiles) < half
+        rare = f"rarity {found.rarity[i]:.2f}" if np.isfinite(found.rarity[i]) else "in no ball"
+        tiles.append(Tile(image.path, f"realism {found.realism[i]:.2f}", f"{rare}, id:{image.id}", framed=least))
+    return Section(f"The {half} least and the {half} most realistic of {sides.what}", tiles)
 
 
 def _lineage(index: Index, run: Run) -> list[str]:

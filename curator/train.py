@@ -52,7 +52,9 @@ def home_of(index: Index) -> Path:
 
 
 def find_named(index: Index, name: str, *, numbers: bool = False) -> Run | None:
-    """The run of exactly that name, or number if those count, if there is one."""
+    """The run of exactly that name, or with `numbers` a number or `latest` (that makes pictures), if there is one."""
+    if numbers and name == LATEST and name not in Selections(index.reader).names():
+        return find_maker(index, name)
     return next((r for r in runs_in(home_of(index)) if r.name == name or (numbers and r.is_called(name))), None)
 
 

@@ -120,5 +120,45 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
     assert again["m"] == 480, "what is judged as well is left out"
     other = json.loads(curator("evaluate", "origin = 'real'", "--against", "origin = 'generated'", "--json", "--metric", "vendi").stdout)
     assert other["n"] == 500
+    assert again["distinct"] == 1
     assert "did you mean 'frechet'" in curator("evaluate", audited, "--metric", "freche").output
     assert "--against" in curator("evaluate", "origin = 'real'").output
+
+
+def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator: Run, tmp_path: Path) -> None:
+    done = curator("evaluate", "latest", "--metric", "manifold", "--rounds", 2, "--columns", "--sheet", "extremes.png", "--raw", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["what"] == "latest"
+    assert [n["space"] for n in found["numbers"]][::4] == ["pixels", "pixels, not normalised"]
+    with Index.open() as index:
+        kept = len(index.reader.ids_where("realism > 0 AND nearest_ratio >= 0 AND authentic IN (0, 1)"))
+        assert kept == found["n"]
+        exact = index.reader.ids_where("planted = 'exact'")
+        assert len(np.intersect1d(index.reader.ids_where("rarity IS NULL"), exact)) < 20
+    assert (tmp_path / "extremes.png").stat().st_size > 10_000
+    assert curator("label", "--classes", "a,b", "--column", "audit").exit_code == 2
+    assert "`curator audit` writes" in curator("label", "--probe", "planted", "--column", "audit").output
+    assert "nothing of checkpoint 0" in curator("evaluate", "latest", "--checkpoint", "0").output
+
+
+def test_a_report_of_images_that_are_not_there_is_refused_and_missing_training_images_are_said(
+    audited: str, curator: Run, tmp_path: Path
+) -> None:
+    assert curator("report", audited, "--against", "no-such").exit_code == 2
+    assert not (tmp_path / "report.html").exists()
+    with Index.open() as index:
+        from curator.apply import held_out_ids
+        from curator.train import run_of
+
+        held = set(held_out_ids(run_of(index, audited)).tolist())
+        gone = [i.path for i in index.images(index.reader.ids_where("origin = 'real'")) if i.id not in held][-7:]
+    for path in gone:
+        path.unlink()
+    assert curator("index", "digits").exit_code == 0
+    found = json.loads(curator("audit", audited, "--json").stdout)
+    assert found["missing"] == 7
+    assert found["alarms_high"] > found["false_alarms"]
+    assert 0 <= found["held_off"] <= 0.2
+    assert curator("report", audited).exit_code == 0
+    assert "7 training images are gone" in (tmp_path / "report.html").read_text()

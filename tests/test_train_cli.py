@@ -218,33 +218,6 @@ def test_one_bad_file_does_not_stop_a_training(digits: Path, curator: Run) -> No
     assert "1 files cannot be read and are left out" in said
 
 
-def test_a_loop_admits_only_what_is_vouched_for(digits: Path, curator: Run, tmp_path: Path) -> None:
-    ok(curator("select", "chosen"))
-    ok(curator("train", "classifier", "--width", 8, "--batch", 16, "--images", 800))
-    words = ("--classifier", "latest", "--images", 64, "-n", 12, "--rounds", 2, "--sure", 0.51, "--json")
-    assert "too few" in ok(curator("loop", "chosen", *words), 2), "19 held-out images calibrate nothing"
-    for number, path in enumerate(sorted((digits / "1").glob("*.png"))):
-        for turn in (1, 2, 3):
-            with Image.open(path) as picture:
-                picture.rotate(15 * turn).save(path.with_name(f"turned-{number}-{turn}.png"))
-    ok(curator("index"))
-    ok(curator("select", "larger", "--dedupe", "none"))
-    found = made(curator("loop", "larger", *words))
-    rounds = found["rounds"]
-    assert 1 <= len(rounds) <= 2  # type: ignore[arg-type]
-    for r in rounds:  # type: ignore[attr-defined]
-        assert r["admitted"] + sum(r["refused"].values()) == r["made"]
-        assert r["generated"] <= r["real"]
-        assert {"coverage", "recall", "precision", "frechet_distance"} == set(r["numbers"])
-    with Index.open() as index:
-        from curator.database import Selections
-
-        kept = Selections(index.reader)
-        real, first = kept.get("larger-train").ids, kept.get("larger-round-1").ids
-        assert set(real.tolist()) == set(first.tolist()), "the first round is on real images alone"
-    assert "no selection" in ok(curator("loop", "made-up", *words), 2)
-
-
 def test_a_report_tells_a_run_from_query_to_picture(digits: Path, curator: Run, tmp_path: Path) -> None:
     ok(curator("select", "ones", "--where", "label = '1'", "--by", "k-center"))
     ok(curator("train", "vae", *SMALL, "--latent", 3, "--selection", "ones", "--holdout", 0.2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,7 +15,11 @@ from curator.cli.face import index_option, json_option, opened, print_json, prog
 @click.argument("named", metavar="RUN|SELECTION|FOLDER|CONDITION")
 @index_option
 @click.option("--against", metavar="SELECTION|FOLDER|CONDITION", help="Held-out images. [default: what the run held out]")
+@click.option("--checkpoint", help="Only what this checkpoint of the run generated: best, latest or its number. [default: all]")
 @click.option("--classifier", metavar="RUN", help="Measure in this classifier's features as well.")
+@click.option("--raw", is_flag=True, help="Measure vectors of their length before normalising as well, as other tools' CLIP-FID does.")
+@click.option("--columns", is_flag=True, help="Write each image's realism, rarity, nearest_ratio and authentic to columns, to filter by.")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the least and the most realistic on a contact sheet.")
 @click.option(
     "--metric", "parts", multiple=True, help="frechet, manifold, clipped, kernel, vendi, sliced-wasserstein; repeatable. [default: all]"
 )
@@ -26,7 +31,11 @@ def evaluate(
     named: str,
     name: str | None,
     against: str | None,
+    checkpoint: str | None,
     classifier: str | None,
+    raw: bool,
+    columns: bool,
+    sheet: Path | None,
     as_json: bool,
     parts: tuple[str, ...],
     rounds: int,
@@ -38,16 +47,24 @@ def evaluate(
     """
     from dataclasses import asdict
 
+    from curator.evaluate import each_image, sides_of
     from curator.evaluate import evaluate as measure
+    from curator.report import extremes
+    from curator.sheets import save_sheet
     from curator.train import run_of
 
     with opened(name) as index, progress_bar() as progress:
         judge = run_of(index, classifier, trainer="classifier") if classifier else None
-        done = measure(index, named, against, parts=parts, classifier=judge, rounds=rounds, seed=seed, progress=progress)
+        sides = sides_of(index, named, against, checkpoint=checkpoint)
+        done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
+        shown = [extremes(index, sides, each_image(index, sides, keep=columns))] if columns or sheet else []
+    if sheet:
+        save_sheet(shown, sheet, columns=8)
+        say(f"Sheet: {sheet}")
     if as_json:
         print_json(asdict(done))
         return
-    click.echo(f"{done.what} (n = {done.n}) against {done.against} (n = {done.m})")
+    click.echo(f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.against} (n = {done.m})")
     for space in dict.fromkeys(n.space for n in done.numbers):
         found = [n for n in done.numbers if n.space == space]
         rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", f"{n.low:.4f} – {n.high:.4f}") for n in found]
@@ -60,6 +77,7 @@ def evaluate(
 @click.argument("named", metavar="RUN", default="latest")
 @index_option
 @click.option("--held-out", metavar="SELECTION|FOLDER|CONDITION", help="Real images the run never saw. [default: those it held out]")
+@click.option("--checkpoint", help="Only what this checkpoint generated: best, latest or its number. [default: all]")
 @click.option(
     "--max-copies", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Share of copies above which the exit code is 1."
 )
@@ -67,9 +85,17 @@ def evaluate(
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the closest pairs to a page that needs nothing else.")
 @json_option
 def audit(
-    *, named: str, name: str | None, held_out: str | None, max_copies: float, sheet: Path | None, html: Path | None, as_json: bool
+    *,
+    named: str,
+    name: str | None,
+    held_out: str | None,
+    checkpoint: str | None,
+    max_copies: float,
+    sheet: Path | None,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
-    """Find what a RUN copied from the images it was trained on. Exit code 1 above --max-copies.
+    """Find what a RUN copied from the images it was trained on. Exit code 1 above --max-copies, beyond what unseen real images would give.
 
     Each generated image is compared with its nearest training image, as real images that the run never saw are, which set the threshold.
     Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest and audit_ratio.
@@ -80,10 +106,10 @@ def audit(
     from curator.pages import Page, save_page
     from curator.report import closest_pairs, describe_audit
     from curator.sheets import save_sheet
-    from curator.train import run_of
+    from curator.train import find_maker
 
     with opened(name) as index, progress_bar() as progress:
-        done = look(index, run_of(index, named), held_out=held_out, progress=progress)
+        done = look(index, find_maker(index, named), held_out=held_out, checkpoint=checkpoint, progress=progress)
         pairs = [closest_pairs(index, done)] if sheet or html else []
     lines = describe_audit(done)
     if sheet:
@@ -94,7 +120,7 @@ def audit(
         save_page(Page(f"What {done.run} copied", rows, tuple(lines), pairs), html)
         say(f"Page: {html}")
     if as_json:
-        print_json(asdict(done) | {"copies": done.copies})
+        print_json(asdict(done) | {"copies": done.copies, "beyond": done.beyond})
     else:
         click.echo(table(list(done.counts.items()), ("label", "images")) + "\n\n" + "\n".join(lines))
     sys.exit(1 if done.beyond > max_copies else 0)
@@ -111,14 +137,26 @@ def audit(
 @click.option("--max-minutes", type=float, help="Budget of each training in time.")
 @click.option("--preset", help="Of each training.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--overwrite", is_flag=True, help="Forget a loop on this selection that was begun, and its sets; runs and pictures stay.")
 @json_option
 def loop_command(
-    *, selection: str, name: str | None, classifier: str, rounds: int, made: int, sure: float, seed: int, as_json: bool, **given: object
+    *,
+    selection: str,
+    name: str | None,
+    classifier: str,
+    rounds: int,
+    made: int,
+    sure: float,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+    **given: object,
 ) -> None:
     """Train on a SELECTION, admit what the generator makes where it is verified, and train again. Honest: it may well not help.
 
     Admitted is what the audit calls novel and the classifier is sure of; of each label at most as many as there are real images, none of
-    which ever gives way. A fifth is held out for good, and its coverage decides: two falls end the loop.
+    which ever gives way. A sixth calibrates the audit and a sixth scores; two falls of its coverage end the loop. The same command goes on
+    with a loop that was cut off.
     """
     from dataclasses import asdict
 
@@ -128,16 +166,25 @@ def loop_command(
     options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
     with opened(name) as index, progress_bar() as progress:
         judge = run_of(index, classifier, trainer="classifier")
-        done = loop(index, selection, judge, options, progress=progress, say=say)
+        done = loop(index, selection, judge, options, overwrite=overwrite, progress=progress, say=say)
     if as_json:
         print_json(asdict(done))
         return
-    heads = ("round", "run", "real", "generated", "made", "admitted", *done.rounds[0].numbers)
-    rows = [[r.number, r.run, r.real, r.generated, r.made, r.admitted, *(f"{v:.4f}" for v in r.numbers.values())] for r in done.rounds]
+    numbers = list(done.rounds[0].numbers) if done.rounds else []
+    heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
+    rows = [
+        [r.number, r.run, r.real, r.generated, r.made, r.admitted, *(f"{r.numbers[k][0]:.3f} ± {_half(r.numbers[k]):.3f}" for k in numbers)]
+        for r in done.rounds
+    ]
     click.echo(table(rows, heads))
     for r in done.rounds:
         click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in r.refused.items() if n))
-    click.echo(f"Ended: {done.ended}.")
+    click.echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
+
+
+def _half(number: Sequence[float]) -> float:
+    """Half the width of an interval, from (value, low, high)."""
+    return number[2] - number[0]
 
 
 @click.command()

@@ -18,6 +18,12 @@ from curator.index import Index
 from curator.records import Ids
 
 COLUMN = "predicted"  # and with _confidence behind it
+OWNERS = {
+    "audit": "audit", "audit_nearest": "audit", "audit_ratio": "audit", "reconstruction_error": "reconstruct",
+    "reconstruction_error_run": "reconstruct", "realism": "evaluate", "rarity": "evaluate", "nearest_ratio": "evaluate",
+    "authentic": "evaluate",
+}  # fmt: skip
+"""Columns that one command alone writes."""
 _BLOCK = 16_384
 _HELD_OUT = 0.2
 _LEAST = 2  # images of a class that a probe needs
@@ -133,9 +139,12 @@ def keep_labels(
     return Labelled(found, tuple(names), accuracy, len(judged), tuple(apart))
 
 
-def refuse_taken(index: Index, column: str) -> None:
-    """Raise `UsageError` where computed values would hide behind a column that means something else."""
+def refuse_taken(index: Index, column: str, *, by: str = "label") -> None:
+    """Raise `UsageError` where computed values of a command would hide behind a column that means something else."""
+    wanted = {column.lower(), f"{column}_confidence".lower()} if by == "label" else {column.lower()}
+    if others := {name for name in wanted if OWNERS.get(name, by) != by}:
+        raise UsageError(f"'{min(others)}' is the column that `curator {OWNERS[min(others)]}` writes; name another --column")
     ours = set(index.reader.columns()) - set(index.reader.further_columns().computed)
-    taken = {c.lower() for c in ours} & {column.lower(), f"{column}_confidence".lower()}
-    if taken:
-        raise UsageError(f"'{min(taken)}' is a column of the index already, and predictions go to one of their own; name another --column")
+    if taken := {c.lower() for c in ours} & wanted:
+        way = "name another --column" if by == "label" else "rename it in the side-car that brought it"
+        raise UsageError(f"'{min(taken)}' is a column of the index already, and what is computed goes to one of its own; {way}")

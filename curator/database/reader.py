@@ -250,10 +250,11 @@ class Reader:
             raise UnknownName(f"image {absent[0]} has no vector in space '{space.encoder}'; run `curator index`")
         return np.stack([found[int(i)] for i in ids]) if len(ids) else np.empty((0, space.dim), np.float32)
 
-    def norm(self, space: Space, image_id: int) -> float:
-        """Length of the image's vector before normalising."""
-        sql = "SELECT e.norm FROM images i JOIN embeddings e ON e.content_id = i.content_id AND e.space_id = ? WHERE i.id = ?"
-        return float(self._one(sql, [space.id, image_id]))
+    def norms(self, space: Space, ids: Sequence[int]) -> NDArray[np.float64]:
+        """(n,) lengths of the images' vectors before normalising."""
+        sql = "SELECT i.id, e.norm FROM images i JOIN embeddings e ON e.content_id = i.content_id AND e.space_id = ? WHERE i.id IN ({})"
+        found = dict(row for part in _parts([int(i) for i in ids]) for row in self.rows(sql.format(", ".join(map(str, part))), [space.id]))
+        return np.array([found[int(i)] for i in ids])
 
     def _vectors(self, space: Space, rows: list[tuple[Any, ...]]) -> tuple[Ids, NDArray[np.float16]]:
         for image_id, seq, norm, vector, crc, content_id in rows:

@@ -19,7 +19,7 @@ _SHIFT = 2
 _COARSE = 8
 _AMONG = 8  # candidates by coarse pixels
 _FIFTH = 5
-_BLOCK = 512
+_PAIRS = 1 << 21  # of pictures, in eight orientations, in memory at once
 
 Greys = NDArray[np.float32]
 """(n, SIDE, SIDE), grey levels of 0–255."""
@@ -82,11 +82,11 @@ def _coarse(x: Greys, y: Greys, own: NDArray[np.int64] | None) -> NDArray[np.int
     turns = [np.stack([turn(o, name) for o in other]).reshape(len(y), -1) for name in DIHEDRAL]
     k = min(_AMONG, len(y))
     found = np.zeros((len(x), k, 2), np.int64)
-    for part in blocks(len(x), _BLOCK):
+    for part in blocks(len(x), max(1, _PAIRS // len(y))):
         apart = np.stack([lengths - 2 * (small[part] @ t.T) for t in turns])
         if own is not None:
             apart[:, np.arange(apart.shape[1]), own[part]] = np.inf
         best, way = apart.min(0), apart.argmin(0)
-        at = np.argsort(best, axis=1, kind="stable")[:, :k]
+        at = np.argpartition(best, k - 1, axis=1)[:, :k]
         found[part] = np.stack([at, np.take_along_axis(way, at, 1)], 2)
     return found

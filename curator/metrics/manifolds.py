@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from curator.embeddings import blocks
 from curator.records import Vectors
 
-_BLOCK = 4_096
+_PAIRS = 1 << 24  # distances in memory at once: 64 MiB
 PRECISION_K = 3  # neighbours that make a radius (Kynkäänniemi et al. 2019, §3)
 DENSITY_K = 5  # (Naeem et al. 2020, §3.2)
 
@@ -32,12 +33,13 @@ def manifold(x: Vectors, y: Vectors, *, k: int | None = None) -> Manifold:
 
     coverage: radii of y that hold an x. A radius reaches to the k-th nearest other of the same set: 3 for the first two, 5 for the others.
     """
+    x, y = _centred(x, y)
     close, dense = k or PRECISION_K, k or DENSITY_K
-    close_x, close_y, dense_y = radii(x, close), radii(y, close), radii(y, dense)
+    (close_x,), (close_y, dense_y) = _reach(x, close), _reach(y, close, dense)
     inside_x, inside_y = np.zeros(len(x), bool), np.zeros(len(y), bool)
     covered, total = np.zeros(len(y), bool), 0
-    for part in blocks(len(x), _BLOCK):
-        apart = distances(x[part], y)
+    for part in _parts(x, y):
+        apart = _squares(x[part], y)
         inside_x[part] = (apart <= close_y).any(1)
         inside_y |= (apart <= close_x[part, None]).any(0)
         within = apart <= dense_y
@@ -49,17 +51,42 @@ def manifold(x: Vectors, y: Vectors, *, k: int | None = None) -> Manifold:
 
 def radii(x: Vectors, k: int) -> Reals:
     """(n, d) → (n,) distance to the k-th nearest other row, or the farthest where there are fewer."""
-    k = min(k, len(x) - 1)
-    if k < 1:
-        return np.zeros(len(x))
-    return np.concatenate([np.partition(distances(x[part], x), k, axis=1)[:, k] for part in blocks(len(x), _BLOCK)])
+    (found,) = _reach(_centred(x, x)[0], k)
+    return np.sqrt(found.astype(np.float64))
 
 
 def distances(x: Vectors, y: Vectors) -> Reals:
-    """(n, m) Euclidean distances of rows, unit or not: √(|x|² + |y|² − 2⟨x, y⟩)."""
-    x, y = x.astype(np.float32), y.astype(np.float32)
-    lengths_x, lengths_y = np.einsum("nd,nd->n", x, x, dtype=np.float64), np.einsum("nd,nd->n", y, y, dtype=np.float64)
-    return np.asarray(np.sqrt(np.maximum(0.0, lengths_x[:, None] + lengths_y - 2.0 * (x @ y.T).astype(np.float64))))
+    """(n, m) Euclidean distances of rows, unit or not."""
+    return np.sqrt(_squares(*_centred(x, y)).astype(np.float64))
+
+
+def _reach(x: Vectors, *ks: int) -> list[NDArray[np.float32]]:
+    """Squared distances to the k-th nearest other row, for each k."""
+    ks = tuple(min(k, len(x) - 1) for k in ks)
+    if len(x) < 2:
+        return [np.zeros(len(x), np.float32) for _ in ks]
+    found = [np.partition(_squares(x[part], x), ks, axis=1)[:, ks] for part in _parts(x, x)]
+    return list(np.concatenate(found).T)
+
+
+def _centred(x: Vectors, y: Vectors) -> tuple[Vectors, Vectors]:
+    """Both less the mean of y, which changes no distance and keeps float32's rounding small."""
+    middle = y.mean(0, dtype=np.float64)
+    return (x - middle).astype(np.float32), (y - middle).astype(np.float32)
+
+
+def _parts(x: Vectors, y: Vectors) -> Iterator[slice]:
+    return blocks(len(x), max(1, _PAIRS // max(1, len(y))))
+
+
+def _squares(x: Vectors, y: Vectors) -> NDArray[np.float32]:
+    """(n, m) squared Euclidean distances: |x|² + |y|² − 2⟨x, y⟩, in float32."""
+    found = x @ y.T
+    found *= -2
+    found += np.einsum("nd,nd->n", x, x)[:, None]
+    found += np.einsum("nd,nd->n", y, y)
+    np.maximum(found, 0, out=found)
+    return found
 
 
 def clipped(x: Vectors, y: Vectors, *, k: int = DENSITY_K) -> tuple[float, float]:
@@ -72,16 +99,17 @@ def clipped(x: Vectors, y: Vectors, *, k: int = DENSITY_K) -> tuple[float, float
     k = min(k, len(y) - 1)
     if k < 1:
         return 0.0, 0.0
-    reach = radii(y, k)
+    x, y = _centred(x, y)
+    (reach,) = _reach(y, k)
     small = np.minimum(reach, np.median(reach))
     judged, own = np.zeros(len(x)), np.zeros(len(y))
     held = np.zeros(len(y))
-    for part in blocks(len(x), _BLOCK):
-        apart = distances(x[part], y)
+    for part in _parts(x, y):
+        apart = _squares(x[part], y)
         judged[part] = np.minimum(1.0, (apart <= small).sum(1) / k)
         held += (apart <= reach).sum(0)
-    for part in blocks(len(y), _BLOCK):
-        own[part] = np.minimum(1.0, ((distances(y[part], y) <= small).sum(1) - 1) / k)
+    for part in _parts(y, y):
+        own[part] = np.minimum(1.0, ((_squares(y[part], y) <= small).sum(1) - 1) / k)
     density = float(min(1.0, judged.mean() / own.mean())) if own.any() else 0.0
     return density, _as_good(float(np.minimum(1.0, held / k).mean()), len(x), len(y), k)
 
@@ -123,15 +151,16 @@ class PerImage:
 
 def per_image(x: Vectors, y: Vectors, *, k: int = PRECISION_K) -> PerImage:
     """Numbers about each x beside y."""
-    reach, alone = radii(y, k), radii(y, 1)
+    a, b = _centred(x, y)
+    reach, alone = _reach(b, k, 1)
     small = reach <= np.median(reach)
-    nearest, distance = np.zeros(len(x), np.int64), np.zeros(len(x))
+    nearest = np.zeros(len(x), np.int64)
     realism, rarity = np.zeros(len(x)), np.full(len(x), np.inf)
-    for part in blocks(len(x), _BLOCK):
-        apart = distances(x[part], y)
+    for part in _parts(a, b):
+        apart = _squares(a[part], b)
         nearest[part] = apart.argmin(1)
-        distance[part] = apart.min(1)
         realism[part] = (reach[small] / np.maximum(apart[:, small], 1e-12)).max(1)
         rarity[part] = np.where(apart <= reach, reach, np.inf).min(1)
-    ratio = distance / np.maximum(alone[nearest], 1e-12)
-    return PerImage(nearest, distance, ratio, ratio > 1, realism, rarity)
+    distance = np.linalg.norm(x.astype(np.float64) - y[nearest], axis=1)
+    ratio = distance / np.maximum(np.sqrt(alone[nearest].astype(np.float64)), 1e-12)
+    return PerImage(nearest, distance, ratio, ratio > 1, np.sqrt(realism), np.sqrt(rarity))

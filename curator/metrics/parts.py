@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from curator.metrics.kernels import cmmd, kid, mmd
+from curator.metrics.kernels import kernel_metrics
 from curator.metrics.manifolds import clipped, manifold
 from curator.metrics.moments import frechet_distance, frechet_infinity, sliced_wasserstein, vendi
 from curator.records import Vectors
@@ -17,7 +17,7 @@ metrics: Registry[Metric] = Registry("metric")
 
 HIGHER = frozenset({"precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "vendi", "vendi_share"})
 """Numbers of which more is better; of all others less is."""
-UNBIASED = frozenset({"kid_unit", "mmd", "frechet_infinity"})
+UNBIASED = frozenset({"kid", "kid_unit", "mmd", "frechet_infinity"})
 """Estimates that may fall below 0."""
 
 
@@ -42,14 +42,17 @@ def _clipped(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, flo
 
 @metrics.register("kernel")
 def _kernel(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
-    """KID's kernel on unit rows, MMD at the median bandwidth, CMMD."""
-    return {"kid_unit": kid(x, y), "mmd": mmd(x, y), "cmmd": cmmd(x, y)}
+    """KID's kernel, named for unit rows where they are, MMD at the median bandwidth, CMMD."""
+    kid, mmd, cmmd = kernel_metrics(x, y)
+    unit = bool(np.allclose(np.linalg.norm(x, axis=1), 1, atol=1e-3))
+    return {"kid_unit" if unit else "kid": kid, "mmd": mmd, "cmmd": cmmd}
 
 
 @metrics.register("vendi")
 def _vendi(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """Effective number of different images, relative to the reference's."""
-    return {"vendi": vendi(x), "vendi_share": vendi(x) / vendi(y)}
+    own = vendi(x)
+    return {"vendi": own, "vendi_share": own / vendi(y)}
 
 
 @metrics.register("sliced-wasserstein")
