@@ -17,8 +17,8 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.metrics import HIGHER, UNBIASED, PerImage, half_width, metrics, per_image
 from curator.records import Ids, Progress, Vectors
-from curator.train import find_named
-from curator.training.folder import Run
+from curator.train import find_named, home_of, run_of
+from curator.training.folder import Run, runs_in
 
 _ROUNDS = 10  # of the bootstrap
 _FEW = 500  # images under which intervals are wide
@@ -153,6 +153,14 @@ def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
                 rows = {int(i): round(v, 6) if np.isfinite(v) else None for i, v in zip(sides.x, values.tolist(), strict=True)}
                 Selections(db).put_computed(name, rows)
     return found
+
+
+def find_classifier(index: Index, named: str | None) -> Run | None:
+    """A classifier's run by name; None for "none"; by default the latest that is not training now, if there is one."""
+    if named is not None:
+        return None if named == "none" else run_of(index, named, trainer="classifier")
+    there = [r for r in runs_in(home_of(index)) if r.trainer == "classifier" and r.state["status"] not in ("started", "training")]
+    return there[-1] if there else None
 
 
 def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:

@@ -11,6 +11,7 @@ from typing import Any
 
 from curator.apply import label_by_run
 from curator.audit import audit
+from curator.curate.label import label_by_words
 from curator.curate.sets import listed, split
 from curator.database import Selections
 from curator.errors import UsageError
@@ -22,7 +23,7 @@ from curator.train import home_of, plan_training, resume_training, train_on
 from curator.training.folder import Run, runs_in
 
 PARTS = {"train": 0.7, "admit": 0.15, "score": 0.15}
-_COLUMN = "loop_label"  # of the classifier's answers
+_COLUMN = "loop_label"  # of what vouches
 _WATCHED = ("coverage", "recall", "precision", "frechet_distance")
 _DONE = ("finished", "out of time", "stopped early")
 
@@ -76,7 +77,7 @@ class Looped:
 def loop(
     index: Index,
     named: str,
-    classifier: Run,
+    classifier: Run | None,
     options: LoopOptions = LoopOptions(),
     *,
     overwrite: bool = False,
@@ -86,16 +87,17 @@ def loop(
     """Train on a selection, and admit what the generator made where something other than its own discriminator vouches for it.
 
     The selection is split in three, duplicates on one side: `NAME-train`; `NAME-admit`, on which the audit is calibrated; `NAME-score`,
-    which only scores. A generated image is admitted if the audit calls it novel and the classifier is sure of the label that was asked for;
-    of each label at most as many as there are real ones, so that at most half of a set is generated, and no real image gives way. The set
-    of round k is `NAME-round-k`, which holds the rounds before it, so that a loop that was cut off goes on. Two falls of the coverage of
-    what scores end it. Raises `UsageError` for a selection with generated images or without labels, or a loop of other options that
-    was begun and is not to be overwritten; `UnknownName`.
+    which only scores. A generated image is admitted if the audit calls it novel and the classifier (None: words, zero-shot, in the index's
+    space) is sure of the label that was asked for; of each label at most as many as there are real ones, so that at most half of a set is
+    generated, and no real image gives way. The set of round k is `NAME-round-k`, which holds the rounds before it, so that a loop that was
+    cut off goes on. Two falls of the coverage of what scores end it. Raises `UsageError` for a selection with generated images or without
+    labels, or a loop of other options that was begun and is not to be overwritten; `UnknownName`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("`curator loop` runs as one process; `torchrun` is for `curator train`")
-    _refuse_taught(index, classifier)
-    facts: dict[str, Any] = {"classifier": classifier.name, "of": Selections(index.reader).get(named).digest}
+    if classifier is not None:
+        _refuse_taught(index, classifier)
+    facts: dict[str, Any] = {"classifier": classifier.name if classifier else "words", "of": Selections(index.reader).get(named).digest}
     facts |= {"made": options.made, "sure": options.sure, "seed": options.seed, "given": dict(options.given)}
     current, rounds = _begun(index, named, facts, overwrite=overwrite, progress=progress)
     while not (ended := _end_of(rounds, options.rounds)):
@@ -186,12 +188,18 @@ def _refuse_taught(index: Index, classifier: Run) -> None:
         raise UsageError(f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only")
 
 
-def _vouched(index: Index, run: Run, classifier: Run, held: str, *, sure: float, progress: Told) -> tuple[dict[int, str], dict[str, int]]:
+def _vouched(
+    index: Index, run: Run, classifier: Run | None, held: str, *, sure: float, progress: Told
+) -> tuple[dict[int, str], dict[str, int]]:
     """Image id → label of what may be admitted; and how many were not, by reason."""
     looked = audit(index, run, held_out=held, progress=progress)
     novel = {f.image_id for f in looked.findings if f.label == "novel"}
     refused = Counter(f.label for f in looked.findings if f.label != "novel")
-    said = label_by_run(index, classifier, named=f"origin = 'generated' AND run = '{run.name}'", column=_COLUMN, progress=progress)
+    where = f"origin = 'generated' AND run = '{run.name}'"
+    if classifier is None:
+        said = label_by_words(index, run.shape.classes, where=where, column=_COLUMN)
+    else:
+        said = label_by_run(index, classifier, named=where, column=_COLUMN, progress=progress)
     asked = index.reader.values_of("label")
     vouched = {}
     for image_id in sorted(novel):

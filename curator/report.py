@@ -13,7 +13,7 @@ from curator.audit import Audit, audit
 from curator.curate.candidates import find_images
 from curator.database import Selections
 from curator.errors import UsageError
-from curator.evaluate import Evaluation, Sides, evaluate, generated_ids, sides_of
+from curator.evaluate import Evaluation, Sides, each_image, evaluate, find_classifier, generated_ids, sides_of
 from curator.index import Index
 from curator.metrics import PerImage
 from curator.pages import Page, save_page
@@ -37,9 +37,13 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     large = [run.folder / "curves.png", *sorted((run.folder / "samples").glob("*.png"))[-1:]]
     sections.append(Section("How it went, and its last samples", [Tile(_opened(p), p.name, large=True) for p in large if p.is_file()]))
     try:
-        measured = evaluate(index, sides_of(index, run.name, against), progress=progress)
+        sides = sides_of(index, run.name, against)
+        measured = evaluate(index, sides, classifier=find_classifier(index, None), progress=progress)
         rows = _rows(measured)
-        lines += [f"Measured: n = {measured.n} made, {measured.m} of '{measured.against}'.", *(f"Note: {n}." for n in measured.notes)]
+        distinct = f"{measured.distinct:.0%} of it distinct"
+        lines += [f"Measured: n = {measured.n} made, {distinct}, {measured.m} of '{measured.against}'."]
+        lines += [f"Note: {n}." for n in measured.notes]
+        sections.append(extremes(index, sides, each_image(index, sides, keep=False)))
     except UsageError as error:
         lines.append(f"Not measured: {error}.")
     try:

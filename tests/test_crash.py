@@ -57,9 +57,9 @@ with Index.create(place, step=step) as index:
             index.rebuild(db, index.space)
 """
 STEPS = [
-    ("index", "batch encoded", 1), ("index", "batch encoded", 2), ("index", "batch written", 1), ("index", "batch written", 3),
-    ("index", "batch committed", 1), ("index", "batch committed", 3), ("index", "generation files written", 1),
-    ("index", "generation synced", 1), ("index", "generation renamed", 1), ("index", "generation switched", 1),
+    ("index", "batch encoded", 2), ("index", "batch written", 1), ("index", "batch committed", 3),
+    ("index", "generation files written", 1), ("index", "generation synced", 1), ("index", "generation renamed", 1),
+    ("index", "generation switched", 1),
     ("reindex", "removals committed", 1), ("remove", "removal written", 1), ("rebuild", "generation files written", 1),
     ("rebuild", "generation synced", 1), ("rebuild", "generation renamed", 1), ("rebuild", "generation switched", 1),
 ]  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path: Path, many: Path) -> No
     run("index", many, place)
     half = tmp_path / "half"
     said: list[str] = []
-    for limit in (60_000, 120_000, 200_000, 260_000):
+    for limit in (60_000, 200_000):
         limited = f"import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)\n"
         code = limited + "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + WORK
         command = [sys.executable, "-c", code, "index", str(many), str(half), "", "1"]

@@ -55,6 +55,7 @@ def begun(tmp_path: Path, curator: Run) -> tuple[object, ...]:
 
 def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_told(begun: tuple[object, ...], curator: Run) -> None:
     assert "too few" in curator("loop", "few", *begun[2:]).output, "calibrated on nothing"
+    assert "must vouch" in curator("loop", "both").output
     assert "no selection" in curator("loop", "made-up", *begun[2:]).output
     done = curator(*begun)
     assert done.exit_code == 0, done.output

@@ -165,7 +165,7 @@ def _report(run: Any, outcome: Any, *, as_json: bool) -> None:
 @click.command()
 @click.argument("named", metavar="RUN", default="latest")
 @index_option
-@click.option("-n", type=int, default=64, show_default=True, help="How many pictures.")
+@click.option("-n", type=int, help="How many pictures. [default: 64; 6 to go between with --interpolate]")
 @click.option("--label", help="Of a run with --condition label: make this one. [default: each in turn]")
 @click.option("--like", metavar="ID|PATH", help="Of a run with --condition embedding: make what looks like this.")
 @click.option("--text", help="Of a run with --condition embedding: make what fits these words.")
@@ -188,6 +188,7 @@ def generate(
     no_index: bool,
     interpolate: Path | None,
     as_json: bool,
+    n: int | None,
     mix: tuple[str, str] | None,
     **given: Any,
 ) -> None:
@@ -200,7 +201,7 @@ def generate(
     from curator.generate import interpolate as move
     from curator.train import find_maker
 
-    asked = Asked(mix=mix or None, **given)
+    asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
     with opened(name) as index, progress_bar() as progress:
         run = find_maker(index, named)
         if interpolate:

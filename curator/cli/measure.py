@@ -16,7 +16,7 @@ from curator.cli.face import index_option, json_option, opened, print_json, prog
 @index_option
 @click.option("--against", metavar="SELECTION|FOLDER|CONDITION", help="Held-out images. [default: what the run held out]")
 @click.option("--checkpoint", help="Only what this checkpoint of the run generated: best, latest or its number. [default: all]")
-@click.option("--classifier", metavar="RUN", help="Measure in this classifier's features as well.")
+@click.option("--classifier", metavar="RUN|none", help="Measure in this classifier's features as well. [default: the latest that is there]")
 @click.option("--raw", is_flag=True, help="Measure vectors of their length before normalising as well, as other tools' CLIP-FID does.")
 @click.option("--columns", is_flag=True, help="Write each image's realism, rarity, nearest_ratio and authentic to columns, to filter by.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the least and the most realistic on a contact sheet.")
@@ -47,14 +47,13 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from curator.evaluate import each_image, sides_of
+    from curator.evaluate import each_image, find_classifier, sides_of
     from curator.evaluate import evaluate as measure
     from curator.report import extremes
     from curator.sheets import save_sheet
-    from curator.train import run_of
 
     with opened(name) as index, progress_bar() as progress:
-        judge = run_of(index, classifier, trainer="classifier") if classifier else None
+        judge = find_classifier(index, classifier)
         sides = sides_of(index, named, against, checkpoint=checkpoint)
         done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
         shown = [extremes(index, sides, each_image(index, sides, keep=columns))] if columns or sheet else []
@@ -129,7 +128,8 @@ def audit(
 @click.command("loop")
 @click.argument("selection")
 @index_option
-@click.option("--classifier", required=True, metavar="RUN", help="What vouches for a picture's label: a classifier trained on real images.")
+@click.option("--classifier", metavar="RUN", help="A classifier, trained on real images, that vouches for a picture's label.")
+@click.option("--words", is_flag=True, help="Let the index's encoder vouch instead: the label's words fit the picture best.")
 @click.option("--rounds", type=int, default=3, show_default=True, help="At most so many.")
 @click.option("-n", "made", type=int, default=500, show_default=True, help="Pictures to make in a round.")
 @click.option("--sure", type=float, default=0.9, show_default=True, help="The classifier's least confidence.")
@@ -143,7 +143,8 @@ def loop_command(
     *,
     selection: str,
     name: str | None,
-    classifier: str,
+    classifier: str | None,
+    words: bool,
     rounds: int,
     made: int,
     sure: float,
@@ -154,18 +155,20 @@ def loop_command(
 ) -> None:
     """Train on a SELECTION, admit what the generator makes where it is verified, and train again. Honest: it may well not help.
 
-    Admitted is what the audit calls novel and the classifier is sure of; of each label at most as many as there are real images, none of
-    which ever gives way. A sixth calibrates the audit and a sixth scores; two falls of its coverage end the loop. The same command goes on
-    with a loop that was cut off.
+    Admitted is what the audit calls novel and the classifier, or words, are sure of; of each label at most as many as there are real
+    images, none of which ever gives way. A sixth calibrates the audit and a sixth scores; two falls of its coverage end the loop. The same
+    command goes on with a loop that was cut off.
     """
     from dataclasses import asdict
 
     from curator.loop import LoopOptions, loop
     from curator.train import run_of
 
+    if words == (classifier is not None):
+        raise click.UsageError("something must vouch for what is admitted: --classifier RUN, or --words")
     options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
     with opened(name) as index, progress_bar() as progress:
-        judge = run_of(index, classifier, trainer="classifier")
+        judge = run_of(index, classifier, trainer="classifier") if classifier else None
         done = loop(index, selection, judge, options, overwrite=overwrite, progress=progress, say=say)
     if as_json:
         print_json(asdict(done))

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 
 from curator.errors import UsageError
 from curator.training.classifier import network_of as classifier_of
-from curator.training.folder import Run
+from curator.training.folder import Run, packed
 from curator.training.maker import load_maker
 from curator.training.options import ClassifierOptions
 from curator.training.state import load_network
@@ -49,7 +48,7 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
     try:
         if form == "safetensors":
             facts = {"options": json.dumps(run.options.as_json()), "shape": json.dumps(run.facts["shape"]), "run": run.name}
-            save_file({k: np.ascontiguousarray(v.detach().numpy()) for k, v in network.state_dict().items()}, beside, metadata=facts)
+            beside.write_bytes(packed({k: v.detach().numpy() for k, v in network.state_dict().items()}, facts))
             apart = 0.0
         else:
             apart = _write_onnx(network, inputs, names, beside)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from curator.errors import UnknownName, UsageError
 from curator.registry import suggest
@@ -132,7 +132,7 @@ class Run:
         beside = place.with_name(f".{place.name}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside / "state.safetensors")
+        (beside / "state.safetensors").write_bytes(packed(arrays))
         (beside / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
         for written in (beside / "state.safetensors", beside / "state.json"):
             with written.open("rb") as opened:
@@ -185,6 +185,11 @@ def start_run(home: Path, options: Options, pictures: Pictures, facts: Mapping[s
 def runs_in(home: Path) -> list[Run]:
     """All runs below a folder, oldest first."""
     return [run for _, run in sorted(_numbered(home), key=lambda n: n[0]) if (run.folder / "options.json").is_file()]
+
+
+def packed(arrays: Arrays, facts: Mapping[str, str] | None = None) -> bytes:
+    """Arrays in the safetensors format; written like any file, and not for its owner's eyes alone as its own `save_file` does."""
+    return bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, dict(facts) if facts else None))
 
 
 def find_run(home: Path, named: str, *, trainer: str | None = None) -> Run:

@@ -7,13 +7,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from curator.errors import UsageError
-from curator.training.folder import Run
+from curator.training.folder import Run, packed
 from curator.training.parts import Trainer
 from curator.training.pictures import Pictures
 from curator.training.rules import Diverged, Loop
@@ -74,5 +72,5 @@ def finish(run: Run, trainer: Trainer, best: int, pictures: Pictures) -> None:
 def save_arrays(arrays: dict[str, NDArray[Any]], target: Any) -> None:
     """Write a safetensors file beside, and replace it."""
     beside = target.with_name(f".{target.name}.tmp")
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, beside)
+    beside.write_bytes(packed(arrays))
     os.replace(beside, target)
