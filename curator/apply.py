@@ -70,7 +70,10 @@ def pictures_of_run(index: Index, run: Run, ids: Ids, progress: Told) -> Iterato
     shape = run.shape
     for start in range(0, len(ids), _BLOCK):
         part = ids[start : start + _BLOCK]
-        read = read_pictures([i.path for i in index.images(part)], shape.side - 2 * shape.border, fit=run.options.fit)
+        images = [i.path for i in index.images(part)]
+        if not any(p.is_file() for p in images):
+            continue
+        read = read_pictures(images, shape.side - 2 * shape.border, fit=run.options.fit)
         pixels = read.pixels
         if pixels.shape[1] != shape.channels:
             pixels = np.repeat(pixels, 3, 1) if shape.channels == 3 else _grey(pixels)

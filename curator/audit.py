@@ -19,10 +19,10 @@ from curator.duplicates import BITS, Thresholds, examine, judge
 from curator.duplicates.likeness import Greys, greys, nearest_by_pixels
 from curator.embeddings import blocks, normalise
 from curator.errors import UsageError
-from curator.evaluate import generated_ids
 from curator.index import Index
 from curator.metrics import PerImage, per_image
 from curator.records import Ids, Progress, Vectors
+from curator.sides import generated_ids
 from curator.training.folder import Run
 from curator.training.pictures import to_picture
 
@@ -32,7 +32,7 @@ _FALSE_ALARMS = 0.005  # share of held-out images that a threshold may call copi
 _SAME = 2.0  # grey levels of root mean squared difference under which two pictures are one
 _HINTS = 4
 _SUSPECT = 0.05  # share of held-out images, the nearest ones, that are looked at for being duplicates
-_FEWEST = 40  # below a few hundred the false alarms are known only roughly, and their interval says how
+FEWEST = 40  # below a few hundred the false alarms are known only roughly, and their interval says how
 _PAIRS = 1 << 24  # inner products in memory at once
 
 Told = Callable[[Progress], None]
@@ -81,8 +81,9 @@ class Audit:
 
     @property
     def beyond(self) -> float:
-        """The share of copies beyond what as many unseen real images would give."""
-        return max(0.0, self.copies - self.held_copies - (1 - self.held_copies) * self.false_alarms)
+        """The share of copies beyond what as many unseen real images would give; never less than that of the label `copy`."""
+        usual = self.held_copies + (1 - self.held_copies) * self.false_alarms
+        return max(self.counts["copy"] / max(1, len(self.findings)), self.copies - usual, 0.0)
 
     @property
     def copies(self) -> float:
@@ -100,23 +101,16 @@ class _Side:
 
 
 def audit(
-    index: Index,
-    run: Run,
-    *,
-    held_out: str | None = None,
-    checkpoint: str | None = None,
-    keep: bool = True,
-    progress: Told = lambda p: None,
+    index: Index, run: Run, made: Ids | None = None, *, held_out: str | None = None, keep: bool = True, progress: Told = lambda p: None
 ) -> Audit:
-    """Label each generated image of a run `copy`, `near-copy`, `novel` or `off-distribution`, in the column `audit`.
+    """Label generated images of a run (None: all of them) `copy`, `near-copy`, `novel` or `off-distribution`, in the column `audit`.
 
     A half of the held-out images sets the thresholds, the other half measures their false alarms. `held_out` names real images that the run
     never saw, None those that it held out itself. Raises `UsageError` where there are fewer than 40 of them.
     """
     if keep:
-        for column in (COLUMN, f"{COLUMN}_nearest", f"{COLUMN}_ratio"):
-            refuse_taken(index, column, by="audit")
-    made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
+        refuse_audited(index)
+    made = generated_ids(index, run) if made is None else made
     trained, held_ids, planned = _reals(index, run, held_out)
     y, x, held = (_side(index, run, ids, progress) for ids in (trained, made, held_ids))
     beside, of_held = per_image(x.x, y.x), per_image(held.x, y.x)
@@ -124,23 +118,25 @@ def audit(
     evidence_on = _Evidence(index)
     # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all others pass.
     low = of_near.ratio <= np.quantile(of_near.ratio, _SUSPECT)
-    fair = np.array([not e for e in evidence_on(held.ids, y.ids[of_near.position], low)])
+    fair = np.array([not kind for _, kind in evidence_on.pairs(held.ids, y.ids, (of_near.position, of_held.nearest), low)])
     set_by = np.random.default_rng(0).permutation(len(fair)) < (len(fair) + 1) // 2
+    if min((set_by & fair).sum(), (~set_by & fair).sum()) < FEWEST // 2:
+        raise UsageError(
+            f"of {len(fair)} real images that {run.name} never saw, all but {fair.sum()} are duplicates of what it was trained on, which "
+            f"leaves too few to calibrate on; name {FEWEST} others or more with --held-out"
+        )
     threshold = _lower(of_near.ratio[set_by & fair])
     far = float(np.quantile(of_held.distance[set_by], 1 - 2 * _FALSE_ALARMS))
-    evidence = evidence_on(x.ids, y.ids[near.position], near.ratio <= threshold)
+    pairs = evidence_on.pairs(x.ids, y.ids, (near.position, beside.nearest), near.ratio <= threshold)
     findings = []
     for i in np.argsort(near.ratio, kind="stable").tolist():
-        flagged = near.ratio[i] <= threshold
-        copy = flagged and (bool(evidence[i]) or near.difference[i] <= _SAME)
+        at, kind = pairs[i]
+        copy = bool(kind) or near.difference[i] <= _SAME
         off = beside.distance[i] > far
-        label = "copy" if copy else "near-copy" if flagged or evidence[i] else "off-distribution" if off else "novel"
+        label = "copy" if copy else "near-copy" if near.ratio[i] <= threshold else "off-distribution" if off else "novel"
         findings.append(
-            Finding(
-                int(x.ids[i]), int(y.ids[near.position[i]]), label, float(near.difference[i]), float(near.ratio[i]), evidence[i],
-                near.transform[i],
-            )
-        )  # fmt: skip
+            Finding(int(x.ids[i]), int(y.ids[at]), label, float(near.difference[i]), float(near.ratio[i]), kind, near.transform[i])
+        )
     if keep:
         _keep(index, findings)
     counts = Counter(f.label for f in findings)
@@ -152,21 +148,27 @@ def audit(
     )  # fmt: skip
 
 
+def refuse_audited(index: Index) -> None:
+    """Raise `UsageError` where a column that the audit writes means something else."""
+    for column in (COLUMN, f"{COLUMN}_nearest", f"{COLUMN}_ratio"):
+        refuse_taken(index, column, by="audit")
+
+
 def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]:
-    """Training images that are there as they were, real images that the run never saw, and how many it was trained on."""
+    """Training images, real or not, that are there as they were; real images that the run never saw; how many it was trained on."""
     known = trained_digests(run)
-    real = index.reader.ids_where("origin = 'real'")
     rows = [r["id"] for r in run.rows("manifest.jsonl") if bytes.fromhex(r["sha256"]) in known]
     trained = np.array(rows, np.int64)
-    trained = trained[np.isin(trained, real)]
+    trained = trained[np.isin(trained, Curation(index.reader).nodes(index.space).image_ids)]
     trained = trained[[h in known for h in Selections(index.reader).sha256_of(trained)]] if len(trained) else trained
+    real = index.reader.ids_where("origin = 'real'")
     held = find_images(index, held_out) if held_out else held_out_ids(run)
     held = _without(index, held[np.isin(held, real)], known)
     if not len(trained):
         raise UsageError(f"none of the images that {run.name} was trained on is in the index as it was")
-    if len(held) < _FEWEST:
+    if len(held) < FEWEST:
         raise UsageError(
-            f"{len(held)} real images that {run.name} never saw are too few to calibrate on; name {_FEWEST} or more with --held-out, "
+            f"{len(held)} real images that {run.name} never saw are too few to calibrate on; name {FEWEST} or more with --held-out, "
             "or train with --holdout 0.1"
         )
     return trained, held, len(rows)
@@ -242,7 +244,19 @@ class _Evidence:
         self.hashes = Hashes.of(Curation(index.reader), nodes)
         self.node_of = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))
 
-    def __call__(self, first: Ids, second: Ids, flagged: NDArray[np.bool_]) -> list[str]:
+    def pairs(
+        self, x: Ids, y: Ids, nearest: tuple[NDArray[np.int64], NDArray[np.int64]], flagged: NDArray[np.bool_]
+    ) -> list[tuple[int, str]]:
+        """(n,) the position in y of the first of the two nearest that each of x is proved a duplicate of, and the kind, or else ""."""
+        pixels, vectors = nearest
+        said = self._kinds(x, y[pixels], flagged)
+        again = self._kinds(x, y[vectors], np.zeros(len(x), bool))
+        return [
+            (int(q), other) if other and not kind else (int(p), kind)
+            for p, q, kind, other in zip(pixels, vectors, said, again, strict=True)
+        ]
+
+    def _kinds(self, first: Ids, second: Ids, flagged: NDArray[np.bool_]) -> list[str]:
         """(n,) kinds of pairs that are flagged or near by hash; "" for all others, and where nothing is proved."""
         at = np.array([[self.node_of[int(i)] for i in ids] for ids in (first, second)]).T
         distance, way = self.hashes.distances(at)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from curator.apply import label_by_run
-from curator.audit import audit
-from curator.curate.label import label_by_words
+import numpy as np
+
+from curator.apply import label_by_run, trained_digests
+from curator.audit import FEWEST, audit, refuse_audited
+from curator.curate.candidates import refuse_changed
+from curator.curate.label import label_by_words, refuse_taken
 from curator.curate.sets import listed, split
+from curator.curate.words import prompt
 from curator.database import Selections
 from curator.errors import UsageError
-from curator.evaluate import evaluate, sides_of
+from curator.evaluate import evaluate
 from curator.generate import Asked, generate
 from curator.index import Index
-from curator.records import Progress, Selection
+from curator.records import Ids, Progress, Selection
+from curator.sides import distinct, generated_ids, keys_of, sides_with
 from curator.train import home_of, plan_training, resume_training, train_on
 from curator.training.folder import Run, runs_in
 
@@ -95,37 +101,81 @@ def loop(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("`curator loop` runs as one process; `torchrun` is for `curator train`")
-    if classifier is not None:
-        _refuse_taught(index, classifier)
     facts: dict[str, Any] = {"classifier": classifier.name if classifier else "words", "of": Selections(index.reader).get(named).digest}
     facts |= {"made": options.made, "sure": options.sure, "seed": options.seed, "given": dict(options.given)}
+    _refuse_early(index, named, classifier)
     current, rounds = _begun(index, named, facts, overwrite=overwrite, progress=progress)
+    _refuse_parts(index, named, classifier, say)
     while not (ended := _end_of(rounds, options.rounds)):
         number = len(rounds) + 1
+        refuse_changed(index, current)
         run = _trained(index, current, options, progress, say)
         if run.state["status"] not in _DONE:
-            return Looped(tuple(rounds), f"{run.name} was interrupted; the same command goes on", current.name)
-        generate(index, run, Asked(options.made, seed=options.seed + number * 1_000_000), progress=progress)
-        found = evaluate(
-            index, sides_of(index, run.name, f"{named}-score"), parts=("manifold", "frechet"), seed=options.seed, progress=progress
-        )
+            return Looped(tuple(rounds), _stopped(run), current.name)
+        asked = Asked(options.made, seed=options.seed + number * 1_000_000, checkpoint="latest")  # no held-out image chooses one
+        files = generate(index, run, asked, progress=progress).files
+        made = _ids_of(index, run, files)
+        if len(distinct(index, made)) < 2:
+            return Looped(tuple(rounds), f"all that {run.name} makes is one picture", current.name)
+        sides = sides_with(index, made, run, f"{named}-score")
+        found = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress)
         numbers = {name: (n.value, n.low, n.high) for name in _WATCHED for n in [found.number(name)]}
-        vouched, refused = _vouched(index, run, classifier, f"{named}-admit", sure=options.sure, progress=progress)
+        looked = audit(index, run, made, held_out=f"{named}-admit", progress=progress)
+        refused = Counter(f.label for f in looked.findings if f.label != "novel")
+        novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
+        fresh = distinct(index, novel, set().union(*keys_of(index, current.ids)))
+        refused["duplicate"] = len(novel) - len(fresh)
+        vouched = _vouched(index, run, classifier, fresh, sure=options.sure, progress=progress)
+        refused["not sure to be its label"] = len(fresh) - len(vouched)
         admitted = [i.id for i in index.images(current.ids) if i.origin != "real"]
-        fresh = _within(_room(index, current, admitted), vouched)
-        refused["beyond the quota"] = len(vouched) - len(fresh)
+        taken = _within(_room(index, current, admitted), vouched)
+        refused["beyond the quota"] = len(vouched) - len(taken)
+        refused["unreadable"] = len(made) - len(looked.findings)
         real = len(current) - len(admitted)
-        rounds.append(Round(number, run.name, real, len(admitted), options.made, len(fresh), refused, numbers))
-        say(f"Round {number}: on {real} real and {len(admitted)} generated, {len(fresh)} of {options.made} admitted.")
-        current = _keep(index, named, [*current.ids.tolist(), *fresh], facts, rounds)
+        rounds.append(Round(number, run.name, real, len(admitted), len(made), len(taken), dict(refused), numbers))
+        say(f"Round {number}: on {real} real and {len(admitted)} generated, {len(taken)} of {len(made)} admitted.")
+        current = _keep(index, named, [*current.ids.tolist(), *taken], facts, rounds)
     return Looped(tuple(rounds), ended, current.name)
+
+
+def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
+    """Raise `UsageError` or `NoTextTower` for what could only fail after a whole training."""
+    refuse_audited(index)
+    refuse_taken(index, _COLUMN)
+    values = index.reader.values_of("label")
+    labels = {str(values[i]) for i in Selections(index.reader).get(named).ids.tolist() if values.get(i) is not None}
+    if classifier is None:
+        if len(labels) < 2:
+            raise UsageError("words vouch for a label among others: the selection has fewer than two labels")
+        prompt(index, min(labels))
+        return
+    unknown = labels - set(classifier.shape.classes)
+    if unknown:
+        raise UsageError(f"{classifier.name} knows no label '{min(unknown)}', so it can vouch for none of it; train one on all labels")
+    made = {*index.reader.ids_where("origin = 'generated'"), *index.reader.ids_where("origin = 'generated'", removed=True)}
+    taught = sum(r["id"] in made for r in classifier.rows("manifest.jsonl"))
+    if taught:
+        raise UsageError(f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only")
+
+
+def _refuse_parts(index: Index, named: str, classifier: Run | None, say: Say) -> None:
+    """Raise `UsageError` for a part too small to calibrate on; say where the classifier knows what scores."""
+    kept = Selections(index.reader)
+    held = len(kept.get(f"{named}-admit"))
+    if held < FEWEST:
+        raise UsageError(f"{named}-admit has {held} images, too few to calibrate the audit on: the loop takes a selection of 300 or more")
+    learnt = len(trained_digests(classifier) & set(kept.get(f"{named}-score").sha256)) if classifier else 0
+    if learnt:
+        say(f"Note: {learnt} of the images that score taught the classifier that vouches as well.")
 
 
 def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: bool, progress: Told) -> tuple[Selection, list[Round]]:
     """The set that is next to be trained on, and the rounds before: of the loop that was begun, or the first."""
     kept = Selections(index.reader)
     names = kept.names()
-    there = sorted((n for n in names if n.startswith(f"{named}-round-") and n.rpartition("-")[2].isdigit()), key=_number)
+    prefix = f"{named}-round-"
+    there = [n for n in names if n.startswith(prefix) and n.removeprefix(prefix).isdigit() and "loop" in kept.get(n).recipe]
+    there.sort(key=lambda n: int(n.removeprefix(prefix)))
     if there and not overwrite:
         latest = kept.get(there[-1])
         if latest.recipe.get("loop") != facts:
@@ -139,7 +189,7 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
     with index.write() as db, db.atomic():
         for name in there:
             Selections(db).drop(name)
-    made = {"of": {named: facts["of"]}, "shares": PARTS, "seed": facts["seed"]}
+    made = {"of": {named: facts["of"]}, "shares": PARTS, "seed": facts["seed"], "level": "verified"}
     parts = [f"{named}-{part}" for part in PARTS]
     if not overwrite and all(p in names and made.items() <= kept.get(p).recipe.items() for p in parts):
         train = kept.get(parts[0])  # cut off right after the split
@@ -154,10 +204,6 @@ def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], ro
     return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
 
 
-def _number(name: str) -> int:
-    return int(name.rpartition("-")[2])
-
-
 def _end_of(rounds: list[Round], most: int) -> str:
     """Why there is no further round, or ""."""
     coverage = [r.numbers["coverage"][0] for r in rounds]
@@ -169,46 +215,42 @@ def _end_of(rounds: list[Round], most: int) -> str:
 
 
 def _trained(index: Index, current: Selection, options: LoopOptions, progress: Told, say: Say) -> Run:
-    """The run of a set: one that is there, gone on with if it was cut off, or a new one."""
+    """The run of a set with these options: one that is there, gone on with if it was cut off, or a new one."""
+    given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
+    plan = plan_training(index, "gan", current.name, given)
     of = {"what": current.name, "digest": current.digest}
-    there = [r for r in runs_in(home_of(index)) if r.trainer == "gan" and of.items() <= r.facts.get("trained_on", {}).items()]
-    if there and there[-1].state["status"] in _DONE:
+    there = [r for r in runs_in(home_of(index)) if r.options == plan.options and of.items() <= r.facts.get("trained_on", {}).items()]
+    if there and there[-1].state["status"] in (*_DONE, "diverged"):
         return there[-1]
     if there and there[-1].checkpoints():
         return resume_training(index, "gan", there[-1].name, progress=progress, say=say)[0]
-    given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
-    return train_on(index, plan_training(index, "gan", current.name, given), name=current.name, progress=progress, say=say)[0]
+    return train_on(index, plan, name=current.name, progress=progress, say=say)[0]
 
 
-def _refuse_taught(index: Index, classifier: Run) -> None:
-    """A classifier that learnt from generated images vouches for its own teachers."""
-    made = set(index.reader.ids_where("origin = 'generated'").tolist())
-    taught = sum(r["id"] in made for r in classifier.rows("manifest.jsonl"))
-    if taught:
-        raise UsageError(f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only")
+def _stopped(run: Run) -> str:
+    """Why a run that did not end well ended."""
+    if run.state["status"] == "diverged":
+        return f"the training of {run.name} diverged; begin again with other options"
+    return f"{run.name} was interrupted; the same command goes on"
 
 
-def _vouched(
-    index: Index, run: Run, classifier: Run | None, held: str, *, sure: float, progress: Told
-) -> tuple[dict[int, str], dict[str, int]]:
-    """Image id → label of what may be admitted; and how many were not, by reason."""
-    looked = audit(index, run, held_out=held, progress=progress)
-    novel = {f.image_id for f in looked.findings if f.label == "novel"}
-    refused = Counter(f.label for f in looked.findings if f.label != "novel")
-    where = f"origin = 'generated' AND run = '{run.name}'"
+def _ids_of(index: Index, run: Run, files: Sequence[Path]) -> Ids:
+    """Ids of a run's pictures by their files."""
+    wanted = set(files)
+    return np.array([i.id for i in index.images(generated_ids(index, run)) if i.path in wanted], np.int64)
+
+
+def _vouched(index: Index, run: Run, classifier: Run | None, ids: Ids, *, sure: float, progress: Told) -> dict[int, str]:
+    """Image id → label, of those that are surely of the label that was asked for."""
+    if not len(ids):
+        return {}
+    where = f"id IN ({', '.join(map(str, ids.tolist()))})"
     if classifier is None:
         said = label_by_words(index, run.shape.classes, where=where, column=_COLUMN)
     else:
         said = label_by_run(index, classifier, named=where, column=_COLUMN, progress=progress)
     asked = index.reader.values_of("label")
-    vouched = {}
-    for image_id in sorted(novel):
-        label, confidence = said.predictions[image_id]
-        if label != str(asked[image_id]) or confidence < sure:
-            refused["not sure to be its label"] += 1
-        else:
-            vouched[image_id] = label
-    return vouched, dict(refused)
+    return {i: name for i, (name, share) in sorted(said.predictions.items()) if name == str(asked[i]) and share >= sure}
 
 
 def _room(index: Index, current: Selection, admitted: list[int]) -> Counter[str]:

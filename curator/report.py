@@ -13,12 +13,13 @@ from curator.audit import Audit, audit
 from curator.curate.candidates import find_images
 from curator.database import Selections
 from curator.errors import UsageError
-from curator.evaluate import Evaluation, Sides, each_image, evaluate, find_classifier, generated_ids, sides_of
+from curator.evaluate import Evaluation, each_image, evaluate, find_classifier
 from curator.index import Index
 from curator.metrics import PerImage
 from curator.pages import Page, save_page
 from curator.records import Progress
 from curator.sheets import Section, Tile
+from curator.sides import Sides, generated_ids, sides_of
 from curator.training.folder import Run
 
 _SHOWN = 24
@@ -98,9 +99,12 @@ def _lineage(index: Index, run: Run) -> list[str]:
     """Query → selection → run → checkpoint, a line each, newest last."""
     facts, state = run.facts, run.state
     trained = facts.get("trained_on", {})
-    lines = []
-    if trained.get("what") in Selections(index.reader).names():
-        selection = Selections(index.reader).get(trained["what"])
+    lines: list[str] = []
+    named = trained.get("what") in Selections(index.reader).names()
+    selection = Selections(index.reader).get(trained["what"]) if named else None
+    if selection and selection.digest != trained["digest"]:
+        lines.append(f"Selection {selection.name} has been replaced since the training: what chose its images is not known any more")
+    elif selection:
         recipe = {k: v for k, v in selection.recipe.get("recipe", {}).items() if v not in (None, [], (), "")}
         lines.append(f"Selected by: {selection.recipe.get('command') or selection.recipe.get('made_by', '')}")
         lines.append(f"  recipe: {json.dumps(recipe)}")

@@ -21,11 +21,12 @@ from PIL import Image
 from curator.curate.sets import listed
 from curator.database import Selections
 from curator.encoders import load_encoder
-from curator.evaluate import evaluate, sides_of
+from curator.evaluate import evaluate
 from curator.generate import Asked, generate
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.loop import LoopOptions, Round, loop
+from curator.sides import sides_of
 from curator.train import plan_training, train_on
 
 REAL, TAUGHT = 2_000, 5_000

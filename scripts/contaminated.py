@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,17 +94,18 @@ def colour_world(data: Path, folder: Path, clean: int) -> World:
 
 def unpacked(archive: Path, folder: Path, suffix: str, side: int) -> list[Image.Image]:
     """Pictures of a tar, reduced to a square."""
-    if not (folder / archive.stem).is_dir():
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
     files = sorted((folder / archive.stem).rglob(f"*{suffix}"))
     return [Image.open(f).convert("RGB").resize((side, side), Image.Resampling.LANCZOS) for f in files]
 
 
 def fill(world: Path, given: Parts, side: int, mode: str, rng: np.random.Generator) -> None:
-    """Write the sub-folders, unless they are there."""
+    """Write the sub-folders, all or none, unless they are there."""
     if world.is_dir():
         return
+    beside = world.with_name(f".{world.name}")
+    shutil.rmtree(beside, ignore_errors=True)
     from sklearn.datasets import load_sample_images
 
     photos = [Image.fromarray(p) for p in load_sample_images().images]
@@ -127,9 +129,10 @@ def fill(world: Path, given: Parts, side: int, mode: str, rng: np.random.Generat
         "held": given.held,
     }
     for name, pictures in parts.items():
-        (world / name).mkdir(parents=True)
+        (beside / name).mkdir(parents=True)
         for i, picture in enumerate(pictures):
-            picture.convert(mode).resize((side, side), Image.Resampling.LANCZOS).save(world / name / f"{i:05d}.png")
+            picture.convert(mode).resize((side, side), Image.Resampling.LANCZOS).save(beside / name / f"{i:05d}.png")
+    beside.rename(world)
 
 
 def noisy(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -14,7 +14,7 @@ ROWS = {
     "errors": 0, "records": 1, "registry": 2, "checksums": 2, "embeddings": 2,
     "images": 3, "encoders": 3, "scenes": 3, "duplicates": 3, "selectors": 3, "metrics": 3, "database": 4, "vectors": 4,
     "index": 5, "training": 6, "ingest": 7, "query": 7, "curate": 7, "export": 7.5, "importing": 7.5,
-    "manage": 7, "maintenance": 7, "train": 7.5, "generate": 7.6, "apply": 7.6, "evaluate": 7.65, "audit": 7.67,
+    "manage": 7, "maintenance": 7, "train": 7.5, "generate": 7.6, "apply": 7.6, "sides": 7.63, "evaluate": 7.65, "audit": 7.67,
     "loop": 7.68, "report": 7.68, "demo": 7.7,
     "cli": 9, "__main__": 10, "__init__": 10,
     "sheets": 3.5, "pages": 3.6,  # draw files, so they read images

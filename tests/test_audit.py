@@ -129,16 +129,19 @@ def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator:
     done = curator("evaluate", "latest", "--metric", "manifold", "--rounds", 2, "--columns", "--sheet", "extremes.png", "--raw", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert found["what"] == "latest"
+    assert found["what"] == audited
     assert [n["space"] for n in found["numbers"]][::4] == ["pixels", "pixels, not normalised"]
     with Index.open() as index:
-        kept = len(index.reader.ids_where("realism > 0 AND nearest_ratio >= 0 AND authentic IN (0, 1)"))
+        kept = len(index.reader.ids_where(f"realism > 0 AND authentic IN (0, 1) AND measured_against = 'held out by {audited}'"))
         assert kept == found["n"]
         exact = index.reader.ids_where("planted = 'exact'")
         assert len(np.intersect1d(index.reader.ids_where("rarity IS NULL"), exact)) < 20
     assert (tmp_path / "extremes.png").stat().st_size > 10_000
     assert curator("label", "--classes", "a,b", "--column", "audit").exit_code == 2
     assert "`curator audit` writes" in curator("label", "--probe", "planted", "--column", "audit").output
+    (tmp_path / "indexes/default/runs" / audited).rename(tmp_path / audited)
+    assert "another index" in curator("audit", str(tmp_path / audited)).output
+    (tmp_path / audited).rename(tmp_path / "indexes/default/runs" / audited)
     assert "nothing of checkpoint 0" in curator("evaluate", "latest", "--checkpoint", "0").output
 
 

@@ -16,11 +16,12 @@ from PIL import Image
 
 from curator.database import Selections
 from curator.index import Index
-from curator.loop import _within
+from curator.loop import LoopOptions, Round, _end_of, _room, _vouched, _within, loop
 from curator.train import home_of
 from curator.training.folder import find_run, runs_in
 
 Run = Callable[..., Result]
+SMALL = ("--side", 8, "--width", 8, "--batch", 8, "--images", 1_600, "--every", 1_600)
 
 
 @given(st.dictionaries(st.integers(0, 99), st.sampled_from("abc")), st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)))
@@ -29,6 +30,46 @@ def test_no_label_takes_more_than_its_room(vouched: dict[int, str], room: dict[s
     taken = Counter(vouched[i] for i in fresh)
     for label in "abc":
         assert taken[label] == min(room.get(label, 0), sum(v == label for v in vouched.values()))
+
+
+def test_only_what_looks_like_its_label_is_vouched_for(begun: tuple[object, ...], curator: Run, tmp_path: Path) -> None:
+    """Real digits stand in for generated ones; every other one is said to be what it is not."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    rows = []
+    (tmp_path / "made").mkdir()
+    for k, number in enumerate(np.flatnonzero(found.target < 2)[320:360]):
+        Image.fromarray((found.images[number] * 15.9).astype(np.uint8)).save(tmp_path / "made" / f"{k}.png")
+        rows.append({"file_name": f"{k}.png", "label": str(found.target[number] ^ (k % 2)), "honest": 1 - k % 2})
+    (tmp_path / "made" / "manifest.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert curator("index", "made", "--origin", "generated").exit_code == 0
+    with Index.open() as index:
+        judge = find_run(home_of(index), "1")
+        vouched = _vouched(index, judge, judge, index.reader.ids_where("origin = 'generated'"), sure=0.5, progress=lambda p: None)
+        honest = set(index.reader.ids_where("honest = 1").tolist())
+        assert set(vouched) <= honest
+        assert len(vouched) > 0.8 * len(honest)
+        both = Selections(index.reader).get("both")
+        whole = _room(index, both, [])
+        assert sum(whole.values()) == 320
+        two = both.ids[:2].tolist()
+        assert sum(_room(index, both, two).values()) == 320 - 4, "one that is generated takes room and gives none"
+    done = curator("train", "classifier", "--selection", "origin = 'generated'", *SMALL[:-4], "--images", 64, "--every", 64)
+    assert done.exit_code == 0, done.output
+    assert "generated images" in curator("loop", "both", "--classifier", "2").output
+
+
+def rounds(*coverage: float, admitted: int = 1) -> list[Round]:
+    return [Round(i, "run", 9, 0, 9, admitted, {}, {"coverage": (c, c, c)}) for i, c in enumerate(coverage, 1)]
+
+
+def test_two_falls_of_coverage_end_a_loop_and_so_do_rounds_and_nothing_admitted() -> None:
+    assert _end_of(rounds(0.5, 0.4, 0.6), 9) == ""
+    assert "fell twice" in _end_of(rounds(0.5, 0.4, 0.6, 0.5), 9)
+    assert "nothing was admitted" in _end_of(rounds(0.5, admitted=0), 9)
+    assert "2 rounds are done" in _end_of(rounds(0.5, 0.6), 2)
+    assert _end_of([], 1) == ""
 
 
 @pytest.fixture
@@ -41,54 +82,53 @@ def begun(tmp_path: Path, curator: Run) -> tuple[object, ...]:
         path = tmp_path / "digits" / str(found.target[number]) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((found.images[number] * 15.9).astype(np.uint8)).save(path)
-    small = ("--side", 8, "--width", 4, "--batch", 8, "--images", 320, "--every", 320)
     for args in (
         ("index", "digits", "-e", "pixels", "--label-from", "folder"),
         ("select", "both", "--where", "label IS NOT NULL", "--dedupe", "none"),
         ("select", "few", "-n", 100, "--dedupe", "none"),
-        ("train", "classifier", "--selection", "both", *small),
+        ("train", "classifier", "--selection", "both", *SMALL),
     ):
         done = curator(*args)
         assert done.exit_code == 0, done.output
-    return ("loop", "both", "--classifier", "1", "-n", 20, "--images", 64, "--sure", 0.01, "--rounds", 2, "--json")
+    return ("loop", "both", "--classifier", "1", "-n", 20, "--sure", 0.01, "--rounds", 2)
+
+
+GIVEN = {"side": 8, "width": 8, "batch": 16, "images": 640, "every": 640}
 
 
 def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_told(begun: tuple[object, ...], curator: Run) -> None:
-    assert "too few" in curator("loop", "few", *begun[2:]).output, "calibrated on nothing"
+    assert "too few to calibrate the audit on" in curator("loop", "few", *begun[2:]).output
+    assert "no text tower" in curator("loop", "both", "--words").output
     assert "must vouch" in curator("loop", "both").output
     assert "no selection" in curator("loop", "made-up", *begun[2:]).output
-    done = curator(*begun)
-    assert done.exit_code == 0, done.output
-    first = json.loads(done.stdout)
-    assert len(first["rounds"]) >= 1
-    for r in first["rounds"]:
-        assert r["admitted"] + sum(r["refused"].values()) == r["made"] == 20
-        assert r["generated"] <= r["real"]
-        assert {"coverage", "recall", "precision", "frechet_distance"} == set(r["numbers"])
-        assert all(low <= value <= high for value, low, high in r["numbers"].values())
     with Index.open() as index:
+        assert len(runs_in(home_of(index))) == 1, "refused before anything is trained"
+        options = LoopOptions(2, 20, 0.01, given=GIVEN)
+        judge = find_run(home_of(index), "1")
+        first = loop(index, "both", judge, options)
+        for r in first.rounds:
+            assert r.admitted + sum(r.refused.values()) == r.made == 20
+            assert r.generated <= r.real
+            assert {"coverage", "recall", "precision", "frechet_distance"} == set(r.numbers)
+            assert all(low <= value <= high for value, low, high in r.numbers.values())
         kept = Selections(index.reader)
         parts = [set(kept.get(f"both-{part}").ids.tolist()) for part in ("train", "admit", "score")]
         assert sum(map(len, parts)) == len(set.union(*parts)) == 320
         assert set(kept.get("both-round-1").ids.tolist()) == parts[0], "the first round is on real images alone"
-        assert parts[0] <= set(kept.get(first["selection"]).ids.tolist())
+        assert parts[0] <= set(kept.get(first.selection).ids.tolist())
         before = [r.name for r in runs_in(home_of(index))]
-    assert json.loads(curator(*begun).stdout) == first, "what is done is not done again"
-    assert "another loop" in curator(*begun, "--seed", 1).output
+        again = loop(index, "both", judge, options)
+        assert [r.run for r in again.rounds] == [r.run for r in first.rounds], "what is done is not done again"
 
-    with Index.open() as index:  # as if cut off while the first round trained
-        with index.write() as db, db.atomic():
-            for name in kept_rounds(index)[1:]:
-                Selections(db).drop(name)
-        find_run(home_of(index), "2").write_state(status="interrupted")
-    again = json.loads(curator(*begun).stdout)
-    assert again["rounds"][0] == first["rounds"][0]
-    with Index.open() as index:
+        with index.write() as db, db.atomic():  # as if cut off while the last round trained
+            Selections(db).drop(first.selection)
+        find_run(home_of(index), before[-1]).write_state(status="interrupted")
+        again = loop(index, "both", judge, options)
+        assert [r.admitted for r in again.rounds] == [r.admitted for r in first.rounds]
         assert [r.name for r in runs_in(home_of(index))] == before
-    assert curator(*begun, "--seed", 1, "--overwrite").exit_code == 0
+    assert "another loop" in curator(*begun).output
     with Index.open() as index:
-        assert len(runs_in(home_of(index))) > len(before)
-
-
-def kept_rounds(index: Index) -> list[str]:
-    return sorted(n for n in Selections(index.reader).names() if "-round-" in n)
+        loop(index, "both", judge, LoopOptions(1, 20, 0.01, given=GIVEN | {"images": 320, "every": 320}), overwrite=True)
+        assert len(runs_in(home_of(index))) == len(before) + 1, "a run of other options is not taken for this one"
+    shown = curator(*begun[:2], "--classifier", "1", "-n", 20, "--sure", 0.01, "--images", 320)
+    assert "another loop" in shown.output

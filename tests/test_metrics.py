@@ -125,6 +125,13 @@ def test_kernels_in_one_pass_and_in_blocks_are_what_they_are_alone_and_at_once()
     own_a, own_b = (cubic(z, z) for z in (a, b))
     whole = (own_a.sum() - np.trace(own_a)) / (n * (n - 1)) + (own_b.sum() - np.trace(own_b)) / (m * (m - 1)) - 2 * cubic(a, b).mean()
     assert kid(x, y) == pytest.approx(whole, abs=1e-10)
+    small, other = rows(22, 40, 5, shift=2.0).astype(np.float64), rows(23, 30, 5).astype(np.float64)
+    both = np.concatenate([small, other])
+    apart = ((both[:, None] - both) ** 2).sum(2)
+    k = np.exp(-apart / (2 * np.median(apart[~np.eye(70, dtype=bool)])))
+    a, b, ab = k[:40, :40], k[40:, 40:], k[:40, 40:]
+    found = (a.sum() - 40) / (40 * 39) + (b.sum() - 30) / (30 * 29) - 2 * ab.mean()
+    assert mmd(small.astype(np.float32), other.astype(np.float32)) == pytest.approx(found, abs=1e-6)
 
 
 def test_rows_that_are_not_unit_have_names_and_diversity_of_their_own() -> None:
@@ -223,8 +230,11 @@ def test_an_interval_holds_the_value_of_fresh_samples_about_as_often_as_it_says(
         return float(x[:, 0].mean())
 
     truth = mean(rows(99, 60_000))
-    held = 0
+    held, widths = 0, []
     for seed in range(60):
         low, high = bootstrap(mean, rows(seed, 200), np.random.default_rng(seed), rounds=12)
         held += low <= truth <= high
+        widths.append(high - low)
     assert held >= 51
+    usual = 2 * 1.96 * np.std([mean(rows(seed, 200)) for seed in range(60)])
+    assert np.median(widths) < 1.5 * usual, "no wider than it must be"

@@ -47,16 +47,17 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from curator.evaluate import each_image, find_classifier, sides_of
+    from curator.evaluate import each_image, find_classifier
     from curator.evaluate import evaluate as measure
     from curator.report import extremes
     from curator.sheets import save_sheet
+    from curator.sides import sides_of
 
     with opened(name) as index, progress_bar() as progress:
         judge = find_classifier(index, classifier)
         sides = sides_of(index, named, against, checkpoint=checkpoint)
-        done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
         shown = [extremes(index, sides, each_image(index, sides, keep=columns))] if columns or sheet else []
+        done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
     if sheet:
         save_sheet(shown, sheet, columns=8)
         say(f"Sheet: {sheet}")
@@ -105,10 +106,13 @@ def audit(
     from curator.pages import Page, save_page
     from curator.report import closest_pairs, describe_audit
     from curator.sheets import save_sheet
+    from curator.sides import generated_ids
     from curator.train import find_maker
 
     with opened(name) as index, progress_bar() as progress:
-        done = look(index, find_maker(index, named), held_out=held_out, checkpoint=checkpoint, progress=progress)
+        run = find_maker(index, named)
+        made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
+        done = look(index, run, made, held_out=held_out, progress=progress)
         pairs = [closest_pairs(index, done)] if sheet or html else []
     lines = describe_audit(done)
     if sheet:

@@ -21,7 +21,7 @@ COLUMN = "predicted"  # and with _confidence behind it
 OWNERS = {
     "audit": "audit", "audit_nearest": "audit", "audit_ratio": "audit", "reconstruction_error": "reconstruct",
     "reconstruction_error_run": "reconstruct", "realism": "evaluate", "rarity": "evaluate", "nearest_ratio": "evaluate",
-    "authentic": "evaluate",
+    "authentic": "evaluate", "measured_against": "evaluate",
 }  # fmt: skip
 """Columns that one command alone writes."""
 _BLOCK = 16_384

@@ -4,12 +4,13 @@
 """
 
 from curator.metrics.kernels import cmmd, kid, mmd
-from curator.metrics.manifolds import Manifold, PerImage, clipped, distances, manifold, per_image, radii
-from curator.metrics.moments import bootstrap, frechet_distance, frechet_infinity, half_width, sliced_wasserstein, vendi
-from curator.metrics.parts import HIGHER, UNBIASED, metrics
+from curator.metrics.manifolds import Manifold, PerImage, clipped, distances, manifold, per_image
+from curator.metrics.moments import bootstrap, frechet_distance, frechet_infinity, half_of, half_width, sliced_wasserstein, vendi
+from curator.metrics.parts import HIGHER, SHARES, UNBIASED, metrics
 
 __all__ = [
     "HIGHER",
+    "SHARES",
     "UNBIASED",
     "Manifold",
     "PerImage",
@@ -19,13 +20,13 @@ __all__ = [
     "distances",
     "frechet_distance",
     "frechet_infinity",
+    "half_of",
     "half_width",
     "kid",
     "manifold",
     "metrics",
     "mmd",
     "per_image",
-    "radii",
     "sliced_wasserstein",
     "vendi",
 ]

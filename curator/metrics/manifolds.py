@@ -49,12 +49,6 @@ def manifold(x: Vectors, y: Vectors, *, k: int | None = None) -> Manifold:
     return Manifold(float(inside_x.mean()), float(inside_y.mean()), total / (reach * len(x)), float(covered.mean()))
 
 
-def radii(x: Vectors, k: int) -> Reals:
-    """(n, d) → (n,) distance to the k-th nearest other row, or the farthest where there are fewer."""
-    (found,) = _reach(_centred(x, x)[0], k)
-    return np.sqrt(found.astype(np.float64))
-
-
 def distances(x: Vectors, y: Vectors) -> Reals:
     """(n, m) Euclidean distances of rows, unit or not."""
     return np.sqrt(_squares(*_centred(x, y)).astype(np.float64))

@@ -74,9 +74,14 @@ def sliced_wasserstein(x: Vectors, y: Vectors, rng: np.random.Generator, *, slic
 
 def bootstrap(measure: Callable[[Vectors], float], x: Vectors, rng: np.random.Generator, *, rounds: int = 20) -> tuple[float, float]:
     """95 % interval of a measure of x, by halves of its rows (see `half_width`)."""
-    values = [measure(x[rng.permutation(len(x))[: max(2, len(x) // 2)]]) for _ in range(rounds)]
+    values = [measure(half_of(x, rng)) for _ in range(rounds)]
     whole, half = measure(x), half_width(values)
     return whole - half, whole + half
+
+
+def half_of(x: Vectors, rng: np.random.Generator) -> Vectors:
+    """A random half of the rows, two at least."""
+    return x[rng.permutation(len(x))[: max(2, len(x) // 2)]]
 
 
 def half_width(values: Sequence[float]) -> float:

@@ -17,6 +17,8 @@ metrics: Registry[Metric] = Registry("metric")
 
 HIGHER = frozenset({"precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "vendi", "vendi_share"})
 """Numbers of which more is better; of all others less is."""
+SHARES = frozenset({"precision", "recall", "coverage", "clipped_density", "clipped_coverage"})
+"""Numbers that end at 1."""
 UNBIASED = frozenset({"kid", "kid_unit", "mmd", "frechet_infinity"})
 """Estimates that may fall below 0."""
 
