@@ -28,7 +28,8 @@ from curator.training.pictures import to_picture
 
 LABELS = ("copy", "near-copy", "novel", "off-distribution")
 COLUMN = "audit"
-_FALSE_ALARMS = 0.005  # share of held-out images that a threshold may call copies
+_FALSE_ALARMS = 0.0025  # share of held-out images that a threshold may call copies
+_FAR = 0.99  # of held-out images are nearer to a training image than what is off-distribution
 _SAME = 2.0  # grey levels of root mean squared difference under which two pictures are one
 _HINTS = 4
 _SUSPECT = 0.05  # share of held-out images, the nearest ones, that are looked at for being duplicates
@@ -126,7 +127,7 @@ def audit(
             f"leaves too few to calibrate on; name {FEWEST} others or more with --held-out"
         )
     threshold = _lower(of_near.ratio[set_by & fair])
-    far = float(np.quantile(of_held.distance[set_by], 1 - 2 * _FALSE_ALARMS))
+    far = float(np.quantile(of_held.distance[set_by], _FAR))
     pairs = evidence_on.pairs(x.ids, y.ids, (near.position, beside.nearest), near.ratio <= threshold)
     findings = []
     for i in np.argsort(near.ratio, kind="stable").tolist():
@@ -213,9 +214,9 @@ def _hints(x: Vectors, y: Vectors) -> NDArray[np.int64]:
 
 
 def _lower(ratios: NDArray[np.float64]) -> float:
-    """Under which a half percent of held-out images lie.
+    """Under which a quarter percent of held-out images lie.
 
-    Under 200 of them that is below the least; then also below where a half percent of a normal distribution of their logarithms lies.
+    Under 400 of them that is below the least; then also below where a quarter percent of a normal distribution of their logarithms lies.
     """
     ordered = np.sort(ratios)
     at = int(len(ordered) * _FALSE_ALARMS)

@@ -14,7 +14,7 @@ from curator.duplicates.alignment import turn
 from curator.embeddings import blocks
 from curator.records import DIHEDRAL
 
-SIDE = 32  # pixels at which pictures are compared
+SIDE = 64  # pixels at which larger pictures are compared; smaller ones at their own, so that a pixel's shift is one
 _SHIFT = 2
 _COARSE = 8
 _AMONG = 8  # candidates by coarse pixels
@@ -22,7 +22,7 @@ _FIFTH = 5
 _PAIRS = 1 << 21  # of pictures, in eight orientations, in memory at once
 
 Greys = NDArray[np.float32]
-"""(n, SIDE, SIDE), grey levels of 0–255."""
+"""(n, side, side), grey levels of 0–255."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Nearest:
 
 
 def greys(pictures: Sequence[Image.Image]) -> Greys:
-    """Pictures at comparison size."""
-    return np.stack([np.asarray(p.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) for p in pictures])
+    """Square pictures of one size, at comparison size."""
+    side = min(SIDE, pictures[0].width)
+    return np.stack([np.asarray(p.convert("L").resize((side, side), Image.Resampling.BOX), np.float32) for p in pictures])
 
 
 def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None, *, own: NDArray[np.int64] | None = None) -> Nearest:
@@ -54,10 +55,11 @@ def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None
         candidates = np.concatenate([candidates, turned], 1)
     position, difference, transform = np.zeros(len(x), np.int64), np.full(len(x), np.inf), ["same"] * len(x)
     fifth = np.zeros(len(x))
-    inner = slice(_SHIFT, SIDE - _SHIFT)
+    side = x.shape[1]
+    inner = slice(_SHIFT, side - _SHIFT)
     for i, rows in enumerate(candidates):
         apart_of: dict[int, float] = {}
-        windows = sliding_window_view(x[i], (SIDE - 2 * _SHIFT, SIDE - 2 * _SHIFT))
+        windows = sliding_window_view(x[i], (side - 2 * _SHIFT, side - 2 * _SHIFT))
         for at, way in dict.fromkeys(map(tuple, rows.tolist())):
             if own is not None and at == own[i]:
                 continue
@@ -72,10 +74,13 @@ def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None
 
 def _coarse(x: Greys, y: Greys, own: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """(n, c, 2) positions in y, and the turn of it, of the best by 8 × 8 means."""
-    step = SIDE // _COARSE
+    step = -(-x.shape[1] // _COARSE)
+    more = step * _COARSE - x.shape[1]
+    edges = ((0, 0), *(((more + 1) // 2, more // 2),) * 2)
 
     def means(z: Greys) -> NDArray[np.float32]:
-        return np.asarray(z.reshape(len(z), _COARSE, step, _COARSE, step).mean((2, 4)))
+        wide = np.pad(z, edges, mode="edge")
+        return np.asarray(wide.reshape(len(z), _COARSE, step, _COARSE, step).mean((2, 4)))
 
     small, other = means(x).reshape(len(x), -1), means(y)
     lengths = (other**2).sum((1, 2))
