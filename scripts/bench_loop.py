@@ -66,11 +66,11 @@ def main() -> None:
 def write(data: Path, folder: Path) -> None:
     """Pictures in folders of their label: the pool, what the classifier learns from, and some to spare."""
     stored = np.load(data / "fashion_mnist.npz")
-    chosen = np.random.default_rng(0).permutation(len(stored["train_images"]))[: 2 * REAL + TAUGHT]
-    for i in chosen.tolist():
-        place = folder / str(stored["label_names"][stored["train_labels"][i]]).replace("/", "-")
+    images, labels, names = (stored[key] for key in ("train_images", "train_labels", "label_names"))
+    for i in np.random.default_rng(0).permutation(len(images))[: 2 * REAL + TAUGHT].tolist():
+        place = folder / str(names[labels[i]]).replace("/", "-")
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(stored["train_images"][i]).save(place / f"{i:05d}.png")
+        Image.fromarray(images[i]).save(place / f"{i:05d}.png")
 
 
 def more_real(index: Index, name: str, of: Round, spare: list[int], gan: dict[str, object]) -> Round:
