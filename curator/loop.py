@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +22,7 @@ from curator.curate.label import label_by_words, refuse_taken
 from curator.curate.sets import listed, split
 from curator.curate.words import prompt
 from curator.database import Selections
-from curator.errors import UsageError
+from curator.errors import IndexLocked, UsageError
 from curator.evaluate import evaluate
 from curator.generate import Asked, generate
 from curator.index import Index
@@ -33,6 +36,9 @@ _COLUMN = "loop_label"  # of what vouches
 _WATCHED = ("coverage", "recall", "precision", "frechet_distance")
 _DONE = ("finished", "out of time", "stopped early")
 
+_TRIES, _WAIT = 60, 10.0  # and seconds between them, while another process writes
+
+T = TypeVar("T")
 Told = Callable[[Progress], None]
 Say = Callable[[str], None]
 
@@ -56,10 +62,7 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: what it trained on, what it made, what was admitted for the next and why the rest was not; and `numbers` of what it made
-
-    beside the images held out for scoring: value, and ends of the 95 % interval.
-    """
+    """One round: what it trained on and made, what was admitted for the next and why the rest was not; `numbers` are (value, low, high)."""
 
     number: int
     run: str
@@ -78,6 +81,7 @@ class Looped:
     rounds: tuple[Round, ...]
     ended: str
     selection: str
+    interrupted: bool = False
 
 
 def loop(
@@ -107,35 +111,60 @@ def loop(
     current, rounds = _begun(index, named, facts, overwrite=overwrite, progress=progress)
     _refuse_parts(index, named, classifier, say)
     while not (ended := _end_of(rounds, options.rounds)):
-        number = len(rounds) + 1
         refuse_changed(index, current)
         run = _trained(index, current, options, progress, say)
-        if run.state["status"] not in _DONE:
-            return Looped(tuple(rounds), _stopped(run), current.name)
-        asked = Asked(options.made, seed=options.seed + number * 1_000_000, checkpoint="latest")  # no held-out image chooses one
-        files = generate(index, run, asked, progress=progress).files
-        made = _ids_of(index, run, files)
-        if len(distinct(index, made)) < 2:
+        status = run.state["status"]
+        if status not in _DONE:
+            why = "diverged; begin again with other options" if status == "diverged" else "was interrupted; the same command goes on"
+            return Looped(tuple(rounds), f"the training of {run.name} {why}", current.name, interrupted=status == "interrupted")
+        after = partial(_after, index, current, run, named=named, classifier=classifier, options=options, progress=progress)
+        done, taken = _patiently(partial(after, len(rounds) + 1), say)
+        if done is None:
             return Looped(tuple(rounds), f"all that {run.name} makes is one picture", current.name)
-        sides = sides_with(index, made, run, f"{named}-score")
-        found = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress)
-        numbers = {name: (n.value, n.low, n.high) for name in _WATCHED for n in [found.number(name)]}
-        looked = audit(index, run, made, held_out=f"{named}-admit", progress=progress)
-        refused = Counter(f.label for f in looked.findings if f.label != "novel")
-        novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
-        fresh = distinct(index, novel, set().union(*keys_of(index, current.ids)))
-        refused["duplicate"] = len(novel) - len(fresh)
-        vouched = _vouched(index, run, classifier, fresh, sure=options.sure, progress=progress)
-        refused["not sure to be its label"] = len(fresh) - len(vouched)
-        admitted = [i.id for i in index.images(current.ids) if i.origin != "real"]
-        taken = _within(_room(index, current, admitted), vouched)
-        refused["beyond the quota"] = len(vouched) - len(taken)
-        refused["unreadable"] = len(made) - len(looked.findings)
-        real = len(current) - len(admitted)
-        rounds.append(Round(number, run.name, real, len(admitted), len(made), len(taken), dict(refused), numbers))
-        say(f"Round {number}: on {real} real and {len(admitted)} generated, {len(taken)} of {len(made)} admitted.")
-        current = _keep(index, named, [*current.ids.tolist(), *taken], facts, rounds)
+        rounds.append(done)
+        say(f"Round {done.number}: on {done.real} real and {done.generated} generated, {done.admitted} of {done.made} admitted.")
+        current = _patiently(partial(_keep, index, named, [*current.ids.tolist(), *taken], facts, rounds), say)
     return Looped(tuple(rounds), ended, current.name)
+
+
+def _after(
+    index: Index, current: Selection, run: Run, number: int, *, named: str, classifier: Run | None, options: LoopOptions, progress: Told
+) -> tuple[Round | None, list[int]]:
+    """Generate, score, audit, and what is admitted; None where all that is made is one picture."""
+    # No held-out image chooses a checkpoint.
+    asked = Asked(options.made, seed=options.seed + number * 1_000_000, checkpoint="latest")
+    made = _ids_of(index, run, generate(index, run, asked, progress=progress).files)
+    if len(distinct(index, made)) < 2:
+        return None, []
+    sides = sides_with(index, made, run, f"{named}-score")
+    found = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress)
+    numbers = {name: (n.value, n.low, n.high) for name in _WATCHED for n in [found.number(name)]}
+    looked = audit(index, run, made, held_out=f"{named}-admit", progress=progress)
+    refused = Counter(f.label for f in looked.findings if f.label != "novel")
+    novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
+    fresh = distinct(index, novel, set().union(*keys_of(index, current.ids)))
+    refused["duplicate"] = len(novel) - len(fresh)
+    vouched = _vouched(index, run, classifier, fresh, sure=options.sure, progress=progress)
+    refused["not sure to be its label"] = len(fresh) - len(vouched)
+    admitted = [i.id for i in index.images(current.ids) if i.origin != "real"]
+    taken = _within(_room(index, current, admitted), vouched)
+    refused["beyond the quota"] = len(vouched) - len(taken)
+    refused["unreadable"] = len(made) - len(looked.findings)
+    real = len(current) - len(admitted)
+    return Round(number, run.name, real, len(admitted), len(made), len(taken), dict(refused), numbers), taken
+
+
+def _patiently(work: Callable[[], T], say: Say) -> T:
+    """Do what may find another process writing, which an unattended loop waits for."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return work()
+        except IndexLocked:
+            if not left:
+                raise
+            say("Another process is writing to the index; the loop waits for it.")
+            time.sleep(_WAIT)
+    raise AssertionError("unreachable")
 
 
 def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
@@ -143,7 +172,11 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
     refuse_audited(index)
     refuse_taken(index, _COLUMN)
     values = index.reader.values_of("label")
-    labels = {str(values[i]) for i in Selections(index.reader).get(named).ids.tolist() if values.get(i) is not None}
+    chosen = Selections(index.reader).get(named).ids.tolist()
+    least = math.ceil(FEWEST / PARTS["admit"])
+    if len(chosen) < least:
+        raise UsageError(f"'{named}' has {len(chosen)} images; the loop takes {least} or more, as the audit is calibrated on some of them")
+    labels = {str(values[i]) for i in chosen if values.get(i) is not None}
     if classifier is None:
         if len(labels) < 2:
             raise UsageError("words vouch for a label among others: the selection has fewer than two labels")
@@ -163,7 +196,7 @@ def _refuse_parts(index: Index, named: str, classifier: Run | None, say: Say) ->
     kept = Selections(index.reader)
     held = len(kept.get(f"{named}-admit"))
     if held < FEWEST:
-        raise UsageError(f"{named}-admit has {held} images, too few to calibrate the audit on: the loop takes a selection of 300 or more")
+        raise UsageError(f"{named}-admit has {held} images, too few to calibrate the audit on; take a larger selection")
     learnt = len(trained_digests(classifier) & set(kept.get(f"{named}-score").sha256)) if classifier else 0
     if learnt:
         say(f"Note: {learnt} of the images that score taught the classifier that vouches as well.")
@@ -179,11 +212,12 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
     if there and not overwrite:
         latest = kept.get(there[-1])
         if latest.recipe.get("loop") != facts:
+            before = latest.recipe["loop"]
+            what = ", ".join(f"{k} {before.get(k)} then and {v} now" for k, v in facts.items() if before.get(k) != v)
             raise UsageError(
-                f"another loop on '{named}' was begun, with other options, images or classifier: {there[-1]}; --overwrite forgets it, "
-                "or give the selection another name"
+                f"another loop on '{named}' was begun, with {what}; --overwrite forgets it, or a copy of the selection has its own"
             )
-        return latest, [Round(**r) for r in latest.recipe["rounds"]]
+        return latest, [Round(**r | {"numbers": {k: tuple(r["numbers"][k]) for k in _WATCHED}}) for r in latest.recipe["rounds"]]
     if any(image.origin != "real" for image in index.images(kept.get(named).ids)):
         raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
     with index.write() as db, db.atomic():
@@ -225,13 +259,6 @@ def _trained(index: Index, current: Selection, options: LoopOptions, progress: T
     if there and there[-1].checkpoints():
         return resume_training(index, "gan", there[-1].name, progress=progress, say=say)[0]
     return train_on(index, plan, name=current.name, progress=progress, say=say)[0]
-
-
-def _stopped(run: Run) -> str:
-    """Why a run that did not end well ended."""
-    if run.state["status"] == "diverged":
-        return f"the training of {run.name} diverged; begin again with other options"
-    return f"{run.name} was interrupted; the same command goes on"
 
 
 def _ids_of(index: Index, run: Run, files: Sequence[Path]) -> Ids:

@@ -33,6 +33,8 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     """
     if against is not None:
         find_images(index, against)
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {target}: its folder is not there")
     lines, sections = _lineage(index, run), [_trained_on(index, run)]
     rows: tuple[tuple[str, ...], ...] = ()
     large = [run.folder / "curves.png", *sorted((run.folder / "samples").glob("*.png"))[-1:]]
@@ -44,7 +46,7 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
         distinct = f"{measured.distinct:.0%} of it distinct"
         lines += [f"Measured: n = {measured.n} made, {distinct}, {measured.m} of '{measured.against}'."]
         lines += [f"Note: {n}." for n in measured.notes]
-        sections.append(extremes(index, sides, each_image(index, sides, keep=False)))
+        sections += extremes(index, sides, each_image(index, sides, keep=False))
     except UsageError as error:
         lines.append(f"Not measured: {error}.")
     try:
@@ -82,17 +84,17 @@ def closest_pairs(index: Index, done: Audit) -> Section:
     return Section(f"The {len(tiles) // 2} closest pairs: made, and trained on", tiles)
 
 
-def extremes(index: Index, sides: Sides, found: PerImage) -> Section:
-    """The least realistic of what was judged, framed, and the most realistic."""
+def extremes(index: Index, sides: Sides, found: PerImage) -> list[Section]:
+    """The least realistic of what was judged, and the most realistic."""
     order = np.argsort(found.realism, kind="stable")
     half = min(_SHOWN, len(order) // 2)
-    tiles: list[Tile] = []
-    for i in [*order[:half], *order[::-1][:half]]:
-        image = index.images([int(sides.x[i])])[0]
-        least = len(tiles) < half
-        rare = f"rarity {found.rarity[i]:.2f}" if np.isfinite(found.rarity[i]) else "in no ball"
-        tiles.append(Tile(image.path, f"realism {found.realism[i]:.2f}", f"{rare}, id:{image.id}", framed=least))
-    return Section(f"The {half} least and the {half} most realistic of {sides.what}", tiles)
+    sections = []
+    for what, chosen in (("least", order[:half]), ("most", order[::-1][:half])):
+        images = index.images([int(sides.x[i]) for i in chosen])
+        rare = [f"rarity {found.rarity[i]:.2f}" if np.isfinite(found.rarity[i]) else "far from all" for i in chosen]
+        tiles = [Tile(m.path, f"realism {found.realism[i]:.2f}", f"{r}, id:{m.id}") for i, m, r in zip(chosen, images, rare, strict=True)]
+        sections.append(Section(f"The {half} {what} realistic of {sides.what}", tiles))
+    return sections
 
 
 def _lineage(index: Index, run: Run) -> list[str]:
@@ -115,6 +117,10 @@ def _lineage(index: Index, run: Run) -> list[str]:
         f"Trained on: {facts['images']['trained']} images of {trained.get('what', 'an array')}, {facts['images']['held_out']} held out"
     )
     lines.append(f"Run {run.name}: {state['status']}, {state['images_seen']} images seen, best checkpoint {state.get('best', 0)}")
+    last = [m for m in run.rows("metrics.jsonl") if m["images_seen"] == state.get("best")]
+    if run.trainer == "classifier" and last:
+        shown = {k: v for k, v in last[-1].items() if isinstance(v, float) and k != "seconds"}
+        lines.append("On held-out images: " + ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items()))
     lines.append(f"Options: {json.dumps(facts['options'])}")
     return lines
 

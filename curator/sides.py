@@ -9,12 +9,14 @@ import numpy as np
 
 from curator.apply import held_out_ids, trained_digests
 from curator.curate.candidates import find_images, vectors_of
+from curator.curate.recipe import NAME
 from curator.database import Curation, Selections
-from curator.errors import UsageError
+from curator.errors import UnknownName, UsageError, WhereError
 from curator.index import Index
 from curator.records import Ids
+from curator.registry import suggest
 from curator.train import find_named, home_of
-from curator.training.folder import Run
+from curator.training.folder import Run, runs_in
 
 _FEW = 500  # images under which intervals are wide
 
@@ -42,7 +44,13 @@ def sides_of(index: Index, named: str, against: str | None = None, *, checkpoint
     notes: list[str] = []
     if run is None and checkpoint is not None:
         raise UsageError(f"'{named}' is no run, so it has no checkpoints")
-    x = _fresh(index, run, checkpoint, notes) if run else find_images(index, named)
+    try:
+        x = _fresh(index, run, checkpoint, notes) if run else find_images(index, named)
+    except WhereError as error:
+        if not NAME.fullmatch(named):
+            raise
+        there = [r.name for r in runs_in(home_of(index))] + Selections(index.reader).names()
+        raise UnknownName(f"no run, selection or folder '{named}', nor a condition; {suggest(named, there)}") from error
     return sides_with(index, x, run or named, against, notes)
 
 
@@ -51,8 +59,8 @@ def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes
     run, named = (what, what.name) if isinstance(what, Run) else (None, what)
     notes = list(notes)
     y, said = reference_of(index, run, against)
-    if run and against is None and len(run.rows("metrics.jsonl")) > 1:
-        notes.append(f"{run.name}'s best checkpoint was chosen by these very images, which flatters it; --against others judges it fairly")
+    if run and len(run.rows("metrics.jsonl")) > 1 and np.isin(y, held_out_ids(run)).any():
+        notes.append(f"{run.name}'s best checkpoint was chosen by these very images, or some of them, which flatters it")
     y = _apart(index, y, x, run, notes)
     once, y = _once(index, x, notes, named), _once(index, y, notes, said)
     n, m = len(once), len(y)
@@ -69,6 +77,8 @@ def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:
     """What a run generated, of one checkpoint or all. Raises `UsageError` where nothing of it is in the index."""
     if run.folder.parent.resolve() != home_of(index).resolve():
         raise UsageError(f"{run.folder} is a run of another index; name that index with -i")
+    if run.trainer == "classifier":
+        raise UsageError(f"{run.name} trained a classifier, which makes no pictures; name the run of a gan or vae")
     columns = index.reader.columns()
     ids = index.reader.ids_where(f"origin = 'generated' AND run = '{run.name}'") if "run" in columns else np.empty(0, np.int64)
     if checkpoint is not None and len(ids):

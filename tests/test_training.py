@@ -552,3 +552,17 @@ def test_pictures_are_reduced_without_aliasing(tmp_path: Path) -> None:
     found = read_pictures([tmp_path / "stripes.png"], 16).pixels
     assert found.shape == (1, 1, 16, 16)
     assert np.abs(found[:, :, 2:-2, 2:-2].astype(int) - 127).max() < 12
+
+
+@pytest.mark.parametrize("net", ["lite", "res", "dcgan"])
+def test_a_condition_begins_as_loud_as_the_latent(net: str) -> None:
+    """Quieter, as with DCGAN's own first weights, labels were not learnt at all."""
+    from curator.training.batches import scaled
+    from curator.training.gan_nets import NETS
+
+    torch.manual_seed(0)
+    generator, discriminator = NETS[net](8, 32, 1, 16, 10)
+    c = torch.from_numpy(scaled(np.eye(10, dtype=np.float32)))
+    with torch.no_grad():
+        for network in (generator, discriminator):
+            assert 0.3 < float(network.condition(c).std()) < 3

@@ -177,6 +177,7 @@ def compare(*, a: str, b: str, name: str | None, encoder: str | None, threshold:
 @json_option
 def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
     """Show everything the index knows of images, by id or path, or of a training run, by name."""
+    from curator.database import Selections
     from curator.manage import find_ids
     from curator.train import find_named
 
@@ -184,14 +185,16 @@ def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
         if len(images) == 1 and (run := find_named(index, images[0])):
             show_run(run, as_json=as_json)
             return
+        ids = find_ids(index, images)
+        computed = Selections(index.reader).computed_of(ids)
         found: list[dict[str, Any]] = [
-            asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra)} for i in index.images(find_ids(index, images))
+            asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra), "computed": computed[i.id]} for i in index.images(ids)
         ]
     if as_json:
         print_json(found)
         return
     for image in found:
-        for key, value in (image | image.pop("extra")).items():
+        for key, value in (image | image.pop("extra") | image.pop("computed")).items():
             if value not in (None, [], ""):
                 click.echo(f"{key:>10}  {' '.join(value) if isinstance(value, list) else value}")
         click.echo()

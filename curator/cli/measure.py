@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, print_json, progress_bar, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
 
 
 @click.command()
@@ -47,7 +47,7 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from curator.evaluate import each_image, find_classifier
+    from curator.evaluate import IMAGE_COLUMNS, each_image, find_classifier
     from curator.evaluate import evaluate as measure
     from curator.report import extremes
     from curator.sheets import save_sheet
@@ -56,8 +56,10 @@ def evaluate(
     with opened(name) as index, progress_bar() as progress:
         judge = find_classifier(index, classifier)
         sides = sides_of(index, named, against, checkpoint=checkpoint)
-        shown = [extremes(index, sides, each_image(index, sides, keep=columns))] if columns or sheet else []
+        shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
         done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
+    if columns:
+        say(f"Written for {plural(done.n, 'image')}: {', '.join(IMAGE_COLUMNS)}")
     if sheet:
         save_sheet(shown, sheet, columns=8)
         say(f"Sheet: {sheet}")
@@ -120,7 +122,7 @@ def audit(
         say(f"Sheet: {sheet}")
     if html:
         rows = (("label", "images"), *((label, str(n)) for label, n in done.counts.items()))
-        save_page(Page(f"What {done.run} copied", rows, tuple(lines), pairs), html)
+        save_page(Page(f"Whether {done.run} copied", rows, tuple(lines), pairs), html)
         say(f"Page: {html}")
     if as_json:
         print_json(asdict(done) | {"copies": done.copies, "beyond": done.beyond})
@@ -160,7 +162,7 @@ def loop_command(
     """Train on a SELECTION, admit what the generator makes where it is verified, and train again. Honest: it may well not help.
 
     Admitted is what the audit calls novel and the classifier, or words, are sure of; of each label at most as many as there are real
-    images, none of which ever gives way. A sixth calibrates the audit and a sixth scores; two falls of its coverage end the loop. The same
+    images, none of which ever gives way. 15 % calibrate the audit and 15 % score; two falls of their coverage end the loop. The same
     command goes on with a loop that was cut off.
     """
     from dataclasses import asdict
@@ -179,19 +181,18 @@ def loop_command(
         return
     numbers = list(done.rounds[0].numbers) if done.rounds else []
     heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
-    rows = [
-        [r.number, r.run, r.real, r.generated, r.made, r.admitted, *(f"{r.numbers[k][0]:.3f} ± {_half(r.numbers[k]):.3f}" for k in numbers)]
-        for r in done.rounds
-    ]
+    rows = [[r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)] for r in done.rounds]
     click.echo(table(rows, heads))
     for r in done.rounds:
-        click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in r.refused.items() if n))
+        click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
     click.echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
+    sys.exit(130 if done.interrupted else 0)
 
 
-def _half(number: Sequence[float]) -> float:
-    """Half the width of an interval, from (value, low, high)."""
-    return number[2] - number[0]
+def _shown(number: Sequence[float]) -> str:
+    """(value, low, high) of a number."""
+    value, low, high = number
+    return f"{value:.3f} ({low:.3f} – {high:.3f})"
 
 
 @click.command()

@@ -88,6 +88,15 @@ class Selections:
         rows = [(i, name, v) for i, v in values.items()]
         self.reader.connection.executemany("INSERT OR REPLACE INTO computed (image_id, name, value) VALUES (?, ?, ?)", rows)
 
+    def computed_of(self, ids: Ids | Sequence[int]) -> dict[int, dict[str, Any]]:
+        """image id → values of its computed columns by name."""
+        found: dict[int, dict[str, Any]] = {int(i): {} for i in ids}
+        marks = ", ".join(map(str, found))
+        sql = f"SELECT image_id, name, value FROM computed WHERE image_id IN ({marks}) ORDER BY name"
+        for image_id, name, value in self.reader.rows(sql):
+            found[image_id][name] = value
+        return found
+
     def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
         """Digests of the contents of images, in their order."""
         wanted = [int(i) for i in ids]

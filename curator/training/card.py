@@ -37,7 +37,7 @@ def write_card(run: Run) -> None:
         *_table({k: best[k] for k in _SHOWN if k in best}), "",
         *_confusion(best, facts["shape"]["classes"]),
         "## Health", "", *_table({k: stats[-1][k] for k in _HEALTH if stats and k in stats[-1]}), "",
-        *_advice(best), "![Curves](curves.png)", "",
+        *_advice(best, options["trainer"]), "![Curves](curves.png)", "",
         "## Options", "", *_table(options), "",
         "## Versions", "", *_table(facts["versions"]), "",
     ]  # fmt: skip
@@ -58,7 +58,9 @@ def _confusion(best: dict[str, Any], classes: list[str]) -> list[str]:
     return [*head, *(f"| {c} | " + " | ".join(map(str, row)) + " |" for c, row in zip(classes, rows, strict=True)), ""]
 
 
-def _advice(best: dict[str, Any]) -> list[str]:
+def _advice(best: dict[str, Any], trainer: str) -> list[str]:
+    if trainer == "vae":
+        return ["The Fréchet distance and its like are of samples from N(0, I); `generate` draws from the mixture fitted at the end.", ""]
     if min(best.get("recall", 1.0), best.get("coverage", 1.0)) >= 0.02:
         return []
     return ["**Collapsed**: recall or coverage is near 0, so it makes few kinds of pictures, or none that look real.", ""]

@@ -100,5 +100,6 @@ def advice(numbers: Mapping[str, float], clock: Clock) -> list[str]:
         return []
     return [
         f"Warning: {' and '.join(low)} near 0 after {clock.images_seen} images: the generator makes few kinds of pictures, or none that "
-        "look real. Try --loss relativistic, a larger --gamma, a smaller --rate, or --augment diffaug where images are few."
+        "look real. Train longer, try --preset dcgan for small pictures, a larger --gamma, a smaller --rate, or --augment diffaug where "
+        "images are few."
     ]
