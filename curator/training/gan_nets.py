@@ -109,7 +109,9 @@ def _he(network: nn.Module) -> nn.Module:
 def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
     """The baseline (Radford et al. 2016): transposed convolutions, batch normalisation, tanh, weights from N(0, 0.02²).
 
-    What makes numbers of a condition begins as loud as the latent: from N(0, 0.02²) labels were not learnt in 50,000 images (2026-11-25).
+    Conditions begin louder: from N(0, 0.02²) they were not learnt in 30,000 images (a classifier saw the label that was asked for in 9 % of
+    Fashion-MNIST's ten, and 0.80 of held-out images were covered); as loud as the latent in both networks 61 %, and all variety gone; a
+    third as loud in the generator 95 %, which is what stands here (2026-11-25).
     """
     widths = _widths(width, side)
     entry = latent + (CONDITION if condition else 0)
@@ -128,8 +130,8 @@ def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> 
     generator, discriminator = Generator(nn.Sequential(*up), condition), Discriminator(nn.Sequential(*down), widths[-1], condition)
     for network in (generator, discriminator):
         for name, weight in network.named_parameters():
-            if name.startswith("condition"):
-                nn.init.normal_(weight, 0.0, 1 / math.sqrt(condition))
+            if name == "condition.weight":
+                nn.init.normal_(weight, 0.0, (0.3 if network is generator else 1) / math.sqrt(condition))
             elif weight.ndim > 1:
                 nn.init.normal_(weight, 0.0, 0.02)
             elif name.endswith("weight"):
