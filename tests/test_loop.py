@@ -97,7 +97,7 @@ GIVEN = {"side": 8, "width": 8, "batch": 16, "images": 640, "every": 640}
 
 
 def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_told(begun: tuple[object, ...], curator: Run) -> None:
-    assert "too few to calibrate the audit on" in curator("loop", "few", *begun[2:]).output
+    assert "the loop takes 267 or more" in curator("loop", "few", *begun[2:]).output
     assert "no text tower" in curator("loop", "both", "--words").output
     assert "must vouch" in curator("loop", "both").output
     assert "no selection" in curator("loop", "made-up", *begun[2:]).output
