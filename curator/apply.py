@@ -9,20 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.curate.candidates import find_images
-from curator.curate.label import COLUMN, Labelled, keep_labels, refuse_taken
-from curator.database import Selections
+from curator.curate.candidates import find_images, have_content
+from curator.curate.columns import put_columns, refuse_columns
+from curator.curate.label import COLUMN, Labelled, keep_labels, label_columns
 from curator.errors import UsageError
 from curator.index import Index
 from curator.records import Ids, Progress
-from curator.training.exporting import load_classifier
 from curator.training.folder import Run
-from curator.training.maker import load_maker
 from curator.training.options import VaeOptions
 from curator.training.pictures import Bytes, Pictures, held_out, padded, read_pictures, to_bytes, to_unit
 
 _BLOCK = 256  # images in memory at once
-ERROR = "reconstruction_error"  # a column; that with _run behind it says whose
 Told = Callable[[Progress], None]
 
 
@@ -34,16 +31,16 @@ def label_by_run(index: Index, run: Run, *, named: str | None = None, column: st
     import torch
 
     from curator.training.classifier import probabilities
+    from curator.training.exporting import load_classifier
 
+    refuse_columns(index, "label", label_columns(column))
     network = load_classifier(run)
     ids = find_images(index, named or "origin = 'real'")
     device = torch.device("cpu")
     found = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, progress)]
     ids, shares = (np.concatenate(column) for column in zip(*found, strict=True))
-    trained = trained_digests(run)  # by content: a copy of what was trained on tests nothing
-    real = set(index.reader.ids_where("origin = 'real'").tolist())
-    hashes = Selections(index.reader).sha256_of(ids)
-    tested = np.array([i for i, h in zip(ids.tolist(), hashes, strict=True) if h not in trained and i in real], np.int64)
+    real = index.reader.ids_where("origin = 'real'")
+    tested = ids[np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))]  # a copy of what was trained on tests nothing
     source = run.facts["trained_on"]["column"]
     return keep_labels(index, ids, shares, run.shape.classes, column, tested=tested, source=source)
 
@@ -65,21 +62,24 @@ def held_out_ids(run: Run) -> Ids:
 def pictures_of_run(index: Index, run: Run, ids: Ids, progress: Told) -> Iterator[Pictures]:
     """Images as the run saw its own, block by block: at its side, with its border and channels, whatever sizes they have.
 
-    A file that cannot be read is left out.
+    A file that cannot be read is left out. Raises `UsageError` where that is all of them.
     """
     shape = run.shape
+    problems: list[str] = []
     for start in range(0, len(ids), _BLOCK):
         part = ids[start : start + _BLOCK]
-        images = [i.path for i in index.images(part)]
-        if not any(p.is_file() for p in images):
+        read = read_pictures([i.path for i in index.images(part)], shape.side - 2 * shape.border, fit=run.options.fit)
+        problems += read.problems
+        if not len(read.kept):
             continue
-        read = read_pictures(images, shape.side - 2 * shape.border, fit=run.options.fit)
         pixels = read.pixels
         if pixels.shape[1] != shape.channels:
             pixels = np.repeat(pixels, 3, 1) if shape.channels == 3 else _grey(pixels)
         n = len(pixels)
         yield padded(Pictures(pixels, np.full(n, -1, np.int64), (), part[read.kept], (b"",) * n), shape.side)
         progress(Progress(start + len(part), len(ids), 0, "applying"))
+    if len(problems) == len(ids):
+        raise UsageError(f"none of {len(ids)} files can be read; the first: {problems[0] if problems else 'there are none'}")
 
 
 def _grey(pixels: Bytes) -> Bytes:
@@ -107,10 +107,14 @@ def encode(
     """
     import torch
 
+    from curator.training.maker import load_maker
+
     if not isinstance(run.options, VaeOptions):
         raise UsageError(f"{run.name} trained a {run.options.trainer}, which encodes no pictures; name the run of a vae")
     if run.options.condition != "none":
         raise UsageError(f"{run.name} is conditioned by {run.options.condition}; encoding takes a run without a condition")
+    if keep:
+        refuse_columns(index, "reconstruct")
     network = load_maker(run).network
     ids = find_images(index, named or "origin = 'real'")
     read, latents, errors = [], [], []
@@ -124,10 +128,8 @@ def encode(
             errors.append(np.abs(to_bytes(network(mean, c), found.border).astype(np.float64) - found.inner).mean((1, 2, 3)))
     ids, e = np.concatenate(read), np.concatenate(errors)
     if keep:
-        refuse_taken(index, ERROR, by="reconstruct")
-        with index.write() as db, db.atomic():
-            Selections(db).put_computed(ERROR, {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)})
-            Selections(db).put_computed(f"{ERROR}_run", {int(i): run.name for i in ids})
+        rows = {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)}
+        put_columns(index, "reconstruct", [rows, dict.fromkeys(rows, run.name)])
     order = np.argsort(e, kind="stable")
     half = min(shown // 2, len(order) // 2)
     extremes = np.concatenate([order[::-1][:half], order[:half]])  # the worst first

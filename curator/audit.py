@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, norm
 
 from curator.apply import held_out_ids, pictures_of_run, trained_digests
-from curator.curate.candidates import find_images, vectors_of
+from curator.curate.candidates import find_images, have_content, unit_vectors_of
+from curator.curate.columns import put_columns, refuse_columns
 from curator.curate.evidence import Hashes, read_sketch
-from curator.curate.label import refuse_taken
-from curator.database import Curation, Selections
+from curator.database import Curation
 from curator.duplicates import BITS, Thresholds, examine, judge
 from curator.duplicates.likeness import Greys, greys, nearest_by_pixels
-from curator.embeddings import blocks, normalise
+from curator.embeddings import blocks
 from curator.errors import UsageError
 from curator.index import Index
 from curator.metrics import PerImage, per_image
@@ -27,7 +26,6 @@ from curator.training.folder import Run
 from curator.training.pictures import to_picture
 
 LABELS = ("copy", "near-copy", "novel", "off-distribution")
-COLUMN = "audit"
 _FALSE_ALARMS = 0.0025  # share of held-out images that a threshold may call copies
 _FAR = 0.99  # of held-out images are nearer to a training image than what is off-distribution
 _SAME = 2.0  # grey levels of root mean squared difference under which two pictures are one
@@ -110,7 +108,7 @@ def audit(
     never saw, None those that it held out itself. Raises `UsageError` where there are fewer than 40 of them.
     """
     if keep:
-        refuse_audited(index)
+        refuse_columns(index, "audit")
     made = generated_ids(index, run) if made is None else made
     trained, held_ids, planned = _reals(index, run, held_out)
     y, x, held = (_side(index, run, ids, progress) for ids in (trained, made, held_ids))
@@ -139,7 +137,8 @@ def audit(
             Finding(int(x.ids[i]), int(y.ids[at]), label, float(near.difference[i]), float(near.ratio[i]), kind, near.transform[i])
         )
     if keep:
-        _keep(index, findings)
+        rows = [(f.image_id, (f.label, f.nearest_id, round(f.ratio, 6))) for f in findings]
+        put_columns(index, "audit", [{i: row[at] for i, row in rows} for at in range(3)])
     counts = Counter(f.label for f in findings)
     alarms = of_near.ratio[~set_by & fair] <= threshold
     return Audit(
@@ -149,22 +148,17 @@ def audit(
     )  # fmt: skip
 
 
-def refuse_audited(index: Index) -> None:
-    """Raise `UsageError` where a column that the audit writes means something else."""
-    for column in (COLUMN, f"{COLUMN}_nearest", f"{COLUMN}_ratio"):
-        refuse_taken(index, column, by="audit")
-
-
 def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]:
     """Training images, real or not, that are there as they were; real images that the run never saw; how many it was trained on."""
     known = trained_digests(run)
     rows = [r["id"] for r in run.rows("manifest.jsonl") if bytes.fromhex(r["sha256"]) in known]
     trained = np.array(rows, np.int64)
     trained = trained[np.isin(trained, Curation(index.reader).nodes(index.space).image_ids)]
-    trained = trained[[h in known for h in Selections(index.reader).sha256_of(trained)]] if len(trained) else trained
+    trained = trained[have_content(index, trained, known)]
     real = index.reader.ids_where("origin = 'real'")
     held = find_images(index, held_out) if held_out else held_out_ids(run)
-    held = _without(index, held[np.isin(held, real)], known)
+    held = held[np.isin(held, real)]
+    held = held[~have_content(index, held, known)]
     if not len(trained):
         raise UsageError(f"none of the images that {run.name} was trained on is in the index as it was")
     if len(held) < FEWEST:
@@ -175,17 +169,11 @@ def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]
     return trained, held, len(rows)
 
 
-def _without(index: Index, ids: Ids, known: set[bytes]) -> Ids:
-    """Those whose content is not known."""
-    hashes = Selections(index.reader).sha256_of(ids)
-    return ids[[h not in known for h in hashes]] if len(ids) else ids
-
-
 def _side(index: Index, run: Run, ids: Ids, progress: Told) -> _Side:
     """Pictures as the run saw its own, at comparison size; one that cannot be read is left out."""
     found = [(p.ids, greys([to_picture(one) for one in p.inner])) for p in pictures_of_run(index, run, ids, progress)]
     read, pixels = (np.concatenate(column) for column in zip(*found, strict=True))
-    return _Side(read, pixels, normalise(vectors_of(index, read).astype(np.float32)))
+    return _Side(read, pixels, unit_vectors_of(index, read))
 
 
 @dataclass(frozen=True)
@@ -222,6 +210,8 @@ def _lower(ratios: NDArray[np.float64]) -> float:
     at = int(len(ordered) * _FALSE_ALARMS)
     if at:
         return float(ordered[at - 1])
+    from scipy.stats import norm
+
     logs = np.log(np.maximum(ordered, 1e-3))
     tail = np.exp(logs.mean() + norm.ppf(_FALSE_ALARMS) * logs.std(ddof=1))
     return float(min(0.98 * ordered[0], tail))
@@ -229,6 +219,8 @@ def _lower(ratios: NDArray[np.float64]) -> float:
 
 def _at_most(found: int, n: int) -> float:
     """The upper end of a share's 95 % interval (Clopper and Pearson 1934)."""
+    from scipy.stats import beta
+
     return 1.0 if found == n else float(beta.ppf(0.975, found + 1, n - found))
 
 
@@ -272,11 +264,3 @@ class _Evidence:
             return "identical-file" if one.sha256 == other.sha256 else "identical-pixels"
         thresholds = Thresholds()
         return judge(examine(distance, way, read_sketch(one), read_sketch(other), thresholds), thresholds) or ""
-
-
-def _keep(index: Index, findings: list[Finding]) -> None:
-    with index.write() as db, db.atomic():
-        kept = Selections(db)
-        kept.put_computed(COLUMN, {f.image_id: f.label for f in findings})
-        kept.put_computed(f"{COLUMN}_nearest", {f.image_id: f.nearest_id for f in findings})
-        kept.put_computed(f"{COLUMN}_ratio", {f.image_id: round(f.ratio, 6) for f in findings})

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from curator.apply import pictures_of_run, trained_digests
-from curator.curate.candidates import vectors_of
-from curator.curate.label import refuse_taken
-from curator.database import Selections
-from curator.embeddings import normalise
+from curator.curate.candidates import have_content, unit_vectors_of
+from curator.curate.columns import put_columns, refuse_columns
 from curator.index import Index
 from curator.metrics import HIGHER, SHARES, UNBIASED, PerImage, half_of, half_width, metrics, per_image
 from curator.records import Ids, Progress, Vectors
@@ -23,7 +20,6 @@ from curator.training.folder import Run, runs_in
 _ROUNDS = 10  # of the bootstrap
 _FEWEST = 8  # images that halves are drawn of
 _ENDED = ("finished", "out of time", "stopped early")
-IMAGE_COLUMNS = ("realism", "rarity", "nearest_ratio", "authentic", "measured_against")
 
 Told = Callable[[Progress], None]
 
@@ -63,6 +59,10 @@ class Evaluation:
         """The same with its interval."""
         return next(n for n in self.numbers if n.metric == metric and space in (None, n.space))
 
+    def intervals(self, metrics: Iterable[str]) -> dict[str, tuple[float, float, float]]:
+        """Name → (value, low, high), of the first space."""
+        return {name: (n.value, n.low, n.high) for name in metrics for n in [self.number(name)]}
+
 
 def evaluate(
     index: Index,
@@ -83,7 +83,7 @@ def evaluate(
     for name in chosen:
         metrics[name]  # an unknown name is said before anything is computed
     notes = list(sides.notes)
-    spaces = [(index.space.encoder, _stored(index, sides.x), _stored(index, sides.y))]
+    spaces = [(index.space.encoder, unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))]
     if raw:
         _, x, y = spaces[0]
         spaces.append((f"{index.space.encoder}, not normalised", _lengthened(index, sides.x, x), _lengthened(index, sides.y, y)))
@@ -108,16 +108,13 @@ def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
     `measured_against` says what they are relative to; `rarity` is left empty where no ball of the reference holds the image.
     """
     if keep:
-        for column in IMAGE_COLUMNS:
-            refuse_taken(index, column, by="evaluate")
-    found = per_image(_stored(index, sides.x), _stored(index, sides.y))
+        refuse_columns(index, "evaluate")
+    found = per_image(unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))
     if keep:
-        columns = zip(IMAGE_COLUMNS, (found.realism, found.rarity, found.ratio, found.authentic.astype(np.int64)), strict=False)
-        with index.write() as db, db.atomic():
-            Selections(db).put_computed(IMAGE_COLUMNS[-1], {int(i): sides.against for i in sides.x})
-            for name, values in columns:
-                rows = {int(i): round(v, 6) if np.isfinite(v) else None for i, v in zip(sides.x, values.tolist(), strict=True)}
-                Selections(db).put_computed(name, rows)
+        ids = sides.x.tolist()
+        numbers = (found.realism, found.rarity, found.ratio, found.authentic.astype(np.int64))
+        columns = [{i: round(v, 6) if np.isfinite(v) else None for i, v in zip(ids, of.tolist(), strict=True)} for of in numbers]
+        put_columns(index, "evaluate", [*columns, dict.fromkeys(ids, sides.against)])
     return found
 
 
@@ -132,15 +129,11 @@ def find_classifier(index: Index, named: str | None) -> Run | None:
 def _said_of(index: Index, classifier: Run, sides: Sides, read: tuple[int, int]) -> list[str]:
     """What limits numbers in a classifier's features."""
     known = trained_digests(classifier)
-    learnt = sum(h in known for ids in (sides.x, sides.y) for h in Selections(index.reader).sha256_of(ids))
+    learnt = sum(int(have_content(index, ids, known).sum()) for ids in (sides.x, sides.y))
     notes = [f"{learnt} of the images taught {classifier.name}, whose features know them"] if learnt else []
     if read != (len(sides.x), len(sides.y)):
         notes.append(f"{classifier.name} could read {read[0]} and {read[1]} of the files, so n is smaller there")
     return notes
-
-
-def _stored(index: Index, ids: Ids) -> Vectors:
-    return normalise(vectors_of(index, ids).astype(np.float32))
 
 
 def _lengthened(index: Index, ids: Ids, x: Vectors) -> Vectors:
@@ -149,17 +142,11 @@ def _lengthened(index: Index, ids: Ids, x: Vectors) -> Vectors:
 
 
 def _features(index: Index, run: Run, ids: Ids, progress: Told) -> Vectors:
-    import torch
-
+    from curator.training.classifier import head_features
     from curator.training.exporting import load_classifier
-    from curator.training.pictures import to_unit
 
-    network: Any = load_classifier(run)
-    found = []
-    with torch.no_grad():
-        for p in pictures_of_run(index, run, ids, progress):
-            found.append(network.features(to_unit(torch.from_numpy(np.ascontiguousarray(p.pixels)))).numpy())
-    return np.asarray(np.concatenate(found), np.float32)
+    network = load_classifier(run)
+    return np.concatenate([head_features(network, p.pixels) for p in pictures_of_run(index, run, ids, progress)])
 
 
 def _intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> list[tuple[str, float, float, float, bool]]:

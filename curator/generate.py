@@ -121,7 +121,8 @@ def generate(
         _save(to_picture(pixels), file)
         shown += [pixels] if i < _GRID else []
         progress(Progress(i + 1, asked.n, 0, "generating"))
-    grid = run.folder / "grids" / f"{files[0].stem}.png"
+    label = next(iter(names.values())) if len(names) == 1 else None
+    grid = run.folder / "grids" / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{asked.seed:06d}.png"
     grid.parent.mkdir(exist_ok=True)
     _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), progress=progress) if add else None

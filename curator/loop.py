@@ -16,15 +16,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from curator.apply import label_by_run, trained_digests
-from curator.audit import FEWEST, audit, refuse_audited
+from curator.audit import FEWEST, audit
 from curator.curate.candidates import refuse_changed
-from curator.curate.label import label_by_words, refuse_taken
+from curator.curate.columns import refuse_columns
+from curator.curate.label import label_by_words, label_columns
 from curator.curate.sets import listed, split
 from curator.curate.words import prompt
 from curator.database import Selections
 from curator.errors import IndexLocked, UsageError
 from curator.evaluate import evaluate
-from curator.generate import Asked, generate
 from curator.index import Index
 from curator.records import Ids, Progress, Selection
 from curator.sides import distinct, generated_ids, keys_of, sides_with
@@ -131,14 +131,15 @@ def _after(
     index: Index, current: Selection, run: Run, number: int, *, named: str, classifier: Run | None, options: LoopOptions, progress: Told
 ) -> tuple[Round | None, list[int]]:
     """Generate, score, audit, and what is admitted; None where all that is made is one picture."""
+    from curator.generate import Asked, generate
+
     # No held-out image chooses a checkpoint.
     asked = Asked(options.made, seed=options.seed + number * 1_000_000, checkpoint="latest")
     made = _ids_of(index, run, generate(index, run, asked, progress=progress).files)
     if len(distinct(index, made)) < 2:
         return None, []
     sides = sides_with(index, made, run, f"{named}-score")
-    found = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress)
-    numbers = {name: (n.value, n.low, n.high) for name in _WATCHED for n in [found.number(name)]}
+    numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress).intervals(_WATCHED)
     looked = audit(index, run, made, held_out=f"{named}-admit", progress=progress)
     refused = Counter(f.label for f in looked.findings if f.label != "novel")
     novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
@@ -156,21 +157,19 @@ def _after(
 
 def _patiently(work: Callable[[], T], say: Say) -> T:
     """Do what may find another process writing, which an unattended loop waits for."""
-    for left in reversed(range(_TRIES)):
+    for _ in range(_TRIES):
         try:
             return work()
         except IndexLocked:
-            if not left:
-                raise
             say("Another process is writing to the index; the loop waits for it.")
             time.sleep(_WAIT)
-    raise AssertionError("unreachable")
+    return work()
 
 
 def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
     """Raise `UsageError` or `NoTextTower` for what could only fail after a whole training."""
-    refuse_audited(index)
-    refuse_taken(index, _COLUMN)
+    refuse_columns(index, "audit")
+    refuse_columns(index, "label", label_columns(_COLUMN))
     values = index.reader.values_of("label")
     chosen = Selections(index.reader).get(named).ids.tolist()
     least = math.ceil(FEWEST / PARTS["admit"])

@@ -65,6 +65,8 @@ def describe_audit(done: Audit) -> list[str]:
         f"{done.copies:.1%} of {len(done.findings)} are copies or near-copies, by a ratio up to {done.threshold:.3f}; of {done.judged} "
         f"real images that it never saw {done.false_alarms:.1%} would be (with 95 % confidence at most {done.alarms_high:.1%}).",
         f"{done.counts['off-distribution'] / max(1, len(done.findings)):.1%} are off-distribution; of those images {done.held_off:.1%}.",
+        "The ratio: how much a picture differs from the training image nearest to it, over how much that one differs from its own fifth "
+        "nearest; a copy's is near 0.",
         f"Raw authenticity {done.authentic:.1%}; of those real images {done.held_authentic:.1%}, so it says little by itself.",
     ]
     if done.held_copies:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from curator.apply import held_out_ids, trained_digests
-from curator.curate.candidates import find_images, vectors_of
+from curator.curate.candidates import find_images, have_content, vectors_of
 from curator.curate.recipe import NAME
 from curator.database import Curation, Selections
 from curator.errors import UnknownName, UsageError, WhereError
@@ -58,7 +58,7 @@ def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes
     """The same for images `x` that a run generated, or that are called so."""
     run, named = (what, what.name) if isinstance(what, Run) else (None, what)
     notes = list(notes)
-    y, said = reference_of(index, run, against)
+    y, said = _reference(index, run, against)
     if run and len(run.rows("metrics.jsonl")) > 1 and np.isin(y, held_out_ids(run)).any():
         notes.append(f"{run.name}'s best checkpoint was chosen by these very images, or some of them, which flatters it")
     y = _apart(index, y, x, run, notes)
@@ -111,7 +111,7 @@ def _fresh(index: Index, run: Run, checkpoint: str | None, notes: list[str]) -> 
     return kept
 
 
-def reference_of(index: Index, run: Run | None, against: str | None) -> tuple[Ids, str]:
+def _reference(index: Index, run: Run | None, against: str | None) -> tuple[Ids, str]:
     """Held-out images and what they are called."""
     if against is not None:
         return find_images(index, against), against
@@ -129,8 +129,7 @@ def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> I
     known = trained_digests(run) if run else set()
     real = set(index.reader.ids_where("origin = 'real'").tolist()) if run else set(y.tolist())
     learnt = Curation(index.reader).nodes(index.space).image_ids if known else np.empty(0, np.int64)
-    learnt = learnt[[h in known for h in Selections(index.reader).sha256_of(learnt)]] if len(learnt) else learnt
-    seen = known.union(*keys_of(index, x), *keys_of(index, learnt))
+    seen = known.union(*keys_of(index, x), *keys_of(index, learnt[have_content(index, learnt, known)]))
     kept = [i for i, keys in zip(y.tolist(), keys_of(index, y), strict=True) if not seen & keys and i in real]
     if len(kept) < len(y):
         what = "are judged as well" if run is None else "the run was trained on, or were generated,"

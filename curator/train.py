@@ -241,6 +241,8 @@ def pictures_for(
     ids = plan.ids[order]
     inner = inner_side(plan.sizes, plan.options.side)
     read = read_pictures([i.path for i in index.images(ids)], inner, fit=plan.options.fit, home=home_of(index), progress=progress)
+    if not len(read.kept):
+        raise UsageError(f"none of {len(ids)} files can be read; the first: {read.problems[0]}")
     if read.problems:
         say(f"{len(read.problems)} files cannot be read and are left out: {read.problems[0]}")
     ids, order = ids[read.kept], order[read.kept]

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import tarfile
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from contaminated import unpacked
 from machine import describe_machine
 from PIL import Image
 
@@ -52,11 +52,8 @@ def fashion(data: Path) -> list[Image.Image]:
 
 def photos(data: Path, folder: Path) -> list[Image.Image]:
     """Photos of clothing in random order, squares of 64 pixels."""
-    with tarfile.open(data / "clothing.tar") as tar:
-        tar.extractall(folder, filter="data")
-    files = sorted(folder.rglob("*.jpg"))
-    order = np.random.default_rng(0).permutation(len(files))
-    return [Image.open(files[i]).convert("RGB").resize((64, 64), Image.Resampling.LANCZOS) for i in order]
+    found = unpacked(data / "clothing.tar", folder, ".jpg", 64)
+    return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
 
 
 def row(name: str, pictures: list[Image.Image], trained: int, side: int, home: Path) -> None:

@@ -80,8 +80,7 @@ def more_real(index: Index, name: str, of: Round, spare: list[int], gan: dict[st
     run, _ = train_on(index, plan_training(index, "gan", chosen.name, gan | {"holdout": 0.0, "condition": "label"}))
     generate(index, run, Asked(of.made, seed=int(str(gan["seed"])) + of.number * 1_000_000))
     found = evaluate(index, sides_of(index, run.name, f"{name}-score"), parts=("manifold", "frechet"))
-    numbers = {key: (n.value, n.low, n.high) for key in of.numbers for n in [found.number(key)]}
-    return Round(of.number, "more real", len(ids), 0, of.made, 0, {}, numbers)
+    return Round(of.number, "more real", len(ids), 0, of.made, 0, {}, found.intervals(of.numbers))
 
 
 def show(seed: int, r: Round) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +28,24 @@ from curator.encoders import load_encoder
 from curator.metrics import frechet_distance, manifold
 from curator.records import Progress
 from curator.train import features_of
-from curator.training.classifier import judged, probabilities
+from curator.training.classifier import head_features, judged, probabilities
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
 from curator.training.folder import Run, runs_in, start_run
 from curator.training.gan import generated
 from curator.training.maker import load_maker
 from curator.training.options import options_for
-from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled, to_unit
+from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled
 from curator.training.state import load_network
 from curator.training.trainers import TRAINERS
 
 N = 10_000
-DCGAN = {
-    "net": "dcgan", "loss": "bce", "rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "schedule": "constant", "batch": 64, "latent": 100,
-}  # fmt: skip
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet": ("classifier", {"side": 28, "augment": ("flip",), "holdout": 0.05, "net": "resnet", "width": 16}),
     "cnn": ("classifier", {"side": 28, "augment": ("flip",), "holdout": 0.05, "dropout": 0.3}),
     "gan": ("gan", {}),
     "vae": ("vae", {}),
-    "dcgan": ("gan", DCGAN),
+    "dcgan": ("gan", {"preset": "dcgan", "images": 0}),
 }
 
 
@@ -120,12 +118,7 @@ def judge_classifier(run: Run, test: Pictures) -> Callable[[Bytes], np.ndarray]:
     shown = " | ".join(f"{v:.3f}" for v in numbers)
     print(f"| `{run.options.net}` | {parameters:,} | {speed:.0f} | {found['accuracy']:.2%} | {shown} |")
     print("\nconfusion, true by predicted: " + " ".join(str(row) for row in found["confusion"]))
-
-    def features(pixels: Bytes) -> np.ndarray:
-        with torch.no_grad():
-            return torch.cat([network.features(to_unit(torch.from_numpy(pixels[i : i + 500]))) for i in range(0, len(pixels), 500)]).numpy()
-
-    return features
+    return partial(head_features, network)
 
 
 def compare(done: dict[str, Run], features: Callable[[Bytes], np.ndarray], fashion: Pictures, test: Pictures, out: Path) -> None:

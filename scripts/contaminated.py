@@ -1,4 +1,4 @@
-"""Folders of pictures of which it is known what does not belong, for `prove_curation.py`."""
+"""Folders of pictures of which it is known what does not belong, for `prove_curation.py`, and pictures of a tar."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from curator.encoders import PixelEncoder
 from curator.scenes import draw_scene
+from curator.training.classifier import head_features
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
 from curator.training.folder import runs_in, start_run
 from curator.training.options import options_for
-from curator.training.pictures import Bytes, pictures_of, to_picture, to_unit
+from curator.training.pictures import Bytes, pictures_of, to_picture
 from curator.training.trainers import TRAINERS
 
 Features = Callable[[Bytes], np.ndarray]
@@ -61,13 +61,8 @@ def fashion_world(data: Path, folder: Path, clean: int) -> World:
     run = earlier[0] if earlier else start_run(folder.parent / "judge", options, judge)
     if not earlier:
         train(run, TRAINERS["classifier"], judge, lambda p: p.reshape(len(p), -1).astype(np.float32))
-    network: Any = load_classifier(run)
     print(f"judge: {1 - run.rows('metrics.jsonl')[-1]['error']:.1%} of held-out labels right", flush=True)
-
-    def features(pixels: Bytes) -> np.ndarray:
-        with torch.no_grad():
-            return torch.cat([network.features(to_unit(torch.from_numpy(pixels[i : i + 500]))) for i in range(0, len(pixels), 500)]).numpy()
-
+    features = partial(head_features, load_classifier(run))
     grey = [Image.fromarray(p) for p in pictures[: clean + 300]]
     others = stored["test_images"][rng.permutation(len(stored["test_images"]))[:3_000], None]
     fill(folder, Parts(grey[:clean], grey[clean:], [Image.fromarray(o[0]) for o in others[2_000:]]), 28, "L", rng)

@@ -94,6 +94,15 @@ def test_a_cold_text_query_loads_neither_torch_nor_open_clip(tmp_path: Path, fol
     assert not {"torch", "open_clip", "onnxruntime"} & again, "asked again, the stored query vector answers"
 
 
+def test_stored_vectors_are_measured_and_mistakes_are_said_without_torch(tmp_path: Path, folder: Path) -> None:
+    place = str(tmp_path / "i")
+    indexed = ("index", str(folder), "-e", "pixels", "--label-from", "folder", "-i", place)
+    subprocess.run([sys.executable, "-m", "curator", *indexed], capture_output=True, check=True)
+    measured = loaded_by("evaluate", "label = 'cats'", "--against", "label = 'dogs'", "--metric", "manifold", "-i", place)
+    assert "curator.metrics.manifolds" in measured
+    assert "torch" not in measured | loaded_by("loop", "nothing", "--words", "-i", place)
+
+
 def test_a_sentence_of_documentation_for_every_public_part() -> None:
     for path in FILES:
         tree = ast.parse(path.read_text())

@@ -218,6 +218,26 @@ def test_one_bad_file_does_not_stop_a_training(digits: Path, curator: Run) -> No
     assert "1 files cannot be read and are left out" in said
 
 
+def test_what_a_run_says_of_files_that_cannot_be_read(digits: Path, curator: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are left out, a whole block of them too; an error says so where that is all of them."""
+    from curator import apply
+
+    ok(curator("train", "vae", *SMALL, "--latent", 3))
+    monkeypatch.setattr(apply, "_BLOCK", 16)
+    files = sorted(digits.rglob("*.png"))
+    with Index.open() as index:
+        first = {i.path: i.id for i in index.images(index.reader.ids_where("id <= 16"))}
+    for path in first:
+        path.write_bytes(b"not a picture")
+    ok(curator("reconstruct", "00001-vae"))
+    with Index.open() as index:
+        assert len(index.reader.ids_where("reconstruction_error IS NOT NULL")) == 80
+    for path in files:
+        path.write_bytes(b"not a picture")
+    assert "none of 96 files can be read" in ok(curator("reconstruct", "00001-vae"), 2)
+    assert "none of 96 files can be read" in ok(curator("train", "vae", *SMALL, "--latent", 3), 2)
+
+
 def test_a_report_tells_a_run_from_query_to_picture(digits: Path, curator: Run, tmp_path: Path) -> None:
     ok(curator("select", "ones", "--where", "label = '1'", "--by", "k-center"))
     ok(curator("train", "vae", *SMALL, "--latent", 3, "--selection", "ones", "--holdout", 0.2))

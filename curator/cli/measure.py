@@ -47,7 +47,8 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from curator.evaluate import IMAGE_COLUMNS, each_image, find_classifier
+    from curator.curate.columns import COLUMNS
+    from curator.evaluate import each_image, find_classifier
     from curator.evaluate import evaluate as measure
     from curator.report import extremes
     from curator.sheets import save_sheet
@@ -59,7 +60,7 @@ def evaluate(
         shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
         done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
     if columns:
-        say(f"Written for {plural(done.n, 'image')}: {', '.join(IMAGE_COLUMNS)}")
+        say(f"Written for {plural(done.n, 'image')}: {', '.join(COLUMNS['evaluate'])}")
     if sheet:
         save_sheet(shown, sheet, columns=8)
         say(f"Sheet: {sheet}")

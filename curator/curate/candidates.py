@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,11 @@ from curator.curate.dedupe import DedupeOptions, dedupe
 from curator.curate.recipe import Recipe, Step
 from curator.curate.words import fit_words
 from curator.database import Curation, Selections
-from curator.embeddings import find_sorted
+from curator.embeddings import find_sorted, normalise
 from curator.errors import UsageError, WhereError
 from curator.images import absolute
 from curator.index import Index, build_graph, load_graph
-from curator.records import Ids, Progress, Selection
+from curator.records import Ids, Progress, Selection, Vectors
 from curator.selectors import Pool, parse_objective
 
 AMONG = 4  # times as many images as wanted, those that fit the words best, are what k-center and its like choose among
@@ -171,6 +171,16 @@ def vectors_of(index: Index, ids: Ids) -> NDArray[np.float16]:
     if filled != len(ids):  # some are not present any more; this says so for one that never had a vector
         return index.reader.vectors(index.space, ids.tolist()).astype(np.float16)
     return x
+
+
+def unit_vectors_of(index: Index, ids: Ids) -> Vectors:
+    """(n, d) float32 unit rows of images, in their order. Raises `UnknownName` for one without a vector."""
+    return normalise(vectors_of(index, ids).astype(np.float32))
+
+
+def have_content(index: Index, ids: Ids, digests: Container[bytes]) -> NDArray[np.bool_]:
+    """(n,) whether the content of each image is one of `digests`."""
+    return np.array([h in digests for h in Selections(index.reader).sha256_of(ids)], bool)
 
 
 def refuse_changed(index: Index, s: Selection) -> None:

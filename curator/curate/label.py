@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.curate.candidates import vectors_of
+from curator.curate.columns import put_columns
 from curator.curate.words import SCALE, prompt
-from curator.database import Curation, Selections
+from curator.database import Curation
 from curator.embeddings import blocks
 from curator.errors import UsageError
 from curator.index import Index
 from curator.records import Ids
 
-COLUMN = "predicted"  # and with _confidence behind it
-OWNERS = {
-    "audit": "audit", "audit_nearest": "audit", "audit_ratio": "audit", "reconstruction_error": "reconstruct",
-    "reconstruction_error_run": "reconstruct", "realism": "evaluate", "rarity": "evaluate", "nearest_ratio": "evaluate",
-    "authentic": "evaluate", "measured_against": "evaluate",
-}  # fmt: skip
-"""Columns that one command alone writes."""
+COLUMN = "predicted"
 _BLOCK = 16_384
 _HELD_OUT = 0.2
 _LEAST = 2  # images of a class that a probe needs
+
+
+def label_columns(column: str) -> tuple[str, str]:
+    """Where a label and its confidence are written."""
+    return column, f"{column}_confidence"
 
 
 @dataclass(frozen=True)
@@ -132,19 +132,6 @@ def keep_labels(
     judged = [i for i in tested.tolist() if i in own]
     if accuracy is None:
         accuracy = sum(own[i] == found[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
-    refuse_taken(index, column)
-    with index.write() as db, db.atomic():
-        Selections(db).put_computed(column, {i: name for i, (name, _) in found.items()})
-        Selections(db).put_computed(f"{column}_confidence", {i: round(share, 6) for i, (_, share) in found.items()})
+    written = [{i: name for i, (name, _) in found.items()}, {i: round(share, 6) for i, (_, share) in found.items()}]
+    put_columns(index, "label", written, label_columns(column))
     return Labelled(found, tuple(names), accuracy, len(judged), tuple(apart))
-
-
-def refuse_taken(index: Index, column: str, *, by: str = "label") -> None:
-    """Raise `UsageError` where computed values of a command would hide behind a column that means something else."""
-    wanted = {column.lower(), f"{column}_confidence".lower()} if by == "label" else {column.lower()}
-    if others := {name for name in wanted if OWNERS.get(name, by) != by}:
-        raise UsageError(f"'{min(others)}' is the column that `curator {OWNERS[min(others)]}` writes; name another --column")
-    ours = set(index.reader.columns()) - set(index.reader.further_columns().computed)
-    if taken := {c.lower() for c in ours} & wanted:
-        way = "name another --column" if by == "label" else "rename it in the side-car that brought it"
-        raise UsageError(f"'{min(taken)}' is a column of the index already, and what is computed goes to one of its own; {way}")

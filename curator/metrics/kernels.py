@@ -23,7 +23,7 @@ def kid(x: Vectors, y: Vectors) -> float:
     On unit rows that kernel is nearly linear, so the number is small and cannot be compared with a KID of Inception features: `evaluate`
     calls it `kid_unit`.
     """
-    return _unbiased(x, y, [_cubic(x.shape[1])])[0]
+    return _discrepancies(x, y, [_cubic(x.shape[1])])[0][1]
 
 
 def mmd(x: Vectors, y: Vectors) -> float:
@@ -31,7 +31,7 @@ def mmd(x: Vectors, y: Vectors) -> float:
 
     Of larger sets 1,000 each, drawn by a fixed seed, give the median.
     """
-    return _unbiased(x, y, [_gaussian(_middle(x, y))])[0]
+    return _discrepancies(x, y, [_gaussian(_middle(x, y))])[0][1]
 
 
 def cmmd(x: Vectors, y: Vectors, *, sigma: float = 10.0) -> float:
@@ -47,10 +47,6 @@ def kernel_metrics(x: Vectors, y: Vectors) -> tuple[float, float, float]:
     """`kid`, `mmd` and `cmmd` by one pass over the pairs."""
     found = _discrepancies(x, y, [_cubic(x.shape[1]), _gaussian(_middle(x, y)), _gaussian(10.0**2)])
     return found[0][1], found[1][1], 1_000 * found[2][0]
-
-
-def _unbiased(x: Vectors, y: Vectors, kernels: Sequence[Kernel]) -> list[float]:
-    return [unbiased for _, unbiased in _discrepancies(x, y, kernels)]
 
 
 def _cubic(d: int) -> Kernel:

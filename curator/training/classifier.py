@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from curator.training.parts import Clock, Features, Phase, averaged, optimiser_f
 from curator.training.pictures import Bytes, Pictures, Shape, to_unit
 
 _BINS = 15  # of the calibration error
+_BLOCK = 512  # images at once
 MOST_PARAMETERS = 1_000_000
 
 
@@ -70,9 +72,17 @@ def loss_of(options: ClassifierOptions, logits: torch.Tensor, y: torch.Tensor) -
 def probabilities(network: torch.nn.Module, pixels: Bytes, device: torch.device) -> NDArray[np.float64]:
     """(n, C, H, W) bytes → (n, classes), rows that sum to 1."""
     network.eval()
+    return np.asarray(_through(network, pixels, device).double().softmax(1).cpu().numpy())
+
+
+def head_features(network: Any, pixels: Bytes) -> NDArray[np.float32]:
+    """(n, C, H, W) bytes → (n, d): what the head of a trained network sees, not normalised."""
+    return np.asarray(_through(network.features, pixels, torch.device("cpu")).numpy())
+
+
+def _through(part: Callable[[torch.Tensor], torch.Tensor], pixels: Bytes, device: torch.device) -> torch.Tensor:
     with torch.no_grad():
-        rows = [network(to_unit(torch.from_numpy(pixels[i : i + 512]).to(device))).double().softmax(1) for i in range(0, len(pixels), 512)]
-    return np.asarray(torch.cat(rows).cpu().numpy())
+        return torch.cat([part(to_unit(torch.from_numpy(pixels[i : i + _BLOCK]).to(device))) for i in range(0, len(pixels), _BLOCK)])
 
 
 def judged(options: ClassifierOptions, p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:

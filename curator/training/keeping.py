@@ -22,9 +22,9 @@ FITTED = "fitted.safetensors"
 
 def save_loop(run: Run, trainer: Trainer, loop: Loop, keep: int) -> None:
     """Write a checkpoint, and drop those that are too many."""
-    arrays, packed = pack(trainer)
+    arrays, optimisers = pack(trainer)
     reached = vars(loop) | {"best_value": loop.best_value if math.isfinite(loop.best_value) else None}
-    run.save_checkpoint(loop.images_seen, arrays, {"loop": reached, "optimisers": packed})
+    run.save_checkpoint(loop.images_seen, arrays, {"loop": reached, "optimisers": optimisers})
     run.write_state(images_seen=loop.images_seen, images=loop.images, seconds=round(loop.seconds, 3), best=max(loop.best, 0))
     run.prune(keep, [loop.best])
 

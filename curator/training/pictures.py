@@ -144,7 +144,6 @@ def read_pictures(
 
     Resized by LANCZOS, the antialiased filter (an aliased one changes every Fréchet distance: Parmar et al. 2022), then cropped to the
     middle square or squashed. Beyond 2 GiB the array is mapped to a file in `home` that has no name, and goes when the process does.
-    Raises `UsageError` where no file can be read.
     """
 
     def read(path: Path) -> Bytes | str:
@@ -166,8 +165,6 @@ def read_pictures(
                 kept.append(i)
                 grey = grey and bool((pixels[..., :1] == pixels).all())
             progress(Progress(i + 1, len(paths), 0, "decoding"))
-    if not kept:
-        raise UsageError(f"none of {len(paths)} files can be read; the first: {problems[0] if problems else 'there are none'}")
     turned = (x[: len(kept), ..., :1] if grey else x[: len(kept)]).transpose(0, 3, 1, 2)
     pixels = turned if isinstance(x, np.memmap) else np.ascontiguousarray(turned)
     return Loaded(pixels, np.array(kept, np.int64), tuple(problems))
