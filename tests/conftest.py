@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 from PIL import Image
 
 from curator.cli import cli
@@ -16,6 +17,9 @@ from curator.encoders import Encoder, PixelEncoder, load_encoder
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.records import IngestReport
+
+settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

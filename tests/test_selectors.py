@@ -49,7 +49,7 @@ def run(name: str, pool: Pool, k: int) -> Chosen:
 
 
 @pytest.mark.parametrize("name", PARTS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(2, 60), st.integers(0, 1000), st.integers(0, 3), st.integers(0, 3))
 def test_every_part_keeps_the_contract(name: str, n: int, seed: int, copies: int, started: int) -> None:
     pool = make(n, seed, copies=min(copies, n - 1))
@@ -99,7 +99,7 @@ def slow_k_center(pool: Pool, k: int) -> list[int]:
     return chosen
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(3, 300), st.integers(0, 1000), st.booleans())
 def test_k_center_in_batches_is_k_center_one_at_a_time(n: int, seed: int, weighted: bool) -> None:
     pool = make(n, seed)
@@ -109,7 +109,7 @@ def test_k_center_in_batches_is_k_center_one_at_a_time(n: int, seed: int, weight
     assert run("k-center", pool, k).positions.tolist() == slow_k_center(pool, k)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(5, 11), st.integers(0, 1000), st.integers(1, 3))
 def test_k_center_is_at_most_twice_the_best_radius(n: int, seed: int, k: int) -> None:
     pool = make(n, seed)
@@ -125,7 +125,7 @@ def test_k_center_is_at_most_twice_the_best_radius(n: int, seed: int, k: int) ->
     assert (np.diff(values) <= 1e-6).all(), "the covering radius only shrinks"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(4, 11), st.integers(0, 1000), st.integers(1, 3))
 def test_facility_location_is_greedy_and_near_the_best(n: int, seed: int, k: int) -> None:
     pool = make(n, seed)

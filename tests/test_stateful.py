@@ -153,5 +153,5 @@ class IndexMachine(RuleBasedStateMachine):
             assert tags <= set(self.index.images([found])[0].tags)
 
 
-IndexMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+IndexMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=20)
 TestIndex = IndexMachine.TestCase

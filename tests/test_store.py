@@ -17,6 +17,7 @@ from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curator.curate.candidates import vectors_of
 from curator.database import Curation, NewImage, Reader, Selections, Writer
 from curator.database.schema import FORMAT
 from curator.embeddings import exact_scores, normalise, top_k
@@ -248,6 +249,42 @@ def test_ids_are_never_used_twice_and_tags_stay(index: Index) -> None:
     assert index.reader.ids_where("tags LIKE '%good%'").tolist() == [2, 5]
     with pytest.raises(UnknownName, match="no image with id 99"):
         index.images([99])
+
+
+def test_a_question_about_few_images_looks_up_those_alone(index: Index) -> None:
+    """SQLite's planner, left to itself, reads every vector of the space for 500 ids."""
+    put(index, unit(10))
+    ids = np.array([*range(1, 11)] * 50)
+    said: list[str] = []
+    index.reader.connection.set_trace_callback(said.append)
+    index.reader.vectors(index.space, ids.tolist())
+    index.reader.norms(index.space, ids.tolist())
+    index.images(ids)
+    vectors_of(index, ids)
+    Selections(index.reader).sha256_of(ids)
+    index.reader.connection.set_trace_callback(None)
+    asked = [s for s in dict.fromkeys(said) if " FROM images i" in s]
+    assert len(asked) == 4
+    for sql in asked:
+        plan = [row[3] for row in index.reader.rows(f"EXPLAIN QUERY PLAN {sql}")]
+        assert plan[0] == "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)", plan
+
+
+def test_vectors_and_digests_are_the_same_looked_up_or_read_through(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(index, unit(30))
+    ids = np.random.default_rng(0).permutation(np.arange(1, 31))[:20]
+
+    def found() -> list[object]:
+        return [vectors_of(index, ids).tolist(), Selections(index.reader).sha256_of(ids)]
+
+    looked_up = found()
+    remove_images(index, ["2", "3"])
+    assert found() == looked_up, "removed images too"
+    for module in ("curate.candidates", "database.selections"):
+        monkeypatch.setattr(f"curator.{module}.FEW", 5)
+    assert found() == looked_up
+    with pytest.raises(UnknownName):
+        vectors_of(index, np.arange(25, 45))
 
 
 def test_a_failed_transaction_leaves_no_trace(index: Index) -> None:

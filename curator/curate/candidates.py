@@ -14,7 +14,7 @@ from curator.curate.decisions import rejected_ids
 from curator.curate.dedupe import DedupeOptions, dedupe
 from curator.curate.recipe import Recipe, Step
 from curator.curate.words import fit_words
-from curator.database import Curation, Selections
+from curator.database import FEW, Curation, Selections
 from curator.embeddings import find_sorted, normalise
 from curator.errors import UsageError, WhereError
 from curator.images import absolute
@@ -160,17 +160,19 @@ class Candidates:
 
 def vectors_of(index: Index, ids: Ids) -> NDArray[np.float16]:
     """(n, d) stored vectors of images, in their order. Raises `UnknownName` for one without."""
-    order = np.argsort(ids, kind="stable")
-    ordered = ids[order]
-    x = np.empty((len(ids), index.space.dim), np.float16)
-    filled = 0
-    for some, block in index.reader.vector_blocks(index.space):
-        at, here = find_sorted(some, ordered)
-        x[order[here]] = block[at[here]]
-        filled += int(here.sum())
-    if filled != len(ids):  # some are not present any more; this says so for one that never had a vector
-        return index.reader.vectors(index.space, ids.tolist()).astype(np.float16)
-    return x
+    if len(ids) > FEW:
+        order = np.argsort(ids, kind="stable")
+        ordered = ids[order]
+        x = np.empty((len(ids), index.space.dim), np.float16)
+        filled = 0
+        for some, block in index.reader.vector_blocks(index.space):
+            at, here = find_sorted(some, ordered)
+            x[order[here]] = block[at[here]]
+            filled += int(here.sum())
+        if filled == len(ids):
+            return x
+    # Few, or not all are present any more; this says so for one that never had a vector.
+    return index.reader.vectors(index.space, ids.tolist()).astype(np.float16)
 
 
 def unit_vectors_of(index: Index, ids: Ids) -> Vectors:

@@ -3,13 +3,14 @@
 from curator.database.connection import DATABASE, is_born, open_raw, refuse_newer, take_lock
 from curator.database.curation import Curation
 from curator.database.integrity import damaged_rows, dangling_rows, has_tables
-from curator.database.reader import KnownImage, Reader
+from curator.database.reader import FEW, KnownImage, Reader
 from curator.database.salvage import salvage
 from curator.database.selections import Selections
 from curator.database.writer import NewImage, Writer
 
 __all__ = [
     "DATABASE",
+    "FEW",
     "Curation",
     "KnownImage",
     "NewImage",

@@ -21,10 +21,9 @@ from curator.records import Ids, Image, Root, Skipped, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch
 _MANY = 500  # bound variables per statement
-_VECTORS = (
-    "SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id FROM images i "
-    "JOIN embeddings e ON e.space_id = :space AND e.content_id = i.content_id"
-)
+FEW = 20_000  # ids that are looked up one by one; for more, reading every row is faster
+_EMBEDDED = "FROM images i CROSS JOIN embeddings e ON e.space_id = :space AND e.content_id = i.content_id"  # CROSS: images first
+_VECTORS = f"SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id {_EMBEDDED}"
 _CHANGED = (  # ids whose vector is not the one in the space's files
     "SELECT id FROM images WHERE seq > :since UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = e.content_id "
     "WHERE e.space_id = :space AND e.seq > :since"
@@ -252,8 +251,9 @@ class Reader:
 
     def norms(self, space: Space, ids: Sequence[int]) -> NDArray[np.float64]:
         """(n,) lengths of the images' vectors before normalising."""
-        sql = "SELECT i.id, e.norm FROM images i JOIN embeddings e ON e.content_id = i.content_id AND e.space_id = ? WHERE i.id IN ({})"
-        found = dict(row for part in _parts([int(i) for i in ids]) for row in self.rows(sql.format(", ".join(map(str, part))), [space.id]))
+        sql = f"SELECT i.id, e.norm {_EMBEDDED} WHERE i.id IN ({{}})"
+        parts = [self.rows(sql.format(", ".join(map(str, part))), {"space": space.id}) for part in _parts([int(i) for i in ids])]
+        found = dict(row for rows in parts for row in rows)
         return np.array([found[int(i)] for i in ids])
 
     def _vectors(self, space: Space, rows: list[tuple[Any, ...]]) -> tuple[Ids, NDArray[np.float16]]:
