@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from PIL import Image
 
+from curator.cli import cli
 from curator.duplicates.likeness import greys, nearest_by_pixels
 from curator.index import Index
 
@@ -51,17 +53,23 @@ def test_copies_are_nearest_to_what_they_are_copies_of(digits: np.ndarray) -> No
     assert np.median(alone.difference) > 20
 
 
-@pytest.fixture
-def audited(tmp_path: Path, curator: Run, digits: np.ndarray) -> str:
-    """A run on 500 digits of which some were held out, with 120 "generated" pictures: planted copies, and digits it never saw."""
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> Path:
+    """A folder with what `audited` has."""
+    home = tmp_path_factory.mktemp("audited")
+    place = home / "indexes" / "default"
+
+    def curator(*words: object) -> None:
+        done = CliRunner().invoke(cli, [str(w) for w in words] + ["-i", str(place)], prog_name="curator")
+        assert done.exit_code == 0, done.output
+
     for number in range(500):
-        path = tmp_path / "digits" / f"{number}.png"
+        path = home / "digits" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(digits[number]).save(path)
-    small = ("--side", 32, "--width", 4, "--images", 64, "--holdout", 0.3)
-    assert curator("index", "digits", "-e", "pixels").exit_code == 0
-    assert curator("train", "vae", *small).exit_code == 0
-    with Index.open() as index:
+    curator("index", home / "digits", "-e", "pixels")
+    curator("train", "vae", "--side", 32, "--width", 4, "--images", 64, "--holdout", 0.3)
+    with Index.open(str(place)) as index:
         from curator.apply import held_out_ids
         from curator.train import find_named
 
@@ -70,7 +78,7 @@ def audited(tmp_path: Path, curator: Run, digits: np.ndarray) -> str:
         held = set(held_out_ids(run).tolist())
         trained = [int(i.path.stem) for i in index.images(index.reader.ids_where("1")) if i.id not in held]
     rng = np.random.default_rng(1)
-    made = tmp_path / "made"
+    made = home / "made"
     made.mkdir()
     rows = []
     for k in range(80):
@@ -81,7 +89,16 @@ def audited(tmp_path: Path, curator: Run, digits: np.ndarray) -> str:
     for file in made.glob("*.png"):
         rows.append(json.dumps({"file_name": file.name, "run": "00001-vae", "planted": file.name.partition("-")[0]}))
     (made / "manifest.jsonl").write_text("\n".join(rows) + "\n")
-    assert curator("index", "made", "--origin", "generated").exit_code == 0
+    curator("index", made, "--origin", "generated")
+    return home
+
+
+@pytest.fixture
+def audited(made_once: Path, tmp_path: Path, curator: Run) -> str:
+    """A run on 500 digits of which some were held out, with 120 "generated" pictures: planted copies, and digits it never saw."""
+    shutil.copytree(made_once, tmp_path, dirs_exist_ok=True)
+    for name in ("digits", "made"):
+        assert curator("roots", "move", made_once / name, name).exit_code == 0
     return "00001-vae"
 
 
