@@ -131,7 +131,7 @@ def encode(
         rows = {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)}
         put_columns(index, "reconstruct", [rows, dict.fromkeys(rows, run.name)])
     order = np.argsort(e, kind="stable")
-    half = min(shown // 2, len(order) // 2)
+    half = min(shown // 2, -(-len(order) // 2))
     extremes = np.concatenate([order[::-1][:half], order[:half]])  # the worst first
     (some,) = pictures_of_run(index, run, ids[extremes], lambda p: None)
     z = np.concatenate(latents)

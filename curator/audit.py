@@ -19,7 +19,7 @@ from curator.duplicates.likeness import Greys, greys, nearest_by_pixels
 from curator.embeddings import blocks
 from curator.errors import UsageError
 from curator.index import Index
-from curator.metrics import PerImage, per_image
+from curator.metrics import Nearest, nearest_to
 from curator.records import Ids, Progress, Vectors
 from curator.sides import generated_ids
 from curator.training.folder import Run
@@ -30,7 +30,7 @@ _FALSE_ALARMS = 0.0025  # share of held-out images that a threshold may call cop
 _FAR = 0.99  # of held-out images are nearer to a training image than what is off-distribution
 _SAME = 2.0  # grey levels of root mean squared difference under which two pictures are one
 _HINTS = 4
-_SUSPECT = 0.05  # share of held-out images, the nearest ones, that are looked at for being duplicates
+_SUSPECT = 0.25  # share of held-out images, the nearest ones, that are looked at for being duplicates; generated ones as near too
 FEWEST = 40  # below a few hundred the false alarms are known only roughly, and their interval says how
 _PAIRS = 1 << 24  # inner products in memory at once
 
@@ -112,12 +112,11 @@ def audit(
     made = generated_ids(index, run) if made is None else made
     trained, held_ids, planned = _reals(index, run, held_out)
     y, x, held = (_side(index, run, ids, progress) for ids in (trained, made, held_ids))
-    beside, of_held = per_image(x.x, y.x), per_image(held.x, y.x)
+    beside, of_held = nearest_to(x.x, y.x), nearest_to(held.x, y.x)
     near, of_near = _likeness(x, y), _likeness(held, y)
-    evidence_on = _Evidence(index)
+    evidence = _Evidence(index, y.ids, float(np.quantile(of_near.ratio, _SUSPECT)), float(np.quantile(of_held.distance, _SUSPECT)))
     # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all others pass.
-    low = of_near.ratio <= np.quantile(of_near.ratio, _SUSPECT)
-    fair = np.array([not kind for _, kind in evidence_on.pairs(held.ids, y.ids, (of_near.position, of_held.nearest), low)])
+    fair = np.array([not kind for _, kind in evidence.of(held.ids, of_near, of_held)])
     set_by = np.random.default_rng(0).permutation(len(fair)) < (len(fair) + 1) // 2
     if min((set_by & fair).sum(), (~set_by & fair).sum()) < FEWEST // 2:
         raise UsageError(
@@ -126,25 +125,26 @@ def audit(
         )
     threshold = _lower(of_near.ratio[set_by & fair])
     far = float(np.quantile(of_held.distance[set_by], _FAR))
-    pairs = evidence_on.pairs(x.ids, y.ids, (near.position, beside.nearest), near.ratio <= threshold)
+    pairs = evidence.of(x.ids, near, beside)
     findings = []
     for i in np.argsort(near.ratio, kind="stable").tolist():
         at, kind = pairs[i]
-        copy = bool(kind) or near.difference[i] <= _SAME
-        off = beside.distance[i] > far
-        label = "copy" if copy else "near-copy" if near.ratio[i] <= threshold else "off-distribution" if off else "novel"
+        close, off = near.ratio[i] <= threshold, beside.distance[i] > far
+        copy = bool(kind) or (close and near.difference[i] <= _SAME)
+        label = "copy" if copy else "near-copy" if close else "off-distribution" if off else "novel"
         findings.append(
             Finding(int(x.ids[i]), int(y.ids[at]), label, float(near.difference[i]), float(near.ratio[i]), kind, near.transform[i])
         )
     if keep:
         rows = [(f.image_id, (f.label, f.nearest_id, round(f.ratio, 6))) for f in findings]
-        put_columns(index, "audit", [{i: row[at] for i, row in rows} for at in range(3)])
+        authentic = dict(zip(x.ids.tolist(), beside.authentic.astype(int).tolist(), strict=True))
+        put_columns(index, "audit", [*({i: row[at] for i, row in rows} for at in range(3)), authentic])
     counts = Counter(f.label for f in findings)
     alarms = of_near.ratio[~set_by & fair] <= threshold
     return Audit(
         run.name, tuple(findings), {label: counts[label] for label in LABELS}, len(y.ids), planned - len(y.ids), threshold,
         float(alarms.mean()), _at_most(int(alarms.sum()), len(alarms)), len(alarms), float((~fair).mean()),
-        float((of_held.distance[~set_by] > far).mean()), _authentic(beside), _authentic(of_held),
+        float((of_held.distance[~set_by] > far).mean()), float(beside.authentic.mean()), float(of_held.authentic.mean()),
     )  # fmt: skip
 
 
@@ -218,35 +218,31 @@ def _lower(ratios: NDArray[np.float64]) -> float:
 
 
 def _at_most(found: int, n: int) -> float:
-    """The upper end of a share's 95 % interval (Clopper and Pearson 1934)."""
+    """What a share is at most with 95 % confidence (Clopper and Pearson 1934)."""
     from scipy.stats import beta
 
-    return 1.0 if found == n else float(beta.ppf(0.975, found + 1, n - found))
-
-
-def _authentic(found: PerImage) -> float:
-    return float(found.authentic.mean())
+    return 1.0 if found == n else float(beta.ppf(0.95, found + 1, n - found))
 
 
 class _Evidence:
-    """What `curator dedupe` would call pairs of an index's images."""
+    """What `curator dedupe` would call pairs of images with training images `y`.
 
-    def __init__(self, index: Index) -> None:
-        self.index = index
+    Looked at are pairs that are nearer than usual, by pixels (`ratio`) or vectors (`distance`), and those that are near by hash.
+    """
+
+    def __init__(self, index: Index, y: Ids, ratio: float, distance: float) -> None:
+        self.index, self.y, self.ratio, self.distance = index, y, ratio, distance
         nodes = Curation(index.reader).nodes(index.space)
         self.hashes = Hashes.of(Curation(index.reader), nodes)
         self.node_of = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))
 
-    def pairs(
-        self, x: Ids, y: Ids, nearest: tuple[NDArray[np.int64], NDArray[np.int64]], flagged: NDArray[np.bool_]
-    ) -> list[tuple[int, str]]:
+    def of(self, x: Ids, by_pixels: _Near, by_vector: Nearest) -> list[tuple[int, str]]:
         """(n,) the position in y of the first of the two nearest that each of x is proved a duplicate of, and the kind, or else ""."""
-        pixels, vectors = nearest
-        said = self._kinds(x, y[pixels], flagged)
-        again = self._kinds(x, y[vectors], np.zeros(len(x), bool))
+        said = self._kinds(x, self.y[by_pixels.position], by_pixels.ratio <= self.ratio)
+        again = self._kinds(x, self.y[by_vector.position], by_vector.distance <= self.distance)
         return [
             (int(q), other) if other and not kind else (int(p), kind)
-            for p, q, kind, other in zip(pixels, vectors, said, again, strict=True)
+            for p, q, kind, other in zip(by_pixels.position, by_vector.position, said, again, strict=True)
         ]
 
     def _kinds(self, first: Ids, second: Ids, flagged: NDArray[np.bool_]) -> list[str]:

@@ -15,11 +15,10 @@ from curator.metrics import HIGHER, SHARES, UNBIASED, PerImage, half_of, half_wi
 from curator.records import Ids, Progress, Vectors
 from curator.sides import Sides
 from curator.train import home_of, run_of
-from curator.training.folder import Run, runs_in
+from curator.training.folder import ENDED, Run, runs_in
 
 _ROUNDS = 10  # of the bootstrap
-_FEWEST = 8  # images that halves are drawn of
-_ENDED = ("finished", "out of time", "stopped early")
+_FEWEST = 40  # images that halves are drawn of
 
 Told = Callable[[Progress], None]
 
@@ -97,13 +96,13 @@ def evaluate(
         if least < 2 * d and "frechet" in chosen:
             notes.append(f"{least} images are few for the {d} dimensions of {space}: the Fréchet distances are biased, FD∞ too")
         for j, name in enumerate(chosen):
-            numbers += [Number(space, *row) for row in _intervals(name, x, y, rounds, seed)]
+            numbers += [Number(space, *row) for row in with_intervals(name, x, y, rounds, seed)]
             progress(Progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), 0, "measuring", "metrics"))
     return Evaluation(sides.what, len(sides.x), sides.against, len(sides.y), sides.distinct, tuple(numbers), tuple(notes))
 
 
 def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
-    """Realism, rarity, ratio and authenticity of each image judged, in the index's space; with `keep` as columns to filter by.
+    """Realism, rarity and nearest-real ratio of each image judged, in the index's space; with `keep` as columns to filter by.
 
     `measured_against` says what they are relative to; `rarity` is left empty where no ball of the reference holds the image.
     """
@@ -112,7 +111,7 @@ def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
     found = per_image(unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))
     if keep:
         ids = sides.x.tolist()
-        numbers = (found.realism, found.rarity, found.ratio, found.authentic.astype(np.int64))
+        numbers = (found.realism, found.rarity, found.nearest.ratio)
         columns = [{i: round(v, 6) if np.isfinite(v) else None for i, v in zip(ids, of.tolist(), strict=True)} for of in numbers]
         put_columns(index, "evaluate", [*columns, dict.fromkeys(ids, sides.against)])
     return found
@@ -122,7 +121,7 @@ def find_classifier(index: Index, named: str | None) -> Run | None:
     """A classifier's run by name; None for "none"; by default the latest that ended well, if there is one."""
     if named is not None:
         return None if named == "none" else run_of(index, named, trainer="classifier")
-    there = [r for r in runs_in(home_of(index)) if r.trainer == "classifier" and r.state["status"] in _ENDED]
+    there = [r for r in runs_in(home_of(index)) if r.trainer == "classifier" and r.state["status"] in ENDED]
     return there[-1] if there else None
 
 
@@ -149,10 +148,11 @@ def _features(index: Index, run: Run, ids: Ids, progress: Told) -> Vectors:
     return np.concatenate([head_features(network, p.pixels) for p in pictures_of_run(index, run, ids, progress)])
 
 
-def _intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> list[tuple[str, float, float, float, bool]]:
-    """Each number of a part with its 95 % interval, by random halves of x and y; no end beyond what the number can be.
+def with_intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> list[tuple[str, float, float, float, bool]]:
+    """Each number of a part: name, value, its 95 % interval by random halves of x and y, whether more is better.
 
-    Under 8 images halves say nothing, and the ends are NaN.
+    No end lies beyond what the number can be. A share is within 3/n of it at best, of which halves see nothing near 0 and 1 (the rule of
+    three: Hanley and Lippman-Hand 1983). Under 40 images halves say nothing, and the ends are NaN.
     """
     part, rng = metrics[name], np.random.default_rng([seed, 1])
     whole = part(x, y, np.random.default_rng(seed))
@@ -160,7 +160,7 @@ def _intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> lis
     halves = [part(half_of(x, rng), half_of(y, rng), np.random.default_rng(seed)) for _ in range(rounds)] if enough else []
     found = []
     for key, value in whole.items():
-        spread = half_width([h[key] for h in halves])
+        spread = max(half_width([h[key] for h in halves]), 3 / min(len(x), len(y)) if key in SHARES and enough else 0.0)
         low = value - spread if key in UNBIASED else np.maximum(0.0, value - spread)
         high = np.minimum(1.0, value + spread) if key in SHARES else value + spread
         found.append((key, value, float(low), float(high), key in HIGHER))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from curator.audit import Audit, audit
 from curator.curate.candidates import find_images
@@ -19,7 +18,7 @@ from curator.metrics import PerImage
 from curator.pages import Page, save_page
 from curator.records import Progress
 from curator.sheets import Section, Tile
-from curator.sides import Sides, generated_ids, sides_of
+from curator.sides import Sides, generated_ids, refuse_foreign, sides_of
 from curator.training.folder import Run
 
 _SHOWN = 24
@@ -31,6 +30,7 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
 
     Raises `UsageError` for held-out images that are named and not there, or a file that cannot be written.
     """
+    refuse_foreign(index, run)
     if against is not None:
         find_images(index, against)
     if not target.absolute().parent.is_dir():
@@ -38,7 +38,7 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     lines, sections = _lineage(index, run), [_trained_on(index, run)]
     rows: tuple[tuple[str, ...], ...] = ()
     large = [run.folder / "curves.png", *sorted((run.folder / "samples").glob("*.png"))[-1:]]
-    sections.append(Section("How it went, and its last samples", [Tile(_opened(p), p.name, large=True) for p in large if p.is_file()]))
+    sections.append(Section("How it went, and its last samples", [Tile(p, p.name, large=True) for p in large if p.is_file()]))
     try:
         sides = sides_of(index, run.name, against)
         measured = evaluate(index, sides, classifier=find_classifier(index, None), progress=progress)
@@ -150,8 +150,3 @@ def _rows(found: Evaluation) -> tuple[tuple[str, ...], ...]:
         for n in found.numbers
     ]
     return (("metric", "space", "value", "95 %", "better is"), *rows)
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as opened:
-        return opened.convert("RGB")

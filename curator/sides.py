@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -67,16 +68,23 @@ def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes
     if n < 2 or m < 2:
         raise UsageError(f"metrics take two images or more on each side; '{named}' has {n}, and '{said}' {m} that it does not share")
     if n != m:
-        notes.append(f"{n} against {m} images: the Fréchet distance and recall are biased by n, so compare numbers of equal n only")
+        notes.append(
+            f"{n} against {m} images: most numbers depend on n, coverage, recall and distances above all; compare those of equal n only"
+        )
     if min(n, m) < _FEW:
         notes.append(f"fewer than {_FEW} images on one side: trust the intervals, not the values")
     return Sides(named, once, said, y, n / len(x), notes)
 
 
-def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:
-    """What a run generated, of one checkpoint or all. Raises `UsageError` where nothing of it is in the index."""
+def refuse_foreign(index: Index, run: Run) -> None:
+    """Raise `UsageError` for a run of another index, whose ids mean nothing here."""
     if run.folder.parent.resolve() != home_of(index).resolve():
         raise UsageError(f"{run.folder} is a run of another index; name that index with -i")
+
+
+def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:
+    """What a run generated, of one checkpoint or all. Raises `UsageError` where nothing of it is in the index."""
+    refuse_foreign(index, run)
     if run.trainer == "classifier":
         raise UsageError(f"{run.name} trained a classifier, which makes no pictures; name the run of a gan or vae")
     columns = index.reader.columns()
@@ -138,9 +146,9 @@ def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> I
 
 
 def keys_of(index: Index, ids: Ids) -> list[set[bytes]]:
-    """(n,) the digest of each image's content and its stored vector: two that share one are copies."""
+    """(n,) the digests of each image's content and of its stored vector: two that share one are copies."""
     hashes = Selections(index.reader).sha256_of(ids)
-    return [{digest, row.tobytes()} for digest, row in zip(hashes, vectors_of(index, ids), strict=True)]
+    return [{h, hashlib.blake2b(row.tobytes(), digest_size=16).digest()} for h, row in zip(hashes, vectors_of(index, ids), strict=True)]
 
 
 def distinct(index: Index, ids: Ids, seen: set[bytes] | None = None) -> Ids:

@@ -12,9 +12,20 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from curator.apply import held_out_ids
+from curator.audit import audit
 from curator.cli import cli
+from curator.database import Selections
 from curator.duplicates.likeness import greys, nearest_by_pixels
+from curator.encoders import PixelEncoder
 from curator.index import Index
+from curator.ingest import IngestOptions, ingest
+from curator.scenes import draw_scene
+from curator.train import find_named, home_of, run_of
+from curator.training.folder import Run as RunFolder
+from curator.training.folder import start_run
+from curator.training.options import options_for
+from curator.training.pictures import Pictures
 
 Run = Callable[..., Result]
 PLANTED = ("exact", "shifted", "noisy", "mirrored")
@@ -70,9 +81,6 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> P
     curator("index", home / "digits", "-e", "pixels")
     curator("train", "vae", "--side", 32, "--width", 4, "--images", 64, "--holdout", 0.3)
     with Index.open(str(place)) as index:
-        from curator.apply import held_out_ids
-        from curator.train import find_named
-
         run = find_named(index, "00001-vae")
         assert run is not None
         held = set(held_out_ids(run).tolist())
@@ -116,7 +124,7 @@ def test_planted_copies_are_found_and_unseen_real_images_are_not(audited: str, c
         assert np.mean([i in flagged for i in unseen]) <= 0.05
         exact = index.reader.ids_where("planted = 'exact' AND audit = 'copy'")
         assert len(exact) == 20
-        assert len(index.reader.ids_where("audit_nearest > 0 AND audit_ratio >= 0")) == 120
+        assert len(index.reader.ids_where("audit_nearest > 0 AND audit_ratio >= 0 AND authentic IN (0, 1)")) == 120
     assert (tmp_path / "pairs.png").stat().st_size > 10_000
     assert "<img" in (tmp_path / "pairs.html").read_text()
     assert curator("audit", audited, "--max-copies", 1).exit_code == 0
@@ -149,15 +157,17 @@ def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator:
     assert found["what"] == audited
     assert [n["space"] for n in found["numbers"]][::4] == ["pixels", "pixels, not normalised"]
     with Index.open() as index:
-        kept = len(index.reader.ids_where(f"realism > 0 AND authentic IN (0, 1) AND measured_against = 'held out by {audited}'"))
+        kept = len(index.reader.ids_where(f"realism > 0 AND nearest_ratio > 0 AND measured_against = 'held out by {audited}'"))
         assert kept == found["n"]
         exact = index.reader.ids_where("planted = 'exact'")
         assert len(np.intersect1d(index.reader.ids_where("rarity IS NULL"), exact)) < 20
     assert (tmp_path / "extremes.png").stat().st_size > 10_000
     assert curator("label", "--classes", "a,b", "--column", "audit").exit_code == 2
+    assert curator("evaluate", "latest", "--metric", "freche", "--columns").exit_code == 2
     assert "`curator audit` writes" in curator("label", "--probe", "planted", "--column", "audit").output
     (tmp_path / "indexes/default/runs" / audited).rename(tmp_path / audited)
-    assert "another index" in curator("audit", str(tmp_path / audited)).output
+    for command in ("audit", "report"):
+        assert "another index" in curator(command, tmp_path / audited).output
     (tmp_path / audited).rename(tmp_path / "indexes/default/runs" / audited)
     assert "nothing of checkpoint 0" in curator("evaluate", "latest", "--checkpoint", "0").output
 
@@ -168,9 +178,6 @@ def test_a_report_of_images_that_are_not_there_is_refused_and_missing_training_i
     assert curator("report", audited, "--against", "no-such").exit_code == 2
     assert not (tmp_path / "report.html").exists()
     with Index.open() as index:
-        from curator.apply import held_out_ids
-        from curator.train import run_of
-
         held = set(held_out_ids(run_of(index, audited)).tolist())
         gone = [i.path for i in index.images(index.reader.ids_where("origin = 'real'")) if i.id not in held][-7:]
     for path in gone:
@@ -180,5 +187,52 @@ def test_a_report_of_images_that_are_not_there_is_refused_and_missing_training_i
     assert found["missing"] == 7
     assert found["alarms_high"] > found["false_alarms"]
     assert 0 <= found["held_off"] <= 0.2
+    sample = sorted((tmp_path / "indexes/default/runs" / audited / "samples").glob("*.png"))[-1]
+    sample.write_bytes(sample.read_bytes()[:60])  # as a kill leaves it
     assert curator("report", audited).exit_code == 0
     assert "7 training images are gone" in (tmp_path / "report.html").read_text()
+
+
+def untrained(index: Index, pictures: list[Image.Image], made: list[Image.Image], home: Path) -> RunFolder:
+    """A run on real pictures, of which a third is held out, that is said to have made others; no network was trained."""
+    for name, some in (("real", pictures), ("made", made)):
+        (home / name).mkdir()
+        for number, picture in enumerate(some):
+            picture.save(home / name / f"{number:03d}.png")
+    ingest(index, [home / "real"], PixelEncoder(), IngestOptions())
+    ids = index.reader.ids_where("1")
+    small = np.stack([np.asarray(p.convert("L").resize((16, 16))) for p in pictures])[:, None]
+    known = Pictures(small, np.full(len(ids), -1), (), ids, tuple(Selections(index.reader).sha256_of(ids)))
+    run = start_run(home_of(index), options_for("vae", {"side": 16, "holdout": 1 / 3}), known)
+    rows = [json.dumps({"file_name": f"{number:03d}.png", "run": run.name}) for number in range(len(made))]
+    (home / "made" / "manifest.jsonl").write_text("\n".join(rows) + "\n")
+    ingest(index, [home / "made"], PixelEncoder(), IngestOptions(origin="generated"))
+    return run
+
+
+def test_cropped_copies_are_found(index: Index, tmp_path: Path) -> None:
+    """They are near neither by pixels nor by hash; what lies near by vector is looked at too."""
+    rng = np.random.default_rng(0)
+    scenes = [draw_scene(rng, 96).picture for _ in range(150)]
+    crops = [s.crop((7, 7, 89, 89)).resize((96, 96), Image.Resampling.LANCZOS) for s in scenes[:60]]
+    run = untrained(index, scenes, crops, tmp_path)
+    held = set(held_out_ids(run).tolist())
+    stems = {i.id: i.path.stem for i in index.images(index.reader.ids_where("1"))}
+    found = audit(index, run)
+    known = [f for f in found.findings if stems[f.image_id] not in {stems[i] for i in held}]
+    assert np.mean([f.label == "copy" and stems[f.nearest_id] == stems[f.image_id] for f in known]) > 0.6
+    assert found.held_copies < 0.1
+
+
+def test_pictures_of_little_contrast_are_not_copies_of_each_other(index: Index, tmp_path: Path) -> None:
+    """They are within two grey levels of one another, the unseen ones too."""
+    rng = np.random.default_rng(1)
+
+    def flat() -> Image.Image:
+        levels = Image.fromarray(rng.integers(20, 29, (4, 4)).astype(np.uint8))
+        return levels.resize((16, 16), Image.Resampling.BICUBIC)
+
+    run = untrained(index, [flat() for _ in range(240)], [flat() for _ in range(40)], tmp_path)
+    found = audit(index, run)
+    assert found.copies < 0.1
+    assert found.beyond < 0.1

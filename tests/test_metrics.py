@@ -11,7 +11,9 @@ from prdc import compute_prdc
 from torch_fidelity import metric_fid, metric_kid, metric_prc
 
 from curator.embeddings import normalise
+from curator.evaluate import with_intervals
 from curator.metrics import (
+    SHARES,
     bootstrap,
     clipped,
     cmmd,
@@ -170,11 +172,10 @@ def test_distances_of_rows_that_are_not_unit() -> None:
 def test_what_is_said_of_each_image() -> None:
     y = normalise(np.array([[1, 0], [1, 0.1], [1, 0.2], [0, 1]], np.float32))
     found = per_image(np.concatenate([y[:1], -y[:1]]), y, k=1)
-    assert found.nearest.tolist()[0] == 0
-    assert found.distance[0] == pytest.approx(0, abs=1e-3)
-    assert not found.authentic[0]
-    assert found.authentic[1]
-    assert found.ratio[1] > 1
+    assert found.nearest.position.tolist()[0] == 0
+    assert found.nearest.distance[0] == pytest.approx(0, abs=1e-3)
+    assert found.nearest.authentic.tolist() == [False, True]
+    assert found.nearest.ratio[1] == pytest.approx(float(np.linalg.norm(y[0] + y[3]) / np.linalg.norm(y[3] - y[2])), rel=1e-3)
     assert found.realism[0] > 0.9 > found.realism[1]
     assert np.isinf(found.rarity[1])
     assert found.rarity[0] == pytest.approx(float(distances(y[:1], y[1:2])[0, 0]), abs=1e-3)
@@ -221,6 +222,34 @@ def test_the_order_of_images_does_not_matter_and_input_is_untouched(name: str, s
 def test_fewer_images_than_neighbours_still_give_numbers(name: str) -> None:
     for n, m in ((3, 4), (2, 2), (1, 3)):
         assert all(np.isfinite(v) for v in metrics[name](X[:n], Y[:m], np.random.default_rng(0)).values())
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_an_interval_holds_what_other_samples_of_this_size_have_on_average(n: int) -> None:
+    """Of each number 95 % say, 80 % at least of 40 draws; those of shares are never of no width."""
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for seed in range(40):
+        x, y = rows(2 * seed, n, 4, shift=0.3), rows(2 * seed + 1, n, 4)
+        for name in ("manifold", "frechet", "vendi"):
+            for key, value, low, high, _ in with_intervals(name, x, y, 10, 0):
+                found.setdefault(key, []).append((value, low, high))
+    for key, draws in found.items():
+        usual = np.mean([value for value, _, _ in draws])
+        assert np.mean([low <= usual <= high for _, low, high in draws]) >= 0.8, key
+        if key in SHARES:
+            assert min(high - low for _, low, high in draws) >= 2.99 / n, key
+    assert np.isnan(with_intervals("vendi", X[:12], Y[:12], 10, 0)[0][2]), "halves of a dozen say nothing"
+
+
+def test_quantiles_between_neighbours_are_numpys() -> None:
+    """The 512 of few rows and of many."""
+    for n in (2, 7, 600, 3_000):
+        x, y = rows(30, n, 3), rows(31, n + 1, 3)
+        axes = np.random.default_rng(0).standard_normal((3, 256))
+        axes /= np.linalg.norm(axes, axis=0)
+        at = (np.arange(512) + 0.5) / 512
+        a, b = (np.quantile(z.astype(np.float64) @ axes, at, axis=0) for z in (x, y))
+        assert sliced_wasserstein(x, y, np.random.default_rng(0)) == pytest.approx(float(np.sqrt(((a - b) ** 2).mean())))
 
 
 def test_an_interval_holds_the_value_of_fresh_samples_about_as_often_as_it_says() -> None:

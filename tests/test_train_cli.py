@@ -229,6 +229,7 @@ def test_what_a_run_says_of_files_that_cannot_be_read(digits: Path, curator: Run
         first = {i.path: i.id for i in index.images(index.reader.ids_where("id <= 16"))}
     for path in first:
         path.write_bytes(b"not a picture")
+    ok(curator("reconstruct", "00001-vae", "--selection", "id = 20"))
     ok(curator("reconstruct", "00001-vae"))
     with Index.open() as index:
         assert len(index.reader.ids_where("reconstruction_error IS NOT NULL")) == 80

@@ -18,13 +18,13 @@ from curator.cli.face import index_option, json_option, opened, plural, print_js
 @click.option("--checkpoint", help="Only what this checkpoint of the run generated: best, latest or its number. [default: all]")
 @click.option("--classifier", metavar="RUN|none", help="Measure in this classifier's features as well. [default: the latest that is there]")
 @click.option("--raw", is_flag=True, help="Measure vectors of their length before normalising as well, as other tools' CLIP-FID does.")
-@click.option("--columns", is_flag=True, help="Write each image's realism, rarity, nearest_ratio and authentic to columns, to filter by.")
+@click.option("--columns", is_flag=True, help="Write each image's realism, rarity and nearest_ratio to columns, to filter by.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the least and the most realistic on a contact sheet.")
 @click.option(
     "--metric", "parts", multiple=True, help="frechet, manifold, clipped, kernel, vendi, sliced-wasserstein; repeatable. [default: all]"
 )
-@click.option("--rounds", type=click.IntRange(2), default=10, show_default=True, help="Of the bootstrap that intervals come from.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--rounds", type=click.IntRange(2), default=10, show_default=True, help="Random halves that intervals come from.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @json_option
 def evaluate(
     *,
@@ -57,8 +57,8 @@ def evaluate(
     with opened(name) as index, progress_bar() as progress:
         judge = find_classifier(index, classifier)
         sides = sides_of(index, named, against, checkpoint=checkpoint)
-        shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
         done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
+        shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
     if columns:
         say(f"Written for {plural(done.n, 'image')}: {', '.join(COLUMNS['evaluate'])}")
     if sheet:
@@ -98,10 +98,11 @@ def audit(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Find what a RUN copied from the images it was trained on. Exit code 1 above --max-copies, beyond what unseen real images would give.
+    """Find what a RUN copied from the images it was trained on. Exit code 1 above --max-copies.
 
     Each generated image is compared with its nearest training image, as real images that the run never saw are, which set the threshold.
-    Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest and audit_ratio.
+    Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest, audit_ratio and authentic. Against
+    --max-copies stands the share of proved copies, or of all beyond what unseen real images would give, whichever is more.
     """
     from dataclasses import asdict
 
@@ -178,7 +179,7 @@ def loop_command(
         judge = run_of(index, classifier, trainer="classifier") if classifier else None
         done = loop(index, selection, judge, options, overwrite=overwrite, progress=progress, say=say)
     if as_json:
-        print_json(asdict(done))
+        print_json(asdict(done) | {"best": done.best})
         return
     numbers = list(done.rounds[0].numbers) if done.rounds else []
     heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
@@ -187,6 +188,8 @@ def loop_command(
     for r in done.rounds:
         click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
     click.echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
+    if done.best:
+        click.echo(f"Most of what scores was covered in round {done.best}, which trained on {selection}-round-{done.best}.")
     sys.exit(130 if done.interrupted else 0)
 
 

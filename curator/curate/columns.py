@@ -10,8 +10,8 @@ from curator.errors import UsageError
 from curator.index import Index
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "audit": ("audit", "audit_nearest", "audit_ratio"),
-    "evaluate": ("realism", "rarity", "nearest_ratio", "authentic", "measured_against"),
+    "audit": ("audit", "audit_nearest", "audit_ratio", "authentic"),
+    "evaluate": ("realism", "rarity", "nearest_ratio", "measured_against"),
     "reconstruct": ("reconstruction_error", "reconstruction_error_run"),
 }
 """Of commands whose columns have fixed names; `label` is told its own."""

@@ -21,8 +21,8 @@ _AMONG = 8  # candidates by coarse pixels
 _FIFTH = 5
 _PAIRS = 1 << 21  # of pictures, in eight orientations, in memory at once
 
-Greys = NDArray[np.float32]
-"""(n, side, side), grey levels of 0–255."""
+Greys = NDArray[np.uint8]
+"""(n, side, side) grey levels."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Nearest:
 def greys(pictures: Sequence[Image.Image]) -> Greys:
     """Square pictures of one size, at comparison size."""
     side = min(SIDE, pictures[0].width)
-    return np.stack([np.asarray(p.convert("L").resize((side, side), Image.Resampling.BOX), np.float32) for p in pictures])
+    return np.stack([np.asarray(p.convert("L").resize((side, side), Image.Resampling.BOX)) for p in pictures])
 
 
 def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None, *, own: NDArray[np.int64] | None = None) -> Nearest:
@@ -59,11 +59,11 @@ def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None
     inner = slice(_SHIFT, side - _SHIFT)
     for i, rows in enumerate(candidates):
         apart_of: dict[int, float] = {}
-        windows = sliding_window_view(x[i], (side - 2 * _SHIFT, side - 2 * _SHIFT))
+        windows = sliding_window_view(x[i].astype(np.float32), (side - 2 * _SHIFT, side - 2 * _SHIFT))
         for at, way in dict.fromkeys(map(tuple, rows.tolist())):
             if own is not None and at == own[i]:
                 continue
-            other = turn(y[at], DIHEDRAL[way])[inner, inner]
+            other = turn(y[at].astype(np.float32), DIHEDRAL[way])[inner, inner]
             apart = float(np.sqrt(((windows - other) ** 2).mean((2, 3)).min()))
             apart_of[at] = min(apart, apart_of.get(at, np.inf))
             if apart < difference[i]:
@@ -80,7 +80,7 @@ def _coarse(x: Greys, y: Greys, own: NDArray[np.int64] | None) -> NDArray[np.int
 
     def means(z: Greys) -> NDArray[np.float32]:
         wide = np.pad(z, edges, mode="edge")
-        return np.asarray(wide.reshape(len(z), _COARSE, step, _COARSE, step).mean((2, 4)))
+        return np.asarray(wide.reshape(len(z), _COARSE, step, _COARSE, step).mean((2, 4), dtype=np.float32))
 
     small, other = means(x).reshape(len(x), -1), means(y)
     lengths = (other**2).sum((1, 2))

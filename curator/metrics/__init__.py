@@ -4,7 +4,7 @@
 """
 
 from curator.metrics.kernels import cmmd, kid, mmd
-from curator.metrics.manifolds import Manifold, PerImage, clipped, distances, manifold, per_image
+from curator.metrics.manifolds import Manifold, Nearest, PerImage, clipped, distances, manifold, nearest_to, per_image
 from curator.metrics.moments import bootstrap, frechet_distance, frechet_infinity, half_of, half_width, sliced_wasserstein, vendi
 from curator.metrics.parts import HIGHER, SHARES, UNBIASED, metrics
 
@@ -13,6 +13,7 @@ __all__ = [
     "SHARES",
     "UNBIASED",
     "Manifold",
+    "Nearest",
     "PerImage",
     "bootstrap",
     "clipped",
@@ -26,6 +27,7 @@ __all__ = [
     "manifold",
     "metrics",
     "mmd",
+    "nearest_to",
     "per_image",
     "sliced_wasserstein",
     "vendi",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,7 @@ def _centred(x: Vectors, y: Vectors) -> tuple[Vectors, Vectors]:
     return (x - middle).astype(np.float32), (y - middle).astype(np.float32)
 
 
-def _parts(x: Vectors, y: Vectors) -> Iterator[slice]:
+def _parts(x: Sized, y: Sized) -> Iterator[slice]:
     return blocks(len(x), max(1, _PAIRS // max(1, len(y))))
 
 
@@ -126,35 +126,57 @@ def _as_good(found: float, m: int, n: int, k: int) -> float:
 
 
 @dataclass(frozen=True)
-class PerImage:
-    """Numbers about each x, (n,) each. Distances are Euclidean, of unit rows in [0, 2].
+class Nearest:
+    """Of each x, (n,): the `position` of its nearest y, the Euclidean `distance` to it, and `ratio`, that distance over the distance from
 
-    `nearest` the position of its nearest y and `distance` to it; `ratio` = that distance over the distance from the nearest y to its own
-    nearest other; `authentic` whether the ratio is above 1 (Alaa et al. 2022, eq. 7); `realism` the largest of a radius over a distance,
-    balls of the smaller half of y only, 1 and more inside (Kynkäänniemi et al. 2019, eq. 3); `rarity` the smallest ball of y that holds x,
-    infinite where none does (Han et al. 2023, eq. 4).
+    the nearest y to its own nearest other.
     """
 
-    nearest: NDArray[np.int64]
+    position: NDArray[np.int64]
     distance: Reals
     ratio: Reals
-    authentic: NDArray[np.bool_]
+
+    @property
+    def authentic(self) -> NDArray[np.bool_]:
+        """(n,) ratio above 1: where y is what a generator was trained on, x is not nearer to it than it is to its like.
+
+        (Alaa et al. 2022, eq. 7).
+        """
+        return self.ratio > 1
+
+
+def nearest_to(x: Vectors, y: Vectors) -> Nearest:
+    """The nearest y of each x."""
+    a, b = _centred(x, y)
+    position = np.concatenate([_squares(a[part], b).argmin(1) for part in _parts(a, b)])
+    distance = np.linalg.norm(x.astype(np.float64) - y[position], axis=1)
+    hit, place = np.unique(position, return_inverse=True)
+    second = min(1, len(y) - 1)  # the first is itself
+    alone = np.concatenate([np.partition(_squares(b[hit[part]], b), second, axis=1)[:, second] for part in _parts(hit, b)])
+    return Nearest(position, distance, distance / np.maximum(np.sqrt(alone[place].astype(np.float64)), 1e-12))
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Numbers about each x, (n,) each.
+
+    `realism` the largest of a radius over a distance, balls of the smaller half of y only, 1 and more inside (Kynkäänniemi et al. 2019,
+    eq. 3); `rarity` the smallest ball of y that holds x, infinite where none does (Han et al. 2023, eq. 4); `nearest`, the nearest y.
+    """
+
     realism: Reals
     rarity: Reals
+    nearest: Nearest
 
 
 def per_image(x: Vectors, y: Vectors, *, k: int = PRECISION_K) -> PerImage:
     """Numbers about each x beside y."""
     a, b = _centred(x, y)
-    reach, alone = _reach(b, k, 1)
+    (reach,) = _reach(b, k)
     small = reach <= np.median(reach)
-    nearest = np.zeros(len(x), np.int64)
     realism, rarity = np.zeros(len(x)), np.full(len(x), np.inf)
     for part in _parts(a, b):
         apart = _squares(a[part], b)
-        nearest[part] = apart.argmin(1)
         realism[part] = (reach[small] / np.maximum(apart[:, small], 1e-12)).max(1)
         rarity[part] = np.where(apart <= reach, reach, np.inf).min(1)
-    distance = np.linalg.norm(x.astype(np.float64) - y[nearest], axis=1)
-    ratio = distance / np.maximum(np.sqrt(alone[nearest].astype(np.float64)), 1e-12)
-    return PerImage(nearest, distance, ratio, ratio > 1, np.sqrt(realism), np.sqrt(rarity))
+    return PerImage(np.sqrt(realism), np.sqrt(rarity), nearest_to(x, y))

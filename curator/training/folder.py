@@ -26,6 +26,7 @@ from curator.training.pictures import Pictures, Shape, held_out
 _NUMBERED = re.compile(r"(\d{5})-([a-z]+)(?:-(.+))?")
 _LIBRARIES = ("image-curator", "numpy", "torch", "safetensors")
 LATEST, BEST = "latest", "best"
+ENDED = ("finished", "out of time", "stopped early")  # statuses of a run that ended well
 
 Arrays = Mapping[str, NDArray[Any]]
 

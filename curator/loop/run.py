@@ -5,36 +5,32 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from curator.apply import label_by_run, trained_digests
-from curator.audit import FEWEST, audit
+from curator.apply import trained_digests
+from curator.audit import FEWEST
 from curator.curate.candidates import refuse_changed
 from curator.curate.columns import refuse_columns
-from curator.curate.label import label_by_words, label_columns
+from curator.curate.label import label_columns
 from curator.curate.sets import listed, split
 from curator.curate.words import prompt
 from curator.database import Selections
 from curator.errors import IndexLocked, UsageError
 from curator.evaluate import evaluate
+from curator.images import absolute
 from curator.index import Index
+from curator.loop.admit import COLUMN, admit, generated_of
+from curator.loop.records import PARTS, WATCHED, Looped, LoopOptions, Round, end_of
 from curator.records import Ids, Progress, Selection
-from curator.sides import distinct, generated_ids, keys_of, sides_with
+from curator.sides import distinct, generated_ids, sides_with
 from curator.train import home_of, plan_training, resume_training, train_on
-from curator.training.folder import Run, runs_in
-
-PARTS = {"train": 0.7, "admit": 0.15, "score": 0.15}
-_COLUMN = "loop_label"  # of what vouches
-_WATCHED = ("coverage", "recall", "precision", "frechet_distance")
-_DONE = ("finished", "out of time", "stopped early")
+from curator.training.folder import ENDED, Run, runs_in
 
 _TRIES, _WAIT = 60, 10.0  # and seconds between them, while another process writes
 
@@ -43,52 +39,11 @@ Told = Callable[[Progress], None]
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class LoopOptions:
-    """At most `rounds`; `made` pictures in each; `given` options of the GAN's training; `sure`, the classifier's least confidence."""
-
-    rounds: int = 3
-    made: int = 500
-    sure: float = 0.9
-    seed: int = 0
-    given: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1 or self.made < 1:
-            raise UsageError("--rounds and -n take 1 or more")
-        if not 0 < self.sure <= 1:
-            raise UsageError(f"--sure takes a confidence above 0 and up to 1, not {self.sure}")
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round: what it trained on and made, what was admitted for the next and why the rest was not; `numbers` are (value, low, high)."""
-
-    number: int
-    run: str
-    real: int
-    generated: int
-    made: int
-    admitted: int
-    refused: Mapping[str, int]
-    numbers: Mapping[str, tuple[float, float, float]]
-
-
-@dataclass(frozen=True)
-class Looped:
-    """The rounds, why there were no more, and the selection of real and admitted images that they left."""
-
-    rounds: tuple[Round, ...]
-    ended: str
-    selection: str
-    interrupted: bool = False
-
-
 def loop(
     index: Index,
     named: str,
     classifier: Run | None,
-    options: LoopOptions = LoopOptions(),
+    options: LoopOptions = LoopOptions(),  # noqa: B008 - frozen
     *,
     overwrite: bool = False,
     progress: Told = lambda p: None,
@@ -110,11 +65,11 @@ def loop(
     _refuse_early(index, named, classifier)
     current, rounds = _begun(index, named, facts, overwrite=overwrite, progress=progress)
     _refuse_parts(index, named, classifier, say)
-    while not (ended := _end_of(rounds, options.rounds)):
+    while not (ended := end_of(rounds, options.rounds)):
         refuse_changed(index, current)
         run = _trained(index, current, options, progress, say)
         status = run.state["status"]
-        if status not in _DONE:
+        if status not in ENDED:
             why = "diverged; begin again with other options" if status == "diverged" else "was interrupted; the same command goes on"
             return Looped(tuple(rounds), f"the training of {run.name} {why}", current.name, interrupted=status == "interrupted")
         after = partial(_after, index, current, run, named=named, classifier=classifier, options=options, progress=progress)
@@ -130,7 +85,7 @@ def loop(
 def _after(
     index: Index, current: Selection, run: Run, number: int, *, named: str, classifier: Run | None, options: LoopOptions, progress: Told
 ) -> tuple[Round | None, list[int]]:
-    """Generate, score, audit, and what is admitted; None where all that is made is one picture."""
+    """Generate, score, and what is admitted; None where all that is made is one picture."""
     from curator.generate import Asked, generate
 
     # No held-out image chooses a checkpoint.
@@ -139,20 +94,12 @@ def _after(
     if len(distinct(index, made)) < 2:
         return None, []
     sides = sides_with(index, made, run, f"{named}-score")
-    numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress).intervals(_WATCHED)
-    looked = audit(index, run, made, held_out=f"{named}-admit", progress=progress)
-    refused = Counter(f.label for f in looked.findings if f.label != "novel")
-    novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
-    fresh = distinct(index, novel, set().union(*keys_of(index, current.ids)))
-    refused["duplicate"] = len(novel) - len(fresh)
-    vouched = _vouched(index, run, classifier, fresh, sure=options.sure, progress=progress)
-    refused["not sure to be its label"] = len(fresh) - len(vouched)
-    admitted = [i.id for i in index.images(current.ids) if i.origin != "real"]
-    taken = _within(_room(index, current, admitted), vouched)
-    refused["beyond the quota"] = len(vouched) - len(taken)
-    refused["unreadable"] = len(made) - len(looked.findings)
-    real = len(current) - len(admitted)
-    return Round(number, run.name, real, len(admitted), len(made), len(taken), dict(refused), numbers), taken
+    numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress).intervals(WATCHED)
+    taken, refused = admit(
+        index, current, run, made, held_out=f"{named}-admit", classifier=classifier, sure=options.sure, progress=progress
+    )
+    generated = len(generated_of(index, current))
+    return Round(number, run.name, len(current) - generated, generated, len(made), len(taken), refused, numbers), taken
 
 
 def _patiently(work: Callable[[], T], say: Say) -> T:
@@ -169,7 +116,7 @@ def _patiently(work: Callable[[], T], say: Say) -> T:
 def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
     """Raise `UsageError` or `NoTextTower` for what could only fail after a whole training."""
     refuse_columns(index, "audit")
-    refuse_columns(index, "label", label_columns(_COLUMN))
+    refuse_columns(index, "label", label_columns(COLUMN))
     values = index.reader.values_of("label")
     chosen = Selections(index.reader).get(named).ids.tolist()
     least = math.ceil(FEWEST / PARTS["admit"])
@@ -184,8 +131,8 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
     unknown = labels - set(classifier.shape.classes)
     if unknown:
         raise UsageError(f"{classifier.name} knows no label '{min(unknown)}', so it can vouch for none of it; train one on all labels")
-    made = {*index.reader.ids_where("origin = 'generated'"), *index.reader.ids_where("origin = 'generated'", removed=True)}
-    taught = sum(r["id"] in made for r in classifier.rows("manifest.jsonl"))
+    made = np.concatenate([index.reader.ids_where("origin = 'generated'", removed=removed) for removed in (False, True)])
+    taught = len(trained_digests(classifier) & set(Selections(index.reader).sha256_of(made)))
     if taught:
         raise UsageError(f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only")
 
@@ -216,14 +163,16 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
             raise UsageError(
                 f"another loop on '{named}' was begun, with {what}; --overwrite forgets it, or a copy of the selection has its own"
             )
-        return latest, [Round(**r | {"numbers": {k: tuple(r["numbers"][k]) for k in _WATCHED}}) for r in latest.recipe["rounds"]]
+        return latest, [Round(**r | {"numbers": {k: tuple(r["numbers"][k]) for k in WATCHED}}) for r in latest.recipe["rounds"]]
     if any(image.origin != "real" for image in index.images(kept.get(named).ids)):
         raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
+    parts = [f"{named}-{part}" for part in PARTS]
+    if foreign := [p for p in parts if p in names and kept.get(p).recipe.get("shares") != PARTS]:
+        raise UsageError(f"'{foreign[0]}' is a selection that no loop made; a copy of '{named}' under another name has parts of its own")
     with index.write() as db, db.atomic():
         for name in there:
             Selections(db).drop(name)
     made = {"of": {named: facts["of"]}, "shares": PARTS, "seed": facts["seed"], "level": "verified"}
-    parts = [f"{named}-{part}" for part in PARTS]
     if not overwrite and all(p in names and made.items() <= kept.get(p).recipe.items() for p in parts):
         train = kept.get(parts[0])  # cut off right after the split
     else:
@@ -237,23 +186,13 @@ def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], ro
     return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
 
 
-def _end_of(rounds: list[Round], most: int) -> str:
-    """Why there is no further round, or ""."""
-    coverage = [r.numbers["coverage"][0] for r in rounds]
-    if sum(after < before for before, after in pairwise(coverage)) >= 2:
-        return "coverage of the held-out images fell twice"
-    if rounds and not rounds[-1].admitted:
-        return "nothing was admitted"
-    return f"all {most} rounds are done" if len(rounds) >= most else ""
-
-
 def _trained(index: Index, current: Selection, options: LoopOptions, progress: Told, say: Say) -> Run:
     """The run of a set with these options: one that is there, gone on with if it was cut off, or a new one."""
     given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
     plan = plan_training(index, "gan", current.name, given)
     of = {"what": current.name, "digest": current.digest}
     there = [r for r in runs_in(home_of(index)) if r.options == plan.options and of.items() <= r.facts.get("trained_on", {}).items()]
-    if there and there[-1].state["status"] in (*_DONE, "diverged"):
+    if there and there[-1].state["status"] in (*ENDED, "diverged"):
         return there[-1]
     if there and there[-1].checkpoints():
         return resume_training(index, "gan", there[-1].name, progress=progress, say=say)[0]
@@ -262,37 +201,5 @@ def _trained(index: Index, current: Selection, options: LoopOptions, progress: T
 
 def _ids_of(index: Index, run: Run, files: Sequence[Path]) -> Ids:
     """Ids of a run's pictures by their files."""
-    wanted = set(files)
+    wanted = {absolute(f) for f in files}
     return np.array([i.id for i in index.images(generated_ids(index, run)) if i.path in wanted], np.int64)
-
-
-def _vouched(index: Index, run: Run, classifier: Run | None, ids: Ids, *, sure: float, progress: Told) -> dict[int, str]:
-    """Image id → label, of those that are surely of the label that was asked for."""
-    if not len(ids):
-        return {}
-    where = f"id IN ({', '.join(map(str, ids.tolist()))})"
-    if classifier is None:
-        said = label_by_words(index, run.shape.classes, where=where, column=_COLUMN)
-    else:
-        said = label_by_run(index, classifier, named=where, column=_COLUMN, progress=progress)
-    asked = index.reader.values_of("label")
-    return {i: name for i, (name, share) in sorted(said.predictions.items()) if name == str(asked[i]) and share >= sure}
-
-
-def _room(index: Index, current: Selection, admitted: list[int]) -> Counter[str]:
-    """How many generated images of each label a set may still take: as many as it has real ones."""
-    labels, taken = index.reader.values_of("label"), set(admitted)
-    room: Counter[str] = Counter()
-    for i in current.ids.tolist():
-        room[str(labels[i])] += -1 if i in taken else 1
-    return room
-
-
-def _within(room: Counter[str], vouched: Mapping[int, str]) -> list[int]:
-    """Those for which there is room, which they take."""
-    fresh = []
-    for image_id, label in vouched.items():
-        if room[label] > 0:
-            room[label] -= 1
-            fresh.append(image_id)
-    return fresh

@@ -1,0 +1,85 @@
+"""What of a round's pictures is admitted: what something other than their own discriminator vouches for, and there is room for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from curator.apply import label_by_run
+from curator.audit import audit
+from curator.curate.label import label_by_words
+from curator.index import Index
+from curator.records import Ids, Progress, Selection
+from curator.sides import distinct, keys_of
+from curator.training.folder import Run
+
+COLUMN = "loop_label"  # of what vouches
+
+
+def admit(
+    index: Index,
+    current: Selection,
+    run: Run,
+    made: Ids,
+    *,
+    held_out: str,
+    classifier: Run | None,
+    sure: float,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> tuple[list[int], dict[str, int]]:
+    """Which of what a run made is added to the set that it was trained on, and how many are not, by why.
+
+    Novel by an audit calibrated on `held_out`, each content once, surely of the label that was asked for, and within that label's room.
+    """
+    looked = audit(index, run, made, held_out=held_out, progress=progress)
+    refused = Counter(f.label for f in looked.findings if f.label != "novel")
+    novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
+    fresh = distinct(index, novel, set().union(*keys_of(index, current.ids)))
+    refused["duplicate"] = len(novel) - len(fresh)
+    vouched = vouched_for(index, run, classifier, fresh, sure=sure, progress=progress)
+    refused["not sure to be its label"] = len(fresh) - len(vouched)
+    taken = within(room_of(index, current, generated_of(index, current)), vouched)
+    refused["beyond the quota"] = len(vouched) - len(taken)
+    refused["unreadable"] = len(made) - len(looked.findings)
+    return taken, dict(refused)
+
+
+def generated_of(index: Index, current: Selection) -> list[int]:
+    """Ids of a set's generated images."""
+    return [i.id for i in index.images(current.ids) if i.origin != "real"]
+
+
+def vouched_for(
+    index: Index, run: Run, classifier: Run | None, ids: Ids, *, sure: float, progress: Callable[[Progress], None]
+) -> dict[int, str]:
+    """Image id → label, of those that are surely of the label that was asked for."""
+    if not len(ids):
+        return {}
+    where = f"id IN ({', '.join(map(str, ids.tolist()))})"
+    if classifier is None:
+        said = label_by_words(index, run.shape.classes, where=where, column=COLUMN)
+    else:
+        said = label_by_run(index, classifier, named=where, column=COLUMN, progress=progress)
+    asked = index.reader.values_of("label")
+    return {i: name for i, (name, share) in sorted(said.predictions.items()) if name == str(asked.get(i)) and share >= sure}
+
+
+def room_of(index: Index, current: Selection, admitted: list[int]) -> Counter[str]:
+    """How many generated images of each label a set may still take: as many as it has real ones."""
+    labels, taken = index.reader.values_of("label"), set(admitted)
+    room: Counter[str] = Counter()
+    for i in current.ids.tolist():
+        room[str(labels.get(i))] += -1 if i in taken else 1
+    return room
+
+
+def within(room: Counter[str], vouched: Mapping[int, str]) -> list[int]:
+    """Those for which there is room, which they take."""
+    fresh = []
+    for image_id, label in vouched.items():
+        if room[label] > 0:
+            room[label] -= 1
+            fresh.append(image_id)
+    return fresh
