@@ -1,20 +1,23 @@
-"""Whether curation pays: the bundled GAN and VAE, trained for a fixed budget on what each strategy chooses from a contaminated folder.
+"""Whether curation pays: the bundled GAN and VAE, trained for a fixed budget on what each way of choosing takes from a contaminated folder.
 
     python scripts/prove_curation.py --data ../shared/data --quick      # under half an hour on two cores
     python scripts/prove_curation.py --data ../shared/data              # two and a half times the pictures and budget, and a colour set
 
 The folder: clean pictures, and for each ten of them three that do not belong (half of them alike: one texture; half of all kinds: pieces
-of photos and drawn scenes) and two copies, saved with noise. Strategies choose N of them in the space of `tiny`; `all` takes everything,
-`oracle` knows which are clean. Each choice trains a VAE and a DCGAN (batches of 16, so that it learns enough from few images) for the same
-number of images seen, by three seeds, two trainings at a time, of one thread each. What they make is compared with clean held-out pictures
-in another space: the last features of a classifier, trained here on other pictures, or for the colour set 8 × 8 pixels. `curator preview`
-is given other held-out pictures. Printed: means over seeds of Fréchet distance and coverage, the gain over a random choice of the same size
-with its 95 % interval (Student's t over seeds; of two trainers and sixteen strategies one or two are outside theirs by chance), and
-Spearman's correlation of preview's ranking, by Fréchet distance and by precision (chosen after the first run on Fashion-MNIST, so the
-colour set is its test), with that of training, with a 95 % interval by resampling strategies and seeds, beside the most
-that a forecast can be expected to reach: √r for the reliability r of a mean of three seeds, by Spearman and Brown's formula from one seed's
-correlation with another. Fashion-MNIST needs `fashion_mnist.npz`, the colour set `clothing.tar` and `noto_emoji.tar`. What is finished in
-`--out` is not done again.
+of photos and drawn scenes) and two copies, saved with noise. Each choice takes N of them in the space of `tiny`; `all` takes everything,
+`oracle` knows which are clean. It trains a VAE and a DCGAN (batches of 16, so that it learns enough from few images) for the same number
+of images seen, by three seeds, two trainings at a time, of one thread each. What they make is compared with clean held-out pictures in
+another space: the last features of a classifier, trained here on other pictures, or for the colour set 8 × 8 pixels. `curator preview` is
+given other held-out pictures. What is finished in `--out` is not done again.
+
+Printed: means over seeds of Fréchet distance and coverage, the gain over a random choice of the same size with its 95 % interval
+(Student's t over seeds; of two trainers and sixteen choices one or two are outside theirs by chance), and Spearman's correlation of
+preview's ranking, by Fréchet distance and by precision (chosen after the first run on Fashion-MNIST, so the colour set is its test), with
+that of training, with a 95 % interval by resampling choices and seeds, beside the most that a forecast can be expected to reach: √r for
+the reliability r of a mean of three seeds, by Spearman and Brown's formula from one seed's correlation with another.
+
+Fashion-MNIST needs `fashion_mnist.npz`, the colour set `clothing.tar` and `noto_emoji.tar`. `tiny` was trained on about half of these
+pictures of Fashion-MNIST and on most of the clothing and the emoji (see `train_tiny_clip.py`), so it knows them better than a stranger's.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ GIVEN: dict[str, dict[str, Any]] = {"gan": {"preset": "dcgan", "batch": 16}, "va
 
 
 def main() -> None:
-    """Make the worlds, run every strategy, print the tables and draw the plot."""
+    """Make the worlds, judge every choice, print the tables and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("proof"))
@@ -93,7 +96,7 @@ class Place:
         return make(self.data, self.out / f"{name}-{self.clean}", self.clean)
 
 
-def strategies_for(n: int, seed: int) -> dict[str, Recipe]:
+def recipes_for(n: int, seed: int) -> dict[str, Recipe]:
     """Recipes by name; the reference, where one is asked for, is 300 trusted pictures."""
     takes = {"importance", "match", "match * facility-location"}
     found = {
@@ -106,7 +109,7 @@ def strategies_for(n: int, seed: int) -> dict[str, Recipe]:
 
 
 def run_world(name: str, place: Place, images: int) -> dict[str, Any]:
-    """Select by every strategy, train, judge; print its table."""
+    """Choose in every way, train, judge; print its table."""
     began = time.monotonic()
     world = place.world(name)
     rows = Rows(place.out / f"{world.folder.name}-{images}.jsonl")
@@ -116,7 +119,7 @@ def run_world(name: str, place: Place, images: int) -> dict[str, Any]:
         chosen = [choose(index, world.choose, seed) for seed in range(SEEDS)]
         names = list(chosen[0])
         digest = {n: Selections(index.reader).get(n).digest for of in chosen for n in of.values()}
-        different = {d: n for n, d in digest.items()}  # most strategies choose the same whatever the seed
+        different = {d: n for n, d in digest.items()}  # most choose the same whatever the seed
         found = {r.name: {"FD": r.frechet, "precision": r.precision} for r in preview(index, list(different.values()), "label = 'held'")}
         kinds = {s: contents(index, [of[s] for of in chosen]) for s in names}
     jobs = [{"selection": n, "trainer": t, "seed": seed} for seed, of in enumerate(chosen) for n in of.values() for t in BUDGET]
@@ -138,13 +141,13 @@ def run_world(name: str, place: Place, images: int) -> dict[str, Any]:
 
 
 def choose(index: Index, n: int, seed: int) -> dict[str, str]:
-    """Select by every strategy, unless it is done → the selections' names."""
+    """Choose in every way, unless it is done → the selections' names."""
     known = Selections(index.reader).names()
     names = {}
-    for strategy, recipe in strategies_for(n, seed).items():
-        names[strategy] = f"{re.sub(r'[^a-z]+', '-', strategy)}-{seed}"
-        if names[strategy] not in known:
-            select(index, names[strategy], recipe)
+    for choice, recipe in recipes_for(n, seed).items():
+        names[choice] = f"{re.sub(r'[^a-z]+', '-', choice)}-{seed}"
+        if names[choice] not in known:
+            select(index, names[choice], recipe)
     names["oracle"] = f"oracle-{seed}"
     if names["oracle"] not in known:
         order = np.random.default_rng(seed).permutation(index.reader.ids_where("label = 'clean'"))
@@ -208,7 +211,7 @@ def report(title: str, done: dict[str, Any]) -> None:
     names, kinds, scores, ranked = (done[k] for k in ("names", "kinds", "scores", "preview"))
     print(f"\n{title}\n")
     heads = [
-        "strategy",
+        "choice",
         "n",
         "strangers",
         "copies",
@@ -223,7 +226,7 @@ def report(title: str, done: dict[str, Any]) -> None:
         for trainer in BUDGET:
             values = np.array(scores[s][trainer])
             middle, half = gain(scores[s][trainer], scores["random"][trainer])
-            cells += [f"{values[:, 0].mean():.2f}", "–" if s == "random" else f"{middle:+.0f} ± {half:.0f} %", f"{values[:, 1].mean():.3f}"]
+            cells += [f"{values[:, 0].mean():.3g}", "–" if s == "random" else f"{middle:+.0f} ± {half:.0f} %", f"{values[:, 1].mean():.3f}"]
         k = kinds[s]
         print(
             f"| {s} | {k['n']} | {k['stranger']:.0%} | {k['copy']:.0%} | {ranked['FD'][s]:.4f} | {ranked['precision'][s]:.3f} | "
@@ -231,7 +234,7 @@ def report(title: str, done: dict[str, Any]) -> None:
             + " |"
         )
     for trainer in BUDGET:
-        fd = np.array([[v[0] for v in scores[s][trainer]] for s in names])  # (strategies, seeds)
+        fd = np.array([[v[0] for v in scores[s][trainer]] for s in names])  # (choices, seeds)
         between = np.mean([spearmanr(fd[:, a], fd[:, b]).statistic for a in range(SEEDS) for b in range(a)])
         most = np.sqrt(max(0.0, SEEDS * between / (1 + (SEEDS - 1) * between)))
         print(f"\nSpearman with the {trainer}'s FD, of which at most {most:.2f} is to be expected:")
@@ -241,7 +244,7 @@ def report(title: str, done: dict[str, Any]) -> None:
 
 
 def correlation(foretold: NDArray[np.float64], fd: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Spearman's of a forecast (strategies,) and the mean of (strategies, seeds), and its 95 % interval by resampling both."""
+    """Spearman's of a forecast (choices,) and the mean of (choices, seeds), and its 95 % interval by resampling both."""
     rng = np.random.default_rng(0)
     again = []
     for _ in range(2_000):

@@ -1,10 +1,10 @@
-"""A tour of selecting: a messy folder of digits, what each strategy chooses from it, and how clean the choice is.
+"""A tour of selecting: a messy folder of digits, what each selector chooses from it, and how clean the choice is.
 
     python scripts/tour_select.py [FOLDER]
 
 Makes FOLDER (tour-pictures) with 600 handwritten digits from scikit-learn, a quarter as many pieces of photos and drawn scenes that do
 not belong, and 150 duplicates (copies, smaller ones, mirrored ones); indexes it with the bundled encoder, finds the duplicates, selects
-60 by every strategy, and draws the first twelve of each on tour-sheet.png. Everything is seeded.
+60 by every selector, and draws the first twelve of each on tour-sheet.png. Everything is seeded.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def main() -> None:
             [names[n] for n in sorted(names) if n.startswith("digit-")][:500:100],
             [names[n] for n in sorted(names) if n.startswith("stranger")][:2],
         )
-        print("| strategy | strangers | duplicates | digits of ten |\n|---|--:|--:|--:|")
+        print("| selector | strangers | duplicates | digits of ten |\n|---|--:|--:|--:|")
         for number, (name, recipe) in enumerate(recipes.items()):
             where = Recipe(**{**vars(recipe), "where": "path LIKE 'mess/%'"})
             images = index.images(select(index, f"tour-{number}", where, overwrite=True).ids)
