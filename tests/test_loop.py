@@ -82,6 +82,12 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(begun: tuple[object, 
     assert "generated images" in curator("loop", "both", "--classifier", "3").output
 
 
+def test_a_round_that_nothing_is_known_of_is_kept_as_json_has_it() -> None:
+    (one,) = rounds(float("nan"))
+    assert "NaN" not in json.dumps(one.as_json())
+    assert Round.from_json(one.as_json()).numbers["coverage"] == pytest.approx((np.nan,) * 3, nan_ok=True)
+
+
 def rounds(*coverage: float, admitted: int = 1) -> list[Round]:
     return [Round(i, "run", 9, 0, 9, admitted, {}, dict.fromkeys(WATCHED, (c, c, c))) for i, c in enumerate(coverage, 1)]
 

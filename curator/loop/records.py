@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 from curator.errors import UsageError
 
@@ -44,6 +45,16 @@ class Round:
     admitted: int
     refused: Mapping[str, int]
     numbers: Mapping[str, tuple[float, float, float]]
+
+    def as_json(self) -> dict[str, Any]:
+        """For a recipe: JSON has no NaN, so null stands for ends that nothing is known of."""
+        return asdict(self) | {"numbers": {k: [v if math.isfinite(v) else None for v in of] for k, of in self.numbers.items()}}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Back again."""
+        numbers = {k: tuple(math.nan if v is None else v for v in row["numbers"][k]) for k in WATCHED}
+        return cls(**dict(row) | {"numbers": numbers})
 
 
 @dataclass(frozen=True)

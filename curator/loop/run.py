@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,7 +162,7 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
             raise UsageError(
                 f"another loop on '{named}' was begun, with {what}; --overwrite forgets it, or a copy of the selection has its own"
             )
-        return latest, [Round(**r | {"numbers": {k: tuple(r["numbers"][k]) for k in WATCHED}}) for r in latest.recipe["rounds"]]
+        return latest, [Round.from_json(r) for r in latest.recipe["rounds"]]
     if any(image.origin != "real" for image in index.images(kept.get(named).ids)):
         raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
     parts = [f"{named}-{part}" for part in PARTS]
@@ -182,7 +181,7 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
 
 def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], rounds: list[Round]) -> Selection:
     """The set of the next round, with the rounds before it."""
-    told = {"made_by": f"loop on {named}", "loop": dict(facts), "rounds": [asdict(r) for r in rounds]}
+    told = {"made_by": f"loop on {named}", "loop": dict(facts), "rounds": [r.as_json() for r in rounds]}
     return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
 
 
