@@ -34,6 +34,16 @@ class Number:
     high: float
     higher_is_better: bool
 
+    @property
+    def interval(self) -> str:
+        """In words; a dash where nothing is known of it."""
+        return interval(self.low, self.high)
+
+
+def interval(low: float, high: float) -> str:
+    """Its two ends, or a dash where there are none."""
+    return "–" if np.isnan(low) else f"{low:.4f} – {high:.4f}"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -82,6 +92,8 @@ def evaluate(
     for name in chosen:
         metrics[name]  # an unknown name is said before anything is computed
     notes = list(sides.notes)
+    if min(len(sides.x), len(sides.y)) < _FEWEST:
+        notes.append(f"under {_FEWEST} images nothing is known of the intervals")
     spaces = [(index.space.encoder, unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))]
     if raw:
         _, x, y = spaces[0]

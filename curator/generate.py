@@ -23,6 +23,7 @@ from curator.ingest import IngestOptions, ingest
 from curator.manage import find_ids
 from curator.records import IngestReport, Progress
 from curator.registry import suggest
+from curator.train import refuse_foreign
 from curator.training.batches import scaled
 from curator.training.folder import Run
 from curator.training.maker import Maker, interpolated, load_maker
@@ -56,7 +57,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.n < 1 or not 0 <= self.seed < 2**31:
-            raise UsageError(f"-n takes 1 picture or more and --seed a whole number from 0 on, not {self.n} and {self.seed}")
+            raise UsageError(f"-n takes 1 picture or more and --seed a number from 0 to {2**31 - 1}, not {self.n} and {self.seed}")
         if not 0 < self.psi <= 1:
             raise UsageError(f"--psi takes a number above 0 and up to 1, not {self.psi}")
         if sum(v is not None for v in (self.label, self.like, self.text, self.mix)) > 1:
@@ -94,6 +95,8 @@ def generate(
 
     A seed gives the same file whatever else is made. Raises `UsageError` for a condition or sampler the run does not have.
     """
+    if add:
+        refuse_foreign(index, run)
     maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
     sampler = asked.sampler or maker.samplers[0]
     checkpoint = run.checkpoint(asked.checkpoint)

@@ -18,7 +18,8 @@ from curator.metrics import PerImage
 from curator.pages import Page, save_page
 from curator.records import Progress
 from curator.sheets import Section, Tile
-from curator.sides import Sides, generated_ids, refuse_foreign, sides_of
+from curator.sides import Sides, generated_ids, sides_of
+from curator.train import refuse_foreign
 from curator.training.folder import Run
 
 _SHOWN = 24
@@ -35,12 +36,13 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
         find_images(index, against)
     if not target.absolute().parent.is_dir():
         raise UsageError(f"cannot write {target}: its folder is not there")
+    score, calibrate = _held_out(index, run)
     lines, sections = _lineage(index, run), [_trained_on(index, run)]
     rows: tuple[tuple[str, ...], ...] = ()
     large = [run.folder / "curves.png", *sorted((run.folder / "samples").glob("*.png"))[-1:]]
     sections.append(Section("How it went, and its last samples", [Tile(p, p.name, large=True) for p in large if p.is_file()]))
     try:
-        sides = sides_of(index, run.name, against)
+        sides = sides_of(index, run.name, against or score)
         measured = evaluate(index, sides, classifier=find_classifier(index, None), progress=progress)
         rows = _rows(measured)
         distinct = f"{measured.distinct:.0%} of it distinct"
@@ -50,7 +52,7 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     except UsageError as error:
         lines.append(f"Not measured: {error}.")
     try:
-        looked = audit(index, run, held_out=against, keep=False, progress=progress)
+        looked = audit(index, run, held_out=against or calibrate, keep=False, progress=progress)
         lines += describe_audit(looked)
         sections.append(closest_pairs(index, looked))
     except UsageError as error:
@@ -103,17 +105,7 @@ def _lineage(index: Index, run: Run) -> list[str]:
     """Query → selection → run → checkpoint, a line each, newest last."""
     facts, state = run.facts, run.state
     trained = facts.get("trained_on", {})
-    lines: list[str] = []
-    named = trained.get("what") in Selections(index.reader).names()
-    selection = Selections(index.reader).get(trained["what"]) if named else None
-    if selection and selection.digest != trained["digest"]:
-        lines.append(f"Selection {selection.name} has been replaced since the training: what chose its images is not known any more")
-    elif selection:
-        recipe = {k: v for k, v in selection.recipe.get("recipe", {}).items() if v not in (None, [], (), "")}
-        lines.append(f"Selected by: {selection.recipe.get('command') or selection.recipe.get('made_by', '')}")
-        lines.append(f"  recipe: {json.dumps(recipe)}")
-        lines += [f"  {s['step']}: {s['after']} of {s['before']}" for s in selection.recipe.get("steps", ())]
-        lines.append(f"Selection {selection.name}: {len(selection)} images, {selection.digest}")
+    lines = _chosen(index, trained.get("what", ""), trained.get("digest", ""))
     lines.append(f"Trained by: {facts.get('command') or 'a program'}")
     lines.append(
         f"Trained on: {facts['images']['trained']} images of {trained.get('what', 'an array')}, {facts['images']['held_out']} held out"
@@ -125,6 +117,31 @@ def _lineage(index: Index, run: Run) -> list[str]:
         lines.append("On held-out images: " + ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items()))
     lines.append(f"Options: {json.dumps(facts['options'])}")
     return lines
+
+
+def _chosen(index: Index, named: str, digest: str, above: tuple[str, ...] = ()) -> list[str]:
+    """How a selection came about, and before it how those that it was made of did; nothing of what is no selection."""
+    if named in above or named not in Selections(index.reader).names():
+        return []
+    selection = Selections(index.reader).get(named)
+    if selection.digest != digest:
+        return [f"Selection {named} has been replaced since: what chose its images is not known any more"]
+    told = selection.recipe
+    lines = [line for parent, of in told.get("of", {}).items() for line in _chosen(index, parent, of, (*above, named))]
+    recipe = {k: v for k, v in told.get("recipe", {}).items() if v not in (None, [], (), "")}
+    lines.append(f"Selected by: {told.get('command') or told.get('made_by', '')}")
+    lines += [f"  recipe: {json.dumps(recipe)}"] if recipe else []
+    lines += [f"  {s['step']}: {s['after']} of {s['before']}" for s in told.get("steps", ())]
+    return [*lines, f"Selection {named}: {len(selection)} images, {selection.digest}"]
+
+
+def _held_out(index: Index, run: Run) -> tuple[str | None, str | None]:
+    """Of a run of a loop, the selections that score and that calibrate; of any other None and None: what it held out itself."""
+    named = run.facts.get("trained_on", {}).get("what", "")
+    if named not in Selections(index.reader).names():
+        return None, None
+    parts = Selections(index.reader).get(named).recipe.get("held_out", {})
+    return parts.get("loop-score"), parts.get("loop-admit")
 
 
 def _trained_on(index: Index, run: Run) -> Section:
@@ -145,8 +162,5 @@ def _made(index: Index, run: Run) -> Section:
 
 
 def _rows(found: Evaluation) -> tuple[tuple[str, ...], ...]:
-    rows = [
-        (n.metric, n.space, f"{n.value:.4f}", f"{n.low:.4f} – {n.high:.4f}", "more" if n.higher_is_better else "less")
-        for n in found.numbers
-    ]
+    rows = [(n.metric, n.space, f"{n.value:.4f}", n.interval, "more" if n.higher_is_better else "less") for n in found.numbers]
     return (("metric", "space", "value", "95 %", "better is"), *rows)

@@ -53,6 +53,12 @@ def draw_sheet(sections: Iterable[Section], *, columns: int = 6, side: int = 180
     return sheet
 
 
+def refuse_sheet(target: Path) -> None:
+    """Raise `UsageError` for a sheet that could only fail to be written, before what it shows is made."""
+    if target.suffix.lower() not in (".png", ".jpg", ".jpeg") or not target.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {target}; name a .png or .jpg file in a folder that is there")
+
+
 def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -> None:
     """Draw a sheet into a file, whole or not at all; the format is that of its name. Raises `UsageError`."""
     beside = target.with_name(f".{target.name}.tmp{target.suffix}")

@@ -10,13 +10,12 @@ import numpy as np
 
 from curator.apply import held_out_ids, trained_digests
 from curator.curate.candidates import find_images, have_content, vectors_of
-from curator.curate.recipe import NAME
 from curator.database import Curation, Selections
-from curator.errors import UnknownName, UsageError, WhereError
+from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.records import Ids
 from curator.registry import suggest
-from curator.train import find_named, home_of
+from curator.train import find_named, home_of, refuse_foreign
 from curator.training.folder import Run, runs_in
 
 _FEW = 500  # images under which intervals are wide
@@ -47,11 +46,9 @@ def sides_of(index: Index, named: str, against: str | None = None, *, checkpoint
         raise UsageError(f"'{named}' is no run, so it has no checkpoints")
     try:
         x = _fresh(index, run, checkpoint, notes) if run else find_images(index, named)
-    except WhereError as error:
-        if not NAME.fullmatch(named):
-            raise
+    except UnknownName as error:
         there = [r.name for r in runs_in(home_of(index))] + Selections(index.reader).names()
-        raise UnknownName(f"no run, selection or folder '{named}', nor a condition; {suggest(named, there)}") from error
+        raise UnknownName(f"no run, selection or folder '{named}'; {suggest(named, there)}") from error
     return sides_with(index, x, run or named, against, notes)
 
 
@@ -74,12 +71,6 @@ def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes
     if min(n, m) < _FEW:
         notes.append(f"fewer than {_FEW} images on one side: trust the intervals, not the values")
     return Sides(named, once, said, y, n / len(x), notes)
-
-
-def refuse_foreign(index: Index, run: Run) -> None:
-    """Raise `UsageError` for a run of another index, whose ids mean nothing here."""
-    if run.folder.parent.resolve() != home_of(index).resolve():
-        raise UsageError(f"{run.folder} is a run of another index; name that index with -i")
 
 
 def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:

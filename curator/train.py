@@ -51,6 +51,12 @@ def home_of(index: Index) -> Path:
     return index.folder / _RUNS
 
 
+def refuse_foreign(index: Index, run: Run) -> None:
+    """Raise `UsageError` for a run of another index, whose ids mean nothing here."""
+    if run.folder.parent.resolve() != home_of(index).resolve():
+        raise UsageError(f"{run.folder} is a run of another index; name that index with -i")
+
+
 def find_named(index: Index, name: str, *, numbers: bool = False) -> Run | None:
     """The run of exactly that name, or with `numbers` a number or `latest` (that makes pictures), if there is one."""
     if numbers and name == LATEST and name not in Selections(index.reader).names():

@@ -26,6 +26,7 @@ from curator.generate import Asked, generate
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.loop import LoopOptions, Round, loop
+from curator.loop.records import SCORE, TRAIN
 from curator.sides import sides_of
 from curator.train import plan_training, train_on
 
@@ -75,11 +76,11 @@ def write(data: Path, folder: Path) -> None:
 
 def more_real(index: Index, name: str, of: Round, spare: list[int], gan: dict[str, object]) -> Round:
     """The round with as many other real pictures in place of the generated ones."""
-    ids = [*Selections(index.reader).get(f"{name}-train").ids.tolist(), *spare]
+    ids = [*Selections(index.reader).get(f"{name}-{TRAIN}").ids.tolist(), *spare]
     chosen = listed(index, f"{name}-more-{of.number}", ids, {"made_by": "bench_loop"})
     run, _ = train_on(index, plan_training(index, "gan", chosen.name, gan | {"holdout": 0.0, "condition": "label"}))
     generate(index, run, Asked(of.made, seed=int(str(gan["seed"])) + of.number * 1_000_000))
-    found = evaluate(index, sides_of(index, run.name, f"{name}-score"), parts=("manifold", "frechet"))
+    found = evaluate(index, sides_of(index, run.name, f"{name}-{SCORE}"), parts=("manifold", "frechet"))
     return Round(of.number, "more real", len(ids), 0, of.made, 0, {}, found.intervals(of.numbers))
 
 

@@ -147,6 +147,16 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
     assert other["n"] == 500
     assert again["distinct"] == 1
     assert "did you mean 'frechet'" in curator("evaluate", audited, "--metric", "freche").output
+    two = json.loads(curator("evaluate", audited, "--metric", "manifold,vendi", "--rounds", 2, "--json").stdout)
+    assert len(two["numbers"]) == 6
+    for named in ("00009-gan", "77", "nowhere/"):
+        assert f"no run, selection or folder '{named}';" in curator("evaluate", named).output
+    assert "no selection or folder 'nope'" in curator("evaluate", audited, "--against", "nope").output
+    few = curator("evaluate", "id < 20", "--against", "id > 100", "--metric", "vendi").output
+    assert "–" in few
+    assert "nan" not in few
+    assert "nothing is known of the intervals" in few
+    assert "cannot write" in curator("evaluate", audited, "--sheet", "nowhere/x.png").output
     assert "--against" in curator("evaluate", "origin = 'real'").output
 
 
@@ -166,7 +176,7 @@ def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator:
     assert curator("evaluate", "latest", "--metric", "freche", "--columns").exit_code == 2
     assert "`curator audit` writes" in curator("label", "--probe", "planted", "--column", "audit").output
     (tmp_path / "indexes/default/runs" / audited).rename(tmp_path / audited)
-    for command in ("audit", "report"):
+    for command in ("audit", "report", "generate"):
         assert "another index" in curator(command, tmp_path / audited).output
     (tmp_path / audited).rename(tmp_path / "indexes/default/runs" / audited)
     assert "nothing of checkpoint 0" in curator("evaluate", "latest", "--checkpoint", "0").output

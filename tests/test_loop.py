@@ -19,7 +19,7 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.loop import LoopOptions, Round, loop
 from curator.loop.admit import admit, generated_of, room_of, within
-from curator.loop.records import PARTS, WATCHED, end_of
+from curator.loop.records import ADMIT, PARTS, SCORE, TRAIN, WATCHED, end_of
 from curator.loop.run import _begun, _keep
 from curator.sides import generated_ids
 from curator.train import home_of
@@ -42,10 +42,10 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(begun: tuple[object, 
     from sklearn.datasets import load_digits
 
     assert curator("selections", "split", "both", *(f"{part}={share}" for part, share in PARTS.items())).exit_code == 0
-    assert curator("train", "vae", "--selection", "both-train", *SMALL[:-4], "--images", 64, "--holdout", 0).exit_code == 0
+    assert curator("train", "vae", "--selection", f"both-{TRAIN}", *SMALL[:-4], "--images", 64, "--holdout", 0).exit_code == 0
     found = load_digits()
     with Index.open() as index:
-        train = Selections(index.reader).get("both-train")
+        train = Selections(index.reader).get(f"both-{TRAIN}")
         copied = [int(i.path.stem) for i in index.images(train.ids[:10])]
     rows = []
     (tmp_path / "made").mkdir()
@@ -60,22 +60,22 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(begun: tuple[object, 
         judge, run = (find_run(home_of(index), n) for n in "12")
         made = generated_ids(index, run)
         assert len(made) == 50
-        taken, refused = admit(index, train, run, made, held_out="both-admit", classifier=judge, sure=0.5)
+        taken, refused = admit(index, train, run, made, held_out=f"both-{ADMIT}", classifier=judge, sure=0.5)
         honest = set(index.reader.ids_where("honest = 1 AND fresh = 1").tolist())
         assert set(taken) <= honest
         assert len(taken) > 0.6 * len(honest)
         assert refused["copy"] == 10
         assert refused["not sure to be its label"] > 10
-        first = _keep(index, "both", train.ids.tolist(), {"seed": 0}, [])
-        second = _keep(index, "both", [*first.ids.tolist(), *taken], {"seed": 0}, rounds(0.5))
+        first = _keep(index, "both", train.ids.tolist(), {"of": "", "seed": 0}, [])
+        second = _keep(index, "both", [*first.ids.tolist(), *taken], {"of": "", "seed": 0}, rounds(0.5))
         assert generated_of(index, second) == taken, "no real image gives way"
-        again = _begun(index, "both", {"seed": 0}, overwrite=False, progress=lambda p: None)
+        again = _begun(index, "both", {"of": "", "seed": 0}, overwrite=False, progress=lambda p: None)
         assert (again[0].digest, again[1]) == (second.digest, rounds(0.5))
         whole = room_of(index, train, [])
         room = room_of(index, second, taken)
         assert sum(whole.values()) == len(train)
         assert sum(room.values()) == len(train) - len(taken), "what was admitted takes room and gives none"
-        more, beyond = admit(index, second, run, made, held_out="both-admit", classifier=judge, sure=0.5)
+        more, beyond = admit(index, second, run, made, held_out=f"both-{ADMIT}", classifier=judge, sure=0.5)
         assert (more, beyond["duplicate"]) == ([], len(taken)), "each picture once"
     done = curator("train", "classifier", "--selection", "origin = 'generated'", *SMALL[:-4], "--images", 64, "--every", 64)
     assert done.exit_code == 0, done.output
@@ -127,7 +127,9 @@ GIVEN = {"side": 8, "width": 8, "batch": 16, "images": 640, "every": 640}
 def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_told(begun: tuple[object, ...], curator: Run) -> None:
     assert "the loop takes 267 or more" in curator("loop", "few", *begun[2:]).output
     assert "no text tower" in curator("loop", "both", "--words").output
-    assert "must vouch" in curator("loop", "both").output
+    for words in ((), ("--words", "--classifier", "1")):
+        assert "one of the two" in curator("loop", "both", *words).output
+    assert "range x>0" in curator(*begun, "--max-minutes", 0).output
     assert "no selection" in curator("loop", "made-up", *begun[2:]).output
     with Index.open() as index:
         assert len(runs_in(home_of(index))) == 1, "refused before anything is trained"
@@ -139,7 +141,7 @@ def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_tol
             assert r.generated <= r.real
             assert {"coverage", "recall", "precision", "frechet_distance"} == set(r.numbers)
         kept = Selections(index.reader)
-        parts = [set(kept.get(f"both-{part}").ids.tolist()) for part in ("train", "admit", "score")]
+        parts = [set(kept.get(f"both-{part}").ids.tolist()) for part in PARTS]
         assert sum(map(len, parts)) == len(set.union(*parts)) == 320
         assert set(kept.get("both-round-1").ids.tolist()) == parts[0], "the first round is on real images alone"
         assert parts[0] <= set(kept.get(first.selection).ids.tolist())
@@ -154,10 +156,14 @@ def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_tol
         assert [r.admitted for r in again.rounds] == [r.admitted for r in first.rounds]
         assert [r.name for r in runs_in(home_of(index))] == before
     assert "another loop" in curator(*begun).output
+    assert curator("report", before[-1]).exit_code == 0
+    page = Path("report.html").read_text()
+    for told in ("both-loop-score", "closest pairs", "frechet_distance", "label IS NOT NULL"):
+        assert told in page, "a loop's run is measured by the loop's own held-out images, and told from its query on"
     with Index.open() as index:
         loop(index, "both", judge, LoopOptions(1, 20, 0.01, given=GIVEN | {"images": 320, "every": 320}), overwrite=True)
         assert len(runs_in(home_of(index))) == len(before) + 1, "a run of other options is not taken for this one"
-    assert curator("selections", "split", "few", "train=0.5", "score=0.5").exit_code == 0
+    assert curator("selections", "split", "few", f"{TRAIN}=0.5", f"{SCORE}=0.5").exit_code == 0
     with Index.open() as index, pytest.raises(UsageError, match="no loop made"):
         _begun(index, "few", {"of": "", "seed": 0}, overwrite=True, progress=lambda p: None)
     shown = curator(*begun[:2], "--classifier", "1", "-n", 20, "--sure", 0.01, "--images", 320)

@@ -261,6 +261,17 @@ def test_a_split_is_stable_and_duplicates_stay_together(filled: Index, tmp_path:
             split(filled, "all", parse_shares(shares), overwrite=True)
 
 
+def test_a_part_of_a_split_is_split_by_another_hash(filled: Index) -> None:
+    """By the same one, a part that lies below 0.5 of it would be cut into all and nothing."""
+    select(filled, "all", Recipe(dedupe="none"))
+    low, high = split(filled, "all", {"low": 0.5, "high": 0.5})
+    for part in (low, high):
+        one, two = split(filled, part.name, {"a": 0.5, "b": 0.5})
+        assert min(len(one), len(two)) >= 3, part.name
+        three, four = split(filled, one.name, {"a": 0.5, "b": 0.5})
+        assert min(len(three), len(four)) >= 1
+
+
 def test_leaks_between_selections(filled: Index) -> None:
     select(filled, "one", Recipe(where="label = 'a'", dedupe="none"))
     select(filled, "two", Recipe(where="label != 'a'", dedupe="none"))

@@ -241,7 +241,8 @@ def test_what_a_run_says_of_files_that_cannot_be_read(digits: Path, curator: Run
 
 def test_a_report_tells_a_run_from_query_to_picture(digits: Path, curator: Run, tmp_path: Path) -> None:
     ok(curator("select", "ones", "--where", "label = '1'", "--by", "k-center"))
-    ok(curator("train", "vae", *SMALL, "--latent", 3, "--selection", "ones", "--holdout", 0.2))
+    ok(curator("selections", "split", "ones", "train=0.9", "rest=0.1"))
+    ok(curator("train", "vae", *SMALL, "--latent", 3, "--selection", "ones-train", "--holdout", 0.2))
     ok(curator("report", "00001-vae", "-o", "before.html"))
     assert "Not measured" in (tmp_path / "before.html").read_text()
     ok(curator("generate", "-n", 12))

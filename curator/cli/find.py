@@ -194,7 +194,8 @@ def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
         print_json(found)
         return
     for image in found:
-        for key, value in (image | image.pop("extra") | image.pop("computed")).items():
+        extra, computed = image.pop("extra"), image.pop("computed")
+        for key, value in (image | extra | computed).items():
             if value not in (None, [], ""):
                 click.echo(f"{key:>10}  {' '.join(value) if isinstance(value, list) else value}")
         click.echo()

@@ -37,7 +37,7 @@ _common = _stack(
     click.option("--side", type=int, help="Train at this many pixels."),
     click.option("--fit", type=click.Choice(["crop", "squash"]), help="How pictures that are not square become so. [default: crop]"),
     click.option("--images", type=int, help="Budget: real images seen, counted each time."),
-    click.option("--max-minutes", type=float, help="Budget in time; alone, the schedule ends with it."),
+    click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget in time; alone, the schedule ends with it."),
     click.option("--batch", type=int, help="Images per step."),
     click.option("--optimiser", help="gd (full batch), sgd, adam or adamw."),
     click.option("--rate", type=float, help="Learning rate."),
@@ -231,12 +231,12 @@ def reconstruct(named: str, *, name: str | None, chosen: str | None, latents: Pa
     import numpy as np
 
     from curator.apply import encode, save_latents
-    from curator.errors import UsageError
+    from curator.sheets import refuse_sheet
     from curator.train import run_of
     from curator.training.pictures import tiled
 
-    if sheet and not (sheet.suffix in (".png", ".jpg") and sheet.absolute().parent.is_dir()):
-        raise UsageError(f"cannot write {sheet}; name a .png or .jpg file in a folder that is there")
+    if sheet:
+        refuse_sheet(sheet)
     with opened(name) as index, progress_bar() as progress:
         found = encode(index, run_of(index, named, trainer="vae"), named=chosen, progress=progress)
     if latents:

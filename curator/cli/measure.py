@@ -21,7 +21,10 @@ from curator.cli.face import index_option, json_option, opened, plural, print_js
 @click.option("--columns", is_flag=True, help="Write each image's realism, rarity and nearest_ratio to columns, to filter by.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the least and the most realistic on a contact sheet.")
 @click.option(
-    "--metric", "parts", multiple=True, help="frechet, manifold, clipped, kernel, vendi, sliced-wasserstein; repeatable. [default: all]"
+    "--metric",
+    "parts",
+    multiple=True,
+    help="frechet, manifold, clipped, kernel, vendi, sliced-wasserstein; several by commas. [default: all]",
 )
 @click.option("--rounds", type=click.IntRange(2), default=10, show_default=True, help="Random halves that intervals come from.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
@@ -51,13 +54,24 @@ def evaluate(
     from curator.evaluate import each_image, find_classifier
     from curator.evaluate import evaluate as measure
     from curator.report import extremes
-    from curator.sheets import save_sheet
+    from curator.sheets import refuse_sheet, save_sheet
     from curator.sides import sides_of
 
+    if sheet:
+        refuse_sheet(sheet)
     with opened(name) as index, progress_bar() as progress:
         judge = find_classifier(index, classifier)
         sides = sides_of(index, named, against, checkpoint=checkpoint)
-        done = measure(index, sides, parts=parts, classifier=judge, raw=raw, rounds=rounds, seed=seed, progress=progress)
+        done = measure(
+            index,
+            sides,
+            parts=[p for given in parts for p in given.split(",")],
+            classifier=judge,
+            raw=raw,
+            rounds=rounds,
+            seed=seed,
+            progress=progress,
+        )
         shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
     if columns:
         say(f"Written for {plural(done.n, 'image')}: {', '.join(COLUMNS['evaluate'])}")
@@ -70,7 +84,7 @@ def evaluate(
     click.echo(f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.against} (n = {done.m})")
     for space in dict.fromkeys(n.space for n in done.numbers):
         found = [n for n in done.numbers if n.space == space]
-        rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", f"{n.low:.4f} – {n.high:.4f}") for n in found]
+        rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", n.interval) for n in found]
         click.echo("\n" + table(rows, ("", f"in {space}", "value", "95 %")))
     for note in done.notes:
         say(f"Note: {note}.")
@@ -109,10 +123,12 @@ def audit(
     from curator.audit import audit as look
     from curator.pages import Page, save_page
     from curator.report import closest_pairs, describe_audit
-    from curator.sheets import save_sheet
+    from curator.sheets import refuse_sheet, save_sheet
     from curator.sides import generated_ids
     from curator.train import find_maker
 
+    if sheet:
+        refuse_sheet(sheet)
     with opened(name) as index, progress_bar() as progress:
         run = find_maker(index, named)
         made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
@@ -142,7 +158,7 @@ def audit(
 @click.option("-n", "made", type=int, default=500, show_default=True, help="Pictures to make in a round.")
 @click.option("--sure", type=float, default=0.9, show_default=True, help="The classifier's least confidence.")
 @click.option("--images", type=int, help="Budget of each training: real images seen.")
-@click.option("--max-minutes", type=float, help="Budget of each training in time.")
+@click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget of each training in time.")
 @click.option("--preset", help="Of each training.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--overwrite", is_flag=True, help="Forget a loop on this selection that was begun, and its sets; runs and pictures stay.")
@@ -173,7 +189,7 @@ def loop_command(
     from curator.train import run_of
 
     if words == (classifier is not None):
-        raise click.UsageError("something must vouch for what is admitted: --classifier RUN, or --words")
+        raise click.UsageError("something must vouch for what is admitted: --classifier RUN or --words, one of the two")
     options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
     with opened(name) as index, progress_bar() as progress:
         judge = run_of(index, classifier, trainer="classifier") if classifier else None
@@ -181,10 +197,11 @@ def loop_command(
     if as_json:
         print_json(asdict(done) | {"best": done.best})
         return
-    numbers = list(done.rounds[0].numbers) if done.rounds else []
-    heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
-    rows = [[r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)] for r in done.rounds]
-    click.echo(table(rows, heads))
+    if done.rounds:
+        numbers = list(done.rounds[0].numbers)
+        heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
+        rows = [[r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)] for r in done.rounds]
+        click.echo(table(rows, heads))
     for r in done.rounds:
         click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
     click.echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
@@ -195,8 +212,10 @@ def loop_command(
 
 def _shown(number: Sequence[float]) -> str:
     """(value, low, high) of a number."""
+    from curator.evaluate import interval
+
     value, low, high = number
-    return f"{value:.3f} ({low:.3f} – {high:.3f})"
+    return f"{value:.4f} ({interval(low, high)})"
 
 
 @click.command()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 from collections.abc import Callable, Container
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from curator.curate.recipe import Recipe, Step
 from curator.curate.words import fit_words
 from curator.database import FEW, Curation, Selections
 from curator.embeddings import find_sorted, normalise
-from curator.errors import UsageError, WhereError
+from curator.errors import UnknownName, UsageError, WhereError
 from curator.images import absolute
 from curator.index import Index, build_graph, load_graph
 from curator.records import Ids, Progress, Selection, Vectors
+from curator.registry import suggest
 from curator.selectors import Pool, parse_objective
 
 AMONG = 4  # times as many images as wanted, those that fit the words best, are what k-center and its like choose among
+_WORD = re.compile(r"[\w.+~/\\-]+")  # a name or a path: a condition compares
 NEED_GRAPH = frozenset({"typicality", "uniqueness", "density-knn", "facility-location"})
 
 
@@ -207,7 +209,10 @@ def codes_of(index: Index, ids: Ids, column: str) -> NDArray[np.int64]:
 
 
 def find_images(index: Index, named: str) -> Ids:
-    """Ids of a selection, of a folder's images, or of those for which a condition holds, that are present and have a vector."""
+    """Ids of a selection, of a folder's images, or of those for which a condition holds, that are present and have a vector.
+
+    Raises `UnknownName` for one word that names neither, `UsageError` for what is no condition.
+    """
     selections = Selections(index.reader)
     present = Curation(index.reader).nodes(index.space).image_ids
     if named in selections.names():
@@ -219,12 +224,11 @@ def find_images(index: Index, named: str) -> Ids:
         if not within:
             raise UsageError(f"no image of the index lies in {folder}; `curator index {named}` adds it")
         return np.array(within, np.int64)
+    if _WORD.fullmatch(named):
+        raise UnknownName(f"no selection or folder '{named}'; {suggest(named, selections.names())}")
     try:
         ids = index.reader.ids_where(named)
     except WhereError as error:
-        near = difflib.get_close_matches(named, selections.names(), n=1)
-        if near:
-            raise UsageError(f"no selection '{named}'; did you mean '{near[0]}'?") from error
         raise UsageError(f"'{named}' names no selection and no folder, and is no condition either: {error}") from error
     if not len(ids):
         raise UsageError(f"'{named}' names no selection and no folder, and as a condition holds for no image")

@@ -72,7 +72,8 @@ def split(
 ) -> list[Selection]:
     """Divide a selection into `NAME-PART`s by a hash of content and seed, so that adding other pictures never moves one.
 
-    Images of one group at the level of `dedupe` go to one part, by the smallest digest among them, which a new duplicate may change.
+    A part of a split is divided by another hash than it came from. Images of one group at the level of `dedupe` go to one part, by the
+    smallest digest among them, which a new duplicate may change.
     Raises `UsageError` for shares that do not add up to 1.
     """
     if len(shares) < 2 or not all(s > 0 for s in shares.values()) or not abs(sum(shares.values()) - 1) <= 1e-6:
@@ -88,12 +89,21 @@ def split(
     bounds = np.cumsum(list(shares.values()))
     names = list(shares)
     rows: dict[str, list[_Row]] = {part: [] for part in names}
+    depth = int(whole.recipe.get("depth", "part" in whole.recipe))  # how often it was split
+    key = (f"{seed}/{depth}" if depth else f"{seed}").encode()
     for image_id, sha256, value, _ in _rows(whole):
-        unit = hashlib.blake2b(leader.get(image_id, sha256), key=str(seed).encode(), digest_size=8).digest()
+        unit = hashlib.blake2b(leader.get(image_id, sha256), key=key, digest_size=8).digest()
         at = int(np.searchsorted(bounds, int.from_bytes(unit, "big") / 2**64, side="right"))
         part = names[min(at, len(names) - 1)]
         rows[part].append((image_id, sha256, value, part))
-    facts = {"made_by": f"split of {name}", "of": {name: whole.digest}, "shares": dict(shares), "seed": seed, "level": level}
+    facts = {
+        "made_by": f"split of {name}",
+        "of": {name: whole.digest},
+        "shares": dict(shares),
+        "seed": seed,
+        "level": level,
+        "depth": depth + 1,
+    }
     made = [_of(f"{name}-{part}", some, facts | {"part": part}, [part] * len(some)) for part, some in rows.items()]
     keep(index, *made)
     return made

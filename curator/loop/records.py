@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from curator.errors import UsageError
 
-PARTS = {"train": 0.7, "admit": 0.15, "score": 0.15}
+TRAIN, ADMIT, SCORE = "loop-train", "loop-admit", "loop-score"
+PARTS = {TRAIN: 0.7, ADMIT: 0.15, SCORE: 0.15}
 WATCHED = ("coverage", "recall", "precision", "frechet_distance")
 
 

@@ -25,7 +25,7 @@ from curator.evaluate import evaluate
 from curator.images import absolute
 from curator.index import Index
 from curator.loop.admit import COLUMN, admit, generated_of
-from curator.loop.records import PARTS, WATCHED, Looped, LoopOptions, Round, end_of
+from curator.loop.records import ADMIT, PARTS, SCORE, WATCHED, Looped, LoopOptions, Round, end_of
 from curator.records import Ids, Progress, Selection
 from curator.sides import distinct, generated_ids, sides_with
 from curator.train import home_of, plan_training, resume_training, train_on
@@ -50,12 +50,12 @@ def loop(
 ) -> Looped:
     """Train on a selection, and admit what the generator made where something other than its own discriminator vouches for it.
 
-    The selection is split in three, duplicates on one side: `NAME-train`; `NAME-admit`, on which the audit is calibrated; `NAME-score`,
-    which only scores. A generated image is admitted if the audit calls it novel and the classifier (None: words, zero-shot, in the index's
-    space) is sure of the label that was asked for; of each label at most as many as there are real ones, so that at most half of a set is
-    generated, and no real image gives way. The set of round k is `NAME-round-k`, which holds the rounds before it, so that a loop that was
-    cut off goes on. Two falls of the coverage of what scores end it. Raises `UsageError` for a selection with generated images or without
-    labels, or a loop of other options that was begun and is not to be overwritten; `UnknownName`.
+    The selection is split in three, duplicates on one side: `NAME-loop-train`; `NAME-loop-admit`, on which the audit is calibrated;
+    `NAME-loop-score`, which only scores. A generated image is admitted if the audit calls it novel and the classifier (None: words,
+    zero-shot, in the index's space) is sure of the label that was asked for; of each label at most as many as there are real ones, so that
+    at most half of a set is generated, and no real image gives way. The set of round k is `NAME-round-k`, which holds the rounds before
+    it, so that a loop that was cut off goes on. Two falls of the coverage of what scores end it. Raises `UsageError` for a selection with
+    generated images or without labels, or a loop of other options that was begun and is not to be overwritten; `UnknownName`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("`curator loop` runs as one process; `torchrun` is for `curator train`")
@@ -92,10 +92,10 @@ def _after(
     made = _ids_of(index, run, generate(index, run, asked, progress=progress).files)
     if len(distinct(index, made)) < 2:
         return None, []
-    sides = sides_with(index, made, run, f"{named}-score")
+    sides = sides_with(index, made, run, f"{named}-{SCORE}")
     numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress).intervals(WATCHED)
     taken, refused = admit(
-        index, current, run, made, held_out=f"{named}-admit", classifier=classifier, sure=options.sure, progress=progress
+        index, current, run, made, held_out=f"{named}-{ADMIT}", classifier=classifier, sure=options.sure, progress=progress
     )
     generated = len(generated_of(index, current))
     return Round(number, run.name, len(current) - generated, generated, len(made), len(taken), refused, numbers), taken
@@ -118,7 +118,7 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
     refuse_columns(index, "label", label_columns(COLUMN))
     values = index.reader.values_of("label")
     chosen = Selections(index.reader).get(named).ids.tolist()
-    least = math.ceil(FEWEST / PARTS["admit"])
+    least = math.ceil(FEWEST / PARTS[ADMIT])
     if len(chosen) < least:
         raise UsageError(f"'{named}' has {len(chosen)} images; the loop takes {least} or more, as the audit is calibrated on some of them")
     labels = {str(values[i]) for i in chosen if values.get(i) is not None}
@@ -139,10 +139,11 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
 def _refuse_parts(index: Index, named: str, classifier: Run | None, say: Say) -> None:
     """Raise `UsageError` for a part too small to calibrate on; say where the classifier knows what scores."""
     kept = Selections(index.reader)
-    held = len(kept.get(f"{named}-admit"))
-    if held < FEWEST:
-        raise UsageError(f"{named}-admit has {held} images, too few to calibrate the audit on; take a larger selection")
-    learnt = len(trained_digests(classifier) & set(kept.get(f"{named}-score").sha256)) if classifier else 0
+    for part, what in ((ADMIT, "calibrate the audit on"), (SCORE, "score with")):
+        held = len(kept.get(f"{named}-{part}"))
+        if held < FEWEST:
+            raise UsageError(f"{named}-{part} has {held} images, too few to {what}; take a larger selection")
+    learnt = len(trained_digests(classifier) & set(kept.get(f"{named}-{SCORE}").sha256)) if classifier else 0
     if learnt:
         say(f"Note: {learnt} of the images that score taught the classifier that vouches as well.")
 
@@ -167,7 +168,7 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
         raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
     parts = [f"{named}-{part}" for part in PARTS]
     if foreign := [p for p in parts if p in names and kept.get(p).recipe.get("shares") != PARTS]:
-        raise UsageError(f"'{foreign[0]}' is a selection that no loop made; a copy of '{named}' under another name has parts of its own")
+        raise UsageError(f"'{foreign[0]}' is a selection that no loop made, and would be replaced; `curator selections drop` it first")
     with index.write() as db, db.atomic():
         for name in there:
             Selections(db).drop(name)
@@ -181,7 +182,8 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
 
 def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], rounds: list[Round]) -> Selection:
     """The set of the next round, with the rounds before it."""
-    told = {"made_by": f"loop on {named}", "loop": dict(facts), "rounds": [r.as_json() for r in rounds]}
+    told = {"made_by": f"loop on {named}", "of": {named: facts["of"]}, "loop": dict(facts), "rounds": [r.as_json() for r in rounds]}
+    told |= {"held_out": {part: f"{named}-{part}" for part in (ADMIT, SCORE)}}
     return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
 
 
