@@ -33,7 +33,7 @@ class Classification:
         if classes < 2 or (source.pictures.labels < 0).any():
             raise UsageError("a classifier learns from images that all have a label, of two classes or more")
         self.options, self.source, self.classes = options, source, classes
-        self.network = network_of(options, source.pictures.shape).to(source.device, memory_format=torch.channels_last)
+        self.network = network_of(options, source.pictures.shape).to(source.device, memory_format=source.layout)
         refuse_large(options, self.network)
         self.networks = {"classifier": self.network}
         self.averages = {"classifier": averaged(self.network)}

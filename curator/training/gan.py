@@ -71,7 +71,7 @@ class Gan:
         assert isinstance(options, GanOptions)
         self.options, self.source = options, source
         made = both_networks(options, source.pictures.shape)
-        self.generator, self.discriminator = (n.to(source.device, memory_format=torch.channels_last) for n in made)
+        self.generator, self.discriminator = (n.to(source.device, memory_format=source.layout) for n in made)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.averages = {"generator": averaged(self.generator)}
         self.phases = (

@@ -31,7 +31,7 @@ class Vae:
         assert isinstance(options, VaeOptions)
         self.options, self.source = options, source
         mean = to_unit(torch.from_numpy(source.pictures.pixels[:: max(1, len(source.pictures) // 5_000)].mean(0)))
-        self.network = network_of(options, source.pictures.shape, mean, output).to(source.device, memory_format=torch.channels_last)
+        self.network = network_of(options, source.pictures.shape, mean, output).to(source.device, memory_format=source.layout)
         self.real = Remembered()
         self.networks = {"autoencoder": self.network}
         self.averages = {"autoencoder": averaged(self.network)}
