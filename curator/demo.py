@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from curator.drawing.scenes import draw_scene
+from curator.drawing.sheets import Section, Tile, save_sheet
 from curator.encoders import load_encoder
-from curator.generate import Asked, generate
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.query import Question, parse_query, search
 from curator.records import Progress
-from curator.scenes import draw_scene
-from curator.sheets import Section, Tile, save_sheet
-from curator.train import plan_training, train_on
+from curator.runs.generate import Asked, generate
+from curator.runs.train import plan_training, train_on
+from curator.search.query import Question, parse_query, search
 from curator.training.pictures import tiled
 
 _SCENES, _DIGITS, _SIDE = 240, 200, 96

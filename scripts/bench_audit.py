@@ -20,12 +20,12 @@ from contaminated import unpacked
 from machine import describe_machine
 from PIL import Image
 
-from curator.apply import held_out_ids
-from curator.audit import Audit, audit
 from curator.encoders import load_encoder
+from curator.evaluation.audit import Audit, audit
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.train import plan_training, train_on
+from curator.runs.lookup import held_out_ids
+from curator.runs.train import plan_training, train_on
 
 PLANTED = 250  # of each kind
 KINDS = ("exact", "shifted", "noisy", "mirrored")

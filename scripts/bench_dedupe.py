@@ -30,8 +30,8 @@ import numpy as np
 from machine import describe_machine
 from PIL import Image
 
-from curator.curate.calibrate import calibrate
-from curator.curate.dedupe import DedupeOptions, dedupe
+from curator.cleaning.calibrate import calibrate
+from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.duplicates import KINDS, TRANSFORMS
 from curator.encoders import load_encoder
 from curator.index import Index

@@ -18,17 +18,17 @@ import numpy as np
 from machine import describe_machine
 from PIL import Image
 
-from curator.curate.sets import listed
 from curator.database import Selections
 from curator.encoders import load_encoder
-from curator.evaluate import evaluate
-from curator.generate import Asked, generate
+from curator.evaluation.evaluate import evaluate
+from curator.evaluation.sides import sides_of
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.loop import LoopOptions, Round, loop
 from curator.loop.records import SCORE, TRAIN
-from curator.sides import sides_of
-from curator.train import plan_training, train_on
+from curator.runs.generate import Asked, generate
+from curator.runs.train import plan_training, train_on
+from curator.selection.sets import listed
 
 REAL, TAUGHT = 2_000, 5_000
 HEADS = ("seed", "round", "real", "generated", "of 1,000 made admitted", "coverage", "recall", "precision", "Fréchet distance")

@@ -19,7 +19,7 @@ import numpy as np
 from machine import describe_machine
 
 from curator.embeddings import lengths
-from curator.evaluate import with_intervals
+from curator.evaluation.evaluate import with_intervals
 from curator.metrics import metrics
 
 D = 512

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from machine import describe_machine
 
+from curator.drawing.scenes import draw_scene
 from curator.encoders import load_encoder
 from curator.index import CLEAR, Index
 from curator.ingest import IngestOptions, ingest
-from curator.scenes import draw_scene
 
 NONSENSE = ("zzyqv gribble", "xkcd qwerty", "florp", "asdf jkl", "mmmm mmm", "blorgon", "qqq", "the of and")
 SCENES = ("a red circle", "three blue stars", "a green heart", "the digit 7", "a purple ring", "two yellow squares", "the letter K")

@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 from machine import describe_machine
 
-from curator.curate.concepts import fit_concept
 from curator.embeddings import normalise
 from curator.encoders import load_encoder
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
+from curator.labelling.concepts import fit_concept
 from curator.selectors import scorers, selectors
 
 DIM = 512

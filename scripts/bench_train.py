@@ -27,7 +27,7 @@ from PIL import Image
 from curator.encoders import load_encoder
 from curator.metrics import frechet_distance, manifold
 from curator.records import Progress
-from curator.train import features_of
+from curator.runs.inputs import features_of
 from curator.training.classifier import head_features, judged, probabilities
 from curator.training.engine import train
 from curator.training.exporting import load_classifier

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curator.drawing.scenes import draw_scene
 from curator.encoders import PixelEncoder
-from curator.scenes import draw_scene
 from curator.training.classifier import head_features
 from curator.training.engine import train
 from curator.training.exporting import load_classifier

@@ -40,16 +40,16 @@ from machine import describe_machine
 from numpy.typing import NDArray
 from scipy.stats import spearmanr, t
 
-from curator.curate.preview import preview
-from curator.curate.recipe import Recipe
-from curator.curate.select import select
-from curator.curate.sets import listed
 from curator.database import Selections
 from curator.encoders import load_encoder
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.metrics import frechet_distance, manifold
-from curator.train import plan_training, train_on
+from curator.runs.train import plan_training, train_on
+from curator.selection.preview import preview
+from curator.selection.recipe import Recipe
+from curator.selection.select import select
+from curator.selection.sets import listed
 from curator.training.gan import generated
 from curator.training.maker import load_maker
 

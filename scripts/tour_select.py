@@ -16,15 +16,15 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from curator.curate.concepts import fit_concept
-from curator.curate.dedupe import dedupe
-from curator.curate.recipe import Recipe
-from curator.curate.select import select
+from curator.cleaning.dedupe import dedupe
+from curator.drawing.scenes import draw_scene
+from curator.drawing.sheets import Section, Tile, save_sheet
 from curator.encoders import load_encoder
 from curator.index import Index
 from curator.ingest import ingest
-from curator.scenes import draw_scene
-from curator.sheets import Section, Tile, save_sheet
+from curator.labelling.concepts import fit_concept
+from curator.selection.recipe import Recipe
+from curator.selection.select import select
 
 DIGITS, STRANGERS, COPIES, CHOSEN = 600, 150, 150, 60
 

@@ -35,7 +35,7 @@ from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from curator.scenes import NUMBERS, draw_scene
+from curator.drawing.scenes import NUMBERS, draw_scene
 
 STORED = 80  # side, in pixels, at which training images wait in memory
 PHOTO, ICON, DRAWN = 0, 1, 2  # which augmentation an image may get

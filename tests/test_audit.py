@@ -12,16 +12,15 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from curator.apply import held_out_ids
-from curator.audit import audit
 from curator.cli import cli
 from curator.database import Selections
+from curator.drawing.scenes import draw_scene
 from curator.duplicates.likeness import greys, nearest_by_pixels
 from curator.encoders import PixelEncoder
+from curator.evaluation.audit import audit
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.scenes import draw_scene
-from curator.train import find_named, home_of, run_of
+from curator.runs.lookup import find_named, held_out_ids, home_of, run_of
 from curator.training.folder import Run as RunFolder
 from curator.training.folder import start_run
 from curator.training.options import options_for

@@ -16,10 +16,10 @@ from conftest import draw
 from PIL import Image
 
 from curator.cli import cli
+from curator.drawing.scenes import draw_thing
 from curator.encoders import Encoder
 from curator.errors import UsageError
-from curator.query import Term, parse_query
-from curator.scenes import draw_thing
+from curator.search.query import Term, parse_query
 
 Run = Callable[..., Result]
 

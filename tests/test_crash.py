@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from conftest import digest, draw
 
+from curator.admin.maintenance import repair, verify
+from curator.admin.manage import repoint_root
 from curator.encoders import PixelEncoder
 from curator.errors import IndexLocked, NoIndex
 from curator.index import Index
 from curator.ingest import ingest
-from curator.maintenance import repair, verify
-from curator.manage import repoint_root
 
 WORK = """
 import os, signal, sys
@@ -30,7 +30,7 @@ from curator.encoders import PixelEncoder
 from curator.errors import IndexLocked, NoIndex
 from curator.index import Index
 from curator.ingest import ingest
-from curator.manage import remove_images
+from curator.admin.manage import remove_images
 
 job, folder, place, stop, count = sys.argv[1:]
 log = os.open(place + ".log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -16,21 +16,22 @@ from click.testing import Result
 from conftest import photo_pieces
 from PIL import Image, ImageFilter
 
-from curator.curate.calibrate import FLOOR, calibrate
-from curator.curate.decisions import accept, decide, rejected_ids, undo
-from curator.curate.dedupe import DedupeOptions, DedupeResult, dedupe, find_thresholds
-from curator.curate.issues import checks, find_issues
-from curator.curate.journal import FOLDER
-from curator.curate.keepers import keep_rules
-from curator.curate.leaks import find_leaks, write_fixed
-from curator.curate.quarantine import quarantine, restore
+from curator.admin.manage import forget_root, repoint_root
+from curator.cleaning.calibrate import FLOOR, calibrate
+from curator.cleaning.decisions import accept, decide, undo
+from curator.cleaning.dedupe import DedupeOptions, DedupeResult, dedupe, find_thresholds
+from curator.cleaning.issues import checks, find_issues
+from curator.cleaning.journal import FOLDER
+from curator.cleaning.keepers import keep_rules
+from curator.cleaning.leaks import find_leaks, write_fixed
+from curator.cleaning.quarantine import quarantine, restore
 from curator.database import Curation
+from curator.database.curation import rejected_ids
 from curator.encoders import PixelEncoder
 from curator.errors import UnknownName, UsageError
 from curator.images import measure
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.manage import forget_root, repoint_root
 
 Run = Callable[..., Result]
 
@@ -168,7 +169,7 @@ def test_keep_rules_choose_in_their_order(shared: Index, pictures: Path) -> None
 
 
 def test_the_order_of_a_policy_is_total(shared: Index) -> None:
-    from curator.curate.keepers import Policy
+    from curator.cleaning.keepers import Policy
 
     images = shared.images(shared.reader.ids_where("1"))
     for rule in keep_rules:
@@ -320,7 +321,7 @@ def test_restore_overwrites_nothing(copied: Index, tmp_path: Path) -> None:
 WORK = """
 import os, signal, sys
 from pathlib import Path
-from curator.curate.quarantine import quarantine, restore
+from curator.cleaning.quarantine import quarantine, restore
 from curator.index import Index
 place, job, stop, count = sys.argv[1:]
 seen = 0

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from curator.cleaning.issues import checks
+from curator.cleaning.keepers import keep_rules
 from curator.cli import cli
-from curator.curate.issues import checks
-from curator.curate.keepers import keep_rules
 from curator.database.schema import FORMAT, SEALED
 from curator.duplicates import KINDS
 from curator.encoders import SHORT_NAMES, encoders
-from curator.export import forms
 from curator.metrics import metrics
+from curator.selection.export import forms
 from curator.selectors import scorers, selectors
 from curator.training.options import OPTIMISERS, TRAINERS
 from curator.training.samplers import SAMPLERS

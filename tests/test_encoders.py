@@ -13,6 +13,7 @@ import pytest
 from conftest import draw
 from PIL import Image
 
+from curator.drawing.scenes import COLOURS, SHAPES, draw_thing
 from curator.embeddings import lengths
 from curator.encoders import Encoder, encoders, is_cached, load_encoder, open_space, parse_name
 from curator.encoders.clip import cache_folder
@@ -22,7 +23,6 @@ from curator.encoders.tokenizer import Tokenizer
 from curator.errors import EncoderUnavailable, NoTextTower, SpaceMismatch, UnknownName
 from curator.ingest import choose_encoder
 from curator.records import Space
-from curator.scenes import COLOURS, SHAPES, draw_thing
 
 PICTURES = [draw(i, (40 + i, 60 - i)) for i in range(6)] + [Image.new("RGB", (9, 9), c) for c in ("black", "white", "gray")]
 

@@ -13,12 +13,12 @@ import pytest
 from conftest import digest, draw
 from PIL import Image
 
+from curator.admin.maintenance import verify
+from curator.admin.manage import find_ids, forget_root, remove_images, repoint_root, restore_images, tag_images
 from curator.encoders import PixelEncoder
 from curator.errors import RootMissing, UsageError
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest, use_space
-from curator.maintenance import verify
-from curator.manage import find_ids, forget_root, remove_images, repoint_root, restore_images, tag_images
 from curator.records import IngestReport, Progress
 
 Fill = Callable[..., IngestReport]

@@ -20,9 +20,8 @@ from curator.index import Index
 from curator.loop import LoopOptions, Round, loop
 from curator.loop.admit import admit, generated_of, room_of, within
 from curator.loop.records import ADMIT, PARTS, SCORE, TRAIN, WATCHED, end_of
-from curator.loop.run import _begun, _keep
-from curator.sides import generated_ids
-from curator.train import home_of
+from curator.loop.rounds import _begun, _keep
+from curator.runs.lookup import generated_ids, home_of
 from curator.training.folder import find_run, runs_in
 
 Run = Callable[..., Result]

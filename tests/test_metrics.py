@@ -11,7 +11,7 @@ from prdc import compute_prdc
 from torch_fidelity import metric_fid, metric_kid, metric_prc
 
 from curator.embeddings import normalise
-from curator.evaluate import with_intervals
+from curator.evaluation.evaluate import with_intervals
 from curator.metrics import (
     SHARES,
     bootstrap,

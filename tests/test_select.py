@@ -18,25 +18,25 @@ from click.testing import Result
 from conftest import draw, photo_pieces
 from PIL import Image
 
-from curator.checksums import digest_of, sha256_of
-from curator.curate.concepts import fit_concept
-from curator.curate.decisions import decide
-from curator.curate.dedupe import dedupe
-from curator.curate.label import label_by_probe
-from curator.curate.leaks import find_leaks
-from curator.curate.preview import preview
-from curator.curate.recipe import Recipe, manifest_of, read_manifest, write_manifest
-from curator.curate.select import make, replay, select
-from curator.curate.sets import combine, diff, drop, parse_shares, split
+from curator.admin.maintenance import repair
+from curator.cleaning.decisions import decide
+from curator.cleaning.dedupe import dedupe
+from curator.cleaning.leaks import find_leaks
 from curator.database import Selections
 from curator.database.schema import SEALED
+from curator.drawing.scenes import draw_thing
 from curator.encoders import Encoder, PixelEncoder
 from curator.errors import IndexDamaged, UnknownName, UsageError
-from curator.export import ExportOptions, export, forms
+from curator.files import digest_of, sha256_of
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.maintenance import repair
-from curator.scenes import draw_thing
+from curator.labelling.concepts import fit_concept
+from curator.labelling.label import label_by_probe
+from curator.selection.export import ExportOptions, export, forms
+from curator.selection.preview import preview
+from curator.selection.recipe import Recipe, manifest_of, read_manifest, write_manifest
+from curator.selection.select import make, replay, select
+from curator.selection.sets import combine, diff, drop, parse_shares, split
 
 Run = Callable[..., Result]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from curator import errors
+from curator.drawing.scenes import COLOURS, SHAPES, TEXTURES, draw_scene, draw_thing
+from curator.drawing.sheets import Section, Tile, draw_sheet, save_sheet
 from curator.errors import CuratorError, UnknownName, UsageError
 from curator.registry import Registry
-from curator.scenes import COLOURS, SHAPES, TEXTURES, draw_scene, draw_thing
-from curator.sheets import Section, Tile, draw_sheet, save_sheet
 
 
 def test_a_registry_finds_refuses_and_suggests() -> None:

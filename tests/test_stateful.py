@@ -14,12 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from curator.admin.maintenance import verify
+from curator.admin.manage import remove_images, restore_images, tag_images
 from curator.embeddings import normalise, top_k
 from curator.encoders import PixelEncoder
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.maintenance import verify
-from curator.manage import remove_images, restore_images, tag_images
 
 NAMES = [f"{folder}{stem}.png" for folder in ("", "a/", "a/b/", "ü/") for stem in "xyz"]
 STEPS = ("batch encoded", "batch written", "batch committed", "removals committed", "generation files written", "generation renamed")

@@ -17,16 +17,16 @@ from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator.curate.candidates import vectors_of
+from curator.admin.maintenance import backup, repair, verify
+from curator.admin.manage import remove_images, restore_images, tag_images
 from curator.database import Curation, NewImage, Reader, Selections, Writer
 from curator.database.schema import FORMAT
 from curator.embeddings import exact_scores, normalise, top_k
 from curator.errors import CuratorError, IndexDamaged, IndexLocked, IndexTooNew, NoIndex, UnknownName, WhereError
 from curator.index import Index, locate
-from curator.maintenance import backup, repair, verify
-from curator.manage import remove_images, restore_images, tag_images
-from curator.query import Question, parse_query, query_vector
+from curator.index.images import vectors_of
 from curator.records import Content, ImageFile, Notes, Space
+from curator.search.query import Question, parse_query, query_vector
 from curator.vectors import Generation, GenerationDamaged, write_generation
 
 
@@ -280,7 +280,7 @@ def test_vectors_and_digests_are_the_same_looked_up_or_read_through(index: Index
     looked_up = found()
     remove_images(index, ["2", "3"])
     assert found() == looked_up, "removed images too"
-    for module in ("curate.candidates", "database.selections"):
+    for module in ("index.images", "database.selections"):
         monkeypatch.setattr(f"curator.{module}.FEW", 5)
     assert found() == looked_up
     with pytest.raises(UnknownName):

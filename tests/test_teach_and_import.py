@@ -14,19 +14,19 @@ from click.testing import Result
 from conftest import draw
 from PIL import Image
 
-from curator.curate.concepts import fit_concept
-from curator.curate.label import label_by_probe, label_by_words
-from curator.curate.recipe import Recipe
-from curator.curate.select import make, select
-from curator.curate.sets import split
+from curator.drawing.scenes import draw_thing
 from curator.encoders import Encoder, PixelEncoder
 from curator.errors import SpaceMismatch, UnknownName, UsageError
-from curator.export import ExportOptions, export, forms
-from curator.importing import guess_form, import_set
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.query import parse_query, query_vector
-from curator.scenes import draw_thing
+from curator.ingest.importing import guess_form, import_set
+from curator.labelling.concepts import fit_concept
+from curator.labelling.label import label_by_probe, label_by_words
+from curator.search.query import parse_query, query_vector
+from curator.selection.export import ExportOptions, export, forms
+from curator.selection.recipe import Recipe
+from curator.selection.select import make, select
+from curator.selection.sets import split
 
 Run = Callable[..., Result]
 

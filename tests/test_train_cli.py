@@ -12,7 +12,7 @@ from click.testing import Result
 from PIL import Image
 
 from curator.index import Index
-from curator.train import home_of
+from curator.runs.lookup import home_of
 from curator.training.folder import find_run
 
 Run = Callable[..., Result]
@@ -220,10 +220,10 @@ def test_one_bad_file_does_not_stop_a_training(digits: Path, curator: Run) -> No
 
 def test_what_a_run_says_of_files_that_cannot_be_read(digits: Path, curator: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are left out, a whole block of them too; an error says so where that is all of them."""
-    from curator import apply
+    from curator.runs import inputs
 
     ok(curator("train", "vae", *SMALL, "--latent", 3))
-    monkeypatch.setattr(apply, "_BLOCK", 16)
+    monkeypatch.setattr(inputs, "_BLOCK", 16)
     files = sorted(digits.rglob("*.png"))
     with Index.open() as index:
         first = {i.path: i.id for i in index.images(index.reader.ids_where("id <= 16"))}

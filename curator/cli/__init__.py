@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from curator.cli import admin, check, choose, clean, encode, fill, find, learn, measure, sets, teach
+from curator.cli import admin, cleaning, encoders, evaluation, ingest, labelling, runs, search, selection
 from curator.cli.face import Face
 
 
@@ -21,7 +21,7 @@ def cli() -> None:
     """
 
 
-for part in (fill, find, clean, check, choose, sets, teach, learn, measure, admin, encode):
+for part in (ingest, search, cleaning, selection, labelling, runs, evaluation, admin, encoders):
     for command in part.COMMANDS:
         cli.add_command(command)
 

@@ -19,7 +19,7 @@ from curator.cli.face import index_option, json_option, opened, plural, print_js
 @click.option("--remove", "off", is_flag=True, help="Take the tags off instead.")
 def tag(tags: str, images: tuple[str, ...], name: str | None, where: str | None, off: bool) -> None:
     """Put tags on images; search them with --tag, or --where "tags LIKE '%good%'"."""
-    from curator.manage import find_ids, tag_images
+    from curator.admin.manage import find_ids, tag_images
 
     with opened(name) as index:
         ids = find_ids(index, images, where=where)
@@ -38,7 +38,7 @@ def remove(images: tuple[str, ...], name: str | None, *, where: str | None, undo
 
     --undo brings them back.
     """
-    from curator.manage import find_ids, remove_images, restore_images
+    from curator.admin.manage import find_ids, remove_images, restore_images
 
     with opened(name) as index:
         if listing:
@@ -78,7 +78,7 @@ def roots(ctx: click.Context, name: str | None, as_json: bool) -> None:
 @click.pass_obj
 def move_root(outer: str | None, old: str, new: Path, name: str | None) -> None:
     """Say that the root OLD (path or id) is now at NEW. Nothing is read or encoded again."""
-    from curator.manage import repoint_root
+    from curator.admin.manage import repoint_root
 
     with opened(name or outer) as index:
         repoint_root(index, old, new.absolute())
@@ -91,7 +91,7 @@ def move_root(outer: str | None, old: str, new: Path, name: str | None) -> None:
 @click.pass_obj
 def forget(outer: str | None, root: str, name: str | None) -> None:
     """Leave ROOT (path or id) out from now on. No file is touched; `curator index ROOT` brings its images back."""
-    from curator.manage import forget_root
+    from curator.admin.manage import forget_root
 
     with opened(name or outer) as index:
         count = forget_root(index, root)
@@ -104,8 +104,8 @@ def forget(outer: str | None, root: str, name: str | None) -> None:
 @json_option
 def verify(name: str | None, deep: bool, as_json: bool) -> None:
     """Check an index: database, checksums, counts, dangling rows. Exit code 1 if anything is wrong."""
+    from curator.admin.maintenance import verify as check
     from curator.index import locate
-    from curator.maintenance import verify as check
 
     findings = list(check(locate(name), deep=deep))
     if as_json:
@@ -121,8 +121,8 @@ def verify(name: str | None, deep: bool, as_json: bool) -> None:
 @index_option
 def repair(name: str | None) -> None:
     """Save every sound row and write new FAISS files. A damaged database is kept beside."""
+    from curator.admin.maintenance import repair as mend
     from curator.index import locate
-    from curator.maintenance import repair as mend
 
     for line in mend(locate(name)):
         click.echo(line)
@@ -133,8 +133,8 @@ def repair(name: str | None) -> None:
 @index_option
 def backup(target: Path | None, name: str | None) -> None:
     """Copy the database, consistently, while others may write. FAISS files need none: they are made again from it."""
+    from curator.admin.maintenance import backup as copy
     from curator.index import locate
-    from curator.maintenance import backup as copy
 
     click.echo(f"Backup: {copy(locate(name), target)}")
 

@@ -177,3 +177,25 @@ class Curation:
             for sha256, image_id in self.reader.rows(sql, part):
                 found.setdefault(sha256, []).append(image_id)
         return found
+
+
+def rejected_ids(curation: Curation) -> dict[int, bytes]:
+    """Present images that were rejected and not kept → sha256 of the one that was kept beside each."""
+    kept = kept_ids(curation)
+    return {i: d.other for d, i in _spoken_of(curation, "reject") if i not in kept}
+
+
+def kept_ids(curation: Curation) -> set[int]:
+    """Present images that are to be kept by a verdict."""
+    return {i for _, i in _spoken_of(curation, "keep")}
+
+
+def apart_pairs(curation: Curation) -> set[frozenset[bytes]]:
+    """Pairs of contents that are not the same picture by a verdict."""
+    return {frozenset((d.subject, d.other)) for d in curation.decisions() if d.verdict == "not-duplicate"}
+
+
+def _spoken_of(curation: Curation, verdict: str) -> list[tuple[Decision, int]]:
+    found = [d for d in curation.decisions() if d.verdict == verdict]
+    there = curation.with_content([d.subject for d in found])
+    return [(d, i) for d in found for i in there.get(d.subject, ()) if d.subject_id in (0, i)]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from curator.checksums import digest_of
 from curator.database.reader import FEW, Reader
 from curator.errors import IndexDamaged, UnknownName
+from curator.files import digest_of
 from curator.records import Concept, Ids, Selection, Space
 from curator.registry import suggest
 

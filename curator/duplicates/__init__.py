@@ -16,8 +16,9 @@ from curator.duplicates.evidence import (
     textured,
 )
 from curator.duplicates.groups import cover, join, ways_to
-from curator.duplicates.thresholds import Cut, choose_cut, tail_cut, wilson
+from curator.duplicates.thresholds import Cut, choose_cut, tail_cut
 from curator.duplicates.transforms import TRANSFORMS
+from curator.intervals import wilson
 
 __all__ = [
     "BITS",

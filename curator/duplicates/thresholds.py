@@ -8,23 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.intervals import wilson
 from curator.records import Scores
 
 PRECISION = 0.99  # least lower bound of the precision at a calibrated threshold
-_Z = 1.959964  # 95 %, two-sided
 _LEAST = 30  # scores from which a tail can be told
 _SAME = 0.9999  # what vectors of one picture score after rounding
 _RARE = 2.326348  # 99 %, one-sided: how far up the tail an uncalibrated cut-off lies
-
-
-def wilson(found: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): (low, high), (0, 1) for nothing seen."""
-    if not of:
-        return 0.0, 1.0
-    share, z2 = found / of, _Z * _Z
-    middle = share + z2 / (2 * of)
-    half = _Z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, (middle - half) / (1 + z2 / of)), min(1.0, (middle + half) / (1 + z2 / of))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from curator.checksums import problem_in
 from curator.encoders.preprocess import Preprocess
+from curator.files import problem_in
 
 IMAGE, TEXT, SPEC = "image.onnx", "text.onnx", "spec.json"
 

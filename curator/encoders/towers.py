@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from curator.checksums import sha256_of
 from curator.embeddings import normalise
 from curator.encoders import preprocess
 from curator.encoders.catalogue import CONFIG, Weights
@@ -31,6 +30,7 @@ from curator.encoders.hub import find_weights, tag_config
 from curator.encoders.preprocess import Preprocess
 from curator.encoders.spec import IMAGE, SPEC, TEXT, TowerSpec
 from curator.errors import EncoderError, EncoderUnavailable
+from curator.files import sha256_of
 from curator.records import Vectors
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from curator.encoders import SHORT_NAMES, Encoder, best_runtime, encoders, is_ca
 from curator.errors import NoIndex, RootMissing, UnknownName, UsageError
 from curator.images import absolute, walk
 from curator.index import Index, locate
+from curator.ingest.passes import ingest
 from curator.ingest.plan import IngestOptions
-from curator.ingest.run import ingest
 from curator.records import IngestReport, Progress, Space
 from curator.registry import suggest
 

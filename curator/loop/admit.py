@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from curator.apply import label_by_run
-from curator.audit import audit
-from curator.curate.label import label_by_words
+from curator.evaluation.audit import audit
+from curator.evaluation.sides import distinct, keys_of
 from curator.index import Index
+from curator.labelling.label import label_by_words
 from curator.records import Ids, Progress, Selection
-from curator.sides import distinct, keys_of
+from curator.runs.apply import label_by_run
 from curator.training.folder import Run
 
 COLUMN = "loop_label"  # of what vouches

@@ -3,9 +3,10 @@
 `metrics` holds them by name: a part takes x, y and a generator, and returns its numbers by name.
 """
 
+from curator.intervals import bootstrap, half_of, half_width
 from curator.metrics.kernels import cmmd, kid, mmd
 from curator.metrics.manifolds import Manifold, Nearest, PerImage, clipped, distances, manifold, nearest_to, per_image
-from curator.metrics.moments import bootstrap, frechet_distance, frechet_infinity, half_of, half_width, sliced_wasserstein, vendi
+from curator.metrics.moments import frechet_distance, frechet_infinity, sliced_wasserstein, vendi
 from curator.metrics.parts import HIGHER, SHARES, UNBIASED, metrics
 
 __all__ = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -78,26 +76,3 @@ def _quantiles(z: Reals, count: int) -> Reals:
     low = np.minimum(at.astype(int), max(0, len(z) - 2))
     high = np.minimum(low + 1, len(z) - 1)
     return np.asarray(ordered[low] + (at - low)[:, None] * (ordered[high] - ordered[low]))
-
-
-def bootstrap(measure: Callable[[Vectors], float], x: Vectors, rng: np.random.Generator, *, rounds: int = 20) -> tuple[float, float]:
-    """95 % interval of a measure of x, by halves of its rows (see `half_width`)."""
-    values = [measure(half_of(x, rng)) for _ in range(rounds)]
-    whole, half = measure(x), half_width(values)
-    return whole - half, whole + half
-
-
-def half_of(x: Vectors, rng: np.random.Generator) -> Vectors:
-    """A random half of the rows, two at least."""
-    return x[rng.permutation(len(x))[: max(2, len(x) // 2)]]
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Half a 95 % interval from a measure of random halves, drawn without replacement, so that no row stands twice and shrinks radii to 0.
-
-    A mean over half of n rows so drawn varies as one over n fresh ones does: σ²/(n/2) · (1 − ½) = σ²/n (Politis and Romano 1994, with the
-    correction for a finite population). Few rounds widen it by Student's t.
-    """
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1)) if len(values) > 1 else float("nan")

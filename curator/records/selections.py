@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.records.images import Ids, Vectors
+
+NAME = re.compile(r"[\w][\w.+-]*")  # of selections, splits and concepts
 
 
 @dataclass(frozen=True)

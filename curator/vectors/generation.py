@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.checksums import forget, problem_in, remember, sha256_of
 from curator.embeddings import best_first, check_unit, exact_scores, find_sorted
+from curator.files import forget, problem_in, remember, sha256_of
 from curator.records import Ids, Positions, Scores, Vectors
 
 FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"

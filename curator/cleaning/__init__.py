@@ -1,0 +1,1 @@
+"""Cleaning an index: duplicates, verdicts, quarantine with an undo, leaks, outliers."""

@@ -1,0 +1,246 @@
+"""`curator dedupe`: what is here twice, of what kind, in which groups, and which image of each to keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.cleaning.comparing import RANK, Hashes, collect_evidence, find_candidates
+from curator.cleaning.grouping import Grouping, Link, check_groups
+from curator.cleaning.keepers import KEEP, Policy
+from curator.database import Curation, Writer
+from curator.duplicates import KINDS, LEVELS, Thresholds, judge
+from curator.embeddings import find_sorted
+from curator.errors import UsageError
+from curator.index import Index, load_graph
+from curator.records import Certificate, Decision, Evidence, Graph, Grouped, Ids, Nodes, Progress, Space
+
+
+@dataclass(frozen=True)
+class DedupeOptions:
+    """How to look: `level` "exact", "verified" or "semantic"; `threshold` overrides that of semantic edges.
+
+    `across` takes only edges between roots, `ignore_same_dir` only those between folders; `where` limits the images.
+    """
+
+    level: str = "verified"
+    keep: tuple[str, ...] = KEEP
+    protect: tuple[Path, ...] = ()
+    across: bool = False
+    ignore_same_dir: bool = False
+    where: str | None = None
+    threshold: float | None = None
+    rank: int = RANK
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise UsageError(f"no level '{self.level}'; there are: {', '.join(LEVELS)}")
+        for folder in self.protect:
+            if not folder.is_dir():
+                raise UsageError(f"--protect takes a folder, and {folder} is none")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images shown to be the same picture. `members` begin with the keeper; `settled` where every other one has been decided about."""
+
+    members: tuple[Grouped, ...]
+    settled: bool
+
+    @property
+    def keeper(self) -> int:
+        """Id of the image to keep."""
+        return self.members[0].keeper_id
+
+    @property
+    def duplicates(self) -> tuple[Grouped, ...]:
+        """The members that are neither the keeper nor kept by decision."""
+        return tuple(m for m in self.members if m.kind not in ("keeper", "kept"))
+
+
+@dataclass(frozen=True)
+class DedupeResult:
+    """What was found. `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the guarantees in words."""
+
+    groups: tuple[Group, ...]
+    searched: int
+    nodes: int
+    compared: int
+    known: int
+    pairs: Mapping[str, int]
+    images: Mapping[str, int]
+    certificate: Certificate | None
+    thresholds: Thresholds
+    evidence: Mapping[tuple[int, int], Evidence]
+    content_of: Mapping[int, int]
+    checks: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def evidence_of(self, a: int, b: int) -> Evidence | None:
+        """What was seen of two images, if their pictures were compared."""
+        contents = sorted(self.content_of.get(i, -1) for i in (a, b))
+        return self.evidence.get((contents[0], contents[1]))
+
+
+@dataclass
+class _Found:
+    """Verified and semantic edges between nodes, as far as the level asks for them."""
+
+    links: list[Link] = field(default_factory=list)
+    semantic: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    graph: Graph | None = None
+    evidence: dict[tuple[int, int], Evidence] = field(default_factory=dict)
+    candidates: int = 0
+    compared: int = 0
+    unread: int = 0
+
+
+def dedupe(
+    index: Index,
+    options: DedupeOptions = DedupeOptions(),
+    *,
+    only: Collection[int] | None = None,
+    keep_proposals: bool = True,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> DedupeResult:
+    """Find groups, propose keepers, and remember both in the index. No file is touched; what was compared is not compared again.
+
+    `only` limits it to images of these ids; without `keep_proposals` those of the last run stay the ones that are remembered.
+    Raises `UsageError`, `UnknownName` for a keep rule, `WhereError`, `NoIndex` for an empty index, `IndexLocked`.
+    """
+    started = time.monotonic()
+    space = index.space
+    with index.write() as db:
+        curation = Curation(db)
+        nodes = curation.nodes(space)
+        here = len(nodes.image_ids)
+        if options.where is not None:
+            nodes = _limit(nodes, db.ids_where(options.where))
+        if only is not None:
+            nodes = _limit(nodes, np.array(sorted(only), np.int64))
+        thresholds = find_thresholds(curation, space, options.threshold)
+        found = _Found()
+        if options.level != "exact":
+            found, thresholds = _look(index, db, nodes, thresholds, rank=options.rank, progress=progress)
+        decisions = curation.decisions()
+        grouping = Grouping(db, nodes, _policy(db, decisions, options), decisions, across=options.across, folders=options.ignore_same_dir)
+        members = grouping.verified(found.links)
+        if options.level == "semantic":
+            x = curation.vectors(space, nodes.contents)
+            members = grouping.semantic(members, found.semantic, found.scores, x, float(thresholds.semantic or 1.0))
+        checks = check_groups(members, grouping)
+        if keep_proposals:
+            with db.atomic():
+                curation.replace_groups(members, None if len(nodes.image_ids) == here else nodes.image_ids.tolist())
+            index.step("groups committed")
+        groups = _as_groups(members, grouping)
+        notes = _notes(curation, nodes, thresholds, options)
+        if found.unread:
+            notes += (f"{found.unread} pairs could not be compared, because files cannot be read now; run again when they can",)
+    pairs = {kind: grouping.counts.get(kind, 0) for kind in LEVELS[options.level]}
+    images = {kind: sum(m.kind == kind for g in groups for m in g.duplicates) for kind in LEVELS[options.level]}
+    involved = {i for m in members for i in (m.image_id, m.via_id)}
+    content_of = {i: c for i, c in zip(nodes.image_ids.tolist(), nodes.standing().tolist(), strict=True) if i in involved}
+    return DedupeResult(
+        groups, len(nodes.image_ids), len(nodes), found.compared, found.candidates - found.compared, pairs, images,
+        found.graph.certificate if found.graph else None, thresholds, found.evidence, content_of, checks, notes, time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _limit(nodes: Nodes, chosen: Ids) -> Nodes:
+    """The nodes of the images of these ids, which ascend."""
+    here = find_sorted(chosen, nodes.image_ids)[1]
+    kept, node_of = np.unique(nodes.node_of[here], return_inverse=True)
+    return Nodes(nodes.image_ids[here], nodes.content_ids[here], node_of.astype(np.int64), nodes.contents[kept])
+
+
+def find_thresholds(curation: Curation, space: Space, asked: float | None = None) -> Thresholds:
+    """Calibrated thresholds of the space where there are some; a semantic one that was asked for."""
+    built_in = Thresholds()
+    found = curation.calibrations(space)
+    least = {kind: found[kind][0] if kind in found else value for kind, value in built_in.least.items()}
+    sources = {kind: "calibrated" if kind in found else "built in" for kind in least}
+    semantic = asked if asked is not None else found["semantic"][0] if "semantic" in found else None
+    sources["semantic"] = "given" if asked is not None else "calibrated" if "semantic" in found else "tail of the scores"
+    return Thresholds(least, semantic, sources)
+
+
+def _look(
+    index: Index,
+    db: Writer,
+    nodes: Nodes,
+    thresholds: Thresholds,
+    *,
+    rank: int,
+    progress: Callable[[Progress], None],
+) -> tuple[_Found, Thresholds]:
+    """Candidates, evidence on them, and what it makes of them; the thresholds with the one the graph settled on."""
+
+    def told(done: int) -> None:
+        progress(Progress(done, len(nodes), 0, "neighbours"))
+
+    graph = load_graph(db, index.space, nodes, threshold=thresholds.semantic, progress=told)
+    index.step("graph cached")
+    thresholds = replace(thresholds, semantic=graph.certificate.threshold)
+    hashes = Hashes.of(Curation(db), nodes)
+    pairs = find_candidates(hashes, graph, graph.certificate.threshold, rank=rank)
+    seen_of = collect_evidence(db, nodes, pairs, hashes, thresholds, step=index.step, progress=progress)
+    found = _Found(graph=graph, candidates=len(pairs), compared=seen_of.compared, unread=seen_of.unread)
+    found.semantic, found.scores = graph.above(graph.certificate.threshold)
+    contents = nodes.contents
+    for (a, b), seen in zip(pairs.tolist(), seen_of.evidence, strict=True):
+        kind = judge(seen, thresholds)
+        if kind is not None:
+            strength = (KINDS.index(kind), seen.distance if kind != "cropped/edited" else 0, -(seen.agreement or 0.0))
+            found.links.append(Link(a, b, kind, strength))
+        found.evidence[int(contents[a]), int(contents[b])] = seen
+    found.links.sort(key=lambda link: (link.strength, link.first, link.second))
+    return found, thresholds
+
+
+def _policy(db: Writer, decisions: list[Decision], options: DedupeOptions) -> Policy:
+    """The keep rules with what a person decided: ids to keep, and ids that were rejected."""
+    there = Curation(db).with_content([d.subject for d in decisions if d.verdict != "not-duplicate"])
+    chosen: dict[str, set[int]] = {"keep": set(), "reject": set()}
+    for d in decisions:
+        if d.verdict in chosen:
+            ids = set(there.get(d.subject, ()))
+            chosen[d.verdict] |= ids & {d.subject_id} if d.subject_id else ids
+    return Policy(options.keep, options.protect, frozenset(chosen["keep"]), frozenset(chosen["reject"]))
+
+
+def _as_groups(members: list[Grouped], grouping: Grouping) -> tuple[Group, ...]:
+    by_keeper: dict[int, list[Grouped]] = {}
+    for m in members:
+        by_keeper.setdefault(m.keeper_id, []).append(m)
+    rejected = grouping.policy.rejected
+    groups = []
+    for _, found in sorted(by_keeper.items()):
+        ordered = sorted(found, key=lambda m: (m.image_id != m.keeper_id, m.kind != "kept", _strength(m.kind), m.image_id))
+        settled = all(m.image_id in rejected or m.kind in ("keeper", "kept") for m in ordered)
+        groups.append(Group(tuple(ordered), settled))
+    return tuple(groups)
+
+
+def _strength(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else 0
+
+
+def _notes(curation: Curation, nodes: Nodes, thresholds: Thresholds, options: DedupeOptions) -> tuple[str, ...]:
+    notes = []
+    if options.level != "exact":
+        missing = int(np.isnan(curation.hashes(nodes.contents)[1]).sum())
+        if missing:
+            notes.append(f"{missing} pictures have no perceptual hash; `curator index` measures those whose files are there")
+        if "calibrated" not in thresholds.sources.values():
+            notes.append("thresholds are not calibrated on your images; `curator calibrate` does that")
+    if options.level == "semantic" and thresholds.sources.get("semantic") == "tail of the scores":
+        notes.append(f"the semantic threshold {thresholds.semantic:.3f} is where one in a hundred nearest neighbours would lie by chance")
+    return tuple(notes)

@@ -1,0 +1,228 @@
+"""Commands that find duplicates and clean up: dedupe, decide, quarantine, restore."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+
+if TYPE_CHECKING:
+    from curator.cleaning.dedupe import DedupeResult, Group
+    from curator.cleaning.quarantine import Report
+    from curator.records import Image
+
+LEVELS = ("exact", "verified", "semantic")
+_SHOWN = 12  # groups
+
+
+@click.command()
+@index_option
+@click.option("--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as a duplicate.")
+@click.option("--keep", metavar="RULES", help="Which image of a group to keep: rules in order. [default: see below]")
+@click.option(
+    "--protect", multiple=True, type=click.Path(path_type=Path), help="Never propose images in this folder for removal; repeatable."
+)
+@click.option("--across", is_flag=True, help="Only duplicates between roots.")
+@click.option("--ignore-same-dir", is_flag=True, help="Only duplicates between folders.")
+@click.option("--where", help="Look only at images for which this SQL condition holds.")
+@click.option(
+    "--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate. [default: calibrated, else from the tail]"
+)
+@click.option("--all", "everything", is_flag=True, help="Also list groups that were decided about.")
+@json_option
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the groups on a contact sheet.")
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write the groups to a page that needs nothing else.")
+def dedupe(
+    *, name: str | None, keep: str | None, everything: bool, as_json: bool, sheet: Path | None, page: Path | None, **options: Any
+) -> None:
+    """Find what is in the index twice, say of what kind, and propose what to keep. No file is touched.
+
+    \b
+    exact      identical files, identical pixels
+    verified   also re-encoded, mirrored, rotated, cropped or edited, proved on the pixels
+    semantic   also what an encoder cannot tell apart: shots of one thing, variants
+
+    --keep takes, in order: protected, real, labelled, largest, lossless, oldest, shortest-path (these, so, by default), and captioned,
+    tagged, smallest, largest-file, newest. `curator decide` says yes or no; exit code 1 if there is something to decide.
+    """
+    from curator.cleaning import describe as report
+    from curator.cleaning.dedupe import DedupeOptions
+    from curator.cleaning.dedupe import dedupe as find
+    from curator.cleaning.keepers import parse_keep
+
+    with opened(name) as index:
+        with progress_bar() as progress:
+            result = find(index, DedupeOptions(keep=parse_keep(keep), **options), progress=progress)
+        groups = [g for g in result.groups if everything or not g.settled]
+        images = {i.id: i for i in index.images([m.image_id for g in groups for m in g.members])}
+    drawn = report.draw_groups(result, groups, images, sheet=sheet, page=page)  # first, as a reader of the text may stop early
+    if as_json:
+        print_json(report.as_json(result, groups, images))
+    else:
+        _print_groups(result, groups, images)
+    for line in drawn:
+        say(line)
+    sys.exit(1 if any(not g.settled for g in groups) else 0)
+
+
+def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, Image]) -> None:
+    from curator.cleaning.describe import describe_member, remarks
+
+    click.echo(table([(kind, result.pairs[kind], result.images[kind]) for kind in result.pairs], ("kind", "pairs", "duplicates")))
+    found, decided = sum(len(g.duplicates) for g in result.groups), sum(g.settled for g in result.groups)
+    summary = f"{plural(len(result.groups), 'group')} with {plural(found, 'duplicate')} among {plural(result.searched, 'image')}"
+    click.echo(f"\n{summary}; {decided} decided about.")
+    for group in groups[:_SHOWN]:
+        click.echo()
+        for m in group.members:
+            kind, evidence = describe_member(m, result)
+            click.echo(f"  {kind:<16} id:{m.image_id:<7} {images[m.image_id].path}{f'   ({evidence})' if evidence else ''}")
+    if len(groups) > _SHOWN:
+        click.echo(f"\n… and {len(groups) - _SHOWN} groups more; --sheet, --html and --json show them.")
+    if groups:
+        click.echo("\n`curator decide reject --proposed` accepts the proposals, `decide keep|reject|not-duplicate ID...` speaks of some.")
+    for line in remarks(result):
+        say(line)
+
+
+@click.group()
+def decide() -> None:
+    """Say yes or no to what `curator dedupe` found. Verdicts are kept by content, for ever; no file is touched."""
+
+
+def _verdict(verdict: str, images: tuple[str, ...], name: str | None, where: str | None) -> None:
+    from curator.admin.manage import find_ids
+    from curator.cleaning.decisions import decide as remember
+
+    with opened(name) as index:
+        ids = find_ids(index, images, where=where)
+        remember(index, verdict, ids)
+    click.echo(f"{verdict}: {plural(len(ids), 'image')}.")
+
+
+@decide.command("keep")
+@click.argument("images", nargs=-1, metavar="ID|PATH...")
+@index_option
+@click.option("--where", help="All images for which this SQL condition holds.")
+def keep_command(images: tuple[str, ...], name: str | None, where: str | None) -> None:
+    """Keep these images, whatever else is in their groups; where one was a duplicate, it becomes the keeper."""
+    _verdict("keep", images, name, where)
+
+
+@decide.command("reject")
+@click.argument("images", nargs=-1, metavar="ID|PATH...")
+@index_option
+@click.option("--where", help="All images for which this SQL condition holds.")
+@click.option("--proposed", is_flag=True, help="All duplicates that `curator dedupe` proposed, and nobody decided about.")
+@click.option("--kind", "kinds", multiple=True, help="With --proposed: only this kind of duplicate; repeatable.")
+def reject_command(images: tuple[str, ...], name: str | None, where: str | None, proposed: bool, kinds: tuple[str, ...]) -> None:
+    """These images are duplicates of their groups' keepers. `curator quarantine` may move them later."""
+    from curator.cleaning.decisions import accept
+
+    if not proposed:
+        _verdict("reject", images, name, where)
+        return
+    with opened(name) as index:
+        ids = accept(index, kinds)
+    click.echo(f"reject: {plural(len(ids), 'image')}. No file was touched; `curator quarantine --dry-run` shows what could be moved.")
+
+
+@decide.command("not-duplicate")
+@click.argument("images", nargs=-1, metavar="ID|PATH...", required=True)
+@index_option
+def apart_command(images: tuple[str, ...], name: str | None) -> None:
+    """No two of these images are the same picture; they never share a group again."""
+    _verdict("not-duplicate", images, name, None)
+
+
+@decide.command("undo")
+@click.argument("images", nargs=-1, metavar="ID|PATH...", required=True)
+@index_option
+def undo_command(images: tuple[str, ...], name: str | None) -> None:
+    """Forget every verdict that speaks of these images."""
+    from curator.admin.manage import find_ids
+    from curator.cleaning.decisions import undo
+
+    with opened(name) as index:
+        count = undo(index, find_ids(index, images))
+    click.echo(f"Forgot {plural(count, 'verdict')}.")
+
+
+@decide.command("list")
+@index_option
+@json_option
+def list_command(name: str | None, as_json: bool) -> None:
+    """List every verdict."""
+    from curator.database import Curation
+
+    with opened(name) as index:
+        rows = [
+            {
+                "verdict": d.verdict,
+                "subject": d.subject.hex(),
+                "other": d.other.hex(),
+                "image": d.subject_id or None,
+                "decided_at": d.decided_at,
+            }
+            for d in Curation(index.reader).decisions()
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        short = [(r["verdict"], str(r["subject"])[:12], str(r["other"])[:12], r["decided_at"]) for r in rows]
+        click.echo(table(short, ("verdict", "content", "beside", "decided at")) if rows else "No verdicts yet.")
+
+
+@click.command()
+@index_option
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="A folder of the same file system. [default: see below]")
+@click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
+@json_option
+def quarantine(name: str | None, to: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Move the files of rejected images aside. `curator restore` puts them back, byte for byte.
+
+    They go to `.curator-quarantine` in their root, which scans pass over, or to --to. A file moves only if it and the one that is kept
+    are what the index says. A journal of every move lies beside the files and in the index. Exit code 1 if a file was left.
+    """
+    from curator.cleaning.quarantine import quarantine as move_aside
+
+    with opened(name) as index, progress_bar() as progress:
+        report = move_aside(index, to=to, dry_run=dry_run, progress=progress)
+    _print_moves(report, "would be moved" if dry_run else "moved", as_json, back=False)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@index_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
+@json_option
+def restore(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: bool) -> None:
+    """Put quarantined files back where they were: all, or those whose former PATHS are named. Nothing is overwritten."""
+    from curator.cleaning.quarantine import restore as put_back
+
+    with opened(name) as index, progress_bar() as progress:
+        report = put_back(index, paths, dry_run=dry_run, progress=progress)
+    if report.moves and not dry_run:
+        say("They are still rejected, and `curator quarantine` would move them again; `curator decide undo` forgets a verdict.")
+    _print_moves(report, "would be put back" if dry_run else "put back", as_json, back=True)
+
+
+def _print_moves(report: Report, done: str, as_json: bool, *, back: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print_json({"moves": [asdict(m) for m in report.moves], "left": [{"path": p, "reason": r} for p, r in report.left]})
+    else:
+        for m in report.moves:
+            click.echo(f"{m.moved_to} -> {m.path}" if back else f"{m.path} -> {m.moved_to}   ({m.reason}; kept: {m.keeper})")
+        click.echo(f"{plural(len(report.moves), 'file')} {done}.")
+        for path, reason in report.left:
+            say(f"Left: {path}: {reason}")
+    sys.exit(1 if report.left else 0)
+
+
+COMMANDS = (dedupe, decide, quarantine, restore)

@@ -1,0 +1,237 @@
+"""Commands that measure what was made, and close the loop: evaluate, audit, loop, report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+
+
+@click.command()
+@click.argument("named", metavar="RUN|SELECTION|FOLDER|CONDITION")
+@index_option
+@click.option("--against", metavar="SELECTION|FOLDER|CONDITION", help="Held-out images. [default: what the run held out]")
+@click.option("--checkpoint", help="Only what this checkpoint of the run generated: best, latest or its number. [default: all]")
+@click.option("--classifier", metavar="RUN|none", help="Measure in this classifier's features as well. [default: the latest that is there]")
+@click.option("--raw", is_flag=True, help="Measure vectors of their length before normalising as well, as other tools' CLIP-FID does.")
+@click.option("--columns", is_flag=True, help="Write each image's realism, rarity and nearest_ratio to columns, to filter by.")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the least and the most realistic on a contact sheet.")
+@click.option(
+    "--metric",
+    "parts",
+    multiple=True,
+    help="frechet, manifold, clipped, kernel, vendi, sliced-wasserstein; several by commas. [default: all]",
+)
+@click.option("--rounds", type=click.IntRange(2), default=10, show_default=True, help="Random halves that intervals come from.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
+@json_option
+def evaluate(
+    *,
+    named: str,
+    name: str | None,
+    against: str | None,
+    checkpoint: str | None,
+    classifier: str | None,
+    raw: bool,
+    columns: bool,
+    sheet: Path | None,
+    as_json: bool,
+    parts: tuple[str, ...],
+    rounds: int,
+    seed: int,
+) -> None:
+    """Measure what a run made, or a selection, against held-out images, from stored vectors.
+
+    Numbers compare only with numbers of the same space and the same n. ↑ more is better, ↓ less.
+    """
+    from dataclasses import asdict
+
+    from curator.drawing.sheets import refuse_sheet, save_sheet
+    from curator.evaluation.evaluate import each_image, find_classifier
+    from curator.evaluation.evaluate import evaluate as measure
+    from curator.evaluation.report import extremes
+    from curator.evaluation.sides import sides_of
+    from curator.index.columns import COLUMNS
+
+    if sheet:
+        refuse_sheet(sheet)
+    with opened(name) as index, progress_bar() as progress:
+        judge = find_classifier(index, classifier)
+        sides = sides_of(index, named, against, checkpoint=checkpoint)
+        done = measure(
+            index,
+            sides,
+            parts=[p for given in parts for p in given.split(",")],
+            classifier=judge,
+            raw=raw,
+            rounds=rounds,
+            seed=seed,
+            progress=progress,
+        )
+        shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
+    if columns:
+        say(f"Written for {plural(done.n, 'image')}: {', '.join(COLUMNS['evaluate'])}")
+    if sheet:
+        save_sheet(shown, sheet, columns=8)
+        say(f"Sheet: {sheet}")
+    if as_json:
+        print_json(asdict(done))
+        return
+    click.echo(f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.against} (n = {done.m})")
+    for space in dict.fromkeys(n.space for n in done.numbers):
+        found = [n for n in done.numbers if n.space == space]
+        rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", n.interval) for n in found]
+        click.echo("\n" + table(rows, ("", f"in {space}", "value", "95 %")))
+    for note in done.notes:
+        say(f"Note: {note}.")
+
+
+@click.command()
+@click.argument("named", metavar="RUN", default="latest")
+@index_option
+@click.option("--held-out", metavar="SELECTION|FOLDER|CONDITION", help="Real images the run never saw. [default: those it held out]")
+@click.option("--checkpoint", help="Only what this checkpoint generated: best, latest or its number. [default: all]")
+@click.option(
+    "--max-copies", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Share of copies above which the exit code is 1."
+)
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the closest pairs on a contact sheet.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the closest pairs to a page that needs nothing else.")
+@json_option
+def audit(
+    *,
+    named: str,
+    name: str | None,
+    held_out: str | None,
+    checkpoint: str | None,
+    max_copies: float,
+    sheet: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Find what a RUN copied from the images it was trained on. Exit code 1 above --max-copies.
+
+    Each generated image is compared with its nearest training image, as real images that the run never saw are, which set the threshold.
+    Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest, audit_ratio and authentic. Against
+    --max-copies stands the share of proved copies, or of all beyond what unseen real images would give, whichever is more.
+    """
+    from dataclasses import asdict
+
+    from curator.drawing.pages import Page, save_page
+    from curator.drawing.sheets import refuse_sheet, save_sheet
+    from curator.evaluation.audit import audit as look
+    from curator.evaluation.report import closest_pairs, describe_audit
+    from curator.runs.lookup import find_maker, generated_ids
+
+    if sheet:
+        refuse_sheet(sheet)
+    with opened(name) as index, progress_bar() as progress:
+        run = find_maker(index, named)
+        made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
+        done = look(index, run, made, held_out=held_out, progress=progress)
+        pairs = [closest_pairs(index, done)] if sheet or html else []
+    lines = describe_audit(done)
+    if sheet:
+        save_sheet(pairs, sheet, columns=8)
+        say(f"Sheet: {sheet}")
+    if html:
+        rows = (("label", "images"), *((label, str(n)) for label, n in done.counts.items()))
+        save_page(Page(f"Whether {done.run} copied", rows, tuple(lines), pairs), html)
+        say(f"Page: {html}")
+    if as_json:
+        print_json(asdict(done) | {"copies": done.copies, "beyond": done.beyond})
+    else:
+        click.echo(table(list(done.counts.items()), ("label", "images")) + "\n\n" + "\n".join(lines))
+    sys.exit(1 if done.beyond > max_copies else 0)
+
+
+@click.command("loop")
+@click.argument("selection")
+@index_option
+@click.option("--classifier", metavar="RUN", help="A classifier, trained on real images, that vouches for a picture's label.")
+@click.option("--words", is_flag=True, help="Let the index's encoder vouch instead: the label's words fit the picture best.")
+@click.option("--rounds", type=int, default=3, show_default=True, help="At most so many.")
+@click.option("-n", "made", type=int, default=500, show_default=True, help="Pictures to make in a round.")
+@click.option("--sure", type=float, default=0.9, show_default=True, help="The classifier's least confidence.")
+@click.option("--images", type=int, help="Budget of each training: real images seen.")
+@click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget of each training in time.")
+@click.option("--preset", help="Of each training.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--overwrite", is_flag=True, help="Forget a loop on this selection that was begun, and its sets; runs and pictures stay.")
+@json_option
+def loop_command(
+    *,
+    selection: str,
+    name: str | None,
+    classifier: str | None,
+    words: bool,
+    rounds: int,
+    made: int,
+    sure: float,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+    **given: object,
+) -> None:
+    """Train on a SELECTION, admit what the generator makes where it is verified, and train again. Honest: it may well not help.
+
+    Admitted is what the audit calls novel and the classifier, or words, are sure of; of each label at most as many as there are real
+    images, none of which ever gives way. 15 % calibrate the audit and 15 % score; two falls of their coverage end the loop. The same
+    command goes on with a loop that was cut off.
+    """
+    from dataclasses import asdict
+
+    from curator.loop import LoopOptions, loop
+    from curator.runs.lookup import run_of
+
+    if words == (classifier is not None):
+        raise click.UsageError("something must vouch for what is admitted: --classifier RUN or --words, one of the two")
+    options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
+    with opened(name) as index, progress_bar() as progress:
+        judge = run_of(index, classifier, trainer="classifier") if classifier else None
+        done = loop(index, selection, judge, options, overwrite=overwrite, progress=progress, say=say)
+    if as_json:
+        print_json(asdict(done) | {"best": done.best})
+        return
+    if done.rounds:
+        numbers = list(done.rounds[0].numbers)
+        heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
+        rows = [[r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)] for r in done.rounds]
+        click.echo(table(rows, heads))
+    for r in done.rounds:
+        click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
+    click.echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
+    if done.best:
+        click.echo(f"Most of what scores was covered in round {done.best}, which trained on {selection}-round-{done.best}.")
+    sys.exit(130 if done.interrupted else 0)
+
+
+def _shown(number: Sequence[float]) -> str:
+    """(value, low, high) of a number."""
+    from curator.evaluation.evaluate import interval
+
+    value, low, high = number
+    return f"{value:.4f} ({interval(low, high)})"
+
+
+@click.command()
+@click.argument("named", metavar="RUN")
+@index_option
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True, help="The page."
+)
+@click.option("--against", metavar="SELECTION|FOLDER|CONDITION", help="Held-out images to measure with. [default: what the run held out]")
+def report(named: str, *, name: str | None, output: Path, against: str | None) -> None:
+    """Write one page about a RUN that needs nothing else: what it trained on, curves, samples, metrics, closest pairs, lineage."""
+    from curator.evaluation.report import write_report
+    from curator.runs.lookup import run_of
+
+    with opened(name) as index, progress_bar() as progress:
+        write_report(index, run_of(index, named), output, against=against, progress=progress)
+    say(f"Report: {output}")
+
+
+COMMANDS = (evaluate, audit, loop_command, report)

@@ -1,0 +1,135 @@
+"""Commands that learn from a person's marks: concept, label."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+
+from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+
+
+@click.group(invoke_without_command=True)
+@index_option
+@json_option
+@click.pass_context
+def concept(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """List concepts: what you marked as wanted and unwanted, usable as `concept:NAME` wherever words are."""
+    from curator.database import Selections
+
+    ctx.obj = name
+    if ctx.invoked_subcommand is not None:
+        return
+    with opened(name) as index:
+        kept = Selections(index.reader)
+        found = [kept.concept(index.space, c) for c in kept.concepts(index.space)]
+    rows = [{"name": c.name, "like": c.facts["like"], "unlike": c.facts["unlike"]} for c in found]
+    if as_json:
+        print_json(rows)
+    else:
+        shown = table([(r["name"], r["like"], r["unlike"]) for r in rows], ("concept", "like", "unlike"))
+        click.echo(shown if rows else "No concepts yet; `curator concept fit NAME --like ID` makes one.")
+
+
+@concept.command("fit")
+@click.argument("chosen", metavar="NAME")
+@click.option("--like", multiple=True, metavar="ID|PATH[,...]", help="Images that show it; repeatable.")
+@click.option("--unlike", multiple=True, metavar="ID|PATH[,...]", help="Images that do not; repeatable.")
+@click.option("--afresh", is_flag=True, help="Forget earlier marks.")
+@click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
+@click.pass_obj
+def fit(outer: str | None, *, chosen: str, like: tuple[str, ...], unlike: tuple[str, ...], afresh: bool, name: str | None) -> None:
+    """Fit NAME to marked images, or add marks to it: `curator search concept:NAME` finds more, whose marks make it better."""
+    from curator.admin.manage import find_ids
+    from curator.labelling.concepts import fit_concept
+
+    def ids(named: tuple[str, ...]) -> list[int]:
+        split = [part for n in named for part in (n.split(",") if not Path(n).exists() else [n]) if part]
+        return find_ids(index, split) if split else []
+
+    with opened(name or outer) as index:
+        made = fit_concept(index, chosen, ids(like), ids(unlike), afresh=afresh)
+    click.echo(f"{chosen}: {made.facts['like']} wanted, {made.facts['unlike']} unwanted. Try `curator search concept:{chosen}`.")
+
+
+@concept.command("drop")
+@click.argument("chosen", metavar="NAME")
+@click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
+@click.pass_obj
+def drop(outer: str | None, chosen: str, name: str | None) -> None:
+    """Forget a concept and its marks."""
+    from curator.labelling.concepts import drop_concept
+
+    with opened(name or outer) as index:
+        drop_concept(index, chosen)
+    click.echo(f"Dropped {chosen}.")
+
+
+@click.command()
+@index_option
+@click.option("--classes", metavar="A,B,...", help="Zero-shot: names of classes, in words.")
+@click.option("--probe", metavar="COLUMN", help="Learn from the values of a column, such as label.")
+@click.option("--run", "run", metavar="RUN", help="Use a classifier that `curator train classifier` trained.")
+@click.option("--where", help="Label only images for which this SQL condition holds.")
+@click.option("--column", default="predicted", show_default=True, help="Where labels go; confidence goes to the same with _confidence.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the images held out to test a probe.")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the surest disagreements on a contact sheet.")
+@json_option
+def label(
+    *,
+    name: str | None,
+    classes: str | None,
+    probe: str | None,
+    run: str | None,
+    where: str | None,
+    column: str,
+    seed: int,
+    sheet: Path | None,
+    as_json: bool,
+) -> None:
+    """Label images by words (--classes), a linear probe on stored vectors (--probe) or a trained classifier (--run), with confidence.
+
+    A person's labels are never written over: predictions go to columns of their own, for --where and --per. The accuracy is measured on
+    images that have a label, and that a probe did not learn from.
+    """
+    from curator.errors import UsageError
+    from curator.labelling.label import label_by_probe, label_by_words
+
+    if sum(given is not None for given in (classes, probe, run)) != 1:
+        raise UsageError("label takes one of --classes A,B,..., --probe COLUMN and --run RUN")
+    with opened(name) as index, progress_bar() as progress:
+        if run is not None:
+            from curator.runs.apply import label_by_run
+            from curator.runs.lookup import run_of
+
+            found = run_of(index, run, trainer="classifier")
+            done = label_by_run(index, found, named=where, column=column, progress=progress)
+        elif classes is not None:
+            done = label_by_words(index, classes.split(","), where=where, column=column)
+        else:
+            done = label_by_probe(index, str(probe), where=where, column=column, seed=seed)
+        images = {i.id: i for i in index.images(list(done.disagreements[:60]))}
+    if as_json:
+        facts = {"accuracy": None if math.isnan(done.accuracy) else done.accuracy, "tested": done.tested, "classes": done.classes}
+        print_json(facts | {"labelled": len(done.predictions), "disagreements": done.disagreements})
+        return
+    counts = {c: sum(p == c for p, _ in done.predictions.values()) for c in done.classes}
+    click.echo(table(list(counts.items()), (column, "images")))
+    tested = "no image has a label to test with" if math.isnan(done.accuracy) else f"accuracy {done.accuracy:.1%} on {done.tested} images"
+    click.echo(f"\n{plural(len(done.predictions), 'image')} labelled in '{column}'; {tested}.")
+    for i in list(images)[:12]:
+        said, sure = done.predictions[i]
+        click.echo(f"  {images[i].label or '':<16} looks like {said:<16} {sure:.0%}  id:{i}  {images[i].path}")
+    if sheet:
+        from curator.drawing.sheets import Section, Tile, save_sheet
+
+        tiles = [
+            Tile(im.path, f"{done.predictions[i][0]} {done.predictions[i][1]:.0%}", f"labelled {im.label}  id:{i}")
+            for i, im in images.items()
+        ]
+        save_sheet([Section(f"{len(done.disagreements)} disagreements", tiles)], sheet)
+        say(f"Sheet: {sheet}")
+
+
+COMMANDS = (concept, label)

@@ -1,0 +1,300 @@
+"""Commands that train and use what was trained: train, generate, reconstruct, runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curator.cli.face import F, index_option, json_option, opened, plural, print_json, progress_bar, say, table
+
+_SELECTION = "SELECTION|FOLDER|CONDITION"
+
+
+@click.group()
+def train() -> None:
+    """Train a GAN, a VAE or a classifier on a selection. Everything about a training lies in its run folder."""
+
+
+def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_common = _stack(
+    index_option,
+    click.option("--selection", "named", metavar=_SELECTION, help="What to train on. [default: all real images but duplicates]"),
+    click.option("--name", "called", default="", help="Add to the run folder's name."),
+    click.option("--preset", help="A set of defaults; see below. [default: tiny]"),
+    click.option("--side", type=int, help="Train at this many pixels."),
+    click.option("--fit", type=click.Choice(["crop", "squash"]), help="How pictures that are not square become so. [default: crop]"),
+    click.option("--images", type=int, help="Budget: real images seen, counted each time."),
+    click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget in time; alone, the schedule ends with it."),
+    click.option("--batch", type=int, help="Images per step."),
+    click.option("--optimiser", help="gd (full batch), sgd, adam or adamw."),
+    click.option("--rate", type=float, help="Learning rate."),
+    click.option("--momentum", type=float, help="Of sgd."),
+    click.option("--nesterov", is_flag=True, default=None, help="Nesterov's momentum, for sgd."),
+    click.option("--schedule", type=click.Choice(["constant", "cosine"]), help="Of the learning rate."),
+    click.option("--l1", type=float, help="Weight of the sum of absolute weights."),
+    click.option("--l2", type=float, help="Weight of half the sum of squared weights."),
+    click.option("--dropout", type=float, help="Share of units that are dropped."),
+    click.option("--width", type=int, help="Channels of the first convolution: smaller is a smaller net."),
+    click.option("--augment", metavar="A,B", help="flip, shift, and for a GAN diffaug."),
+    click.option("--holdout", type=float, help="Share held out to measure on, by a hash of content."),
+    click.option("--patience", type=int, help="Stop after so many checkpoints without a better held-out score."),
+    click.option("--every", type=int, help="Images between checkpoints. [default: a twentieth of the budget]"),
+    click.option("--keep", type=int, help="Checkpoints to keep besides the best. [default: 2]"),
+    click.option("--ema-images", type=int, help="Half-life of the averaged weights, in images."),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), help="bf16 where the machine computes in it. [default: auto]"),
+    click.option("--label", "column", default="label", show_default=True, metavar="COLUMN", help="Where labels are."),
+    click.option("--seed", type=int, help="Of everything random. [default: 0]"),
+    click.option("--resume", is_flag=False, flag_value="latest", metavar="[RUN]", help="Go on with a run, by default the latest."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done, and stop."),
+    json_option,
+)
+_condition = click.option("--condition", type=click.Choice(["none", "label", "embedding"]), help="What pictures are made to fit.")
+
+
+@train.command("gan")
+@_common
+@_condition
+@click.option("--net", help="lite (for a CPU), res (for a GPU) or dcgan (the baseline).")
+@click.option("--loss", help="relativistic, nonsaturating, hinge, lsgan or bce.")
+@click.option("--latent", type=int, help="Numbers that a picture is made from.")
+@click.option("--beta1", type=float, help="Of adam.")
+@click.option("--gamma", type=float, help="Weight of the gradient penalties R1 and R2. [default: by side]")
+@click.option("--gamma-end", type=float, help="The same at the end.")
+@click.option("--neighbours", type=int, help="With --condition embedding: real samples come from so many neighbours.")
+@click.option("--condition-noise", type=float, help="With --condition embedding: length of noise on it.")
+def train_gan(**given: Any) -> None:
+    """Train a GAN: relativistic pairing with gradient penalties on both sides (R3GAN), on a CPU in minutes.
+
+    Presets: tiny (32 px, minutes on two cores), dcgan (the classic, as its paper has it), small (an hour), gpu32, gpu64, gpu128.
+    """
+    _train("gan", **given)
+
+
+@train.command("vae")
+@_common
+@_condition
+@click.option("--loss", help="sigma (optimal variance), mse, bce, l1 or rae (deterministic).")
+@click.option("--latent", type=int, help="Numbers that a picture is made from.")
+@click.option("--beta", type=float, help="Weight of the KL term.")
+@click.option("--free-bits", type=float, help="Nats of each latent number that cost nothing.")
+@click.option("--warmup", type=float, help="Share of the run until the KL term has its weight.")
+def train_vae(**given: Any) -> None:
+    """Train a VAE with optimal variance, and fit a Gaussian mixture to its latents to sample from.
+
+    Presets: tiny (32 px, minutes on two cores), small, gpu64.
+    """
+    _train("vae", **given)
+
+
+@train.command("classifier")
+@_common
+@click.option("--net", help="cnn (the tutorial's), resnet or xception.")
+@click.option("--loss", help="ce (cross-entropy), mse or l1.")
+@click.option("--smoothing", type=float, help="Of labels, for ce.")
+def train_classifier(**given: Any) -> None:
+    """Train a classifier on labels: at most a million parameters; `curator label --run` uses it.
+
+    Presets: tiny (minutes on two cores), small (resnet).
+    """
+    _train("classifier", **given)
+
+
+def _train(
+    trainer: str,
+    *,
+    name: str | None,
+    named: str | None,
+    called: str,
+    column: str,
+    resume: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    from curator.errors import UsageError
+    from curator.runs.train import plan_training, resume_training, train_on
+
+    chosen = {k: v for k, v in given.items() if v is not None}
+    if "augment" in chosen:
+        chosen["augment"] = tuple(a for a in chosen["augment"].split(",") if a)
+    with opened(name) as index, progress_bar() as progress:
+        if resume is not None:
+            if named or called or dry_run or column != "label":
+                raise UsageError("--resume goes on with a run as it is: leave --selection, --name, --label and --dry-run out")
+            run, outcome = resume_training(index, trainer, resume, chosen, progress=progress, say=say)
+        else:
+            plan = plan_training(index, trainer, named, chosen, column=column)
+            if dry_run:
+                print_json({"images": len(plan.ids), "trained_on": plan.named, "classes": plan.classes, "options": plan.options.as_json()})
+                return
+            command = shlex.join(["curator", *sys.argv[1:]])
+            run, outcome = train_on(index, plan, column=column, name=called, command=command, progress=progress, say=say)
+    _report(run, outcome, as_json=as_json)
+    sys.exit(130 if outcome.status == "interrupted" else 0)
+
+
+def _report(run: Any, outcome: Any, *, as_json: bool) -> None:
+    metrics = run.rows("metrics.jsonl")
+    best: dict[str, Any] = next((m for m in metrics if m["images_seen"] == outcome.best), {})
+    if as_json:
+        print_json({"run": run.name, "folder": str(run.folder), "metrics": best} | vars(outcome))
+        return
+    rate = outcome.images_seen / max(outcome.seconds, 1e-9)
+    click.echo(f"{run.name}: {outcome.status} after {outcome.images_seen} images in {outcome.seconds:.0f} s ({rate:.0f} images/s).")
+    shown = [(k.replace("_", " "), f"{v:.4f}") for k, v in best.items() if isinstance(v, float) and k not in ("seconds", "n")]
+    if shown:
+        click.echo(table(shown, (f"best, at {outcome.best} images", "")))
+    click.echo(f"Look at {run.folder}/card.md, curves.png" + (" and samples there." if (run.folder / "samples").is_dir() else " there."))
+    if outcome.status == "interrupted":
+        say(f"Interrupted; go on with `curator train {run.options.trainer} --resume {run.name}`.")
+
+
+@click.command()
+@click.argument("named", metavar="RUN", default="latest")
+@index_option
+@click.option("-n", type=int, help="How many pictures. [default: 64; 6 to go between with --interpolate]")
+@click.option("--label", help="Of a run with --condition label: make this one. [default: each in turn]")
+@click.option("--like", metavar="ID|PATH", help="Of a run with --condition embedding: make what looks like this.")
+@click.option("--text", help="Of a run with --condition embedding: make what fits these words.")
+@click.option("--mix", nargs=2, metavar="A B", help="Make what lies between two images, or labels.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first picture; the next has the next.")
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Below 1: likelier pictures, of fewer kinds.")
+@click.option("--sampler", help="Of a vae: gmm, normal, two-stage or near (between training images). [default: gmm]")
+@click.option("--checkpoint", default="best", show_default=True, help="best, latest, or images seen.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Where to. [default: generated/ in the run's folder]"
+)
+@click.option("--no-index", is_flag=True, help="Do not put the pictures into the index.")
+@click.option("--interpolate", type=click.Path(path_type=Path, dir_okay=False), help="Write a strip (.png) or animation (.webp) instead.")
+@json_option
+def generate(
+    *,
+    named: str,
+    name: str | None,
+    output: Path | None,
+    no_index: bool,
+    interpolate: Path | None,
+    as_json: bool,
+    n: int | None,
+    mix: tuple[str, str] | None,
+    **given: Any,
+) -> None:
+    """Make pictures with a RUN, each of its own seed, and put them into the index as generated.
+
+    RUN is a name, a number, a folder, or the latest. Their columns are run, checkpoint, seed, condition and label.
+    """
+    from curator.runs.generate import Asked
+    from curator.runs.generate import generate as make
+    from curator.runs.generate import interpolate as move
+    from curator.runs.lookup import find_maker
+
+    asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
+    with opened(name) as index, progress_bar() as progress:
+        run = find_maker(index, named)
+        if interpolate:
+            move(index, run, asked, interpolate)
+            say(f"Interpolation: {interpolate}")
+            return
+        done = make(index, run, asked, target=output, add=not no_index, progress=progress)
+    if as_json:
+        print_json({"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)})
+        return
+    added = f", {done.report.new} new in the index" if done.report else ""
+    click.echo(f"{plural(len(done.files), 'picture')} in {done.files[0].parent}{added}.")
+    click.echo(f"Grid: {done.grid}")
+
+
+@click.command()
+@click.argument("named", metavar="RUN", default="latest")
+@index_option
+@click.option("--selection", "chosen", metavar=_SELECTION, help="Which images. [default: all real ones]")
+@click.option("--latents", type=click.Path(path_type=Path, dir_okay=False), help="Write latents to a .npy file, and ids beside it.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the best and the worst, each beside its reconstruction."
+)
+@json_option
+def reconstruct(named: str, *, name: str | None, chosen: str | None, latents: Path | None, sheet: Path | None, as_json: bool) -> None:
+    """Encode images with a VAE's RUN and back: the error becomes the column reconstruction_error, high for what does not belong."""
+    import numpy as np
+
+    from curator.drawing.sheets import refuse_sheet
+    from curator.runs.apply import encode, save_latents
+    from curator.runs.lookup import run_of
+    from curator.training.pictures import tiled
+
+    if sheet:
+        refuse_sheet(sheet)
+    with opened(name) as index, progress_bar() as progress:
+        found = encode(index, run_of(index, named, trainer="vae"), named=chosen, progress=progress)
+    if latents:
+        save_latents(found, latents)
+    if sheet:
+        tiled(found.shown, 8, 3).save(sheet)
+        say(f"Sheet: {sheet}")
+    low, middle, high = (float(v) for v in np.quantile(found.errors, (0, 0.5, 1)))
+    facts = {"images": len(found.ids), "latents": found.latents.shape[1], "least": low, "median": middle, "most": high}
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(f"{plural(len(found.ids), 'image')}, {found.latents.shape[1]} latents; error {low:.1f} to {high:.1f} of 255.")
+        click.echo('Try `curator search WORDS --where "reconstruction_error > …"`, or the same in `curator select`.')
+
+
+@click.command()
+@index_option
+@json_option
+def runs(name: str | None, as_json: bool) -> None:
+    """List training runs, oldest first."""
+    from curator.runs.lookup import home_of
+    from curator.training.folder import runs_in
+
+    with opened(name) as index:
+        found = [describe_run(r) for r in runs_in(home_of(index))]
+    if as_json:
+        print_json(found)
+    else:
+        heads = ("run", "status", "images_seen", "seconds", "trained_on", "best")
+        rows = [[r[h] for h in heads] for r in found]
+        click.echo(table(rows, heads) if rows else "No runs yet; `curator train vae` makes one.")
+
+
+def describe_run(run: Any) -> dict[str, Any]:
+    """What a list says of a run."""
+    state = run.state
+    return {
+        "run": run.name, "status": state["status"], "images_seen": state["images_seen"], "seconds": state.get("seconds", 0),
+        "trained_on": run.facts.get("trained_on", {}).get("what", ""), "best": state.get("best", 0), "folder": str(run.folder),
+    }  # fmt: skip
+
+
+def show_run(run: Any, *, as_json: bool) -> None:
+    """Everything a run's folder says, for `curator show`."""
+    metrics = run.rows("metrics.jsonl")
+    facts = run.facts
+    samples = sorted((run.folder / "samples").glob("*.png"))
+    looks = [str(p) for p in (run.folder / "curves.png", *samples[-1:], run.folder / "card.md") if p.is_file()]
+    if as_json:
+        print_json(describe_run(run) | facts | {"state": run.state, "metrics": metrics, "checkpoints": run.checkpoints(), "look_at": looks})
+        return
+    for key, value in (describe_run(run) | {k: v for k, v in facts["options"].items() if v not in (None, [], "")}).items():
+        click.echo(f"{key:>16}  {value}")
+    if metrics:
+        names = [k for k in metrics[-1] if k not in ("images_seen", "seconds", "n")]
+        click.echo("\n" + table([[m["images_seen"], *(f"{m[k]:.4f}" for k in names)] for m in metrics], ("images_seen", *names)))
+    click.echo("\nLook at:\n  " + "\n  ".join(looks) if looks else "\nNothing to look at yet.")
+
+
+COMMANDS = (train, generate, reconstruct, runs)

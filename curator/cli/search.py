@@ -1,0 +1,259 @@
+"""Commands that ask: search, compare, show, status, skipped."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table
+from curator.cli.runs import show_run
+
+if TYPE_CHECKING:
+    from curator.index import Index
+    from curator.records import Hits, Image
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("query", nargs=-1, required=True)
+@index_option
+@click.option("-n", "k", type=click.IntRange(1), default=20, show_default=True, help="How many hits.")
+@click.option("--where", help="SQL condition, such as \"width >= 256 and label = 'shoe'\".")
+@click.option("--label", help="Only images with this label.")
+@click.option("--origin", type=click.Choice(["real", "generated"]), help="Only real or only generated images.")
+@click.option("--tag", help="Only images with this tag.")
+@click.option("--min-score", type=click.FloatRange(-1, 1), help="Least inner product.")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Least confidence; see the README.")
+@click.option("--unique", is_flag=True, help="One image per content: byte-identical copies count once.")
+@json_option
+@click.option("--jsonl", is_flag=True, help="Print one JSON object per line.")
+@click.option("--paths", is_flag=True, help="Print paths only, a line each.")
+@click.option("-0", "null", is_flag=True, help="Print paths only, each ended by a NUL, for `xargs -0`.")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the hits on a contact sheet.")
+@click.option("--open", "show", is_flag=True, help="Open the contact sheet.")
+def search(
+    *,
+    query: tuple[str, ...],
+    name: str | None,
+    as_json: bool,
+    jsonl: bool,
+    paths: bool,
+    null: bool,
+    sheet: Path | None,
+    show: bool,
+    **question: object,
+) -> None:
+    """Find the images nearest to QUERY.
+
+    \b
+    words             curator search red sneakers
+    a picture         curator search ./shoe.jpg         (or - for one on standard input)
+    an image by id    curator search id:123
+    a mixture         curator search "2:golden retriever" + ./pool.jpg - fruit
+    """
+    # One query keeps one core busy; starting numpy's threads would cost more than the search.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from curator.search.query import Question, parse_query
+    from curator.search.query import search as ask
+
+    terms = parse_query(query)
+    stdin = sys.stdin.buffer.read() if any(t.kind == "stdin" for t in terms) else b""
+    with opened(name) as index:
+        hits = ask(index, terms, Question(**question), stdin=stdin)  # type: ignore[arg-type]
+        images = index.images(hits.ids)
+    _print_hits(hits, images, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
+    if sheet or (show and images):
+        target = sheet or Path(tempfile.mkdtemp(prefix="curator-")) / "search.png"
+        _draw(" ".join(query), hits, images, target)
+        if show:
+            click.launch(str(target))
+    say(_summary(hits))
+    sys.exit(0 if len(hits) else 1)
+
+
+def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
+    import json
+
+    if paths or null:
+        click.echo("".join(str(i.path) + ("\0" if null else "\n") for i in images), nl=False)
+        return
+    found = [
+        {"id": i.id, "path": str(i.path), "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
+        | {"label": i.label, "caption": i.caption, "origin": i.origin, "width": i.width, "height": i.height}
+        | {"tags": list(i.tags), "extra": dict(i.extra)}
+        for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
+    ]
+    if as_json:
+        print_json(found)
+    elif jsonl:
+        for row in found:
+            click.echo(json.dumps(row))
+    elif found:
+        rows = [
+            (f"{s:.3f}", _shown(z, "+.1f"), _shown(c, ".0%"), i.id, i.label or i.caption or "", _short(i.path))
+            for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
+        ]
+        click.echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
+
+
+def _known(value: float, digits: int) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if math.isnan(value) else round(float(value), digits)
+
+
+def _shown(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _summary(hits: Hits) -> str:
+    how = "exact" if hits.exact else "approximate"
+    lines = [f"{plural(len(hits), 'hit')} of {hits.searched} searched ({how})."]
+    if not hits.clear:
+        lines.append("Nothing here clearly matches; these are only the nearest." if len(hits) else "Nothing here clearly matches.")
+    return "\n".join([*lines, *(f"Note: {n}" for n in hits.notes)])
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:
+    from curator.drawing.sheets import Section, Tile, save_sheet
+
+    tiles = [
+        Tile(i.path, f"{s:.3f}  {i.label or i.caption or ''}", f"id:{i.id}  {i.path.name}")
+        for i, s in zip(images, hits.scores, strict=True)
+    ]
+    save_sheet([Section(f"{title}   ({len(hits)} of {hits.searched})", tiles)], target)
+    say(f"Sheet: {target}")
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@index_option
+@click.option("--encoder", "-e", help="Compare in this encoder's space, without an index.")
+@click.option(
+    "--threshold", type=click.FloatRange(-1, 1), default=0.95, show_default=True, help="Inner product from which A and B count as the same."
+)
+@json_option
+def compare(*, a: str, b: str, name: str | None, encoder: str | None, threshold: float, as_json: bool) -> None:
+    """Compare two pictures (or words, or id:N): inner product, angle, lengths.
+
+    Exit code 0 if they are the same at --threshold, 1 if they differ. What a score means depends on the encoder: two
+    unrelated photos score 0.2 to 0.6 with most CLIP models.
+    """
+    from curator.encoders import load_encoder
+    from curator.search.query import compare_in, compare_two, parse_query
+
+    terms = [parse_query([t])[0] for t in (a, b)]
+    if encoder:
+        result = compare_in(load_encoder(encoder), *terms)
+    else:
+        with opened(name) as index:
+            result = compare_two(index, *terms)
+    same = result.inner_product >= threshold
+    if as_json:
+        print_json(asdict(result) | {"threshold": threshold, "same": same})
+    else:
+        click.echo(
+            f"inner product {result.inner_product:.4f}   angle {result.angle_degrees:.2f}°   "
+            f"lengths {result.lengths[0]:.3f}, {result.lengths[1]:.3f}"
+        )
+        click.echo(f"{'same' if same else 'different'} at {threshold}")
+    sys.exit(0 if same else 1)
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="ID|PATH|RUN...")
+@index_option
+@json_option
+def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
+    """Show everything the index knows of images, by id or path, or of a training run, by name."""
+    from curator.admin.manage import find_ids
+    from curator.database import Selections
+    from curator.runs.lookup import find_named
+
+    with opened(name) as index:
+        if len(images) == 1 and (run := find_named(index, images[0])):
+            show_run(run, as_json=as_json)
+            return
+        ids = find_ids(index, images)
+        computed = Selections(index.reader).computed_of(ids)
+        found: list[dict[str, Any]] = [
+            asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra), "computed": computed[i.id]} for i in index.images(ids)
+        ]
+    if as_json:
+        print_json(found)
+        return
+    for image in found:
+        extra, computed = image.pop("extra"), image.pop("computed")
+        for key, value in (image | extra | computed).items():
+            if value not in (None, [], ""):
+                click.echo(f"{key:>10}  {' '.join(value) if isinstance(value, list) else value}")
+        click.echo()
+
+
+@click.command()
+@index_option
+@json_option
+def status(name: str | None, as_json: bool) -> None:
+    """Say what is in an index: counts, roots, spaces, labels, columns."""
+    with opened(name) as index:
+        facts = _facts(index)
+    if as_json:
+        print_json(facts)
+        return
+    counts = facts["counts"]
+    click.echo(f"Index    {facts['folder']}")
+    click.echo(f"Images   {counts['images']} ({counts['contents']} different), {counts['removed']} removed, {counts['skipped']} skipped")
+    for root in facts["roots"]:
+        click.echo(f"Root     {root['path']}{'' if root['reachable'] else '  (not reachable now)'}")
+    for space in facts["spaces"]:
+        mark = "*" if space["active"] else " "
+        click.echo(f"Space  {mark} {space['encoder']}, {space['dim']} dims, {space['missing']} images without a vector")
+    for column, values in facts["values"].items():
+        shown = ", ".join(f"{v} {n}" for v, n in values[:12]) + (" …" if len(values) > 12 else "")
+        click.echo(f"{column.capitalize():<8} {shown}" if values else f"{column.capitalize():<8} none")
+    click.echo(f"Columns  {', '.join(facts['columns'])}")
+
+
+def _facts(index: Index) -> dict[str, Any]:
+    reader = index.reader
+    active = reader.active_space()
+    return {
+        "folder": str(index.folder),
+        "counts": reader.counts(),
+        "roots": [{"id": r.id, "path": str(r.path), "reachable": r.path.is_dir(), "options": dict(r.options)} for r in reader.roots()],
+        "spaces": [
+            {"encoder": s.encoder, "dim": s.dim, "fingerprint": s.fingerprint, "active": s == active, "missing": len(reader.missing(s))}
+            for s in reader.spaces()
+        ],
+        "values": {column: reader.breakdown(column) for column in ("origin", "label", "format")},
+        "columns": reader.columns(),
+    }
+
+
+@click.command()
+@index_option
+@json_option
+def skipped(name: str | None, as_json: bool) -> None:
+    """List files that could not be read, with the reason. They are read again when they change, or with `index --retry`."""
+    with opened(name) as index:
+        roots = {r.id: r.path for r in index.reader.roots()}
+        files = [{"path": str(roots[root] / s.path), "reason": s.reason} for root, s in index.reader.skipped()]
+    if as_json:
+        print_json(files)
+    else:
+        click.echo(table([(f["reason"], f["path"]) for f in files], ("reason", "path")) if files else "No file was skipped.")
+    sys.exit(1 if files else 0)
+
+
+COMMANDS = (search, compare, show, status, skipped)

@@ -1,1 +1,0 @@
-"""Curating an index: find duplicates, decide about them, clean up with an undo, find leaks and outliers."""

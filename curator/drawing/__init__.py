@@ -1,0 +1,1 @@
+"""Pictures of pictures: contact sheets, pages that need nothing else, drawn scenes."""

@@ -1,0 +1,85 @@
+"""Self-contained HTML pages: pictures inside, no script, no network; they open from a folder and can be mailed."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from curator.drawing.sheets import Section, Tile
+from curator.errors import PictureError, UsageError
+from curator.images import read_picture
+
+_SIDE = 220  # pixels of a thumbnail
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222; background: #fafaf8 }
+h1 { font-size: 1.4em } h2 { font-size: 1.05em; margin: 1.6em 0 .4em }
+pre { background: #eee; padding: .6em .8em; overflow-x: auto; border-radius: 4px }
+.row { display: flex; flex-wrap: wrap; gap: 12px }
+figure { margin: 0; width: 220px } figure.large { width: auto } figure.large img { max-width: 100%; max-height: none }
+figure:not(.large) img { max-width: 220px; max-height: 220px; display: block }
+figure.framed img { outline: 4px solid #2a7d3f }
+.none { width: 220px; height: 120px; border: 1px dashed #999; color: #777; padding: 1em; box-sizing: border-box }
+figcaption { font-size: 12px; color: #666; overflow-wrap: anywhere } figcaption b { color: #222; font-size: 13px }
+table { border-collapse: collapse } td, th { padding: .15em .9em .15em 0; text-align: right }
+td:first-child, th:first-child { text-align: left }
+"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A title, text above (a table of strings, then lines as they are), and sections of pictures."""
+
+    title: str
+    table: tuple[tuple[str, ...], ...]
+    lines: tuple[str, ...]
+    sections: Iterable[Section]
+
+
+def save_page(page: Page, target: Path) -> None:
+    """Write one HTML file, whole or not at all. Raises `UsageError` where it cannot be written."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8", errors="replace") as out:
+            out.write(f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(page.title)}</title>\n')
+            out.write(f"<style>{_STYLE}</style>\n<h1>{html.escape(page.title)}</h1>\n{_table(page.table)}")
+            out.write(f"<pre>{html.escape(chr(10).join(page.lines))}</pre>\n" if page.lines else "")
+            for section in page.sections:
+                tiles = "".join(_figure(tile) for tile in section.tiles)
+                out.write(f'<h2>{html.escape(section.heading)}</h2>\n<div class="row">{tiles}</div>\n')
+            out.write("</html>\n")
+        os.replace(beside, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _table(rows: tuple[tuple[str, ...], ...]) -> str:
+    cells = ["".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) for row, tag in zip(rows, ["th"] + ["td"] * len(rows), strict=False)]
+    return "<table>" + "".join(f"<tr>{c}</tr>" for c in cells) + "</table>\n" if rows else ""
+
+
+def _figure(tile: Tile) -> str:
+    caption = f"<figcaption><b>{html.escape(tile.title)}</b><br>{html.escape(tile.subtitle)}</figcaption>"
+    kind = "framed" if tile.framed else "large" if tile.large else ""
+    return f"<figure{f' class={kind}' if kind else ''}>{_picture(tile)}{caption}</figure>"
+
+
+def _picture(tile: Tile) -> str:
+    try:
+        picture = read_picture(tile.picture) if isinstance(tile.picture, Path) else tile.picture
+    except PictureError as error:
+        return f'<div class="none">{html.escape(str(error))}</div>'
+    small = picture.copy()
+    if not tile.large:
+        small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=82)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}">'

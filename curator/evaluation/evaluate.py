@@ -1,0 +1,179 @@
+"""`curator evaluate`: what a run made, or a selection, against held-out images, from stored vectors and a classifier's features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curator.evaluation.sides import Sides
+from curator.index import Index
+from curator.index.columns import put_columns, refuse_columns
+from curator.index.images import have_content, unit_vectors_of
+from curator.metrics import HIGHER, SHARES, UNBIASED, PerImage, half_of, half_width, metrics, per_image
+from curator.records import Ids, Progress, Vectors
+from curator.runs.inputs import pictures_of_run
+from curator.runs.lookup import home_of, run_of, trained_digests
+from curator.training.folder import ENDED, Run, runs_in
+
+_ROUNDS = 10  # of the bootstrap
+_FEWEST = 40  # images that halves are drawn of
+
+Told = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One metric in one space: its value, 95 % interval, and whether more of it is better."""
+
+    space: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    higher_is_better: bool
+
+    @property
+    def interval(self) -> str:
+        """In words; a dash where nothing is known of it."""
+        return interval(self.low, self.high)
+
+
+def interval(low: float, high: float) -> str:
+    """Its two ends, or a dash where there are none."""
+    return "–" if np.isnan(low) else f"{low:.4f} – {high:.4f}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`n` images named `what`, against `m` named `against`; `distinct` is the share of what is judged that is not a copy of another of it;
+
+    `notes` say what limits the numbers.
+    """
+
+    what: str
+    n: int
+    against: str
+    m: int
+    distinct: float
+    numbers: tuple[Number, ...]
+    notes: tuple[str, ...]
+
+    def value(self, metric: str, space: str | None = None) -> float:
+        """A number by name, of the first space or of a named one."""
+        return self.number(metric, space).value
+
+    def number(self, metric: str, space: str | None = None) -> Number:
+        """The same with its interval."""
+        return next(n for n in self.numbers if n.metric == metric and space in (None, n.space))
+
+    def intervals(self, metrics: Iterable[str]) -> dict[str, tuple[float, float, float]]:
+        """Name → (value, low, high), of the first space."""
+        return {name: (n.value, n.low, n.high) for name in metrics for n in [self.number(name)]}
+
+
+def evaluate(
+    index: Index,
+    sides: Sides,
+    *,
+    parts: Sequence[str] = (),
+    classifier: Run | None = None,
+    raw: bool = False,
+    rounds: int = _ROUNDS,
+    seed: int = 0,
+    progress: Told = lambda p: None,
+) -> Evaluation:
+    """Metrics of `sides` (see `sides_of`). `parts` are names of `metrics`, all by default.
+
+    With `raw` the numbers stand once more for vectors of their length before normalising, with `classifier` for its features.
+    """
+    chosen = list(parts) or list(metrics)
+    for name in chosen:
+        metrics[name]  # an unknown name is said before anything is computed
+    notes = list(sides.notes)
+    if min(len(sides.x), len(sides.y)) < _FEWEST:
+        notes.append(f"under {_FEWEST} images nothing is known of the intervals")
+    spaces = [(index.space.encoder, unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))]
+    if raw:
+        _, x, y = spaces[0]
+        spaces.append((f"{index.space.encoder}, not normalised", _lengthened(index, sides.x, x), _lengthened(index, sides.y, y)))
+    if classifier is not None:
+        x, y = (_features(index, classifier, ids, progress) for ids in (sides.x, sides.y))
+        spaces.append((f"{classifier.name} features", x, y))
+        notes += _said_of(index, classifier, sides, (len(x), len(y)))
+    numbers = []
+    for i, (space, x, y) in enumerate(spaces):
+        least, d = min(len(x), len(y)), x.shape[1]
+        if least < 2 * d and "frechet" in chosen:
+            notes.append(f"{least} images are few for the {d} dimensions of {space}: the Fréchet distances are biased, FD∞ too")
+        for j, name in enumerate(chosen):
+            numbers += [Number(space, *row) for row in with_intervals(name, x, y, rounds, seed)]
+            progress(Progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), 0, "measuring", "metrics"))
+    return Evaluation(sides.what, len(sides.x), sides.against, len(sides.y), sides.distinct, tuple(numbers), tuple(notes))
+
+
+def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
+    """Realism, rarity and nearest-real ratio of each image judged, in the index's space; with `keep` as columns to filter by.
+
+    `measured_against` says what they are relative to; `rarity` is left empty where no ball of the reference holds the image.
+    """
+    if keep:
+        refuse_columns(index, "evaluate")
+    found = per_image(unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))
+    if keep:
+        ids = sides.x.tolist()
+        numbers = (found.realism, found.rarity, found.nearest.ratio)
+        columns = [{i: round(v, 6) if np.isfinite(v) else None for i, v in zip(ids, of.tolist(), strict=True)} for of in numbers]
+        put_columns(index, "evaluate", [*columns, dict.fromkeys(ids, sides.against)])
+    return found
+
+
+def find_classifier(index: Index, named: str | None) -> Run | None:
+    """A classifier's run by name; None for "none"; by default the latest that ended well, if there is one."""
+    if named is not None:
+        return None if named == "none" else run_of(index, named, trainer="classifier")
+    there = [r for r in runs_in(home_of(index)) if r.trainer == "classifier" and r.state["status"] in ENDED]
+    return there[-1] if there else None
+
+
+def _said_of(index: Index, classifier: Run, sides: Sides, read: tuple[int, int]) -> list[str]:
+    """What limits numbers in a classifier's features."""
+    known = trained_digests(classifier)
+    learnt = sum(int(have_content(index, ids, known).sum()) for ids in (sides.x, sides.y))
+    notes = [f"{learnt} of the images taught {classifier.name}, whose features know them"] if learnt else []
+    if read != (len(sides.x), len(sides.y)):
+        notes.append(f"{classifier.name} could read {read[0]} and {read[1]} of the files, so n is smaller there")
+    return notes
+
+
+def _lengthened(index: Index, ids: Ids, x: Vectors) -> Vectors:
+    """Unit rows at the lengths that the encoder gave them."""
+    return np.asarray(x * index.reader.norms(index.space, ids.tolist())[:, None], np.float32)
+
+
+def _features(index: Index, run: Run, ids: Ids, progress: Told) -> Vectors:
+    from curator.training.classifier import head_features
+    from curator.training.exporting import load_classifier
+
+    network = load_classifier(run)
+    return np.concatenate([head_features(network, p.pixels) for p in pictures_of_run(index, run, ids, progress)])
+
+
+def with_intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> list[tuple[str, float, float, float, bool]]:
+    """Each number of a part: name, value, its 95 % interval by random halves of x and y, whether more is better.
+
+    No end lies beyond what the number can be. A share is within 3/n of it at best, of which halves see nothing near 0 and 1 (the rule of
+    three: Hanley and Lippman-Hand 1983). Under 40 images halves say nothing, and the ends are NaN.
+    """
+    part, rng = metrics[name], np.random.default_rng([seed, 1])
+    whole = part(x, y, np.random.default_rng(seed))
+    enough = min(len(x), len(y)) >= _FEWEST
+    halves = [part(half_of(x, rng), half_of(y, rng), np.random.default_rng(seed)) for _ in range(rounds)] if enough else []
+    found = []
+    for key, value in whole.items():
+        spread = max(half_width([h[key] for h in halves]), 3 / min(len(x), len(y)) if key in SHARES and enough else 0.0)
+        low = value - spread if key in UNBIASED else np.maximum(0.0, value - spread)
+        high = np.minimum(1.0, value + spread) if key in SHARES else value + spread
+        found.append((key, value, float(low), float(high), key in HIGHER))
+    return found

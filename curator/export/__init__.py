@@ -1,7 +1,0 @@
-"""`curator export`: a selection in the form that another program reads, the same bytes every time."""
-
-from curator.export import forms as _forms
-from curator.export.items import LINKS, Form, Item, Job, forms
-from curator.export.run import ExportOptions, export
-
-__all__ = ["LINKS", "ExportOptions", "Form", "Item", "Job", "_forms", "export", "forms"]

@@ -1,0 +1,137 @@
+"""`curator label`: labels for images by words or by a linear probe, with confidence, in columns of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.database import Curation
+from curator.embeddings import blocks
+from curator.errors import UsageError
+from curator.index import Index
+from curator.index.columns import put_columns
+from curator.index.images import vectors_of
+from curator.index.words import SCALE, prompt
+from curator.records import Ids
+
+COLUMN = "predicted"
+_BLOCK = 16_384
+_HELD_OUT = 0.2
+_LEAST = 2  # images of a class that a probe needs
+
+
+def label_columns(column: str) -> tuple[str, str]:
+    """Where a label and its confidence are written."""
+    return column, f"{column}_confidence"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What was predicted: image id → (label, confidence).
+
+    `accuracy` is that on `tested` images with a person's label that were not learnt from, NaN where there are none; `disagreements` are
+    those whose own label is another, most confident first.
+    """
+
+    predictions: Mapping[int, tuple[str, float]]
+    classes: tuple[str, ...]
+    accuracy: float
+    tested: int
+    disagreements: tuple[int, ...]
+
+
+def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = None, column: str = COLUMN) -> Labelled:
+    """Zero-shot: each image gets the class whose prompts it fits best (Radford et al. 2021, §3.1). Raises `NoTextTower`, `UsageError`."""
+    names = tuple(dict.fromkeys(c.strip() for c in classes if c.strip()))
+    if len(names) < 2:
+        raise UsageError("labelling takes two classes or more, as in --classes shoe,dress,hat")
+    ids = _chosen(index, where)
+    axes = np.stack([prompt(index, name) for name in names]).T
+    shares = _softmax(index, ids, axes * SCALE, np.zeros(len(names)))
+    return keep_labels(index, ids, shares, names, column, tested=ids)
+
+
+def label_by_probe(index: Index, source: str, *, where: str | None = None, column: str = COLUMN, seed: int = 0) -> Labelled:
+    """Logistic regression on stored vectors, learnt from the values of a column.
+
+    Its accuracy is that on a fifth held out, before it learns from all. Raises `UsageError` for fewer than two values with two images each,
+    `WhereError`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    present = _chosen(index, None)
+    values = index.reader.values_of(source)
+    known = np.array([i for i in present.tolist() if values[i] is not None], np.int64)
+    names, codes, counts = np.unique([str(values[int(i)]) for i in known], return_inverse=True, return_counts=True)
+    enough = counts[codes] >= _LEAST if len(known) else np.zeros(0, bool)
+    known, codes = known[enough], codes[enough]
+    if len(np.unique(codes)) < 2:
+        raise UsageError(f"a probe learns from two values or more of '{source}', each on {_LEAST} images or more")
+    x = vectors_of(index, known).astype(np.float32)
+    test = _stratified(codes, np.random.default_rng(seed))
+    first = LogisticRegression(C=10.0, max_iter=1000).fit(x[~test], codes[~test])
+    accuracy = float((first.predict(x[test]) == codes[test]).mean())
+    fitted = LogisticRegression(C=10.0, max_iter=1000).fit(x, codes)
+    ids = _chosen(index, where)
+    shares = np.concatenate([fitted.predict_proba(vectors_of(index, ids[part]).astype(np.float32)) for part in blocks(len(ids), _BLOCK)])
+    return keep_labels(
+        index, ids, shares, tuple(names[fitted.classes_].tolist()), column, tested=known[test], accuracy=accuracy, source=source
+    )
+
+
+def _chosen(index: Index, where: str | None) -> Ids:
+    present = Curation(index.reader).nodes(index.space).image_ids
+    ids = present if where is None else np.intersect1d(present, index.reader.ids_where(where))
+    if not len(ids):
+        raise UsageError("no image with a vector is left to label")
+    return ids
+
+
+def _softmax(index: Index, ids: Ids, axes: NDArray[np.floating], bias: NDArray[np.floating]) -> NDArray[np.float64]:
+    x = vectors_of(index, ids)
+    logits = np.concatenate([x[part].astype(np.float32) @ axes + bias for part in blocks(len(x), _BLOCK)]).astype(np.float64)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+def _stratified(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A fifth of each class, one at least and never all."""
+    test = np.zeros(len(codes), bool)
+    for code in np.unique(codes):
+        at = rng.permutation(np.flatnonzero(codes == code))
+        test[at[: min(len(at) - 1, max(1, round(_HELD_OUT * len(at))))]] = True
+    return test
+
+
+def keep_labels(
+    index: Index,
+    ids: Ids,
+    shares: NDArray[np.float64],
+    names: Sequence[str],
+    column: str,
+    *,
+    tested: Ids,
+    accuracy: float | None = None,
+    source: str = "label",
+) -> Labelled:
+    """Write the likeliest of `names` by `shares` (n, classes) to a column, with confidence; accuracy is that on `tested` images.
+
+    Raises `UsageError` for a column that means something else.
+    """
+    best = shares.argmax(1)
+    found = {int(i): (names[b], float(s[b])) for i, b, s in zip(ids, best.tolist(), shares, strict=True)}
+    values = index.reader.values_of(source)
+    # Only images whose own label is one of the classes can be right or wrong, whatever the case of its letters.
+    known = {name.casefold() for name in names}
+    own = {i: str(values[i]).casefold() for i in found if values[i] is not None and str(values[i]).casefold() in known}
+    apart = sorted((i for i in own if own[i] != found[i][0].casefold()), key=lambda i: (-found[i][1], i))
+    judged = [i for i in tested.tolist() if i in own]
+    if accuracy is None:
+        accuracy = sum(own[i] == found[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
+    written = [{i: name for i, (name, _) in found.items()}, {i: round(share, 6) for i, (_, share) in found.items()}]
+    put_columns(index, "label", written, label_columns(column))
+    return Labelled(found, tuple(names), accuracy, len(judged), tuple(apart))

@@ -1,0 +1,110 @@
+"""What a trained network says of the index's images: a classifier's labels, a VAE's latents and reconstruction errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.errors import UsageError
+from curator.index import Index
+from curator.index.columns import put_columns, refuse_columns
+from curator.index.images import find_images, have_content
+from curator.labelling.label import COLUMN, Labelled, keep_labels, label_columns
+from curator.records import Ids, Progress
+from curator.runs.inputs import pictures_of_run
+from curator.runs.lookup import trained_digests
+from curator.training.folder import Run
+from curator.training.options import VaeOptions
+from curator.training.pictures import Bytes, to_bytes, to_unit
+
+Told = Callable[[Progress], None]
+
+
+def label_by_run(index: Index, run: Run, *, named: str | None = None, column: str = COLUMN, progress: Told = lambda p: None) -> Labelled:
+    """A classifier's labels with confidence, in columns; its accuracy is that on labelled images it was not trained on.
+
+    Raises `UsageError` for another run, or images of other channels.
+    """
+    import torch
+
+    from curator.training.classifier import probabilities
+    from curator.training.exporting import load_classifier
+
+    refuse_columns(index, "label", label_columns(column))
+    network = load_classifier(run)
+    ids = find_images(index, named or "origin = 'real'")
+    device = torch.device("cpu")
+    found = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, progress)]
+    ids, shares = (np.concatenate(column) for column in zip(*found, strict=True))
+    real = index.reader.ids_where("origin = 'real'")
+    tested = ids[np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))]  # a copy of what was trained on tests nothing
+    source = run.facts["trained_on"]["column"]
+    return keep_labels(index, ids, shares, run.shape.classes, column, tested=tested, source=source)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """`latents` (n, d) of images `ids` (n,); mean absolute `errors` (n,) of their reconstructions, in levels of 255; some of both."""
+
+    ids: Ids
+    latents: NDArray[np.float32]
+    errors: NDArray[np.float64]
+    shown: Bytes
+
+
+def encode(
+    index: Index, run: Run, *, named: str | None = None, keep: bool = True, shown: int = 16, progress: Told = lambda p: None
+) -> Encoded:
+    """Images through a VAE and back. With `keep` their errors become the column `reconstruction_error`, to filter by.
+
+    `shown` pairs of picture and reconstruction are returned, first the worst, then the best. Raises `UsageError` for another run.
+    """
+    import torch
+
+    from curator.training.maker import load_maker
+
+    if not isinstance(run.options, VaeOptions):
+        raise UsageError(f"{run.name} trained a {run.options.trainer}, which encodes no pictures; name the run of a vae")
+    if run.options.condition != "none":
+        raise UsageError(f"{run.name} is conditioned by {run.options.condition}; encoding takes a run without a condition")
+    if keep:
+        refuse_columns(index, "reconstruct")
+    network = load_maker(run).network
+    ids = find_images(index, named or "origin = 'real'")
+    read, latents, errors = [], [], []
+    with torch.no_grad():
+        for found in pictures_of_run(index, run, ids, progress):
+            x = to_unit(torch.from_numpy(np.ascontiguousarray(found.pixels)))
+            c = torch.zeros((len(x), 0))
+            mean, _ = network.encode(x, c)
+            read.append(found.ids)
+            latents.append(mean.numpy())
+            errors.append(np.abs(to_bytes(network(mean, c), found.border).astype(np.float64) - found.inner).mean((1, 2, 3)))
+    ids, e = np.concatenate(read), np.concatenate(errors)
+    if keep:
+        rows = {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)}
+        put_columns(index, "reconstruct", [rows, dict.fromkeys(rows, run.name)])
+    order = np.argsort(e, kind="stable")
+    half = min(shown // 2, -(-len(order) // 2))
+    extremes = np.concatenate([order[::-1][:half], order[:half]])  # the worst first
+    (some,) = pictures_of_run(index, run, ids[extremes], lambda p: None)
+    z = np.concatenate(latents)
+    with torch.no_grad():
+        again = to_bytes(network(torch.from_numpy(z[extremes]), torch.zeros((len(extremes), 0))), some.border)
+    pairs = np.stack([some.inner, again], 1)
+    return Encoded(ids, z, e, pairs.reshape(-1, *pairs.shape[2:]))
+
+
+def save_latents(encoded: Encoded, target: Path) -> None:
+    """Write latents to `target` (.npy) and ids beside it. Raises `UsageError`."""
+    if target.suffix != ".npy":
+        raise UsageError(f"latents are written as .npy, not {target.name}")
+    try:
+        np.save(target, encoded.latents)
+        np.save(target.with_name(target.stem + "-ids.npy"), encoded.ids)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error

@@ -1,0 +1,268 @@
+"""`curator generate`: a run → pictures with their seeds, a manifest, a grid, and the same pictures in the index as generated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.admin.manage import find_ids
+from curator.embeddings import normalise
+from curator.errors import UsageError
+from curator.images import walk
+from curator.index import Index
+from curator.index.words import prompt
+from curator.ingest import IngestOptions, ingest
+from curator.records import IngestReport, Progress
+from curator.registry import suggest
+from curator.runs.lookup import refuse_foreign
+from curator.training.batches import scaled
+from curator.training.folder import Run
+from curator.training.maker import Maker, interpolated, load_maker
+from curator.training.options import VaeOptions
+from curator.training.pictures import Bytes, tiled, to_picture
+from curator.training.samplers import NEAR_DATA
+
+MANIFEST = "manifest.jsonl"
+_GAP_IMAGES = 2_000
+_GAP_WORDS = 200
+_SCALE = 4  # of a strip's pictures
+_GRID = 256  # pictures at most
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be made: `n` pictures of seeds from `seed` on; at most one of `label`, `like`, `text` and `mix` conditions them.
+
+    `psi` in (0, 1] shrinks latents; `sampler` is a VAE's, None for the best it has.
+    """
+
+    n: int = 64
+    seed: int = 0
+    psi: float = 1.0
+    label: str | None = None
+    like: str | None = None
+    text: str | None = None
+    mix: tuple[str, str] | None = None
+    sampler: str | None = None
+    checkpoint: str = "best"
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or not 0 <= self.seed < 2**31:
+            raise UsageError(f"-n takes 1 picture or more and --seed a number from 0 to {2**31 - 1}, not {self.n} and {self.seed}")
+        if not 0 < self.psi <= 1:
+            raise UsageError(f"--psi takes a number above 0 and up to 1, not {self.psi}")
+        if sum(v is not None for v in (self.label, self.like, self.text, self.mix)) > 1:
+            raise UsageError("--label, --like, --text and --mix each condition what is made; name one")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a picture was asked to show: rows (m, k), which pictures take in turn, the label of each, and all of it in words."""
+
+    rows: NDArray[np.float32]
+    labels: tuple[int, ...]
+    words: str
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was made: files in order of their seeds, the grid, and what indexing them said, None where that was not asked for."""
+
+    files: tuple[Path, ...]
+    grid: Path
+    report: IngestReport | None
+
+
+def generate(
+    index: Index,
+    run: Run,
+    asked: Asked,
+    *,
+    target: Path | None = None,
+    add: bool = True,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> Generated:
+    """Make pictures into `target` (the run's `generated/` by default), and index them with run, checkpoint, seed and label as columns.
+
+    A seed gives the same file whatever else is made. Raises `UsageError` for a condition or sampler the run does not have.
+    """
+    if add:
+        refuse_foreign(index, run)
+    maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
+    sampler = asked.sampler or maker.samplers[0]
+    checkpoint = run.checkpoint(asked.checkpoint)
+    condition = condition_for(index, run, maker, asked)
+    target = (target or run.folder / "generated").absolute()
+    _refuse_foreign(target)
+    target.mkdir(parents=True, exist_ok=True)
+
+    names = {at: maker.shape.classes[at] if at >= 0 else None for at in condition.labels}
+    stems = {at: _stem(run, asked, sampler, condition.words, label) for at, label in names.items()}
+
+    def planned(i: int) -> tuple[Path, dict[str, Any]]:
+        at = condition.labels[i % len(condition.labels)]
+        label, file = names[at], target / f"{stems[at]}-seed-{asked.seed + i:06d}.png"
+        facts = {"run": run.name, "checkpoint": checkpoint, "seed": asked.seed + i, "label": label, "condition": condition.words}
+        return file, {"file_name": file.name} | facts | {"psi": asked.psi, "sampler": sampler, "near_data": sampler in NEAR_DATA}
+
+    files, rows = zip(*(planned(i) for i in range(asked.n)), strict=True)
+    _merge(target / MANIFEST, rows)  # before the pictures: none is ever without its seed
+    shown: list[Bytes] = []
+    for i, file in enumerate(files):
+        at = i % len(condition.labels)
+        z = maker.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[at])
+        pixels = maker.make(z, condition.rows[at])
+        _save(to_picture(pixels), file)
+        shown += [pixels] if i < _GRID else []
+        progress(Progress(i + 1, asked.n, 0, "generating"))
+    label = next(iter(names.values())) if len(names) == 1 else None
+    grid = run.folder / "grids" / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{asked.seed:06d}.png"
+    grid.parent.mkdir(exist_ok=True)
+    _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
+    report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), progress=progress) if add else None
+    return Generated(files, grid, report)
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Raise `UsageError` for a folder with pictures that were not generated: they would be indexed as if they were."""
+    if not target.is_dir():
+        return
+    manifest = target / MANIFEST
+    ours = {r.get("file_name") for r in map(json.loads, manifest.read_text().splitlines())} if manifest.is_file() else set()
+    foreign = [f for f in walk(target).images if f.path not in ours]
+    if foreign or None in ours:
+        raise UsageError(f"{target} holds files that `curator generate` did not make; name a new folder with -o")
+
+
+def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Condition:
+    """The rows that condition pictures. Raises `UsageError` where the run was trained with another kind of condition, or none."""
+    kind, shape = run.options.condition, maker.shape
+    wanted = "label" if asked.label is not None else "embedding" if asked.like or asked.text else None
+    if wanted and kind != wanted:
+        trained = f"with --condition {kind}" if kind != "none" else "without a condition"
+        what = "--label takes" if wanted == "label" else "--like and --text take"
+        raise UsageError(f"{run.name} was trained {trained}; {what} a run with --condition {wanted}")
+    if kind == "none":
+        if asked.mix:
+            raise UsageError(
+                f"{run.name} was trained without a condition, so nothing can be mixed; train with --condition label or embedding"
+            )
+        return Condition(np.zeros((1, 0), np.float32), (-1,), "")
+    if kind == "label":
+        return _labels(shape.classes, asked)
+    if run.facts["trained_on"]["space"] != index.space.encoder:
+        raise UsageError(
+            f"{run.name} is conditioned on vectors of '{run.facts['trained_on']['space']}'; `curator encoders use` switches to it"
+        )
+    if asked.text is not None:
+        return Condition(scaled(_moved(index, run, prompt(index, asked.text))), (-1,), f"text: {asked.text}")
+    named = asked.mix or ((asked.like,) if asked.like else None)
+    if named is None:  # as the training images are
+        ids = [r["id"] for r in run.rows("manifest.jsonl")]
+        chosen = np.random.default_rng(asked.seed).choice(ids, asked.n)
+        return Condition(scaled(normalise(index.reader.vectors(index.space, chosen.tolist()))), (-1,) * asked.n, "training images")
+    x = np.stack([_vector(index, n) for n in named])
+    return Condition(
+        scaled(normalise(x.mean(0, keepdims=True))), (-1,), ("mix: " if asked.mix else "like: ") + " and ".join(map(str, named))
+    )
+
+
+def _labels(classes: Sequence[str], asked: Asked) -> Condition:
+    named = asked.mix or ((asked.label,) if asked.label else None)
+    for name in named or ():
+        if name not in classes:
+            raise UsageError(f"the run knows no label '{name}'; {suggest(str(name), classes)}")
+    axes = np.eye(len(classes), dtype=np.float32)
+    if named is None:
+        return Condition(scaled(axes), tuple(range(len(classes))), "each label in turn")
+    at = [classes.index(str(n)) for n in named]
+    label = at[0] if len(at) == 1 else -1
+    return Condition(scaled(normalise(axes[at].mean(0, keepdims=True))), (label,), " and ".join(map(str, named)))
+
+
+def _vector(index: Index, named: str) -> NDArray[np.float32]:
+    file = Path(named)
+    return index.vector_of_file(file) if file.is_file() else index.vector_of_id(find_ids(index, [named])[0])
+
+
+def _moved(index: Index, run: Run, text: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A text's vector moved to where images are, by the gap of the two means over the run's images (Liang et al. 2022, §4.2) → (1, d).
+
+    Words are the images' own captions and labels; without any, the text itself stands for them.
+    """
+    ids = [r["id"] for r in run.rows("manifest.jsonl")][:_GAP_IMAGES]
+    images = index.images(ids)
+    said = sorted({str(i.caption or i.label) for i in images if i.caption or i.label})[:_GAP_WORDS]
+    words = np.stack([index.vector_of_text(w) for w in said]) if said else text[None]
+    gap = normalise(index.reader.vectors(index.space, ids)).mean(0) - words.mean(0)
+    return normalise((text + gap)[None].astype(np.float32))
+
+
+def _stem(run: Run, asked: Asked, sampler: str, words: str, label: str | None) -> str:
+    """All that a picture depends on but its seed: what is usual is left out."""
+    parts = [run.name[:5], str(run.checkpoint(asked.checkpoint))]
+    said = label or ("" if words in ("", "each label in turn") else words)
+    if words == "training images":
+        said = f"of {asked.seed} {asked.n}"
+    if said:
+        short = "".join(c if c.isalnum() else "-" for c in said)[:40].strip("-")
+        parts += [short] if short == said else [short, hashlib.sha256(said.encode()).hexdigest()[:8]]
+    parts += [sampler] if isinstance(run.options, VaeOptions) else []
+    parts += [f"psi-{asked.psi:g}"] if asked.psi != 1 else []
+    return "-".join(parts)
+
+
+def _save(picture: Image.Image, file: Path) -> None:
+    beside = file.with_name(f".{file.name}.tmp")
+    try:
+        picture.save(beside, file.suffix[1:].upper())
+        os.replace(beside, file)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _merge(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines to a manifest; a picture that is made again replaces its own."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    merged = {r["file_name"]: r for r in map(json.loads, lines)} | {str(r["file_name"]): r for r in rows}
+    beside = file.with_name(f".{file.name}.tmp")
+    beside.write_text("".join(json.dumps(r) + "\n" for _, r in sorted(merged.items())))
+    os.replace(beside, file)
+
+
+def interpolate(index: Index, run: Run, asked: Asked, target: Path, *, steps: int = 8) -> None:
+    """From seed to seed, n of them, and back to the first: a strip for a .png, an animation for a .webp.
+
+    Raises `UsageError` for another kind of file.
+    """
+    if target.suffix not in (".png", ".webp"):
+        raise UsageError(f"--interpolate writes a strip (.png) or an animation (.webp), not {target.name}")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {target}: its folder is not there")
+    maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
+    condition = condition_for(index, run, maker, asked)
+    row, label = condition.rows[0], condition.labels[0]
+    ends = [
+        maker.latent(asked.seed + i, sampler=asked.sampler or maker.samplers[0], psi=asked.psi, label=label) for i in range(max(2, asked.n))
+    ]
+    between: list[Bytes] = []
+    for first, second in zip(ends, [*ends[1:], ends[0]], strict=True):
+        between += [maker.make(interpolated(first, second, t / steps), row) for t in range(steps)]
+    if target.suffix == ".png":
+        _save(tiled(np.stack(between), steps, 2), target)
+        return
+    frames = [to_picture(p).convert("RGB") for p in between]
+    large = [f.resize((f.width * _SCALE, f.height * _SCALE), Image.Resampling.NEAREST) for f in frames]
+    beside = target.with_name(f".{target.name}.tmp")
+    large[0].save(beside, "WEBP", save_all=True, append_images=large[1:], duration=80, loop=0, lossless=True)
+    os.replace(beside, target)

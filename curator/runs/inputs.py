@@ -1,0 +1,133 @@
+"""What a training and a trained network are given: pictures of images, their labels and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.database import Selections
+from curator.embeddings import normalise
+from curator.encoders import Encoder
+from curator.errors import UsageError
+from curator.index import Index, build_graph
+from curator.index.images import vectors_of
+from curator.records import Ids, Progress
+from curator.runs.lookup import home_of
+from curator.training.folder import Run
+from curator.training.options import GanOptions, Options
+from curator.training.pictures import Bytes, Pictures, held_out, inner_side, padded, read_pictures, to_picture
+
+_BLOCK = 256  # images in memory at once
+
+Told = Callable[[Progress], None]
+
+
+def pictures_of_run(index: Index, run: Run, ids: Ids, progress: Told) -> Iterator[Pictures]:
+    """Images as the run saw its own, block by block: at its side, with its border and channels, whatever sizes they have.
+
+    A file that cannot be read is left out. Raises `UsageError` where that is all of them.
+    """
+    shape = run.shape
+    problems: list[str] = []
+    for start in range(0, len(ids), _BLOCK):
+        part = ids[start : start + _BLOCK]
+        read = read_pictures([i.path for i in index.images(part)], shape.side - 2 * shape.border, fit=run.options.fit)
+        problems += read.problems
+        if not len(read.kept):
+            continue
+        pixels = read.pixels
+        if pixels.shape[1] != shape.channels:
+            pixels = np.repeat(pixels, 3, 1) if shape.channels == 3 else _grey(pixels)
+        n = len(pixels)
+        yield padded(Pictures(pixels, np.full(n, -1, np.int64), (), part[read.kept], (b"",) * n), shape.side)
+        progress(Progress(start + len(part), len(ids), 0, "applying"))
+    if len(problems) == len(ids):
+        raise UsageError(f"none of {len(ids)} files can be read; the first: {problems[0] if problems else 'there are none'}")
+
+
+def _grey(pixels: Bytes) -> Bytes:
+    """(n, 3, H, W) → (n, 1, H, W) by ITU-R BT.601's weights, as Pillow's."""
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    return np.asarray(np.rint(np.einsum("nchw,c->nhw", pixels, weights)).astype(np.uint8)[:, None])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would do: its options, the images, what they are called, and their classes."""
+
+    options: Options
+    ids: Ids
+    named: str
+    digest: str
+    classes: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+def trained_on(index: Index, run: Run, *, progress: Told = lambda p: None) -> Pictures:
+    """The pictures of a run's manifest, with the labels they had. Raises `UsageError` where one has changed or is gone."""
+    rows = run.rows("manifest.jsonl")
+    ids = np.array([r["id"] for r in rows], np.int64)
+    gone = np.setdiff1d(ids, index.reader.ids_where("1"))
+    now = Selections(index.reader).sha256_of(ids) if not len(gone) else []
+    changed = sum(h.hex() != r["sha256"] for h, r in zip(now, rows, strict=False))
+    if len(gone) or changed:
+        what = f"{len(gone)} images of {run.name} are gone from the index and {changed} have changed"
+        raise UsageError(f"{what}; bring the files back, or train anew")
+    shape = run.shape
+    read = read_pictures(
+        [i.path for i in index.images(ids)], shape.side - 2 * shape.border, fit=run.options.fit, home=home_of(index), progress=progress
+    )
+    if read.problems:
+        raise UsageError(f"{len(read.problems)} files of {run.name} cannot be read any more: {read.problems[0]}")
+    code = {name: c for c, name in enumerate(shape.classes)}
+    labels = np.array([code.get(str(r.get("label")), -1) for r in rows], np.int64)
+    return _with_embeddings(index, run.options, Pictures(read.pixels, labels, shape.classes, ids, tuple(now)))
+
+
+def pictures_for(
+    index: Index, plan: Plan, *, column: str, say: Callable[[str], None] = lambda line: None, progress: Told = lambda p: None
+) -> Pictures:
+    """Decode images at a plan's resolution, those that are held out last, with labels and embeddings where the options ask for them."""
+    home_of(index).mkdir(exist_ok=True)
+    hashes = Selections(index.reader).sha256_of(plan.ids)
+    order = np.argsort(held_out(hashes, plan.options.holdout), kind="stable")  # so that both parts are views of one array
+    ids = plan.ids[order]
+    inner = inner_side(plan.sizes, plan.options.side)
+    read = read_pictures([i.path for i in index.images(ids)], inner, fit=plan.options.fit, home=home_of(index), progress=progress)
+    if not len(read.kept):
+        raise UsageError(f"none of {len(ids)} files can be read; the first: {read.problems[0]}")
+    if read.problems:
+        say(f"{len(read.problems)} files cannot be read and are left out: {read.problems[0]}")
+    ids, order = ids[read.kept], order[read.kept]
+    values = index.reader.values_of(column) if plan.classes else {}
+    code = {name: c for c, name in enumerate(plan.classes)}
+    labels = np.array([code[str(values[int(i)])] if code else -1 for i in ids], np.int64)
+    return _with_embeddings(index, plan.options, Pictures(read.pixels, labels, plan.classes, ids, tuple(hashes[i] for i in order.tolist())))
+
+
+def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:
+    """Padded to the side; with vectors, and for a GAN the nearest neighbours, where pictures are conditioned on them."""
+    if options.condition != "embedding":
+        return padded(found, options.side)
+    x = vectors_of(index, found.ids)
+    near = None
+    if isinstance(options, GanOptions):
+        graph = build_graph(x).neighbours[:, : options.neighbours - 1].astype(np.int64)
+        itself = np.arange(len(x))[:, None]
+        near = np.concatenate([itself, np.where(graph < 0, itself, graph)], 1)
+    return padded(replace(found, embeddings=normalise(x.astype(np.float32)), neighbours=near), options.side)
+
+
+def features_of(encoder: Callable[[], Encoder]) -> Callable[[Bytes], NDArray[np.float32]]:
+    """What samples are measured with: an encoder, loaded when it is first asked."""
+
+    def features(pixels: Bytes) -> NDArray[np.float32]:
+        loaded = encoder()
+        pictures: list[Image.Image] = [to_picture(p).convert("RGB") for p in pixels]
+        return np.concatenate([loaded.encode_images(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
+
+    return features

@@ -1,0 +1,80 @@
+"""Runs by name, and what of the index they were trained on, held out and generated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from curator.database import Selections
+from curator.errors import UnknownName, UsageError
+from curator.index import Index
+from curator.records import Ids
+from curator.training.folder import LATEST, Run, find_run, runs_in
+from curator.training.pictures import held_out
+
+_RUNS = "runs"
+
+
+def trained_digests(run: Run) -> set[bytes]:
+    """Contents that a run trained on."""
+    hashes = [bytes.fromhex(r["sha256"]) for r in run.rows("manifest.jsonl")]
+    return {h for h, out in zip(hashes, held_out(hashes, run.options.holdout), strict=True) if not out}
+
+
+def held_out_ids(run: Run) -> Ids:
+    """Ids of the manifest's images that a run did not train on."""
+    rows = run.rows("manifest.jsonl")
+    ids = np.array([r["id"] for r in rows], np.int64)
+    hashes = tuple(bytes.fromhex(r["sha256"]) for r in rows)
+    return ids[held_out(hashes, run.options.holdout)]
+
+
+def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:
+    """What a run generated, of one checkpoint or all. Raises `UsageError` where nothing of it is in the index."""
+    refuse_foreign(index, run)
+    if run.trainer == "classifier":
+        raise UsageError(f"{run.name} trained a classifier, which makes no pictures; name the run of a gan or vae")
+    columns = index.reader.columns()
+    ids = index.reader.ids_where(f"origin = 'generated' AND run = '{run.name}'") if "run" in columns else np.empty(0, np.int64)
+    if checkpoint is not None and len(ids):
+        of = index.reader.values_of("checkpoint") if "checkpoint" in columns else {}
+        ids = ids[[str(of.get(int(i))) == str(checkpoint) for i in ids]]
+    if not len(ids):
+        what = run.name if checkpoint is None else f"checkpoint {checkpoint} of {run.name}"
+        way = f"`curator generate {run.name} -n 1000{'' if checkpoint is None else f' --checkpoint {checkpoint}'}` makes and indexes it"
+        raise UsageError(f"nothing of {what} is in the index; {way}")
+    return ids
+
+
+def home_of(index: Index) -> Path:
+    """The folder of an index's runs."""
+    return index.folder / _RUNS
+
+
+def refuse_foreign(index: Index, run: Run) -> None:
+    """Raise `UsageError` for a run of another index, whose ids mean nothing here."""
+    if run.folder.parent.resolve() != home_of(index).resolve():
+        raise UsageError(f"{run.folder} is a run of another index; name that index with -i")
+
+
+def find_named(index: Index, name: str, *, numbers: bool = False) -> Run | None:
+    """The run of exactly that name, or with `numbers` a number or `latest` (that makes pictures), if there is one."""
+    if numbers and name == LATEST and name not in Selections(index.reader).names():
+        return find_maker(index, name)
+    return next((r for r in runs_in(home_of(index)) if r.name == name or (numbers and r.is_called(name))), None)
+
+
+def run_of(index: Index, named: str, *, trainer: str | None = None) -> Run:
+    """A run of an index, as `find_run` finds it."""
+    return find_run(home_of(index), named, trainer=trainer)
+
+
+def find_maker(index: Index, named: str) -> Run:
+    """A run that makes pictures, by name or number; `latest` is the latest that is not training now. Raises `UnknownName`."""
+    if named != LATEST:
+        return run_of(index, named)
+    there = [r for r in runs_in(home_of(index)) if r.trainer != "classifier" and r.state["status"] not in ("started", "training")]
+    if not there:
+        raise UnknownName("no run here makes pictures yet; `curator train vae` or `curator train gan` is how one begins")
+    return there[-1]

@@ -1,0 +1,167 @@
+"""`curator train`: images of an index, by selection, folder or condition → a run in the index's folder."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curator.database import Curation, Selections
+from curator.database.curation import rejected_ids
+from curator.errors import UsageError
+from curator.index import Index
+from curator.index.images import find_images, refuse_changed
+from curator.records import Ids, Progress
+from curator.records.selections import NAME
+from curator.runs.inputs import Plan, features_of, pictures_for, trained_on
+from curator.runs.lookup import home_of, run_of
+from curator.training.folder import LATEST, Run, start_run
+from curator.training.options import ClassifierOptions, Options, options_for, options_from
+from curator.training.pictures import Pictures
+
+_NAMES_ORIGIN = re.compile(r"(?<![\w'\"%])origin\s*(=|!=|<>|in\b|is\b|like\b)", re.IGNORECASE)
+RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
+_LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
+
+Told = Callable[[Progress], None]
+
+
+def export_network(index: Index, named: str, form: str, target: Path) -> float:
+    """Write a run's network to a file → the largest difference to torch. Raises `UnknownName`, and what `export_run` raises."""
+    from curator.training.exporting import export_run
+
+    return export_run(run_of(index, named), form, target)
+
+
+def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label") -> Plan:
+    """Settle images and options, without reading a picture.
+
+    `named` is as `images_for` takes it. Raises `UsageError`, `UnknownName`, `WhereError`.
+    """
+    ids, digest = images_for(index, named)
+    chosen = dict(given)
+    labels = index.reader.values_of(column) if trainer == "classifier" or chosen.get("condition") == "label" else {}
+    unlabelled = sum(labels.get(int(i)) is None for i in ids) if labels else 0
+    if unlabelled:
+        way_out = f'leave them out by a selection, made with --where "{column} IS NOT NULL"'
+        if unlabelled == len(ids):
+            way_out = "`curator index --label-from folder` or --csv FILE gives them one, and --label names another column"
+        raise UsageError(f"{unlabelled} of {len(ids)} images have no '{column}' to learn; {way_out}")
+    images = index.images(ids)
+    sizes = tuple((i.width, i.height) for i in images)
+    if trainer == "classifier" and "side" not in chosen:
+        width, height = sizes[0]
+        native = width == height and 8 <= width <= _LARGEST_NATIVE and len(set(sizes)) == 1
+        chosen["side"] = width if native else 32
+    if trainer == "classifier" and "net" not in chosen and chosen.get("side", 32) < 20:
+        chosen["net"] = "resnet"
+    options = options_for(trainer, chosen)
+    _refuse_few(options, len(ids))
+    classes = tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else ()
+    if trainer == "classifier" and len(classes) < 2:
+        raise UsageError(f"a classifier learns two classes or more, and all {len(ids)} images have the same '{column}'")
+    return Plan(options, ids, named or "all real images", digest, classes, sizes)
+
+
+def _refuse_few(options: Options, n: int) -> None:
+    if n < 2 * options.batch and options.optimiser != "gd":
+        raise UsageError(f"{n} images are too few for batches of {options.batch}: select more, or train with --batch {max(2, n // 4)}")
+
+
+def images_for(index: Index, named: str | None) -> tuple[Ids, str]:
+    """Ids of a selection as it is, with its digest; or of a folder, a condition, or all: real, not rejected, each picture once.
+
+    A condition on the column `origin` decides itself. Raises `UsageError` where nothing is left.
+    """
+    if named in Selections(index.reader).names():
+        selection = Selections(index.reader).get(str(named))
+        refuse_changed(index, selection)
+        return find_images(index, str(named)), selection.digest
+    ids = find_images(index, named) if named else index.reader.ids_where("1")
+    if not (named and not Path(named).is_dir() and _NAMES_ORIGIN.search(named)):
+        ids = np.intersect1d(ids, index.reader.ids_where("origin = 'real'"))
+    ids = np.intersect1d(ids, Curation(index.reader).nodes(index.space).image_ids)
+    ids = np.intersect1d(ids, index.reader.ids_where("duplicate_of IS NULL"))
+    ids = np.setdiff1d(ids, np.array(sorted(rejected_ids(Curation(index.reader))), np.int64))
+    if not len(ids):
+        raise UsageError(f"no image of {named or 'the index'} is left to train on: generated, rejected and duplicate ones are left out")
+    return ids, ""
+
+
+def train_on(
+    index: Index, plan: Plan, *, column: str = "label", name: str = "", command: str = "", progress: Told = lambda p: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Run, Any]:  # fmt: skip
+    """Train as planned → the run and its `Outcome`. Raises what `plan_training` and the trainers raise."""
+    from curator.training.parallel import Team
+
+    if name and not NAME.fullmatch(name):
+        raise UsageError(f"'{name}' is no name for a run: letters, digits, and . _ + - within")
+    importlib.import_module("curator.training.engine")  # seconds, in which Ctrl-C should find no folder of a run yet
+    with Team.join() as team:
+        pictures = pictures_for(index, plan, say=say, column=column, progress=progress)
+        _refuse_large(plan.options, pictures)
+        folder = ""
+        if team.rank == 0:
+            told = {"what": plan.named, "digest": plan.digest, "column": column, "space": index.space.encoder}
+            facts = {"trained_on": told, "command": command}
+            made = start_run(home_of(index), plan.options, pictures, facts, name=name)
+            folder = str(made.folder)
+            say(f"Run {made.name}: {len(pictures)} images, {plan.options.trainer}, in {made.folder}")
+        run = Run(Path(team.share(folder)))
+        return run, _go(index, run, pictures, team, resume=False, progress=progress, say=say)
+
+
+def _refuse_large(options: Options, pictures: Pictures) -> None:
+    if isinstance(options, ClassifierOptions):
+        from curator.training.classifier import network_of, refuse_large
+
+        refuse_large(options, network_of(options, pictures.shape))
+
+
+def resume_training(
+    index: Index, trainer: str, named: str = LATEST, changes: Mapping[str, Any] | None = None, *, progress: Told = lambda p: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Run, Any]:  # fmt: skip
+    """Go on with a run from its latest checkpoint, on the images of its manifest; `changes` may extend `images` and `max_minutes`.
+
+    Raises `UsageError` where one of those images has changed or is gone, or another option is changed.
+    """
+    from curator.training.parallel import Team
+
+    run = run_of(index, named, trainer=trainer)
+    changes = dict(changes or {})
+    others = set(changes) - {"images", "max_minutes"}
+    if others:
+        raise UsageError(
+            f"a resumed run keeps its options; only --images and --max-minutes may change, not --{min(others).replace('_', '-')}"
+        )
+    if "images" in changes:  # of a run that time limited
+        changes = {"max_minutes": 0.0} | changes
+    facts = run.facts
+    facts["options"] |= changes
+    options_from(facts["options"])
+    if facts["trained_on"]["space"] != index.space.encoder:
+        raise UsageError(f"{run.name} was begun with vectors of '{facts['trained_on']['space']}'; `curator encoders use` switches to it")
+    with Team.join() as team:
+        pictures = trained_on(index, run, progress=progress)
+        if team.rank == 0:
+            run.write_json("options.json", facts)
+            say(f"Run {run.name} goes on from {run.checkpoint(LATEST)} images.")
+        team.wait()
+        return run, _go(index, run, pictures, team, resume=True, progress=progress, say=say)
+
+
+def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, progress: Told, say: Callable[[str], None]) -> Any:
+    from curator.training.engine import train
+    from curator.training.trainers import TRAINERS
+
+    quiet = team.rank > 0
+    return train(
+        run, TRAINERS[run.options.trainer], pictures, features_of(lambda: index.encoder), team=team, resume=resume,
+        progress=(lambda p: None) if quiet else progress, say=(lambda line: None) if quiet else say,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Choosing training data: recipes, selections, sets made of them, previews and exports."""

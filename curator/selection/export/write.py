@@ -1,0 +1,149 @@
+"""One export: items named, a form filled, a manifest and a description beside, and all of it put in place at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from curator.database import Selections
+from curator.errors import UsageError
+from curator.index import Index
+from curator.index.images import refuse_changed, vectors_of
+from curator.records import Image, Progress, Selection
+from curator.registry import suggest
+from curator.selection.export.croissant import write_croissant
+from curator.selection.export.forms import write_table
+from curator.selection.export.items import LINKS, Item, Job, forms, printable, scaled, suffix_of, write_text
+from curator.selection.recipe import manifest_of
+
+_SAFE = re.compile(r"[^\w.+-]+")
+PACKED = ("webdataset", "parquet")
+_UNLABELLED = "unlabelled"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`form` by name; `link` "copy", "hardlink", "symlink" or "none"; `size` the long side in pixels; `shard` images per file of many."""
+
+    form: str = "imagefolder"
+    link: str = "copy"
+    size: int | None = None
+    shard: int = 1000
+
+    def __post_init__(self) -> None:
+        forms[self.form]
+        if self.link not in LINKS:
+            raise UsageError(f"no way to link '{self.link}'; {suggest(self.link, LINKS)}")
+        if self.form in PACKED and self.link != "copy":
+            raise UsageError(f"--as {self.form} holds the pictures inside, so --link {self.link} means nothing; leave it out")
+        if self.size is not None and self.link in ("hardlink", "symlink"):
+            raise UsageError(f"--size writes new pictures, so --link {self.link} cannot be; leave one of them out")
+
+
+def export(
+    index: Index,
+    names: list[str],
+    target: Path,
+    options: ExportOptions = ExportOptions(),
+    *,
+    progress: Callable[[Progress], None] = lambda p: None,
+) -> int:
+    """Write selections into a new folder → number of images. Several are joined, each a split of its own name where it has none.
+
+    Nothing is at `target` until all is. Raises `UsageError` for a folder that is there, a form that lacks something, or a file that is no
+    longer what was selected; `UnknownName`.
+    """
+    target = target.expanduser().absolute()
+    if len(set(names)) < len(names):
+        raise UsageError("a selection is named twice; an export holds each once")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is there already; an export takes a new or an empty folder")
+    chosen = [Selections(index.reader).get(name) for name in names]
+    labels = {i.label for s in chosen for i in index.images(s.ids) if i.label}
+    items: list[Item] = []
+    for s in chosen:
+        refuse_changed(index, s)
+        items += _items(index, s, options, labels, first=len(items), alone=len(chosen) == 1)
+    _refuse_doubles(items)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        ids = np.array([i.image.id for i in items], np.int64)
+
+        def told(done: int) -> None:
+            progress(Progress(done, len(items), 0, f"exporting {options.form}"))
+
+        job = Job(beside, items, options.link, options.size, options.shard, lambda: vectors_of(index, ids), told)
+        forms[options.form](job)
+        write_table(job)
+        for s in chosen:
+            manifest = manifest_of(index, s)
+            file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"
+            write_text(beside / file, json.dumps(manifest, indent=1) + "\n")
+        write_croissant(beside, "+".join(names), {"count": len(items)}, list(items[0].row()))
+        if target.exists():
+            target.rmdir()
+        os.replace(beside, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return len(items)
+
+
+def _items(index: Index, s: Selection, options: ExportOptions, labels: set[str], *, first: int, alone: bool) -> list[Item]:
+    """Items with names that are safe, unlike each other, and the same every time."""
+    found = []
+    images = index.images(s.ids)
+    folders = _folders(labels)
+    for rank, (image, sha256, value, split) in enumerate(zip(images, s.sha256, s.values.tolist(), s.splits, strict=True)):
+        part = _SAFE.sub("_", split or ("train" if alone else s.name)).lstrip(".") or "_"
+        key = f"{first + rank:06d}-{sha256.hex()[:8]}"
+        file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
+        shown = image if options.size is None else scaled(image, options.size)
+        found.append(Item(first + rank, key, shown, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name))
+    return found
+
+
+def _folders(labels: set[str]) -> dict[str, str]:
+    """A folder name for every label, safe and unlike those of the others, whatever the label is."""
+    folders: dict[str, str] = {"": _UNLABELLED}
+    for label in sorted(labels):
+        safe = _SAFE.sub("_", label).lstrip(".") or "_"
+        taken, number = {f.lower() for f in folders.values()}, 1
+        name = safe
+        while name.lower() in taken:
+            number += 1
+            name = f"{safe}-{number}"
+        folders[label] = name
+    return folders
+
+
+def _file(image: Image, key: str, split: str, folder: str, options: ExportOptions) -> str:
+    if options.link == "none":
+        return printable(str(image.path))
+    name = f"{key}{suffix_of(image, options.size)}"
+    if options.form == "imagefolder":
+        return f"{split}/{folder}/{name}"
+    if options.form in PACKED:
+        return name  # within a shard
+    return f"images/{split}-{name}" if options.form == "coco" else f"images/{split}/{name}"
+
+
+def _refuse_doubles(items: list[Item]) -> None:
+    seen: dict[str, Item] = {}
+    for i in items:
+        other = seen.setdefault(i.sha256, i)
+        if other.origin != i.origin:
+            raise UsageError(f"{i.image.path} is in '{other.origin}' and in '{i.origin}'; split one selection, or use `selections minus`")
+    if not items:
+        raise UsageError("the selection is empty, so there is nothing to export")
