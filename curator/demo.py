@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from curator.drawing.sheets import Section, Tile, save_sheet
 from curator.encoders import load_encoder
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
-from curator.records import Progress
+from curator.job import QUIET, Job
 from curator.runs.generate import Asked, generate
 from curator.runs.train import plan_training, train_on
 from curator.search.query import Question, parse_query, search
@@ -36,18 +35,17 @@ class _Shown:
         return " ".join(["curator search", *quoted, *(["--where", f'"{self.where}"'] if self.where else []), "-i demo"])
 
 
-def run_demo(
-    folder: Path, *, say: Callable[[str], None], minutes: float = 0.75, progress: Callable[[Progress], None] = lambda p: None
-) -> Path:
+def run_demo(folder: Path, *, minutes: float = 0.75, job: Job = QUIET) -> Path:
     """Make pictures in `folder`, index them with `tiny`, search them four ways, train on digits → the contact sheet's path.
 
     `minutes` is the time that each of two trainings gets; 0 leaves them out.
     """
-    say(f"Pictures: {make_pictures(folder)} in {folder}/ (drawn scenes with captions, handwritten digits, pieces of two photos)")
+    job.say(f"Pictures: {make_pictures(folder)} in {folder}/ (drawn scenes with captions, handwritten digits, pieces of two photos)")
     with Index.create("demo") as index:
-        report = ingest(index, [folder], load_encoder("tiny"), IngestOptions(label_from="folder"), progress=progress)
-        say(f"$ curator index {folder} --encoder tiny --label-from folder -i demo")
-        say(f"  {report.new} new, {report.unchanged} unchanged, {report.encoded} encoded in {report.seconds:.1f} s")
+        report = ingest(index, [folder], load_encoder("tiny"), IngestOptions(label_from="folder"), job=job)
+        job.check()
+        job.say(f"$ curator index {folder} --encoder tiny --label-from folder -i demo")
+        job.say(f"  {report.new} new, {report.unchanged} unchanged, {report.encoded} encoded in {report.seconds:.1f} s")
         photo = next(iter(sorted((folder / "photos").glob("*.jpg"))), folder / "scenes" / "000.png")
         shown = (
             _Shown(("a", "red", "circle")),
@@ -55,17 +53,17 @@ def run_demo(
             _Shown(("the", "digit", "3"), "label = 'digits'"),
             _Shown(("2:heart", "-", "red"), "label = 'scenes'"),
         )
-        sections = [_section(index, s, say) for s in shown]
+        sections = [_section(index, s, job) for s in shown]
     sheet = folder.parent / "demo-sheet.png"
     save_sheet(sections, sheet, columns=8)
-    say(f"Contact sheet: {sheet}")
+    job.say(f"Contact sheet: {sheet}")
     if minutes:
-        _train_on_digits(folder.parent, minutes, say, progress)
-    say("Next: curator index ~/Pictures, then curator search WORDS, or ask the demo's index more with -i demo")
+        _train_on_digits(folder.parent, minutes, job)
+    job.say("Next: curator index ~/Pictures, then curator search WORDS, or ask the demo's index more with -i demo")
     return sheet
 
 
-def _train_on_digits(home: Path, minutes: float, say: Callable[[str], None], progress: Callable[[Progress], None]) -> None:
+def _train_on_digits(home: Path, minutes: float, job: Job) -> None:
     """A VAE and a GAN on scikit-learn's 1,797 digits, and the grids of what they make."""
     from sklearn.datasets import load_digits
 
@@ -75,30 +73,32 @@ def _train_on_digits(home: Path, minutes: float, say: Callable[[str], None], pro
     for number, (digit, label) in enumerate(zip(found.images, found.target, strict=True)):
         _save(Image.fromarray((digit * 15.9).astype(np.uint8)), folder / f"{number:04d}-{label}.png")
     with Index.create("demo-digits") as index:
-        ingest(index, [folder], load_encoder("tiny"), IngestOptions(), progress=progress)
+        ingest(index, [folder], load_encoder("tiny"), IngestOptions(), job=job)
+        job.check()
         grids = []
         for trainer in ("vae", "gan"):
-            say(f"$ curator train {trainer} --max-minutes {minutes:g} -i demo-digits")
+            job.say(f"$ curator train {trainer} --max-minutes {minutes:g} -i demo-digits")
             plan = plan_training(index, trainer, None, {"max_minutes": minutes})
-            run, outcome = train_on(index, plan, progress=progress)
+            run, outcome = train_on(index, plan, job=job)
+            job.check()
             numbers = next((m for m in run.rows("metrics.jsonl") if m["images_seen"] == outcome.best), {})
-            say(f"  {run.name}: {outcome.images_seen} images in {outcome.seconds:.0f} s, recall {numbers.get('recall', 0):.2f}")
-            say(f"$ curator generate {run.name} -i demo-digits")
-            made = generate(index, run, Asked(64), progress=progress)
+            job.say(f"  {run.name}: {outcome.images_seen} images in {outcome.seconds:.0f} s, recall {numbers.get('recall', 0):.2f}")
+            job.say(f"$ curator generate {run.name} -i demo-digits")
+            made = generate(index, run, Asked(64), job=job)
             grids.append(Tile(made.grid, f"{trainer}: 64 it made", f"{outcome.images_seen} images seen"))
         real = (found.images[:64, None] * 15.9).astype(np.uint8)
         grids.append(Tile(tiled(real, 8, 2), "64 real ones"))
     sheet = home / "demo-generated.png"
     save_sheet([Section("Trained on 1,797 digits of 8 by 8 pixels", grids)], sheet, columns=3)
-    say(f"What they made: {sheet}")
+    job.say(f"What they made: {sheet}")
 
 
-def _section(index: Index, shown: _Shown, say: Callable[[str], None]) -> Section:
+def _section(index: Index, shown: _Shown, job: Job) -> Section:
     hits = search(index, parse_query(shown.words), Question(k=8, where=shown.where))
     images = index.images(hits.ids)
-    say(f"$ {shown.typed()}")
+    job.say(f"$ {shown.typed()}")
     for image, score in list(zip(images, hits.scores, strict=True))[:3]:
-        say(f"  {score:.3f}  id:{image.id:<4} {image.label}: {image.caption or image.path.name}")
+        job.say(f"  {score:.3f}  id:{image.id:<4} {image.label}: {image.caption or image.path.name}")
     tiles = [Tile(i.path, f"{s:.3f} {i.label}", i.caption or i.path.name) for i, s in zip(images, hits.scores, strict=True)]
     return Section(f"{shown.typed()}   ({hits.searched} searched)", tiles)
 

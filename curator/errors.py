@@ -12,6 +12,7 @@ CuratorError
 │   ├── IndexFull           the disk under it is full
 │   ├── IndexTooNew         written by a later version
 │   └── IndexTooOld         written by an earlier version, and must be migrated first
+├── Stopped             the person asked the work to stop
 ├── RootMissing         a folder of pictures is not there, or looks unmounted
 ├── PictureError        one file cannot be read as a picture
 └── EncoderError        something about an encoder
@@ -69,6 +70,10 @@ class IndexTooNew(IndexProblem):
 
 class IndexTooOld(IndexProblem):
     """The index was written by an earlier version of curator; opening it as `Index` migrates it."""
+
+
+class Stopped(CuratorError):
+    """The work was asked to stop, and did at a place where nothing is half done."""
 
 
 class RootMissing(CuratorError):

@@ -25,6 +25,7 @@ from machine import describe_machine
 from PIL import Image
 
 from curator.encoders import load_encoder
+from curator.job import Job
 from curator.metrics import frechet_distance, manifold
 from curator.records import Progress
 from curator.runs.inputs import features_of
@@ -101,7 +102,7 @@ def run_row(name: str, fashion: Pictures, out: Path, minutes: float) -> Run:
             last[0] = time.monotonic()
             print(f"  {name}: {p.done} of {p.total}", flush=True)
 
-    outcome = train(run, TRAINERS[trainer], pictures, features, resume=earlier is not None, progress=told, say=print)
+    outcome = train(run, TRAINERS[trainer], pictures, features, resume=earlier is not None, job=Job(show=told, say=print))
     print(f"{name}: {outcome}", flush=True)
     return run
 

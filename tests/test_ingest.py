@@ -19,6 +19,7 @@ from curator.encoders import PixelEncoder
 from curator.errors import RootMissing, UsageError
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest, use_space
+from curator.job import Job
 from curator.records import IngestReport, Progress
 
 Fill = Callable[..., IngestReport]
@@ -274,7 +275,7 @@ def test_a_second_space_fills_while_searches_use_the_first(fill: Fill, index: In
 def test_progress_starts_at_what_is_done(index: Index, folder: Path, fill: Fill) -> None:
     fill(folder / "cats")
     told: list[Progress] = []
-    ingest(index, [folder], PixelEncoder(), IngestOptions(), progress=told.append)
+    ingest(index, [folder], PixelEncoder(), IngestOptions(), job=Job(show=told.append))
     assert (told[-1].done, told[-1].total, told[-1].already) == (10, 10, 5)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from curator.database import Selections
 from curator.errors import UsageError
 from curator.index import Index
+from curator.job import QUIET
 from curator.loop import LoopOptions, Round, loop
 from curator.loop.admit import admit, generated_of, room_of, within
 from curator.loop.records import ADMIT, PARTS, SCORE, TRAIN, WATCHED, end_of
@@ -68,7 +69,7 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(begun: tuple[object, 
         first = _keep(index, "both", train.ids.tolist(), {"of": "", "seed": 0}, [])
         second = _keep(index, "both", [*first.ids.tolist(), *taken], {"of": "", "seed": 0}, rounds(0.5))
         assert generated_of(index, second) == taken, "no real image gives way"
-        again = _begun(index, "both", {"of": "", "seed": 0}, overwrite=False, progress=lambda p: None)
+        again = _begun(index, "both", {"of": "", "seed": 0}, overwrite=False, job=QUIET)
         assert (again[0].digest, again[1]) == (second.digest, rounds(0.5))
         whole = room_of(index, train, [])
         room = room_of(index, second, taken)
@@ -164,6 +165,6 @@ def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_tol
         assert len(runs_in(home_of(index))) == len(before) + 1, "a run of other options is not taken for this one"
     assert curator("selections", "split", "few", f"{TRAIN}=0.5", f"{SCORE}=0.5").exit_code == 0
     with Index.open() as index, pytest.raises(UsageError, match="no loop made"):
-        _begun(index, "few", {"of": "", "seed": 0}, overwrite=True, progress=lambda p: None)
+        _begun(index, "few", {"of": "", "seed": 0}, overwrite=True, job=QUIET)
     shown = curator(*begun[:2], "--classifier", "1", "-n", 20, "--sure", 0.01, "--images", 320)
     assert "another loop" in shown.output

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.errors import CuratorError, UsageError
+from curator.job import QUIET, Job
 from curator.records import Progress
 from curator.training.batches import Source, distorted, scaled, shifted
 from curator.training.classifier import judged, network_of
@@ -65,8 +65,8 @@ def run_of(home: Path, trainer: str, pictures: Pictures, **changes: object) -> R
     return start_run(home, options, pictures)
 
 
-def trained(run: Run, pictures: Pictures, *, resume: bool = False, progress: Callable[[Progress], None] = lambda p: None) -> Run:
-    train(run, TRAINERS[run.options.trainer], pictures, features, resume=resume, progress=progress)
+def trained(run: Run, pictures: Pictures, *, resume: bool = False, job: Job = QUIET) -> Run:
+    train(run, TRAINERS[run.options.trainer], pictures, features, resume=resume, job=job)
     return run
 
 
@@ -85,7 +85,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, d
         if p.done == 104:
             os.kill(os.getpid(), signal.SIGINT)
 
-    trained(cut, digits, progress=interrupt)
+    trained(cut, digits, job=Job(show=interrupt))
     assert cut.state["status"] == "interrupted"
     assert cut.checkpoint("latest") == 104
     trained(cut, digits, resume=True)
@@ -164,7 +164,7 @@ def test_losses_that_leave_the_finite_numbers_end_in_a_clear_stop(tmp_path: Path
     run = run_of(tmp_path, "classifier", digits, optimiser="sgd", rate=1e30, schedule="constant")
     said: list[str] = []
     with pytest.raises(UsageError, match="smaller --rate"):
-        train(run, TRAINERS["classifier"], digits, features, say=said.append)
+        train(run, TRAINERS["classifier"], digits, features, job=Job(say=said.append))
     assert sum("half the rate" in line for line in said) == 3
     assert run.state["status"] == "diverged"
     assert all(np.isfinite(v).all() for v in weights(run).values())
@@ -254,7 +254,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, digits: Pictures) -> None
         load_maker(run, 160)
     (run.place_of(160) / "fitted.safetensors").unlink(missing_ok=True)
     said: list[str] = []
-    train(run, TRAINERS["vae"], digits, features, resume=True, say=said.append)
+    train(run, TRAINERS["vae"], digits, features, resume=True, job=Job(say=said.append))
     assert any("at 80 images, is used" in line for line in said)
 
 

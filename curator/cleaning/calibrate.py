@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -29,7 +29,8 @@ from curator.duplicates import (
 from curator.errors import PictureError, UsageError
 from curator.images import decode, measure, read_bytes
 from curator.index import Index, load_graph
-from curator.records import Evidence, Nodes, Progress
+from curator.job import QUIET, Job
+from curator.records import Evidence, Nodes
 
 FLOOR = 0.8  # least agreement that a verified kind may be calibrated to: pictures that agree less are not the same to the eye
 _LEAST = 30  # pictures, below which nothing can be said
@@ -55,16 +56,14 @@ class _Pairs:
     negative: dict[str, list[float]] = field(default_factory=dict)
 
 
-def calibrate(
-    index: Index, *, sample: int = 300, seed: int = 0, progress: Callable[[Progress], None] = lambda p: None
-) -> list[Calibration]:
+def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIET) -> list[Calibration]:
     """Choose and keep, per kind, the smallest threshold whose precision is at least 0.99 at the lower end of its 95 % interval.
 
     Duplicates are seeded transforms of `sample` images; what is none are all pairs of neighbours in the index that are not verified by the
     built-in thresholds, and those a person called not-duplicate. A kind for which no threshold reaches 0.99 keeps the built-in one.
     Raises `UsageError` for an index too small to tell, `IndexLocked`.
     """
-    dedupe(index, DedupeOptions(), keep_proposals=False, progress=progress)  # looks at all pairs once
+    dedupe(index, DedupeOptions(), keep_proposals=False, job=job)  # looks at all pairs once
     pairs = _Pairs()
     curation = Curation(index.reader)
     nodes = curation.nodes(index.space)
@@ -72,7 +71,7 @@ def calibrate(
         raise UsageError(f"{len(nodes)} different pictures are too few to calibrate on; it takes {_LEAST}, better 1,000")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(nodes), min(sample, len(nodes)), replace=False))
-    _add_duplicates(index, nodes, chosen, pairs, rng=rng, progress=progress)
+    _add_duplicates(index, nodes, chosen, pairs, rng=rng, job=job)
     _add_others(index.reader, nodes, pairs)
     _add_neighbours(index, nodes, chosen, pairs)
     found = [_choose(kind, pairs, built_in) for kind, built_in in [*Thresholds().least.items(), ("semantic", None)]]
@@ -108,14 +107,15 @@ def _add_duplicates(
     pairs: _Pairs,
     *,
     rng: np.random.Generator,
-    progress: Callable[[Progress], None],
+    job: Job,
 ) -> None:
     """Every transform of every chosen picture that can be read, compared with the picture itself."""
     first = np.unique(nodes.content_ids, return_index=True)
     image_of = dict(zip(first[0].tolist(), nodes.image_ids[first[1]].tolist(), strict=True))
     contents = nodes.contents[chosen].tolist()
     for done, image in enumerate(index.images([image_of[c] for c in contents]), 1):
-        progress(Progress(done, len(contents), 0, "transforming"))
+        job.progress(done, len(contents), "transforming")
+        job.check()
         try:
             picture = decode(read_bytes(image.path), side=1 << 12).picture
         except PictureError:

@@ -24,7 +24,8 @@ from curator.duplicates import (
 from curator.embeddings import blocks
 from curator.errors import PictureError
 from curator.images import decode, read_bytes
-from curator.records import DIHEDRAL, Evidence, Graph, Image, Nodes, Progress
+from curator.job import Job
+from curator.records import DIHEDRAL, Evidence, Graph, Image, Nodes
 from curator.vectors import near_hashes
 
 RANK = 8  # nearest neighbours of each node that are looked at, whatever their score
@@ -84,7 +85,7 @@ def collect_evidence(
     thresholds: Thresholds,
     *,
     step: Callable[[str], None],
-    progress: Callable[[Progress], None],
+    job: Job,
 ) -> Collected:
     """Evidence on every pair of nodes; committed every 256 pairs."""
     curation = Curation(db)
@@ -106,7 +107,8 @@ def collect_evidence(
             step("edges committed")
             known |= found
             missed |= {key: e for key, e in unread.items() if key not in known}
-            progress(Progress(done + part.stop, len(keys), done, "comparing pictures", "pairs"))
+            job.progress(done + part.stop, len(keys), "comparing pictures", already=done, unit="pairs")
+            job.check()
     return Collected([known.get(key) or missed[key] for key in keys], len(todo), len(missed))
 
 

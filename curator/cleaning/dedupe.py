@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from curator.duplicates import KINDS, LEVELS, Thresholds, judge
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.index import Index, load_graph
-from curator.records import Certificate, Decision, Evidence, Graph, Grouped, Ids, Nodes, Progress, Space
+from curator.job import QUIET, Job
+from curator.records import Certificate, Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def dedupe(
     *,
     only: Collection[int] | None = None,
     keep_proposals: bool = True,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> DedupeResult:
     """Find groups, propose keepers, and remember both in the index. No file is touched; what was compared is not compared again.
 
@@ -128,7 +129,7 @@ def dedupe(
         thresholds = find_thresholds(curation, space, options.threshold)
         found = _Found()
         if options.level != "exact":
-            found, thresholds = _look(index, db, nodes, thresholds, rank=options.rank, progress=progress)
+            found, thresholds = _look(index, db, nodes, thresholds, rank=options.rank, job=job)
         decisions = curation.decisions()
         grouping = Grouping(db, nodes, _policy(db, decisions, options), decisions, across=options.across, folders=options.ignore_same_dir)
         members = grouping.verified(found.links)
@@ -179,19 +180,16 @@ def _look(
     thresholds: Thresholds,
     *,
     rank: int,
-    progress: Callable[[Progress], None],
+    job: Job,
 ) -> tuple[_Found, Thresholds]:
     """Candidates, evidence on them, and what it makes of them; the thresholds with the one the graph settled on."""
 
-    def told(done: int) -> None:
-        progress(Progress(done, len(nodes), 0, "neighbours"))
-
-    graph = load_graph(db, index.space, nodes, threshold=thresholds.semantic, progress=told)
+    graph = load_graph(db, index.space, nodes, threshold=thresholds.semantic, job=job)
     index.step("graph cached")
     thresholds = replace(thresholds, semantic=graph.certificate.threshold)
     hashes = Hashes.of(Curation(db), nodes)
     pairs = find_candidates(hashes, graph, graph.certificate.threshold, rank=rank)
-    seen_of = collect_evidence(db, nodes, pairs, hashes, thresholds, step=index.step, progress=progress)
+    seen_of = collect_evidence(db, nodes, pairs, hashes, thresholds, step=index.step, job=job)
     found = _Found(graph=graph, candidates=len(pairs), compared=seen_of.compared, unread=seen_of.unread)
     found.semantic, found.scores = graph.above(graph.certificate.threshold)
     contents = nodes.contents

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from curator.database import Curation, Selections
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import relative
-from curator.records import Progress
+from curator.job import QUIET, Job
 from curator.registry import suggest
 
 _AND = " and "  # between the selections that one image is in
@@ -54,7 +54,7 @@ def find_leaks(
     *,
     by: str | None = None,
     options: DedupeOptions = DedupeOptions(),  # noqa: B008 - frozen
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> Leaks:
     """Groups of the level asked for that cross the sides named: values of the column `by`, folders or selections of that name.
 
@@ -69,7 +69,7 @@ def find_leaks(
     empty = [side for side in between if not any(side in some for some in values.values())]
     if empty:
         raise UsageError(f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for some in values.values() for v in some})}")
-    found = dedupe(index, options, keep_proposals=False, only=side_of.keys(), progress=progress)
+    found = dedupe(index, options, keep_proposals=False, only=side_of.keys(), job=job)
     leaks = []
     for group in found.groups:
         sides = {m.image_id: side_of[m.image_id] for m in group.members}

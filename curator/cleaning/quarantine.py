@@ -7,7 +7,7 @@ the quarantine, and the journal knows which. Nothing is ever overwritten, and th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from curator.errors import UsageError
 from curator.files import sha256_of
 from curator.images import absolute
 from curator.index import Index
-from curator.records import Image, Progress
+from curator.job import QUIET, Job
+from curator.records import Image
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def quarantine(
     *,
     to: Path | None = None,
     dry_run: bool = False,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> Report:
     """Move the files of rejected images into a folder of the same file system: `to`, or `.curator-quarantine` in their root.
 
@@ -58,7 +59,7 @@ def quarantine(
                 db.remove([move.image_id], by_hand=False)
             index.step("image marked")
             done.append(move)
-            progress(Progress(len(done), len(moves), 0, "quarantine", "files"))
+            job.progress(len(done), len(moves), "quarantine", unit="files")
     return Report(tuple(done), tuple(left))
 
 
@@ -67,7 +68,7 @@ def restore(
     paths: Sequence[Path] = (),
     *,
     dry_run: bool = False,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> Report:
     """Put quarantined files back where they were: all, or those of these original paths. Their images return with id and tags.
 
@@ -93,7 +94,7 @@ def restore(
             index.step("image marked back")
             write_move(index, replace(move, event="restored"))
             done.append(move)
-            progress(Progress(len(done), len(moves), 0, "restore", "files"))
+            job.progress(len(done), len(moves), "restore", unit="files")
     return Report(tuple(done), tuple(left))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
 
 
 @click.command()
@@ -59,7 +59,7 @@ def evaluate(
 
     if sheet:
         refuse_sheet(sheet)
-    with opened(name) as index, progress_bar() as progress:
+    with opened(name) as index, working() as job:
         judge = find_classifier(index, classifier)
         sides = sides_of(index, named, against, checkpoint=checkpoint)
         done = measure(
@@ -70,7 +70,7 @@ def evaluate(
             raw=raw,
             rounds=rounds,
             seed=seed,
-            progress=progress,
+            job=job,
         )
         shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
     if columns:
@@ -128,10 +128,10 @@ def audit(
 
     if sheet:
         refuse_sheet(sheet)
-    with opened(name) as index, progress_bar() as progress:
+    with opened(name) as index, working() as job:
         run = find_maker(index, named)
         made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
-        done = look(index, run, made, held_out=held_out, progress=progress)
+        done = look(index, run, made, held_out=held_out, job=job)
         pairs = [closest_pairs(index, done)] if sheet or html else []
     lines = describe_audit(done)
     if sheet:
@@ -190,9 +190,9 @@ def loop_command(
     if words == (classifier is not None):
         raise click.UsageError("something must vouch for what is admitted: --classifier RUN or --words, one of the two")
     options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
-    with opened(name) as index, progress_bar() as progress:
+    with opened(name) as index, working() as job:
         judge = run_of(index, classifier, trainer="classifier") if classifier else None
-        done = loop(index, selection, judge, options, overwrite=overwrite, progress=progress, say=say)
+        done = loop(index, selection, judge, options, overwrite=overwrite, job=job)
     if as_json:
         print_json(asdict(done) | {"best": done.best})
         return
@@ -229,8 +229,8 @@ def report(named: str, *, name: str | None, output: Path, against: str | None) -
     from curator.evaluation.report import write_report
     from curator.runs.lookup import run_of
 
-    with opened(name) as index, progress_bar() as progress:
-        write_report(index, run_of(index, named), output, against=against, progress=progress)
+    with opened(name) as index, working() as job:
+        write_report(index, run_of(index, named), output, against=against, job=job)
     say(f"Report: {output}")
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from curator.errors import CuratorError
+from curator.errors import CuratorError, Stopped
 
 if TYPE_CHECKING:
     from curator.index import Index
+    from curator.job import Job
     from curator.records import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +28,9 @@ class Face(click.Group):
         """Run, with the one boundary between errors of users and bugs."""
         try:
             return super().invoke(ctx)
+        except Stopped as error:
+            click.echo(f"Interrupted: {error}.", err=True)
+            ctx.exit(130)
         except CuratorError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(2)
@@ -78,30 +82,28 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr that starts at what is already done; silent unless stderr is a terminal."""
+def working(say: Callable[[str], None] = say) -> Iterator[Job]:
+    """A job whose progress is a bar on stderr that starts at what is already done, and which Ctrl-C stops at its next batch.
+
+    The bar is silent unless stderr is a terminal.
+    """
     from tqdm import tqdm
+
+    from curator.job import Job
 
     bars: dict[str, tqdm[None]] = {}  # one for each thing that is done, made when it begins
 
-    def show(progress: Progress) -> None:
-        bar = bars.get(progress.doing)
-        if bar is None:
-            bar = tqdm(
-                total=progress.total,
-                initial=progress.already,
-                desc=progress.doing,
-                unit=f" {progress.unit}",
-                disable=None,
-                dynamic_ncols=True,
-                leave=False,
-                file=sys.stderr,
-            )
-            bars[progress.doing] = bar
-        bar.update(progress.done - bar.n)
+    def show(p: Progress) -> None:
+        if p.doing not in bars:
+            shape: dict[str, Any] = {"disable": None, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
+            bars[p.doing] = tqdm(total=p.total, initial=p.already, desc=p.doing, unit=f" {p.unit}", **shape)
+        bars[p.doing].total = p.total
+        bars[p.doing].update(p.done - bars[p.doing].n)
 
+    job = Job(show=show, say=say)
     try:
-        yield show
+        with job.on_signals():
+            yield job
     finally:
         for bar in bars.values():
             bar.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.face import index_option, json_option, print_json, progress_bar, say
+from curator.cli.face import index_option, json_option, print_json, say, working
 
 if TYPE_CHECKING:
     from curator.records import IngestReport
@@ -45,8 +45,8 @@ def index_command(
     from curator.ingest import IngestOptions, index_folders
 
     chosen = IngestOptions(exclude=exclude or None, table=str(Path(table).absolute()) if table else table, **options)  # type: ignore[arg-type]
-    with progress_bar() as progress:
-        report = index_folders(name, paths, encoder, chosen, ask=_ask if sys.stdin.isatty() else None, say=say, progress=progress)
+    with working() as job:
+        report = index_folders(name, paths, encoder, chosen, ask=_ask if sys.stdin.isatty() else None, job=job)
     if as_json:
         print_json(asdict(report))
     else:
@@ -71,8 +71,8 @@ def demo(folder: Path, show: bool, minutes: float) -> None:
     """
     from curator.demo import run_demo
 
-    with progress_bar() as progress:
-        sheet = run_demo(folder, say=click.echo, minutes=minutes, progress=progress)
+    with working(click.echo) as job:
+        sheet = run_demo(folder, minutes=minutes, job=job)
     if show:
         click.launch(str(sheet))
 
@@ -115,12 +115,12 @@ def import_command(
     from curator.ingest.importing import guess_form, import_set
 
     form = form or guess_form(source)  # before an index is made for nothing
-    with Index.create(name) as index, progress_bar() as progress:
+    with Index.create(name) as index, working() as job:
         choice = choose_encoder(encoder, index.reader.active_space(), ask=None)
         say(f"Encoder: {choice.encoder} ({choice.why}).")
         if choice.warning:
             say(f"Warning: {choice.warning}")
-        done = import_set(index, source, load_encoder(choice.encoder), form=form, to=to, origin=origin, progress=progress)
+        done = import_set(index, source, load_encoder(choice.encoder), form=form, to=to, origin=origin, job=job)
     if as_json:
         print_json(asdict(done))
     else:

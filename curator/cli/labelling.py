@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
 
 
 @click.group(invoke_without_command=True)
@@ -98,13 +98,13 @@ def label(
 
     if sum(given is not None for given in (classes, probe, run)) != 1:
         raise UsageError("label takes one of --classes A,B,..., --probe COLUMN and --run RUN")
-    with opened(name) as index, progress_bar() as progress:
+    with opened(name) as index, working() as job:
         if run is not None:
             from curator.runs.apply import label_by_run
             from curator.runs.lookup import run_of
 
             found = run_of(index, run, trainer="classifier")
-            done = label_by_run(index, found, named=where, column=column, progress=progress)
+            done = label_by_run(index, found, named=where, column=column, job=job)
         elif classes is not None:
             done = label_by_words(index, classes.split(","), where=where, column=column)
         else:

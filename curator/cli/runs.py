@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from curator.cli.face import F, index_option, json_option, opened, plural, print_json, progress_bar, say, table
+from curator.cli.face import F, index_option, json_option, opened, plural, print_json, say, table, working
 
 _SELECTION = "SELECTION|FOLDER|CONDITION"
 
@@ -130,18 +130,18 @@ def _train(
     chosen = {k: v for k, v in given.items() if v is not None}
     if "augment" in chosen:
         chosen["augment"] = tuple(a for a in chosen["augment"].split(",") if a)
-    with opened(name) as index, progress_bar() as progress:
+    with opened(name) as index, working() as job:
         if resume is not None:
             if named or called or dry_run or column != "label":
                 raise UsageError("--resume goes on with a run as it is: leave --selection, --name, --label and --dry-run out")
-            run, outcome = resume_training(index, trainer, resume, chosen, progress=progress, say=say)
+            run, outcome = resume_training(index, trainer, resume, chosen, job=job)
         else:
             plan = plan_training(index, trainer, named, chosen, column=column)
             if dry_run:
                 print_json({"images": len(plan.ids), "trained_on": plan.named, "classes": plan.classes, "options": plan.options.as_json()})
                 return
             command = shlex.join(["curator", *sys.argv[1:]])
-            run, outcome = train_on(index, plan, column=column, name=called, command=command, progress=progress, say=say)
+            run, outcome = train_on(index, plan, column=column, name=called, command=command, job=job)
     _report(run, outcome, as_json=as_json)
     sys.exit(130 if outcome.status == "interrupted" else 0)
 
@@ -202,13 +202,13 @@ def generate(
     from curator.runs.lookup import find_maker
 
     asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
-    with opened(name) as index, progress_bar() as progress:
+    with opened(name) as index, working() as job:
         run = find_maker(index, named)
         if interpolate:
             move(index, run, asked, interpolate)
             say(f"Interpolation: {interpolate}")
             return
-        done = make(index, run, asked, target=output, add=not no_index, progress=progress)
+        done = make(index, run, asked, target=output, add=not no_index, job=job)
     if as_json:
         print_json({"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)})
         return
@@ -237,8 +237,8 @@ def reconstruct(named: str, *, name: str | None, chosen: str | None, latents: Pa
 
     if sheet:
         refuse_sheet(sheet)
-    with opened(name) as index, progress_bar() as progress:
-        found = encode(index, run_of(index, named, trainer="vae"), named=chosen, progress=progress)
+    with opened(name) as index, working() as job:
+        found = encode(index, run_of(index, named, trainer="vae"), named=chosen, job=job)
     if latents:
         save_latents(found, latents)
     if sheet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,9 @@ from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import find_images, have_content, unit_vectors_of
 from curator.intervals import at_most
+from curator.job import QUIET, Job
 from curator.metrics import Nearest, nearest_to
-from curator.records import Ids, Progress, Vectors
+from curator.records import Ids, Vectors
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import generated_ids, held_out_ids, trained_digests
 from curator.training.folder import Run
@@ -34,8 +35,6 @@ _HINTS = 4
 _SUSPECT = 0.25  # share of held-out images, the nearest ones, that are looked at for being duplicates; generated ones as near too
 FEWEST = 40  # below a few hundred the false alarms are known only roughly, and their interval says how
 _PAIRS = 1 << 24  # inner products in memory at once
-
-Told = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,7 @@ class _Side:
     x: Vectors
 
 
-def audit(
-    index: Index, run: Run, made: Ids | None = None, *, held_out: str | None = None, keep: bool = True, progress: Told = lambda p: None
-) -> Audit:
+def audit(index: Index, run: Run, made: Ids | None = None, *, held_out: str | None = None, keep: bool = True, job: Job = QUIET) -> Audit:
     """Label generated images of a run (None: all of them) `copy`, `near-copy`, `novel` or `off-distribution`, in the column `audit`.
 
     A half of the held-out images sets the thresholds, the other half measures their false alarms. `held_out` names real images that the run
@@ -112,7 +109,7 @@ def audit(
         refuse_columns(index, "audit")
     made = generated_ids(index, run) if made is None else made
     trained, held_ids, planned = _reals(index, run, held_out)
-    y, x, held = (_side(index, run, ids, progress) for ids in (trained, made, held_ids))
+    y, x, held = (_side(index, run, ids, job) for ids in (trained, made, held_ids))
     beside, of_held = nearest_to(x.x, y.x), nearest_to(held.x, y.x)
     near, of_near = _likeness(x, y), _likeness(held, y)
     evidence = _Evidence(index, y.ids, float(np.quantile(of_near.ratio, _SUSPECT)), float(np.quantile(of_held.distance, _SUSPECT)))
@@ -170,9 +167,9 @@ def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]
     return trained, held, len(rows)
 
 
-def _side(index: Index, run: Run, ids: Ids, progress: Told) -> _Side:
+def _side(index: Index, run: Run, ids: Ids, job: Job) -> _Side:
     """Pictures as the run saw its own, at comparison size; one that cannot be read is left out."""
-    found = [(p.ids, greys([to_picture(one) for one in p.inner])) for p in pictures_of_run(index, run, ids, progress)]
+    found = [(p.ids, greys([to_picture(one) for one in p.inner])) for p in pictures_of_run(index, run, ids, job)]
     read, pixels = (np.concatenate(column) for column in zip(*found, strict=True))
     return _Side(read, pixels, unit_vectors_of(index, read))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +11,15 @@ from curator.evaluation.sides import Sides
 from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import have_content, unit_vectors_of
+from curator.job import QUIET, Job
 from curator.metrics import HIGHER, SHARES, UNBIASED, PerImage, half_of, half_width, metrics, per_image
-from curator.records import Ids, Progress, Vectors
+from curator.records import Ids, Vectors
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import home_of, run_of, trained_digests
 from curator.training.folder import ENDED, Run, runs_in
 
 _ROUNDS = 10  # of the bootstrap
 _FEWEST = 40  # images that halves are drawn of
-
-Told = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def evaluate(
     raw: bool = False,
     rounds: int = _ROUNDS,
     seed: int = 0,
-    progress: Told = lambda p: None,
+    job: Job = QUIET,
 ) -> Evaluation:
     """Metrics of `sides` (see `sides_of`). `parts` are names of `metrics`, all by default.
 
@@ -99,7 +98,7 @@ def evaluate(
         _, x, y = spaces[0]
         spaces.append((f"{index.space.encoder}, not normalised", _lengthened(index, sides.x, x), _lengthened(index, sides.y, y)))
     if classifier is not None:
-        x, y = (_features(index, classifier, ids, progress) for ids in (sides.x, sides.y))
+        x, y = (_features(index, classifier, ids, job) for ids in (sides.x, sides.y))
         spaces.append((f"{classifier.name} features", x, y))
         notes += _said_of(index, classifier, sides, (len(x), len(y)))
     numbers = []
@@ -109,7 +108,8 @@ def evaluate(
             notes.append(f"{least} images are few for the {d} dimensions of {space}: the Fréchet distances are biased, FD∞ too")
         for j, name in enumerate(chosen):
             numbers += [Number(space, *row) for row in with_intervals(name, x, y, rounds, seed)]
-            progress(Progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), 0, "measuring", "metrics"))
+            job.progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), "measuring", unit="metrics")
+            job.check()
     return Evaluation(sides.what, len(sides.x), sides.against, len(sides.y), sides.distinct, tuple(numbers), tuple(notes))
 
 
@@ -152,12 +152,12 @@ def _lengthened(index: Index, ids: Ids, x: Vectors) -> Vectors:
     return np.asarray(x * index.reader.norms(index.space, ids.tolist())[:, None], np.float32)
 
 
-def _features(index: Index, run: Run, ids: Ids, progress: Told) -> Vectors:
+def _features(index: Index, run: Run, ids: Ids, job: Job) -> Vectors:
     from curator.training.classifier import head_features
     from curator.training.exporting import load_classifier
 
     network = load_classifier(run)
-    return np.concatenate([head_features(network, p.pixels) for p in pictures_of_run(index, run, ids, progress)])
+    return np.concatenate([head_features(network, p.pixels) for p in pictures_of_run(index, run, ids, job)])
 
 
 def with_intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> list[tuple[str, float, float, float, bool]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,15 @@ from curator.evaluation.evaluate import Evaluation, each_image, evaluate, find_c
 from curator.evaluation.sides import Sides, sides_of
 from curator.index import Index
 from curator.index.images import find_images
+from curator.job import QUIET, Job
 from curator.metrics import PerImage
-from curator.records import Progress
 from curator.runs.lookup import generated_ids, refuse_foreign
 from curator.training.folder import Run
 
 _SHOWN = 24
-Told = Callable[[Progress], None]
 
 
-def write_report(index: Index, run: Run, target: Path, *, against: str | None = None, progress: Told = lambda p: None) -> None:
+def write_report(index: Index, run: Run, target: Path, *, against: str | None = None, job: Job = QUIET) -> None:
     """Write the page. What cannot be said, because nothing was generated or held out, is said to be missing.
 
     Raises `UsageError` for held-out images that are named and not there, or a file that cannot be written.
@@ -43,7 +41,7 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     sections.append(Section("How it went, and its last samples", [Tile(p, p.name, large=True) for p in large if p.is_file()]))
     try:
         sides = sides_of(index, run.name, against or score)
-        measured = evaluate(index, sides, classifier=find_classifier(index, None), progress=progress)
+        measured = evaluate(index, sides, classifier=find_classifier(index, None), job=job)
         rows = _rows(measured)
         distinct = f"{measured.distinct:.0%} of it distinct"
         lines += [f"Measured: n = {measured.n} made, {distinct}, {measured.m} of '{measured.against}'."]
@@ -52,7 +50,7 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     except UsageError as error:
         lines.append(f"Not measured: {error}.")
     try:
-        looked = audit(index, run, held_out=against or calibrate, keep=False, progress=progress)
+        looked = audit(index, run, held_out=against or calibrate, keep=False, job=job)
         lines += describe_audit(looked)
         sections.append(closest_pairs(index, looked))
     except UsageError as error:

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from curator.database import Curation, Reader
 from curator.duplicates import tail_cut, wilson
+from curator.job import QUIET, Job
 from curator.records import Certificate, Graph, Nodes, Scores, Space
 from curator.vectors import Neighbours, exact_neighbours
 
@@ -35,7 +35,7 @@ def load_graph(
     nodes: Nodes,
     *,
     threshold: float | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    job: Job = QUIET,
 ) -> Graph:
     """The certified graph of these nodes: from the cache if it is of the same vectors, else built and cached.
 
@@ -50,7 +50,7 @@ def load_graph(
         pass
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         logger.warning("%s cannot be read (%s); the graph is built again", file, error)
-    graph = build_graph(Curation(reader).vectors(space, nodes.contents), threshold=threshold, progress=progress)
+    graph = build_graph(Curation(reader).vectors(space, nodes.contents), threshold=threshold, job=job)
     try:
         _write(file, graph)
         written = sorted(home.glob(f"{space.id}-*.npz"), key=lambda f: f.stat().st_mtime_ns)
@@ -67,7 +67,7 @@ def build_graph(
     threshold: float | None = None,
     exact: int | None = None,
     nprobe: int = 4,
-    progress: Callable[[int], None] = lambda done: None,
+    job: Job = QUIET,
 ) -> Graph:
     """Neighbours of every row of `x` (n, d), with a certificate: where its recall is below 0.99, twice as many lists are probed.
 
@@ -84,7 +84,7 @@ def build_graph(
     threshold = tail_cut(true_scores[:, 0]) if threshold is None else threshold
     search = Neighbours(x, nprobe=nprobe, **({} if exact is None else {"exact": exact}))
     while True:
-        found, scores = search.nearest(k, progress=progress)
+        found, scores = search.nearest(k, job=job)
         saturated = np.flatnonzero(scores[:, -1] >= threshold) if n - 1 > k else np.empty(0, np.int64)
         pairs, pair_scores = search.within(saturated, threshold)
         rows, columns = np.nonzero(true_scores >= threshold)

@@ -12,7 +12,8 @@ from curator.images import absolute, walk
 from curator.index import Index, locate
 from curator.ingest.passes import ingest
 from curator.ingest.plan import IngestOptions
-from curator.records import IngestReport, Progress, Space
+from curator.job import QUIET, Job
+from curator.records import IngestReport, Space
 from curator.registry import suggest
 
 
@@ -59,8 +60,7 @@ def index_folders(
     options: IngestOptions,
     *,
     ask: Callable[[str], bool] | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> IngestReport:
     """Open or make the index, settle its encoder, and `ingest`. Raises what they raise."""
     missing = next((p for p in map(absolute, paths) if not p.exists() and not p.parent.is_dir()), None)
@@ -70,15 +70,15 @@ def index_folders(
     if not paths and not roots:
         raise UsageError("nothing to index yet; name a folder: `curator index ~/pictures`")
     choice = choose_encoder(encoder, space, ask=ask)
-    say(f"Encoder: {choice.encoder} ({choice.why}). Index: {locate(name)}")
+    job.say(f"Encoder: {choice.encoder} ({choice.why}). Index: {locate(name)}")
     if choice.warning:
-        say(f"Warning: {choice.warning}")
+        job.say(f"Warning: {choice.warning}")
     loaded = _load(choice.encoder, [absolute(p) for p in paths if p.is_dir()] or roots, indexed)
     with Index.create(name) as index:
-        report = ingest(index, paths, loaded, options, progress=progress)
+        report = ingest(index, paths, loaded, options, job=job)
         now = index.reader.active_space()
     if now is not None and now.fingerprint != loaded.fingerprint and not report.interrupted:
-        say(f"Searches still use '{now.encoder}'; switch with `curator encoders use {choice.encoder}`.")
+        job.say(f"Searches still use '{now.encoder}'; switch with `curator encoders use {choice.encoder}`.")
     return report
 
 

@@ -11,19 +11,20 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from curator.database import Curation, KnownImage, NewImage
 from curator.encoders import Encoder
-from curator.errors import PictureError, RootMissing
+from curator.errors import PictureError, RootMissing, Stopped
 from curator.images import decode, measure, read_bytes
 from curator.index import Index
 from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
 from curator.ingest.work import BATCH, Work, batched, fill_measures, fill_space
-from curator.records import Content, ImageFile, IngestReport, Measures, Notes, Pixels, Progress, Skipped
+from curator.job import QUIET, Job
+from curator.records import Content, ImageFile, IngestReport, Measures, Notes, Pixels, Skipped
 
 _AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
@@ -46,13 +47,13 @@ def ingest(
     encoder: Encoder,
     options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
     *,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> IngestReport:
     """Index folders or files, or all known roots when `paths` is empty; incremental, resumable, one writer.
 
     Raises `RootMissing` for a folder that is not there or looks unmounted (nothing is removed then; among several folders
-    it becomes one of the report's `problems`), `UsageError`, `IndexLocked`, `IndexFull`. Ctrl-C keeps every committed
-    batch and comes back as `interrupted`.
+    it becomes one of the report's `problems`), `UsageError`, `IndexLocked`, `IndexFull`. A stop by the job or Ctrl-C keeps every
+    committed batch and comes back as `interrupted`.
     """
     started = time.monotonic()
     interrupted = False
@@ -60,7 +61,7 @@ def ingest(
     with index.write() as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
-        work = Work(index, db, space, encoder, progress)
+        work = Work(index, db, space, encoder, job)
         try:
             for target in find_targets(db, paths):
                 try:
@@ -71,7 +72,7 @@ def ingest(
                     problems.append(str(error))
             fill_space(work)
             fill_measures(work)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             interrupted = True
         if db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space)
@@ -102,7 +103,8 @@ class _Pass:
         for batch in batched(self._read_all(), BATCH):
             self._commit(batch)
             done += len(batch)
-            self.work.progress(Progress(already + done, already + len(plan.fresh), already, str(plan.root.path)))
+            self.work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)
+            self.work.job.check()
         self._update_notes()
         self._remove_gone()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,7 +17,8 @@ from curator.encoders import Encoder
 from curator.errors import PictureError
 from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
-from curator.records import Image, Measures, Pixels, Progress, Space, Vectors
+from curator.job import Job
+from curator.records import Image, Measures, Pixels, Space, Vectors
 
 logger = logging.getLogger("curator")
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Work:
     db: Writer
     space: Space
     encoder: Encoder
-    progress: Callable[[Progress], None]
+    job: Job
     tally: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str, by: int = 1) -> None:
@@ -64,7 +65,8 @@ def fill_space(work: Work) -> None:
         work.index.step("space batch committed")
         done += len(batch)
         work.count("encoded", len(prepared))
-        work.progress(Progress(done, len(missing), 0, f"space '{work.space.encoder}'"))
+        work.job.progress(done, len(missing), f"space '{work.space.encoder}'")
+        work.job.check()
 
 
 def fill_measures(work: Work) -> None:
@@ -81,7 +83,8 @@ def fill_measures(work: Work) -> None:
                 curation.put_measures({ids[h]: m for h, m in found.items()})
             work.index.step("measures committed")
             done += len(batch)
-            work.progress(Progress(done, len(missing), 0, "measures"))
+            work.job.progress(done, len(missing), "measures")
+            work.job.check()
 
 
 def _measured(image: Image, side: int) -> tuple[bytes, Measures] | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from curator.evaluation.audit import audit
 from curator.evaluation.sides import distinct, keys_of
 from curator.index import Index
+from curator.job import QUIET, Job
 from curator.labelling.label import label_by_words
-from curator.records import Ids, Progress, Selection
+from curator.records import Ids, Selection
 from curator.runs.apply import label_by_run
 from curator.training.folder import Run
 
@@ -27,18 +28,18 @@ def admit(
     held_out: str,
     classifier: Run | None,
     sure: float,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> tuple[list[int], dict[str, int]]:
     """Which of what a run made is added to the set that it was trained on, and how many are not, by why.
 
     Novel by an audit calibrated on `held_out`, each content once, surely of the label that was asked for, and within that label's room.
     """
-    looked = audit(index, run, made, held_out=held_out, progress=progress)
+    looked = audit(index, run, made, held_out=held_out, job=job)
     refused = Counter(f.label for f in looked.findings if f.label != "novel")
     novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
     fresh = distinct(index, novel, set().union(*keys_of(index, current.ids)))
     refused["duplicate"] = len(novel) - len(fresh)
-    vouched = vouched_for(index, run, classifier, fresh, sure=sure, progress=progress)
+    vouched = vouched_for(index, run, classifier, fresh, sure=sure, job=job)
     refused["not sure to be its label"] = len(fresh) - len(vouched)
     taken = within(room_of(index, current, generated_of(index, current)), vouched)
     refused["beyond the quota"] = len(vouched) - len(taken)
@@ -51,9 +52,7 @@ def generated_of(index: Index, current: Selection) -> list[int]:
     return [i.id for i in index.images(current.ids) if i.origin != "real"]
 
 
-def vouched_for(
-    index: Index, run: Run, classifier: Run | None, ids: Ids, *, sure: float, progress: Callable[[Progress], None]
-) -> dict[int, str]:
+def vouched_for(index: Index, run: Run, classifier: Run | None, ids: Ids, *, sure: float, job: Job) -> dict[int, str]:
     """Image id → label, of those that are surely of the label that was asked for."""
     if not len(ids):
         return {}
@@ -61,7 +60,7 @@ def vouched_for(
     if classifier is None:
         said = label_by_words(index, run.shape.classes, where=where, column=COLUMN)
     else:
-        said = label_by_run(index, classifier, named=where, column=COLUMN, progress=progress)
+        said = label_by_run(index, classifier, named=where, column=COLUMN, job=job)
     asked = index.reader.values_of("label")
     return {i: name for i, (name, share) in sorted(said.predictions.items()) if name == str(asked.get(i)) and share >= sure}
 

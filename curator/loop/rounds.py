@@ -22,10 +22,11 @@ from curator.index import Index
 from curator.index.columns import refuse_columns
 from curator.index.images import refuse_changed
 from curator.index.words import prompt
+from curator.job import QUIET, Job
 from curator.labelling.label import label_columns
 from curator.loop.admit import COLUMN, admit, generated_of
 from curator.loop.records import ADMIT, PARTS, SCORE, WATCHED, Looped, LoopOptions, Round, end_of
-from curator.records import Ids, Progress, Selection
+from curator.records import Ids, Selection
 from curator.runs.lookup import generated_ids, home_of, trained_digests
 from curator.runs.train import plan_training, resume_training, train_on
 from curator.selection.sets import listed, split
@@ -34,8 +35,6 @@ from curator.training.folder import ENDED, Run, runs_in
 _TRIES, _WAIT = 60, 10.0  # and seconds between them, while another process writes
 
 T = TypeVar("T")
-Told = Callable[[Progress], None]
-Say = Callable[[str], None]
 
 
 def loop(
@@ -45,8 +44,7 @@ def loop(
     options: LoopOptions = LoopOptions(),  # noqa: B008 - frozen
     *,
     overwrite: bool = False,
-    progress: Told = lambda p: None,
-    say: Say = lambda line: None,
+    job: Job = QUIET,
 ) -> Looped:
     """Train on a selection, and admit what the generator made where something other than its own discriminator vouches for it.
 
@@ -62,52 +60,50 @@ def loop(
     facts: dict[str, Any] = {"classifier": classifier.name if classifier else "words", "of": Selections(index.reader).get(named).digest}
     facts |= {"made": options.made, "sure": options.sure, "seed": options.seed, "given": dict(options.given)}
     _refuse_early(index, named, classifier)
-    current, rounds = _begun(index, named, facts, overwrite=overwrite, progress=progress)
-    _refuse_parts(index, named, classifier, say)
+    current, rounds = _begun(index, named, facts, overwrite=overwrite, job=job)
+    _refuse_parts(index, named, classifier, job)
     while not (ended := end_of(rounds, options.rounds)):
         refuse_changed(index, current)
-        run = _trained(index, current, options, progress, say)
+        run = _trained(index, current, options, job)
         status = run.state["status"]
         if status not in ENDED:
             why = "diverged; begin again with other options" if status == "diverged" else "was interrupted; the same command goes on"
             return Looped(tuple(rounds), f"the training of {run.name} {why}", current.name, interrupted=status == "interrupted")
-        after = partial(_after, index, current, run, named=named, classifier=classifier, options=options, progress=progress)
-        done, taken = _patiently(partial(after, len(rounds) + 1), say)
+        after = partial(_after, index, current, run, named=named, classifier=classifier, options=options, job=job)
+        done, taken = _patiently(partial(after, len(rounds) + 1), job)
         if done is None:
             return Looped(tuple(rounds), f"all that {run.name} makes is one picture", current.name)
         rounds.append(done)
-        say(f"Round {done.number}: on {done.real} real and {done.generated} generated, {done.admitted} of {done.made} admitted.")
-        current = _patiently(partial(_keep, index, named, [*current.ids.tolist(), *taken], facts, rounds), say)
+        job.say(f"Round {done.number}: on {done.real} real and {done.generated} generated, {done.admitted} of {done.made} admitted.")
+        current = _patiently(partial(_keep, index, named, [*current.ids.tolist(), *taken], facts, rounds), job)
     return Looped(tuple(rounds), ended, current.name)
 
 
 def _after(
-    index: Index, current: Selection, run: Run, number: int, *, named: str, classifier: Run | None, options: LoopOptions, progress: Told
+    index: Index, current: Selection, run: Run, number: int, *, named: str, classifier: Run | None, options: LoopOptions, job: Job
 ) -> tuple[Round | None, list[int]]:
     """Generate, score, and what is admitted; None where all that is made is one picture."""
     from curator.runs.generate import Asked, generate
 
     # No held-out image chooses a checkpoint.
     asked = Asked(options.made, seed=options.seed + number * 1_000_000, checkpoint="latest")
-    made = _ids_of(index, run, generate(index, run, asked, progress=progress).files)
+    made = _ids_of(index, run, generate(index, run, asked, job=job).files)
     if len(distinct(index, made)) < 2:
         return None, []
     sides = sides_with(index, made, run, f"{named}-{SCORE}")
-    numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, progress=progress).intervals(WATCHED)
-    taken, refused = admit(
-        index, current, run, made, held_out=f"{named}-{ADMIT}", classifier=classifier, sure=options.sure, progress=progress
-    )
+    numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, job=job).intervals(WATCHED)
+    taken, refused = admit(index, current, run, made, held_out=f"{named}-{ADMIT}", classifier=classifier, sure=options.sure, job=job)
     generated = len(generated_of(index, current))
     return Round(number, run.name, len(current) - generated, generated, len(made), len(taken), refused, numbers), taken
 
 
-def _patiently(work: Callable[[], T], say: Say) -> T:
+def _patiently(work: Callable[[], T], job: Job) -> T:
     """Do what may find another process writing, which an unattended loop waits for."""
     for _ in range(_TRIES):
         try:
             return work()
         except IndexLocked:
-            say("Another process is writing to the index; the loop waits for it.")
+            job.say("Another process is writing to the index; the loop waits for it.")
             time.sleep(_WAIT)
     return work()
 
@@ -136,7 +132,7 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
         raise UsageError(f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only")
 
 
-def _refuse_parts(index: Index, named: str, classifier: Run | None, say: Say) -> None:
+def _refuse_parts(index: Index, named: str, classifier: Run | None, job: Job) -> None:
     """Raise `UsageError` for a part too small to calibrate on; say where the classifier knows what scores."""
     kept = Selections(index.reader)
     for part, what in ((ADMIT, "calibrate the audit on"), (SCORE, "score with")):
@@ -145,10 +141,10 @@ def _refuse_parts(index: Index, named: str, classifier: Run | None, say: Say) ->
             raise UsageError(f"{named}-{part} has {held} images, too few to {what}; take a larger selection")
     learnt = len(trained_digests(classifier) & set(kept.get(f"{named}-{SCORE}").sha256)) if classifier else 0
     if learnt:
-        say(f"Note: {learnt} of the images that score taught the classifier that vouches as well.")
+        job.say(f"Note: {learnt} of the images that score taught the classifier that vouches as well.")
 
 
-def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: bool, progress: Told) -> tuple[Selection, list[Round]]:
+def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: bool, job: Job) -> tuple[Selection, list[Round]]:
     """The set that is next to be trained on, and the rounds before: of the loop that was begun, or the first."""
     kept = Selections(index.reader)
     names = kept.names()
@@ -176,7 +172,7 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
     if not overwrite and all(p in names and made.items() <= kept.get(p).recipe.items() for p in parts):
         train = kept.get(parts[0])  # cut off right after the split
     else:
-        train = split(index, named, PARTS, seed=facts["seed"], overwrite=overwrite, progress=progress)[0]
+        train = split(index, named, PARTS, seed=facts["seed"], overwrite=overwrite, job=job)[0]
     return _keep(index, named, train.ids.tolist(), facts, []), []
 
 
@@ -187,7 +183,7 @@ def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], ro
     return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
 
 
-def _trained(index: Index, current: Selection, options: LoopOptions, progress: Told, say: Say) -> Run:
+def _trained(index: Index, current: Selection, options: LoopOptions, job: Job) -> Run:
     """The run of a set with these options: one that is there, gone on with if it was cut off, or a new one."""
     given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
     plan = plan_training(index, "gan", current.name, given)
@@ -196,8 +192,8 @@ def _trained(index: Index, current: Selection, options: LoopOptions, progress: T
     if there and there[-1].state["status"] in (*ENDED, "diverged"):
         return there[-1]
     if there and there[-1].checkpoints():
-        return resume_training(index, "gan", there[-1].name, progress=progress, say=say)[0]
-    return train_on(index, plan, name=current.name, progress=progress, say=say)[0]
+        return resume_training(index, "gan", there[-1].name, job=job)[0]
+    return train_on(index, plan, name=current.name, job=job)[0]
 
 
 def _ids_of(index: Index, run: Run, files: Sequence[Path]) -> Ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +12,17 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import find_images, have_content
+from curator.job import QUIET, Job
 from curator.labelling.label import COLUMN, Labelled, keep_labels, label_columns
-from curator.records import Ids, Progress
+from curator.records import Ids
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import trained_digests
 from curator.training.folder import Run
 from curator.training.options import VaeOptions
 from curator.training.pictures import Bytes, to_bytes, to_unit
 
-Told = Callable[[Progress], None]
 
-
-def label_by_run(index: Index, run: Run, *, named: str | None = None, column: str = COLUMN, progress: Told = lambda p: None) -> Labelled:
+def label_by_run(index: Index, run: Run, *, named: str | None = None, column: str = COLUMN, job: Job = QUIET) -> Labelled:
     """A classifier's labels with confidence, in columns; its accuracy is that on labelled images it was not trained on.
 
     Raises `UsageError` for another run, or images of other channels.
@@ -38,7 +36,7 @@ def label_by_run(index: Index, run: Run, *, named: str | None = None, column: st
     network = load_classifier(run)
     ids = find_images(index, named or "origin = 'real'")
     device = torch.device("cpu")
-    found = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, progress)]
+    found = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, job)]
     ids, shares = (np.concatenate(column) for column in zip(*found, strict=True))
     real = index.reader.ids_where("origin = 'real'")
     tested = ids[np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))]  # a copy of what was trained on tests nothing
@@ -56,9 +54,7 @@ class Encoded:
     shown: Bytes
 
 
-def encode(
-    index: Index, run: Run, *, named: str | None = None, keep: bool = True, shown: int = 16, progress: Told = lambda p: None
-) -> Encoded:
+def encode(index: Index, run: Run, *, named: str | None = None, keep: bool = True, shown: int = 16, job: Job = QUIET) -> Encoded:
     """Images through a VAE and back. With `keep` their errors become the column `reconstruction_error`, to filter by.
 
     `shown` pairs of picture and reconstruction are returned, first the worst, then the best. Raises `UsageError` for another run.
@@ -77,7 +73,7 @@ def encode(
     ids = find_images(index, named or "origin = 'real'")
     read, latents, errors = [], [], []
     with torch.no_grad():
-        for found in pictures_of_run(index, run, ids, progress):
+        for found in pictures_of_run(index, run, ids, job):
             x = to_unit(torch.from_numpy(np.ascontiguousarray(found.pixels)))
             c = torch.zeros((len(x), 0))
             mean, _ = network.encode(x, c)
@@ -91,7 +87,7 @@ def encode(
     order = np.argsort(e, kind="stable")
     half = min(shown // 2, -(-len(order) // 2))
     extremes = np.concatenate([order[::-1][:half], order[:half]])  # the worst first
-    (some,) = pictures_of_run(index, run, ids[extremes], lambda p: None)
+    (some,) = pictures_of_run(index, run, ids[extremes], QUIET)
     z = np.concatenate(latents)
     with torch.no_grad():
         again = to_bytes(network(torch.from_numpy(z[extremes]), torch.zeros((len(extremes), 0))), some.border)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from curator.images import walk
 from curator.index import Index
 from curator.index.words import prompt
 from curator.ingest import IngestOptions, ingest
-from curator.records import IngestReport, Progress
+from curator.job import QUIET, Job
+from curator.records import IngestReport
 from curator.registry import suggest
 from curator.runs.lookup import refuse_foreign
 from curator.training.batches import scaled
@@ -89,7 +90,7 @@ def generate(
     *,
     target: Path | None = None,
     add: bool = True,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> Generated:
     """Make pictures into `target` (the run's `generated/` by default), and index them with run, checkpoint, seed and label as columns.
 
@@ -123,12 +124,13 @@ def generate(
         pixels = maker.make(z, condition.rows[at])
         _save(to_picture(pixels), file)
         shown += [pixels] if i < _GRID else []
-        progress(Progress(i + 1, asked.n, 0, "generating"))
+        job.progress(i + 1, asked.n, "generating")
+        job.check()
     label = next(iter(names.values())) if len(names) == 1 else None
     grid = run.folder / "grids" / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{asked.seed:06d}.png"
     grid.parent.mkdir(exist_ok=True)
     _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
-    report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), progress=progress) if add else None
+    report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
     return Generated(files, grid, report)
 
 

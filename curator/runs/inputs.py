@@ -15,7 +15,8 @@ from curator.encoders import Encoder
 from curator.errors import UsageError
 from curator.index import Index, build_graph
 from curator.index.images import vectors_of
-from curator.records import Ids, Progress
+from curator.job import QUIET, Job
+from curator.records import Ids
 from curator.runs.lookup import home_of
 from curator.training.folder import Run
 from curator.training.options import GanOptions, Options
@@ -23,10 +24,8 @@ from curator.training.pictures import Bytes, Pictures, held_out, inner_side, pad
 
 _BLOCK = 256  # images in memory at once
 
-Told = Callable[[Progress], None]
 
-
-def pictures_of_run(index: Index, run: Run, ids: Ids, progress: Told) -> Iterator[Pictures]:
+def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job) -> Iterator[Pictures]:
     """Images as the run saw its own, block by block: at its side, with its border and channels, whatever sizes they have.
 
     A file that cannot be read is left out. Raises `UsageError` where that is all of them.
@@ -44,7 +43,8 @@ def pictures_of_run(index: Index, run: Run, ids: Ids, progress: Told) -> Iterato
             pixels = np.repeat(pixels, 3, 1) if shape.channels == 3 else _grey(pixels)
         n = len(pixels)
         yield padded(Pictures(pixels, np.full(n, -1, np.int64), (), part[read.kept], (b"",) * n), shape.side)
-        progress(Progress(start + len(part), len(ids), 0, "applying"))
+        job.progress(start + len(part), len(ids), "applying")
+        job.check()
     if len(problems) == len(ids):
         raise UsageError(f"none of {len(ids)} files can be read; the first: {problems[0] if problems else 'there are none'}")
 
@@ -67,7 +67,7 @@ class Plan:
     sizes: tuple[tuple[int, int], ...]
 
 
-def trained_on(index: Index, run: Run, *, progress: Told = lambda p: None) -> Pictures:
+def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
     """The pictures of a run's manifest, with the labels they had. Raises `UsageError` where one has changed or is gone."""
     rows = run.rows("manifest.jsonl")
     ids = np.array([r["id"] for r in rows], np.int64)
@@ -79,7 +79,7 @@ def trained_on(index: Index, run: Run, *, progress: Told = lambda p: None) -> Pi
         raise UsageError(f"{what}; bring the files back, or train anew")
     shape = run.shape
     read = read_pictures(
-        [i.path for i in index.images(ids)], shape.side - 2 * shape.border, fit=run.options.fit, home=home_of(index), progress=progress
+        [i.path for i in index.images(ids)], shape.side - 2 * shape.border, fit=run.options.fit, home=home_of(index), job=job
     )
     if read.problems:
         raise UsageError(f"{len(read.problems)} files of {run.name} cannot be read any more: {read.problems[0]}")
@@ -88,20 +88,18 @@ def trained_on(index: Index, run: Run, *, progress: Told = lambda p: None) -> Pi
     return _with_embeddings(index, run.options, Pictures(read.pixels, labels, shape.classes, ids, tuple(now)))
 
 
-def pictures_for(
-    index: Index, plan: Plan, *, column: str, say: Callable[[str], None] = lambda line: None, progress: Told = lambda p: None
-) -> Pictures:
+def pictures_for(index: Index, plan: Plan, *, column: str, job: Job = QUIET) -> Pictures:
     """Decode images at a plan's resolution, those that are held out last, with labels and embeddings where the options ask for them."""
     home_of(index).mkdir(exist_ok=True)
     hashes = Selections(index.reader).sha256_of(plan.ids)
     order = np.argsort(held_out(hashes, plan.options.holdout), kind="stable")  # so that both parts are views of one array
     ids = plan.ids[order]
     inner = inner_side(plan.sizes, plan.options.side)
-    read = read_pictures([i.path for i in index.images(ids)], inner, fit=plan.options.fit, home=home_of(index), progress=progress)
+    read = read_pictures([i.path for i in index.images(ids)], inner, fit=plan.options.fit, home=home_of(index), job=job)
     if not len(read.kept):
         raise UsageError(f"none of {len(ids)} files can be read; the first: {read.problems[0]}")
     if read.problems:
-        say(f"{len(read.problems)} files cannot be read and are left out: {read.problems[0]}")
+        job.say(f"{len(read.problems)} files cannot be read and are left out: {read.problems[0]}")
     ids, order = ids[read.kept], order[read.kept]
     values = index.reader.values_of(column) if plan.classes else {}
     code = {name: c for c, name in enumerate(plan.classes)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from curator.database.curation import rejected_ids
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import find_images, refuse_changed
-from curator.records import Ids, Progress
+from curator.job import QUIET, Job
+from curator.records import Ids
 from curator.records.selections import NAME
 from curator.runs.inputs import Plan, features_of, pictures_for, trained_on
 from curator.runs.lookup import home_of, run_of
@@ -26,8 +27,6 @@ from curator.training.pictures import Pictures
 _NAMES_ORIGIN = re.compile(r"(?<![\w'\"%])origin\s*(=|!=|<>|in\b|is\b|like\b)", re.IGNORECASE)
 RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
 _LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
-
-Told = Callable[[Progress], None]
 
 
 def export_network(index: Index, named: str, form: str, target: Path) -> float:
@@ -93,8 +92,7 @@ def images_for(index: Index, named: str | None) -> tuple[Ids, str]:
 
 
 def train_on(
-    index: Index, plan: Plan, *, column: str = "label", name: str = "", command: str = "", progress: Told = lambda p: None,
-    say: Callable[[str], None] = lambda line: None,
+    index: Index, plan: Plan, *, column: str = "label", name: str = "", command: str = "", job: Job = QUIET,
 ) -> tuple[Run, Any]:  # fmt: skip
     """Train as planned → the run and its `Outcome`. Raises what `plan_training` and the trainers raise."""
     from curator.training.parallel import Team
@@ -103,7 +101,7 @@ def train_on(
         raise UsageError(f"'{name}' is no name for a run: letters, digits, and . _ + - within")
     importlib.import_module("curator.training.engine")  # seconds, in which Ctrl-C should find no folder of a run yet
     with Team.join() as team:
-        pictures = pictures_for(index, plan, say=say, column=column, progress=progress)
+        pictures = pictures_for(index, plan, column=column, job=job)
         _refuse_large(plan.options, pictures)
         folder = ""
         if team.rank == 0:
@@ -111,9 +109,9 @@ def train_on(
             facts = {"trained_on": told, "command": command}
             made = start_run(home_of(index), plan.options, pictures, facts, name=name)
             folder = str(made.folder)
-            say(f"Run {made.name}: {len(pictures)} images, {plan.options.trainer}, in {made.folder}")
+            job.say(f"Run {made.name}: {len(pictures)} images, {plan.options.trainer}, in {made.folder}")
         run = Run(Path(team.share(folder)))
-        return run, _go(index, run, pictures, team, resume=False, progress=progress, say=say)
+        return run, _go(index, run, pictures, team, resume=False, job=job)
 
 
 def _refuse_large(options: Options, pictures: Pictures) -> None:
@@ -124,8 +122,7 @@ def _refuse_large(options: Options, pictures: Pictures) -> None:
 
 
 def resume_training(
-    index: Index, trainer: str, named: str = LATEST, changes: Mapping[str, Any] | None = None, *, progress: Told = lambda p: None,
-    say: Callable[[str], None] = lambda line: None,
+    index: Index, trainer: str, named: str = LATEST, changes: Mapping[str, Any] | None = None, *, job: Job = QUIET,
 ) -> tuple[Run, Any]:  # fmt: skip
     """Go on with a run from its latest checkpoint, on the images of its manifest; `changes` may extend `images` and `max_minutes`.
 
@@ -148,20 +145,19 @@ def resume_training(
     if facts["trained_on"]["space"] != index.space.encoder:
         raise UsageError(f"{run.name} was begun with vectors of '{facts['trained_on']['space']}'; `curator encoders use` switches to it")
     with Team.join() as team:
-        pictures = trained_on(index, run, progress=progress)
+        pictures = trained_on(index, run, job=job)
         if team.rank == 0:
             run.write_json("options.json", facts)
-            say(f"Run {run.name} goes on from {run.checkpoint(LATEST)} images.")
+            job.say(f"Run {run.name} goes on from {run.checkpoint(LATEST)} images.")
         team.wait()
-        return run, _go(index, run, pictures, team, resume=True, progress=progress, say=say)
+        return run, _go(index, run, pictures, team, resume=True, job=job)
 
 
-def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, progress: Told, say: Callable[[str], None]) -> Any:
+def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, job: Job) -> Any:
     from curator.training.engine import train
     from curator.training.trainers import TRAINERS
 
-    quiet = team.rank > 0
     return train(
         run, TRAINERS[run.options.trainer], pictures, features_of(lambda: index.encoder), team=team, resume=resume,
-        progress=(lambda p: None) if quiet else progress, say=(lambda line: None) if quiet else say,
+        job=job.quiet() if team.rank else job,
     )  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +13,8 @@ from curator.errors import UsageError
 from curator.index import Index, build_graph, load_graph
 from curator.index.images import codes_of, find_images, vectors_of
 from curator.index.words import fit_words
-from curator.records import Ids, Progress
+from curator.job import Job
+from curator.records import Ids
 from curator.selection.recipe import Recipe, Step
 from curator.selectors import Pool, parse_objective
 
@@ -26,8 +25,8 @@ NEED_GRAPH = frozenset({"typicality", "uniqueness", "density-knn", "facility-loc
 class Candidates:
     """The images a recipe may choose from, narrowed step by step; `pool()` is what selectors see of them."""
 
-    def __init__(self, index: Index, recipe: Recipe, progress: Callable[[Progress], None]) -> None:
-        self.index, self.recipe, self.progress = index, recipe, progress
+    def __init__(self, index: Index, recipe: Recipe, job: Job) -> None:
+        self.index, self.recipe, self.job = index, recipe, job
         self.ids: Ids = index.reader.ids_where("1")
         self.steps = [Step("images of the index", len(self.ids), len(self.ids), {})]
         self.start: Ids = np.empty(0, np.int64)
@@ -70,7 +69,7 @@ class Candidates:
         facts: dict[str, object] = {"level": recipe.dedupe}
         only, begun = self.ids, set(self.start.tolist())
         options = DedupeOptions("exact" if recipe.dedupe == "known" else recipe.dedupe, threshold=recipe.threshold)
-        found = dedupe(self.index, options, only=only.tolist(), keep_proposals=False, progress=self.progress)
+        found = dedupe(self.index, options, only=only.tolist(), keep_proposals=False, job=self.job)
         groups = [[g.keeper, *(m.image_id for m in g.duplicates)] for g in found.groups]
         if recipe.dedupe == "known":
             groups += self._known_groups(groups)
@@ -143,13 +142,10 @@ class Candidates:
         where, here = find_sorted(nodes.image_ids, ids)
         node = nodes.node_of[where]
 
-        def told(done: int) -> None:
-            self.progress(Progress(done, len(ids), 0, "neighbours"))
-
         if not here.all() or len(ids) != len(nodes) or len(np.unique(node)) != len(ids):
-            graph = build_graph(x, progress=told)
+            graph = build_graph(x, job=self.job)
             return graph.neighbours, graph.scores
-        graph = load_graph(self.index.reader, self.index.space, nodes, progress=told)
+        graph = load_graph(self.index.reader, self.index.space, nodes, job=self.job)
         place = np.full(len(nodes) + 1, -1, np.int64)
         place[node] = np.arange(len(ids))
         return place[graph.neighbours[node]].astype(np.int32), graph.scores[node]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,8 +12,9 @@ from curator.database import Curation, Selections
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import codes_of, find_images, refuse_changed, vectors_of
+from curator.job import QUIET, Job
 from curator.metrics import bootstrap, frechet_distance, manifold
-from curator.records import Ids, Progress, Selection, Vectors
+from curator.records import Ids, Selection, Vectors
 
 CONTROLS = 3  # random choices of the same size beside every selection
 _MOST = 10_000  # images of a set that are compared; more are sampled
@@ -52,7 +53,7 @@ def preview(
     *,
     column: str = "label",
     seed: int = 0,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> list[Row]:
     """Compare selections with a reference they share no image with: a selection, a folder, or a condition; best first by Fréchet distance.
 
@@ -80,7 +81,8 @@ def preview(
     rows = []
     for done, (name, ids) in enumerate(chosen.items(), 1):
         rows.append(judge.row(name, ids))
-        progress(Progress(done, len(chosen), 0, "previewing", "selections"))
+        job.progress(done, len(chosen), "previewing", unit="selections")
+        job.check()
     for count in sorted({len(ids) for ids in chosen.values()}):
         if len(pool) < max(count, _LEAST):  # too few images to choose as many from
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from curator.database import Selections
 from curator.errors import UsageError
 from curator.files import digest_of
 from curator.index import Index
-from curator.records import Progress, Selection
+from curator.job import QUIET, Job
+from curator.records import Selection
 from curator.records.selections import NAME
 from curator.selection.candidates import Candidates
 from curator.selection.recipe import SCHEMA, Recipe, Step, describe_recipe, recipe_in
@@ -26,7 +27,7 @@ def select(
     *,
     overwrite: bool = False,
     command: str = "",
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> Selection:
     """Choose images and keep the choice under a name.
 
@@ -34,14 +35,14 @@ def select(
     `WhereError`.
     """
     check_name(index, name, overwrite=overwrite)
-    made = make(index, name, recipe, command=command, progress=progress)
+    made = make(index, name, recipe, command=command, job=job)
     keep(index, made)
     return made
 
 
-def make(index: Index, name: str, recipe: Recipe, *, command: str = "", progress: Callable[[Progress], None] = lambda p: None) -> Selection:
+def make(index: Index, name: str, recipe: Recipe, *, command: str = "", job: Job = QUIET) -> Selection:
     """The same without keeping it."""
-    candidates = Candidates(index, recipe, progress)
+    candidates = Candidates(index, recipe, job)
     pool, ids = candidates.pool()
     objective = parse_objective(_with_words(recipe))
     wanted = len(pool) if recipe.n is None else recipe.n
@@ -105,7 +106,7 @@ def replay(
     name: str | None = None,
     as_listed: bool = False,
     overwrite: bool = False,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> Replay:
     """Make a manifest's selection again, and keep it if it is identical; `as_listed` takes its images by content instead of its recipe.
 
@@ -117,7 +118,7 @@ def replay(
     if not same:
         check_name(index, name, overwrite=overwrite)
     listed = [bytes.fromhex(i["sha256"]) for i in manifest["images"]]
-    made = _as_listed(index, name, manifest) if as_listed else make(index, name, recipe_in(manifest), progress=progress)
+    made = _as_listed(index, name, manifest) if as_listed else make(index, name, recipe_in(manifest), job=job)
     differences = () if list(made.sha256) == listed else tuple(_differences(index, manifest, listed, made))
     if (not differences or as_listed) and not same:
         keep(index, made)

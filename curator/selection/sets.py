@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from curator.database import Selections
 from curator.errors import UsageError
 from curator.files import digest_of
 from curator.index import Index
-from curator.records import Progress, Selection
+from curator.job import QUIET, Job
+from curator.records import Selection
 from curator.records.selections import NAME
 from curator.selection.select import check_name, keep
 
@@ -68,7 +69,7 @@ def split(
     seed: int = 0,
     level: str = "verified",
     overwrite: bool = False,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> list[Selection]:
     """Divide a selection into `NAME-PART`s by a hash of content and seed, so that adding other pictures never moves one.
 
@@ -83,7 +84,7 @@ def split(
             raise UsageError(f"'{part}' is no name for a part of a split: letters, digits, and . _ + - within")
         check_name(index, f"{name}-{part}", overwrite=overwrite)
     whole = Selections(index.reader).get(name)
-    found = dedupe(index, DedupeOptions(level), only=whole.ids.tolist(), keep_proposals=False, progress=progress)
+    found = dedupe(index, DedupeOptions(level), only=whole.ids.tolist(), keep_proposals=False, job=job)
     hash_of = dict(zip(whole.ids.tolist(), whole.sha256, strict=True))
     leader = {m.image_id: min(hash_of[o.image_id] for o in g.members) for g in found.groups for m in g.members}
     bounds = np.cumsum(list(shares.values()))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 
 from curator.errors import UsageError
-from curator.records import Progress
+from curator.job import QUIET, Job
 from curator.training.batches import Source, generator_of, order_of
 from curator.training.card import write_card
 from curator.training.curves import draw_curves
@@ -25,7 +25,7 @@ from curator.training.options import Options
 from curator.training.parallel import Team
 from curator.training.parts import Clock, Features, Phase, Trainer, follow, weights_of
 from curator.training.pictures import Pictures, tiled
-from curator.training.rules import Diverged, Loop, Outcome, advice, asked_to_stop, precision_of, scheduled
+from curator.training.rules import Diverged, Loop, Outcome, advice, precision_of, scheduled
 
 _MICRO = 1024  # images that are computed at once: a larger batch is gathered from parts
 _WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
@@ -43,8 +43,7 @@ def train(
     *,
     team: Team | None = None,
     resume: bool = False,
-    progress: Callable[[Progress], None] = lambda p: None,
-    say: Callable[[str], None] = lambda line: None,
+    job: Job = QUIET,
 ) -> Outcome:
     """Train until the budget is used, time is up, a held-out score no longer improves, or Ctrl-C; always leaves a checkpoint.
 
@@ -56,14 +55,14 @@ def train(
     kept, held = pictures.divide(options.holdout)
     if not len(kept):
         raise UsageError(f"no image is left to train on: {len(pictures)} were given, and all are held out")
-    with asked_to_stop() as stop, contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
+    with job.on_signals(), contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
         torch.manual_seed(options.seed)  # of the first weights; steps have seeds of their own
         if options.batch % joined.world:
             raise UsageError(f"--batch {options.batch} cannot be divided among {joined.world} processes; take a multiple")
         source = Source(kept, options, joined.device, joined.rank, joined.world)
         judged = held if len(held) else kept
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
-        return Engine(run, make(source), source, judged, features=features, team=joined, progress=progress, say=say).go(resume, stop)
+        return Engine(run, make(source), source, judged, features=features, team=joined, job=job).go(resume)
 
 
 class Engine:
@@ -78,11 +77,10 @@ class Engine:
         *,
         features: Features,
         team: Team,
-        progress: Callable[[Progress], None],
-        say: Callable[[str], None],
+        job: Job,
     ) -> None:
         self.run, self.trainer, self.source, self.held, self.features, self.team = run, trainer, source, held, features, team
-        self.progress, self.say = progress, say
+        self.job = job
         self.options: Options = run.options
         self.autocast = precision_of(self.options, team.device)
         self.size = len(source.pictures) // team.world * team.world if self.options.optimiser == "gd" else self.options.batch
@@ -91,7 +89,7 @@ class Engine:
         self.began = self.drawn = 0.0
         self.every, self.marked, self.warned = 0, -1, False
 
-    def go(self, resume: bool, stop: list[int]) -> Outcome:
+    def go(self, resume: bool) -> Outcome:
         """Run the loop, from the latest checkpoint if asked."""
         if resume:
             self._restore()
@@ -102,7 +100,7 @@ class Engine:
             self.run.write_state(status="training")
         if not resume:
             self._save()
-        status = self._steps(stop)
+        status = self._steps()
         if status != "interrupted" and self.team.rank == 0 and self.loop.best >= 0:
             finish(self.run, self.trainer, self.loop.best, self.source.pictures)
         if self.team.rank == 0:
@@ -110,11 +108,11 @@ class Engine:
             write_card(self.run)
         return Outcome(status, self.loop.images_seen, self.loop.seconds, self.loop.best)
 
-    def _steps(self, stop: list[int]) -> str:
+    def _steps(self) -> str:
         """Until something ends the run. Processes decide together: one that stopped alone would leave the others waiting."""
         while True:
             seconds = self._seconds()
-            asked, late, warm = self.team.any(bool(stop), seconds > self.until, seconds > _WARM_SHARE * min(self.until, 3600))
+            asked, late, warm = self.team.any(self.job.stop, seconds > self.until, seconds > _WARM_SHARE * min(self.until, 3600))
             if not self.loop.images and self.loop.steps >= _WARM and warm:
                 self._plan()
             try:
@@ -193,7 +191,7 @@ class Engine:
         loop = self.loop
         loop.seconds = self._seconds()
         total = loop.images or max(1, int(loop.images_seen / max(loop.seconds, 1e-9) * self.until))
-        self.progress(Progress(loop.images_seen, total, self.already, "training"))
+        self.job.progress(loop.images_seen, total, "training", already=self.already)
         every = max(1, (loop.images or 50 * self.size * _LOGS) // (self.size * _LOGS)) * self.size
         if (loop.images_seen // every) > ((loop.images_seen - self.size) // every) and self.team.rank == 0:
             row = {k: v / loop.summed for k, v in loop.sums.items()}
@@ -235,7 +233,7 @@ class Engine:
         lines = advice(numbers, self._clock()) if self.options.trainer == "gan" else []
         for line in lines[: 0 if self.warned else None]:  # once a run
             self.warned = True
-            self.say(line)
+            self.job.say(line)
 
     def _save(self) -> None:
         """A checkpoint, of good weights only: all processes look, so that all go back together."""
@@ -244,7 +242,7 @@ class Engine:
             save_loop(self.run, self.trainer, self.loop, self.options.keep)
 
     def _restore(self) -> None:
-        self.loop = restore_loop(self.run, self.trainer, self.say)
+        self.loop = restore_loop(self.run, self.trainer, self.job)
         self.loop.images = self.options.images  # 0: planned anew
         if self.team.rank == 0:
             for name in ("stats.jsonl", "metrics.jsonl"):
@@ -269,7 +267,7 @@ class Engine:
             )
         self._restore()
         self.loop.retries, self.loop.seconds = retries, seconds
-        self.say(f"{why} after {seen} images: back to {self.loop.images_seen}, at half the rate.")
+        self.job.say(f"{why} after {seen} images: back to {self.loop.images_seen}, at half the rate.")
 
     def _seconds(self) -> float:
         return time.monotonic() - self.began

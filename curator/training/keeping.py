@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
 from curator.errors import UsageError
+from curator.job import QUIET, Job
 from curator.training.folder import Run, packed
 from curator.training.parts import Trainer
 from curator.training.pictures import Pictures
@@ -29,7 +29,7 @@ def save_loop(run: Run, trainer: Trainer, loop: Loop, keep: int) -> None:
     run.prune(keep, [loop.best])
 
 
-def restore_loop(run: Run, trainer: Trainer, say: Callable[[str], None] = lambda line: None) -> Loop:
+def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
     """Restore the latest checkpoint that can be read, and with it all that is random. Raises `UsageError` where none can."""
     problem: UsageError | None = None
     damaged: list[int] = []
@@ -42,7 +42,7 @@ def restore_loop(run: Run, trainer: Trainer, say: Callable[[str], None] = lambda
             continue
         if problem:
             run.drop(damaged)  # in every process: what is gone already is no problem
-            say(f"{problem}; the one before it, at {images_seen} images, is used.")
+            job.say(f"{problem}; the one before it, at {images_seen} images, is used.")
         unpack(trainer, arrays, facts["optimisers"])
         before: dict[str, Any] = facts["loop"]
         loop = Loop(**(before | {"best_value": math.inf if before["best_value"] is None else before["best_value"]}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from PIL import Image
 
 from curator.errors import PictureError, UsageError
 from curator.images import read_picture
-from curator.records import Ids, Progress, Vectors
+from curator.job import QUIET, Job
+from curator.records import Ids, Vectors
 
 _MAPPED = 2 * 2**30  # bytes from which the array lies in a file
 _NEAR = 0.8  # a square picture at least this large beside `side` is padded to it; a smaller one is enlarged
@@ -137,9 +138,7 @@ class Loaded:
     problems: tuple[str, ...]
 
 
-def read_pictures(
-    paths: Sequence[Path], side: int, *, fit: str = "crop", home: Path | None = None, progress: Callable[[Progress], None] = lambda p: None
-) -> Loaded:
+def read_pictures(paths: Sequence[Path], side: int, *, fit: str = "crop", home: Path | None = None, job: Job = QUIET) -> Loaded:
     """Files → bytes at `side` pixels: one channel if all are grey, else three. A file that cannot be read is left out, with its reason.
 
     Resized by LANCZOS, the antialiased filter (an aliased one changes every Fréchet distance: Parmar et al. 2022), then cropped to the
@@ -164,7 +163,8 @@ def read_pictures(
                 x[len(kept)] = pixels
                 kept.append(i)
                 grey = grey and bool((pixels[..., :1] == pixels).all())
-            progress(Progress(i + 1, len(paths), 0, "decoding"))
+            job.progress(i + 1, len(paths), "decoding")
+            job.check()
     turned = (x[: len(kept), ..., :1] if grey else x[: len(kept)]).transpose(0, 3, 1, 2)
     pixels = turned if isinstance(x, np.memmap) else np.ascontiguousarray(turned)
     return Loaded(pixels, np.array(kept, np.int64), tuple(problems))

@@ -7,13 +7,13 @@ them to one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curator.embeddings import blocks
+from curator.job import QUIET, Job
 from curator.records import Positions, Scores, Vectors
 
 EXACT = 50_000  # vectors up to which every product is computed
@@ -46,7 +46,7 @@ class Neighbours:
         """In words, for the certificate."""
         return "exact" if self.is_exact else f"IVF{self._index.nlist},Flat"
 
-    def nearest(self, k: int, *, progress: Callable[[int], None] = lambda done: None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def nearest(self, k: int, *, job: Job = QUIET) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """(n, k) positions and scores of every row's nearest others, best first; −1 and −inf where there are fewer."""
         n = len(self.x)
         found, scores = np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32)
@@ -56,7 +56,8 @@ class Neighbours:
             q = self.x[part].astype(np.float32)
             values, near = self._search(q, min(k + 1, n), whole)
             found[rows, columns], scores[rows, columns] = _without_self(near, values, part.start, min(k, n - 1))
-            progress(part.stop)
+            job.progress(part.stop, n, "neighbours")
+            job.check()
         return found, scores
 
     def _search(self, q: Vectors, k: int, whole: Vectors | None) -> tuple[Any, Any]:

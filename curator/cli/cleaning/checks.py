@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.cleaning.duplicates import LEVELS
-from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
 
 if TYPE_CHECKING:
     from curator.cleaning.issues import Issue
@@ -36,8 +36,8 @@ def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
 
     from curator.cleaning.calibrate import calibrate as choose
 
-    with opened(name) as index, progress_bar() as progress:
-        found = choose(index, sample=sample, seed=seed, progress=progress)
+    with opened(name) as index, working() as job:
+        found = choose(index, sample=sample, seed=seed, job=job)
     if as_json:
         print_json([asdict(c) for c in found])
         return
@@ -87,8 +87,8 @@ def leaks(
     if (fix is None) != (drop_from is None and move_to is None) or (drop_from and move_to):
         raise UsageError("--fix FILE goes with one of --drop-from SIDE and --move-to SIDE")
     with opened(name) as index:
-        with progress_bar() as progress:
-            found = find_leaks(index, between, by=by, options=DedupeOptions(level=level, threshold=threshold), progress=progress)
+        with working() as job:
+            found = find_leaks(index, between, by=by, options=DedupeOptions(level=level, threshold=threshold), job=job)
         images = {i.id: i for i in index.images([i for leak in found.leaks for i in leak.sides])}
         if fix:
             changed = write_fixed(index, found, fix, drop_from=drop_from, move_to=move_to)

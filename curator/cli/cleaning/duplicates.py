@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
 
 if TYPE_CHECKING:
     from curator.cleaning.dedupe import DedupeResult, Group
@@ -55,8 +55,8 @@ def dedupe(
     from curator.cleaning.keepers import parse_keep
 
     with opened(name) as index:
-        with progress_bar() as progress:
-            result = find(index, DedupeOptions(keep=parse_keep(keep), **options), progress=progress)
+        with working() as job:
+            result = find(index, DedupeOptions(keep=parse_keep(keep), **options), job=job)
         groups = [g for g in result.groups if everything or not g.settled]
         images = {i.id: i for i in index.images([m.image_id for g in groups for m in g.members])}
     drawn = report.draw_groups(result, groups, images, sheet=sheet, page=page)  # first, as a reader of the text may stop early
@@ -190,8 +190,8 @@ def quarantine(name: str | None, to: Path | None, dry_run: bool, as_json: bool) 
     """
     from curator.cleaning.quarantine import quarantine as move_aside
 
-    with opened(name) as index, progress_bar() as progress:
-        report = move_aside(index, to=to, dry_run=dry_run, progress=progress)
+    with opened(name) as index, working() as job:
+        report = move_aside(index, to=to, dry_run=dry_run, job=job)
     _print_moves(report, "would be moved" if dry_run else "moved", as_json, back=False)
 
 
@@ -204,8 +204,8 @@ def restore(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: b
     """Put quarantined files back where they were: all, or those whose former PATHS are named. Nothing is overwritten."""
     from curator.cleaning.quarantine import restore as put_back
 
-    with opened(name) as index, progress_bar() as progress:
-        report = put_back(index, paths, dry_run=dry_run, progress=progress)
+    with opened(name) as index, working() as job:
+        report = put_back(index, paths, dry_run=dry_run, job=job)
     if report.moves and not dry_run:
         say("They are still rejected, and `curator quarantine` would move them again; `curator decide undo` forgets a verdict.")
     _print_moves(report, "would be put back" if dry_run else "put back", as_json, back=True)

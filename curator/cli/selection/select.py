@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
 
 if TYPE_CHECKING:
     from curator.index import Index
@@ -67,17 +67,17 @@ def select(
 
     differences: tuple[str, ...] = ()
     with opened(name) as index:
-        with progress_bar() as progress:
+        with working() as job:
             if replay is not None:
                 if Recipe(**options) != Recipe():
                     raise UsageError("--replay makes a selection by the manifest's own recipe; leave the other options out")
-                done = again(index, read_manifest(replay), name=chosen, as_listed=as_listed, overwrite=overwrite, progress=progress)
+                done = again(index, read_manifest(replay), name=chosen, as_listed=as_listed, overwrite=overwrite, job=job)
                 selection, differences = done.selection, done.differences
             elif chosen is None:
                 raise UsageError("name the selection: curator select NAME [OPTIONS]")
             else:
                 command = shlex.join(["curator", *sys.argv[1:]])
-                selection = choose(index, chosen, Recipe(**options), overwrite=overwrite, command=command, progress=progress)
+                selection = choose(index, chosen, Recipe(**options), overwrite=overwrite, command=command, job=job)
         print_selection(index, selection, as_json=as_json)
         if sheet:
             draw_selection(index, selection, sheet)
@@ -130,8 +130,8 @@ def preview(names: tuple[str, ...], *, name: str | None, against: str, column: s
 
     from curator.selection.preview import preview as compare
 
-    with opened(name) as index, progress_bar() as progress:
-        rows = compare(index, names, against, column=column, seed=seed, progress=progress)
+    with opened(name) as index, working() as job:
+        rows = compare(index, names, against, column=column, seed=seed, job=job)
     if as_json:
         print_json([asdict(r) for r in rows])
         return
@@ -188,12 +188,12 @@ def export(names: tuple[str, ...], *, name: str | None, **options: Any) -> None:
 
     if len(names) < 2:
         raise UsageError("name a selection, and a new folder: curator export SELECTION FOLDER")
-    with opened(name) as index, progress_bar() as progress:
+    with opened(name) as index, working() as job:
         if options["form"] in RUN_FORMS:
             apart = export_network(index, names[0], options["form"], Path(names[-1]))
             click.echo(f"{names[-1]}: {names[0]} as {options['form']}" + (f", within {apart:.1g} of torch." if apart else "."))
             return
-        count = write(index, list(names[:-1]), Path(names[-1]), ExportOptions(**options), progress=progress)
+        count = write(index, list(names[:-1]), Path(names[-1]), ExportOptions(**options), job=job)
     click.echo(f"{names[-1]}: {plural(count, 'image')} as {options['form']}.")
 
 

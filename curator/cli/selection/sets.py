@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, progress_bar, say, table
+from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
 from curator.cli.selection.select import draw_selection, overwrite_option, print_selection
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def split_command(
     """
     from curator.selection.sets import parse_shares, split
 
-    with opened(name or outer) as index, progress_bar() as progress:
-        for s in split(index, chosen, parse_shares(parts), seed=seed, level=level, overwrite=overwrite, progress=progress):
+    with opened(name or outer) as index, working() as job:
+        for s in split(index, chosen, parse_shares(parts), seed=seed, level=level, overwrite=overwrite, job=job):
             print_selection(index, s, as_json=False)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from curator.ingest import IngestOptions, ingest
 from curator.ingest.importing.embedded import take_vectors
 from curator.ingest.importing.packed import unpack_parquet, unpack_tars
 from curator.ingest.importing.tables import read_coco, write_rows
-from curator.records import IngestReport, Progress
+from curator.job import QUIET, Job
+from curator.records import IngestReport
 
 FORMS = ("webdataset", "parquet", "coco", "clip-retrieval", "imagefolder")
 
@@ -53,7 +53,7 @@ def import_set(
     form: str | None = None,
     to: Path | None = None,
     origin: str | None = None,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> Imported:
     """Index a data set. Packed pictures are unpacked into `to`, or SOURCE-pictures beside it; all others stay where they are.
 
@@ -64,14 +64,11 @@ def import_set(
     folder, paths = source, [source]
     options = IngestOptions(origin=origin)
 
-    def told(done: int) -> None:
-        progress(Progress(done, done, 0, f"reading {form}"))
-
     if form in ("webdataset", "parquet"):
         folder = (to or source.with_name(f"{source.name}-pictures")).expanduser().absolute()
         paths = [folder]
         kind = "tar" if form == "webdataset" else "parquet"
-        count = (unpack_tars if form == "webdataset" else unpack_parquet)(sorted(source.glob(f"*.{kind}")), folder, told)
+        count = (unpack_tars if form == "webdataset" else unpack_parquet)(sorted(source.glob(f"*.{kind}")), folder, job)
         if not count:
             raise UsageError(f"no picture was found in the {kind} files of {source}")
     elif form == "coco":
@@ -81,11 +78,11 @@ def import_set(
         write_rows(read_coco(sorted((source / "annotations").glob("*.json"))), table)
         paths, options = [folder], IngestOptions(origin=origin, table=str(table))
     elif form == "clip-retrieval":
-        paths = take_vectors(index, source, encoder, told)
+        paths = take_vectors(index, source, encoder, job)
         if (source / "images.csv").is_file():
             options = IngestOptions(origin=origin, table=str(source / "images.csv"))
     elif (source / "images.csv").is_file():
         options = IngestOptions(origin=origin, table=str(source / "images.csv"))
     elif not any(p.suffix.lower() in SIDECARS for p in source.rglob("*")):
         options = IngestOptions(origin=origin, label_from="folder")
-    return Imported(form, folder, ingest(index, paths, encoder, options, progress=progress))
+    return Imported(form, folder, ingest(index, paths, encoder, options, job=job))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from curator.encoders import Encoder
 from curator.errors import PictureError, SpaceMismatch, UsageError
 from curator.images import decode, measure, read_bytes
 from curator.index import Index
+from curator.job import Job
 
 _BATCH = 64
 _CHECKED = 16  # pictures of a batch that are encoded anew to see that the vectors are this encoder's
@@ -22,7 +23,7 @@ _EVERY = 16  # batches, of which one is looked at so; the first of every part is
 _SAME = 0.98  # least cosine; other runtimes and float16 differ in the last digits only
 
 
-def take_vectors(index: Index, source: Path, encoder: Encoder, told: Callable[[int], None]) -> list[Path]:
+def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list[Path]:
     """Keep the vectors of every picture in the layout's `metadata` under the encoder's space → the pictures' files, to be indexed.
 
     Raises `SpaceMismatch` where a sample encodes to other vectors, `UsageError` for a layout that lacks something.
@@ -53,7 +54,8 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, told: Callable[[i
                     db.put_vectors(space, contents, normalise(vectors), lengths(vectors))
                     Curation(db).put_measures({c: measure(d.picture) for c, (_, _, d) in zip(contents, read, strict=True)})
                 files += [p for p, _, _ in read]
-                told(len(files))
+                job.progress(len(files), len(files), "reading vectors")
+                job.check()
     if not files:
         raise UsageError(f"no picture that {source}/metadata names can be read; its column image_path must lead to files")
     return files

@@ -6,18 +6,19 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
 from curator.images import SUFFIXES
+from curator.job import Job
 
 _UNSAFE = re.compile(r"[^\w.+-]+")
 _BY_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"RIFF", ".webp"), (b"II*\0", ".tiff"))
 
 
-def unpack_tars(shards: list[Path], target: Path, told: Callable[[int], None]) -> int:
+def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
     """Each sample of WebDataset or img2dataset shards → picture, `.json` and `.txt` beside it; a number in `.cls` by `labels.json`.
 
     What is there already stays. Raises `UsageError` for a file that is no tar.
@@ -45,7 +46,8 @@ def unpack_tars(shards: list[Path], target: Path, told: Callable[[int], None]) -
                     if ".txt" in parts:
                         _write(place.with_name(f"{place.name}.txt"), parts[".txt"])
                     done += 1
-                    told(done)
+                    job.progress(done, done, "unpacking")
+                    job.check()
         except (tarfile.TarError, ValueError) as error:
             raise UsageError(f"{shard} cannot be unpacked: {error}") from error
     return done
@@ -70,7 +72,7 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, parts
 
 
-def unpack_parquet(files: list[Path], target: Path, told: Callable[[int], None]) -> int:
+def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
     """Rows with pictures inside, as `datasets` stores them → files and `.json` side-cars. Raises `UsageError` for a file without any."""
     import pyarrow.parquet as pq
 
@@ -92,7 +94,8 @@ def unpack_parquet(files: list[Path], target: Path, told: Callable[[int], None])
                 notes = {k: _named(v, names.get(k)) for k, v in row.items() if v is not None}
                 _write(target / file.stem / f"{stem}.json", json.dumps(notes, ensure_ascii=False, default=str).encode())
                 done += 1
-                told(done)
+                job.progress(done, done, "unpacking")
+                job.check()
     return done
 
 

@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 
 from curator.errors import PictureError, UsageError
 from curator.images import decode, read_bytes
+from curator.job import Job
 from curator.records import Image
 from curator.registry import Registry
 
@@ -50,7 +51,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportPlan:
     """What a form is given: an empty folder to fill, the items, and how. `size` is the long side in pixels, None as it is."""
 
     folder: Path
@@ -59,10 +60,15 @@ class Job:
     size: int | None
     shard: int
     vectors: Callable[[], Any]
-    told: Callable[[int], None]
+    job: Job
+
+    def exported(self, done: int) -> None:
+        """Tell that so many items are written, and stop here if asked to."""
+        self.job.progress(done, len(self.items), "exporting")
+        self.job.check()
 
 
-Form = Callable[[Job], None]
+Form = Callable[[ExportPlan], None]
 forms: Registry[Form] = Registry("form of export")
 
 
@@ -107,14 +113,14 @@ def suffix_of(image: Image, size: int | None) -> str:
     return _SUFFIX.get(image.format, image.path.suffix.lower() or ".img")
 
 
-def place(job: Job, item: Item, target: Path) -> None:
+def place(plan: ExportPlan, item: Item, target: Path) -> None:
     """Put one picture at a path below the export, by copy or link. A hard link across file systems is a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    data = content(item, job.size)
-    if job.link == "symlink":
+    data = content(item, plan.size)
+    if plan.link == "symlink":
         target.symlink_to(item.image.path)
         return
-    if job.link == "hardlink":
+    if plan.link == "hardlink":
         try:
             os.link(item.image.path, target)
         except OSError as error:

@@ -7,7 +7,6 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +16,12 @@ from curator.database import Selections
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import refuse_changed, vectors_of
-from curator.records import Image, Progress, Selection
+from curator.job import QUIET, Job
+from curator.records import Image, Selection
 from curator.registry import suggest
 from curator.selection.export.croissant import write_croissant
 from curator.selection.export.forms import write_table
-from curator.selection.export.items import LINKS, Item, Job, forms, printable, scaled, suffix_of, write_text
+from curator.selection.export.items import LINKS, ExportPlan, Item, forms, printable, scaled, suffix_of, write_text
 from curator.selection.recipe import manifest_of
 
 _SAFE = re.compile(r"[^\w.+-]+")
@@ -54,7 +54,7 @@ def export(
     target: Path,
     options: ExportOptions = ExportOptions(),
     *,
-    progress: Callable[[Progress], None] = lambda p: None,
+    job: Job = QUIET,
 ) -> int:
     """Write selections into a new folder → number of images. Several are joined, each a split of its own name where it has none.
 
@@ -78,13 +78,9 @@ def export(
     try:
         beside.mkdir(parents=True)
         ids = np.array([i.image.id for i in items], np.int64)
-
-        def told(done: int) -> None:
-            progress(Progress(done, len(items), 0, f"exporting {options.form}"))
-
-        job = Job(beside, items, options.link, options.size, options.shard, lambda: vectors_of(index, ids), told)
-        forms[options.form](job)
-        write_table(job)
+        plan = ExportPlan(beside, items, options.link, options.size, options.shard, lambda: vectors_of(index, ids), job)
+        forms[options.form](plan)
+        write_table(plan)
         for s in chosen:
             manifest = manifest_of(index, s)
             file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"

@@ -1,0 +1,90 @@
+"""A long piece of work: it tells its progress, says lines, and can be stopped from anywhere.
+
+>>> job = Job(show=lambda p: print(f"{p.doing}: {p.done} of {p.total}"))
+>>> job.progress(64, 1000, "indexing")
+indexing: 64 of 1000
+>>> job.cancel()
+>>> job.stop
+True
+
+Whatever is long takes a `job`, and asks it at each batch: `job.stop` where a part of the work is worth keeping, `job.check()`
+where it is not. So Ctrl-C, the Stop button of a page and the cancel of a cluster are one thing, and it works in any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+from curator.errors import Stopped
+from curator.records import Progress
+
+
+class Job:
+    """What a face hands to the library. `show` is given every `Progress`, `say` every line for a person to read."""
+
+    def __init__(self, *, show: Callable[[Progress], None] = lambda progress: None, say: Callable[[str], None] = lambda line: None) -> None:
+        self._show, self.say = show, say
+        self._stopped = threading.Event()
+        self._listens = False
+
+    def progress(self, done: int, total: int, doing: str, *, already: int = 0, unit: str = "images") -> None:
+        """Tell that `done` of `total` are done, of which `already` were at the start."""
+        self._show(Progress(done, total, already, doing, unit))
+
+    @property
+    def stop(self) -> bool:
+        """Whether the work was asked to stop."""
+        return self._stopped.is_set()
+
+    def cancel(self) -> None:
+        """Ask the work to stop at its next batch. Safe in any thread and in a signal handler."""
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raise `Stopped` if the work was asked to stop. Call it where nothing is half done."""
+        if self.stop:
+            raise Stopped("stopped as asked; what was stored before stays, and the same command does the rest")
+
+    def quiet(self) -> Job:
+        """A job that stops with this one, and tells nobody anything."""
+        silent = Job()
+        silent._stopped = self._stopped
+        return silent
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Within it Ctrl-C and SIGTERM ask the work to stop; the second one raises `KeyboardInterrupt` at once.
+
+        A stop that a signal asked for ends with this block. Outside the main thread, where Python has no signals, and
+        within another `on_signals`, nothing changes.
+        """
+        if self._listens or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        signalled = []
+
+        def ask(number: int, frame: object) -> None:
+            if self.stop:
+                raise KeyboardInterrupt
+            signalled.append(number)
+            self.cancel()
+            with contextlib.suppress(RuntimeError):  # the signal came while another line was being written
+                self.say("Stopping at the next whole step. Press Ctrl-C again to stop at once.")
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._listens = True
+        try:
+            yield
+        finally:
+            self._listens = False
+            if signalled:
+                self._stopped.clear()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+QUIET = Job()  # of a caller who does not look on, and cannot ask for a stop

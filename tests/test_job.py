@@ -1,0 +1,87 @@
+"""A job tells, says and stops, in any thread; long work asks it at every batch and keeps what is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import draw
+
+from curator.admin.maintenance import verify
+from curator.cleaning.dedupe import DedupeOptions, dedupe
+from curator.encoders import PixelEncoder
+from curator.errors import Stopped
+from curator.index import Index
+from curator.ingest import IngestOptions, ingest
+from curator.job import QUIET, Job
+from curator.records import IngestReport, Progress
+from curator.selection.recipe import Recipe
+from curator.selection.select import select
+
+Fill = Callable[..., IngestReport]
+
+
+def test_a_signal_asks_once_and_the_second_stops_at_once() -> None:
+    said: list[str] = []
+    job = Job(say=said.append)
+    with job.on_signals(), job.on_signals():
+        signal.raise_signal(signal.SIGINT)
+        assert job.stop
+        with pytest.raises(Stopped):
+            job.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert len(said) == 1
+    assert not job.stop, "a stop that a signal asked for ends with the block"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_quiet_job_stops_with_its_own_and_says_nothing() -> None:
+    said: list[str] = []
+    job = Job(say=said.append)
+    quiet = job.quiet()
+    job.cancel()
+    quiet.say("nothing")
+    assert quiet.stop
+    assert not said
+
+
+def test_stopping_an_ingest_from_another_thread_keeps_whole_batches(index: Index, tmp_path: Path) -> None:
+    """Off the main thread there are no signals, and `cancel` is all there is."""
+    for number in range(300):
+        draw(number).save(tmp_path / f"{number:03d}.png")
+    reports: list[IngestReport] = []
+
+    def show(p: Progress) -> None:
+        if p.done == 64:
+            job.cancel()
+
+    job = Job(show=show)
+    work = threading.Thread(target=lambda: reports.append(ingest(index, [tmp_path], PixelEncoder(), IngestOptions(), job=job)))
+    work.start()
+    work.join(60)
+    assert reports[0].interrupted
+    assert reports[0].new == 64
+    assert len(index) == 64
+    assert list(verify(index.folder)) == []
+    assert ingest(index, [tmp_path], PixelEncoder(), IngestOptions()).new == 236
+
+
+WORKS: dict[str, Callable[[Index, Job], object]] = {
+    "dedupe": lambda index, job: dedupe(index, DedupeOptions(), job=job),
+    "select": lambda index, job: select(index, "some", Recipe(n=3, by="typicality"), job=job),
+}
+
+
+@pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
+def test_work_that_is_stopped_changes_nothing(index: Index, fill: Fill, work: Callable[[Index, Job], object]) -> None:
+    fill()
+    job = Job()
+    job.cancel()
+    with pytest.raises(Stopped):
+        work(index, job)
+    assert index.reader.ids_where("selections IS NOT NULL OR duplicate_of IS NOT NULL").tolist() == []
+    work(index, QUIET)
