@@ -36,11 +36,15 @@ class _Shown:
 
 
 def run_demo(folder: Path, *, minutes: float = 0.75, job: Job = QUIET) -> Path:
-    """Make pictures in `folder`, index them with `tiny`, search them four ways, train on digits → the contact sheet's path.
+    """Make pictures in `folder`, index them with `tiny`, search them four ways, train on digits → the contact sheet's
+    path.
 
     `minutes` is the time that each of two trainings gets; 0 leaves them out.
     """
-    job.say(f"Pictures: {make_pictures(folder)} in {folder}/ (drawn scenes with captions, handwritten digits, pieces of two photos)")
+    job.say(
+        f"Pictures: {make_pictures(folder)} in {folder}/ (drawn scenes with captions, handwritten digits, pieces of "
+        "two photos)"
+    )
     with Index.create("demo") as index:
         report = ingest(index, [folder], load_encoder("tiny"), IngestOptions(label_from="folder"), job=job)
         job.check()
@@ -82,7 +86,10 @@ def _train_on_digits(home: Path, minutes: float, job: Job) -> None:
             run, outcome = train_on(index, plan, job=job)
             job.check()
             numbers = next((m for m in run.rows("metrics.jsonl") if m["images_seen"] == outcome.best), {})
-            job.say(f"  {run.name}: {outcome.images_seen} images in {outcome.seconds:.0f} s, recall {numbers.get('recall', 0):.2f}")
+            job.say(
+                f"  {run.name}: {outcome.images_seen} images in {outcome.seconds:.0f} s, recall "
+                f"{numbers.get('recall', 0):.2f}"
+            )
             job.say(f"$ curator generate {run.name} -i demo-digits")
             made = generate(index, run, Asked(64), job=job)
             grids.append(Tile(made.grid, f"{trainer}: 64 it made", f"{outcome.images_seen} images seen"))
@@ -99,7 +106,9 @@ def _section(index: Index, shown: _Shown, job: Job) -> Section:
     job.say(f"$ {shown.typed()}")
     for image, score in list(zip(images, hits.scores, strict=True))[:3]:
         job.say(f"  {score:.3f}  id:{image.id:<4} {image.label}: {image.caption or image.path.name}")
-    tiles = [Tile(i.path, f"{s:.3f} {i.label}", i.caption or i.path.name) for i, s in zip(images, hits.scores, strict=True)]
+    tiles = [
+        Tile(i.path, f"{s:.3f} {i.label}", i.caption or i.path.name) for i, s in zip(images, hits.scores, strict=True)
+    ]
     return Section(f"{shown.typed()}   ({hits.searched} searched)", tiles)
 
 

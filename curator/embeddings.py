@@ -40,8 +40,11 @@ def check_unit(x: Vectors, dim: int) -> Vectors:
 
 
 def exact_scores(x: Vectors, q: Vectors) -> Scores:
-    """(n, d), (d,) → (n,) inner products in float64, rounded once: the same whatever order or block they come in."""
-    return np.asarray(np.einsum("nd,d->n", x, q, dtype=np.float64), np.float32)
+    """(n, d), (d,) → (n,) inner products of unit rows in float64, rounded once: the same in any order or block.
+
+    Stored rows are rounded to float16 and may be a little long; no score is above 1 all the same.
+    """
+    return np.asarray(np.einsum("nd,d->n", x, q, dtype=np.float64).clip(-1, 1), np.float32)
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:
@@ -51,13 +54,18 @@ def blocks(n: int, size: int) -> Iterator[slice]:
 
 def top_k(x: Vectors, q: Vectors, k: int) -> tuple[Positions, Scores]:
     """Exact best `k` of (n, d) for one query (d,), best first, ties by position."""
-    scores = np.concatenate([exact_scores(x[part], q) for part in blocks(len(x), 65_536)]) if len(x) else np.empty(0, np.float32)
+    scores = (
+        np.concatenate([exact_scores(x[part], q) for part in blocks(len(x), 65_536)])
+        if len(x)
+        else np.empty(0, np.float32)
+    )
     order = best_first(scores, np.arange(len(x)))[:k]
     return order.astype(np.int64), scores[order]
 
 
 def find_sorted(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[Positions, NDArray[np.bool_]]:
-    """Positions of `values` in an ascending array, and which of them are in it at all; the others' positions mean nothing."""
+    """Positions of `values` in an ascending array, and which of them are in it at all; the others' positions mean
+    nothing."""
     at = np.searchsorted(ordered, values)
     here = at < len(ordered)
     here[here] = ordered[at[here]] == values[here]
@@ -83,7 +91,8 @@ class Background:
 
     @classmethod
     def of(cls, sample_scores: Scores) -> Background:
-        """Fit to the query's scores on a sample; one of fewer than 30 says nothing, and then all that follows is NaN."""
+        """Fit to the query's scores on a sample; one of fewer than 30 says nothing, and then all that follows is
+        NaN."""
         if len(sample_scores) < LEAST_SAMPLE:
             return cls(math.nan, math.nan)
         ordered = np.sort(_fisher(sample_scores))  # np.percentile imports numpy.ma, which takes longer than a search

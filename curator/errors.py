@@ -10,6 +10,7 @@ CuratorError
 │   ├── IndexLocked         another process is writing
 │   ├── IndexDamaged        the database failed a check
 │   ├── IndexFull           the disk under it is full
+│   ├── IndexClosed         it was closed, and is still asked
 │   ├── IndexTooNew         written by a later version
 │   └── IndexTooOld         written by an earlier version, and must be migrated first
 ├── Stopped             the person asked the work to stop
@@ -62,6 +63,10 @@ class IndexDamaged(IndexProblem):
 
 class IndexFull(IndexProblem):
     """The disk under the index is full; what was acknowledged is kept."""
+
+
+class IndexClosed(IndexProblem):
+    """The index was closed in this process, and is still asked."""
 
 
 class IndexTooNew(IndexProblem):

@@ -22,7 +22,9 @@ def wilson(found: int, of: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + z2 / of)), min(1.0, (middle + half) / (1 + z2 / of))
 
 
-def bootstrap(measure: Callable[[Vectors], float], x: Vectors, rng: np.random.Generator, *, rounds: int = 20) -> tuple[float, float]:
+def bootstrap(
+    measure: Callable[[Vectors], float], x: Vectors, rng: np.random.Generator, *, rounds: int = 20
+) -> tuple[float, float]:
     """95 % interval of a measure of x, by halves of its rows (see `half_width`)."""
     values = [measure(half_of(x, rng)) for _ in range(rounds)]
     whole, half = measure(x), half_width(values)
@@ -35,11 +37,11 @@ def half_of(x: Vectors, rng: np.random.Generator) -> Vectors:
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Half a 95 % interval from a measure of random halves, drawn without replacement, so that no row stands twice and shrinks radii to 0.
+    """Half a 95 % interval from a measure of random halves, drawn without replacement, so that no row stands twice and
+    shrinks radii to 0.
 
-    A mean over half of n rows so drawn varies as one over n fresh ones does: σ²/(n/2) · (1 − ½) = σ²/n (Politis and Romano 1994, with the
-    correction for a finite population). Few rounds widen it by Student's t.
-    """
+    A mean over half of n rows so drawn varies as one over n fresh ones does: σ²/(n/2) · (1 − ½) = σ²/n (Politis and
+    Romano 1994, with the correction for a finite population). Few rounds widen it by Student's t."""
     from scipy.stats import t
 
     return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1)) if len(values) > 1 else float("nan")

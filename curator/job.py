@@ -7,9 +7,9 @@ indexing: 64 of 1000
 >>> job.stop
 True
 
-Whatever is long takes a `job`, and asks it at each batch: `job.stop` where a part of the work is worth keeping, `job.check()`
-where it is not. So Ctrl-C, the Stop button of a page and the cancel of a cluster are one thing, and it works in any thread.
-"""
+Whatever is long takes a `job`, and asks it at each batch: `job.stop` where a part of the work is worth keeping,
+`job.check()` where it is not. So Ctrl-C, the Stop button of a page and the cancel of a cluster are one thing, and it
+works in any thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ from curator.records import Progress
 class Job:
     """What a face hands to the library. `show` is given every `Progress`, `say` every line for a person to read."""
 
-    def __init__(self, *, show: Callable[[Progress], None] = lambda progress: None, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        *,
+        show: Callable[[Progress], None] = lambda progress: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._show, self.say = show, say
         self._stopped = threading.Event()
         self._listens = False

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from curator.errors import UnknownName
 
+logger = logging.getLogger("curator")
 Part = TypeVar("Part")
 
 
@@ -32,26 +34,39 @@ class Registry(Mapping[str, Part], Generic[Part]):
         return add
 
     @cached_property
-    def _foreign(self) -> dict[str, Part]:
-        found = {e.name: e.load() for e in entry_points(group=f"curator.{self.kind}s")}
-        return {name: part for name, part in found.items() if name not in self._parts}
+    def _offered(self) -> dict[str, EntryPoint]:
+        """What other distributions offer, not loaded yet: a broken one must not stand in the way of the rest."""
+        return {e.name: e for e in entry_points(group=f"curator.{self.kind}s") if e.name not in self._parts}
 
     def __getitem__(self, name: str) -> Part:
-        """The part of that name. Raises `UnknownName` with near names."""
+        """The part of that name. Raises `UnknownName` with near names, or with what is wrong with a plug-in."""
         if name in self._parts:
             return self._parts[name]
-        if name in self._foreign:
-            return self._foreign[name]
-        raise UnknownName(f"no {self.kind} '{name}'; {suggest(name, self)}")
+        if name not in self._offered:
+            raise UnknownName(f"no {self.kind} '{name}'; {suggest(name, self)}")
+        entry = self._offered[name]
+        try:
+            self._parts[name] = entry.load()
+        except Exception as error:  # whatever somebody else's module raises when imported
+            problem = f"{self.kind} '{name}' of {entry.value} cannot be loaded: {type(error).__name__}: {error}"
+            raise UnknownName(problem) from error
+        return self._parts[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._parts or name in self._foreign
+        return name in self._parts or name in self._offered
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._parts, *self._foreign])
+        """Names of the parts; a plug-in that cannot be loaded is left out, with a warning."""
+        for name in [*self._parts, *(n for n in self._offered if n not in self._parts)]:
+            try:
+                self[name]
+            except UnknownName as error:
+                logger.warning("%s; it is left out", error)
+            else:
+                yield name
 
     def __len__(self) -> int:
-        return len(self._parts) + len(self._foreign)
+        return sum(1 for _ in self)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

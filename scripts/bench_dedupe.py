@@ -1,16 +1,17 @@
-"""Duplicates: precision and recall on transformed photos beside imagededup and CleanVision, and the graph at a million vectors.
+"""Duplicates: precision and recall on transformed photos beside imagededup and CleanVision, and the graph at a million
+vectors.
 
     python scripts/bench_dedupe.py photos --data ../shared/data [--originals 300] [--distractors 3000] [--peers]
     python scripts/bench_dedupe.py vectors --sizes 100000 1000000
 
-`photos`: originals of three sets, each transformed in every way of `curator.duplicates.TRANSFORMS` (held-out ones among them, which
-nothing is calibrated on), between distractors of the same sets. Two files are the same picture if they come from one original. So shots
-of one scene that the sets hold by nature count as wrong wherever a tool calls them duplicates. Every tool reads the same files; the peers
-run in an environment of their own.
+`photos`: originals of three sets, each transformed in every way of `curator.duplicates.TRANSFORMS` (held-out ones among
+them, which nothing is calibrated on), between distractors of the same sets. Two files are the same picture if they come
+from one original. So shots of one scene that the sets hold by nature count as wrong wherever a tool calls them
+duplicates. Every tool reads the same files; the peers run in an environment of their own.
 
-`vectors`: unit vectors around many centres, a tenth of them with planted near copies. Time and memory are of `build_graph` in a process
-of its own; recall is measured on the planted pairs, besides what the graph certifies of itself.
-"""
+`vectors`: unit vectors around many centres, a tenth of them with planted near copies. Time and memory are of
+`build_graph` in a process of its own; recall is measured on the planted pairs, besides what the graph certifies of
+itself."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ import json, sys, time
 from imagededup.methods import PHash
 started = time.monotonic()
 p = PHash()
-found = p.find_duplicates(image_dir=sys.argv[1], max_distance_threshold=int(sys.argv[2]), num_enc_workers=2, num_dist_workers=2)
+found = p.find_duplicates(image_dir=sys.argv[1], max_distance_threshold=int(sys.argv[2]), num_enc_workers=2,
+num_dist_workers=2)
 print(json.dumps({"groups": [[a, b] for a, bs in found.items() for b in bs], "seconds": time.monotonic() - started}))
 """
 CLEANVISION = """
@@ -91,12 +93,18 @@ def is_right(pair: Pair) -> bool:
 
 
 def report(tool: str, pairs: set[Pair], files: list[str], seconds: float) -> dict[str, float]:
-    """A row for photos and one for emoji, and recall per transform: the share of originals found together with their copy."""
+    """A row for photos and one for emoji, and recall per transform: the share of originals found together with their
+    copy."""
     recall = {}
     for transform in TRANSFORMS:
         copies = [f for f in files if f.endswith(f"__{transform}.png")]
-        recall[transform] = float(np.mean([frozenset((f, f"{f.split('__')[0]}__original.png")) in pairs for f in copies]))
-    for what, has in (("photos", lambda name: not name.startswith("noto")), ("emoji", lambda name: name.startswith("noto"))):
+        recall[transform] = float(
+            np.mean([frozenset((f, f"{f.split('__')[0]}__original.png")) in pairs for f in copies])
+        )
+    for what, has in (
+        ("photos", lambda name: not name.startswith("noto")),
+        ("emoji", lambda name: name.startswith("noto")),
+    ):
         chosen = [p for p in pairs if all(has(name) for name in p)]
         right, count = sum(map(is_right, chosen)), sum(map(has, files))
         wrong, million = len(chosen) - right, count * (count - 1) / 2e6
@@ -108,7 +116,9 @@ def report(tool: str, pairs: set[Pair], files: list[str], seconds: float) -> dic
     return recall
 
 
-def ours(folder: Path, place: Path, encoder: str, level: str, *, calibrated: bool) -> tuple[set[Pair], dict[str, list[bool]], float, int]:
+def ours(
+    folder: Path, place: Path, encoder: str, level: str, *, calibrated: bool
+) -> tuple[set[Pair], dict[str, list[bool]], float, int]:
     """Pairs of our groups, whether each edge is right by its kind, seconds, and duplicates without a keeper."""
     with Index.create(place) as index:
         ingest(index, [folder], load_encoder(encoder), IngestOptions())
@@ -149,11 +159,16 @@ def photos(options: argparse.Namespace) -> None:
         make_photos(options.data, folder, options.originals, options.distractors, options.seed)
         files = sorted(p.name for p in folder.iterdir())
         print(f"{len(files)} files: {options.originals} originals, {len(TRANSFORMS)} transforms of each, distractors\n")
-        print("| tool | pairs of | precision | wrong pairs | wrong per million pairs | seconds |\n|---|---|--:|--:|--:|--:|")
+        print(
+            "| tool | pairs of | precision | wrong pairs | wrong per million pairs | seconds "
+            "|\n|---|---|--:|--:|--:|--:|"
+        )
         recalls, kinds = {}, {}
         for calibrated in (False, True):
             name = f"curator, {'calibrated' if calibrated else 'built-in thresholds'}"
-            pairs, edges, seconds, orphans = ours(folder, Path(place) / name, options.encoder, "verified", calibrated=calibrated)
+            pairs, edges, seconds, orphans = ours(
+                folder, Path(place) / name, options.encoder, "verified", calibrated=calibrated
+            )
             recalls[name], kinds[name] = report(name, pairs, files, seconds), edges
             print(f"| orphans of {name} | | | {orphans} | | |")
             show_wrong(pairs, options.show)
@@ -161,14 +176,18 @@ def photos(options: argparse.Namespace) -> None:
             python = peers_python(Path(tempfile.gettempdir()) / "curator-bench-peers")
             for distance in (0, 10):
                 pairs, seconds = peer(python, IMAGEDEDUP, folder, distance)
-                recalls[f"imagededup pHash ≤ {distance}"] = report(f"imagededup pHash ≤ {distance}", pairs, files, seconds)
+                recalls[f"imagededup pHash ≤ {distance}"] = report(
+                    f"imagededup pHash ≤ {distance}", pairs, files, seconds
+                )
             pairs, seconds = peer(python, CLEANVISION, folder)
             recalls["CleanVision"] = report("CleanVision", pairs, files, seconds)
         print("\n| transform | kind | " + " | ".join(recalls) + " |\n|---|---|" + "--:|" * len(recalls))
         for transform, t in TRANSFORMS.items():
             row = " | ".join(f"{recall[transform]:.3f}" for recall in recalls.values())
             print(f"| {transform}{' (held out)' if t.held_out else ''} | {t.kind} | {row} |")
-        print("\n| edges of kind | " + " | ".join(f"{k}: right of all" for k in kinds) + " |\n|---|" + "--:|" * len(kinds))
+        print(
+            "\n| edges of kind | " + " | ".join(f"{k}: right of all" for k in kinds) + " |\n|---|" + "--:|" * len(kinds)
+        )
         for kind in KINDS[:-1]:
             print(f"| {kind} | " + " | ".join(f"{sum(e[kind])} of {len(e[kind])}" for e in kinds.values()) + " |")
 
@@ -192,7 +211,8 @@ seconds = time.monotonic() - started
 pairs, _ = graph.above(float(sys.argv[2]))
 np.save(sys.argv[3], pairs)
 c = graph.certificate
-print(json.dumps({"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "method": c.method,
+print(json.dumps({"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+"method": c.method,
     "nprobe": c.nprobe, "recall": c.recall, "low": c.low, "high": c.high, "edges": c.edges}))
 """
 
@@ -218,20 +238,33 @@ def plant(file: Path, n: int, dim: int, seed: int = 0) -> np.ndarray:
 
 
 def vectors(options: argparse.Namespace) -> None:
-    heads = ("vectors", "method", "seconds", "peak GiB", "certified recall (95 %)", "edges in the certificate", "planted pairs found")
+    heads = (
+        "vectors",
+        "method",
+        "seconds",
+        "peak GiB",
+        "certified recall (95 %)",
+        "edges in the certificate",
+        "planted pairs found",
+    )
     print("| " + " | ".join(heads) + " |\n|--:|---|" + "--:|" * 5)
     for n in options.sizes:
         with tempfile.TemporaryDirectory() as place:
             file, pairs = Path(place) / "x.npy", Path(place) / "pairs.npy"
             planted = plant(file, n, options.dim)
-            done = subprocess.run([sys.executable, "-c", VECTORS, file, "0.9", pairs], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [sys.executable, "-c", VECTORS, file, "0.9", pairs], capture_output=True, text=True, check=False
+            )
             if done.returncode:
                 raise SystemExit(done.stderr)
             r, found = json.loads(done.stdout.splitlines()[-1]), np.load(pairs)
             held = np.isin(planted[:, 0] * n + planted[:, 1], found[:, 0] * n + found[:, 1]).mean()
             certified = f"{r['recall']:.4f} ({r['low']:.4f}–{r['high']:.4f})"
             method = f"{r['method']}, {r['nprobe']} probes"
-            print(f"| {n:,} | {method} | {r['seconds']:.0f} | {r['gib']:.1f} | {certified} | {r['edges']} | {held:.4f} |", flush=True)
+            print(
+                f"| {n:,} | {method} | {r['seconds']:.0f} | {r['gib']:.1f} | {certified} | {r['edges']} | {held:.4f} |",
+                flush=True,
+            )
 
 
 def main() -> None:

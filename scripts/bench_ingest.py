@@ -1,4 +1,5 @@
-"""Indexing speed end to end from JPEG files, beside the encoder's own rate on prepared pictures; and a re-index of 50k files.
+"""Indexing speed end to end from JPEG files, beside the encoder's own rate on prepared pictures; and a re-index of 50k
+files.
 
     python scripts/bench_ingest.py --photos FOLDER [--vit-images 400]
 
@@ -31,7 +32,9 @@ def random_vit(folder: Path) -> str:
     """A ViT-B-32 with random weights, as a checkpoint → its encoder name."""
     file = folder / "vit-b-32.safetensors"
     if not file.exists():
-        code = "import sys, open_clip; from safetensors.torch import save_file; m = open_clip.create_model('ViT-B-32'); "
+        code = (
+            "import sys, open_clip; from safetensors.torch import save_file; m = open_clip.create_model('ViT-B-32'); "
+        )
         code += "save_file({k: v.contiguous() for k, v in m.state_dict().items()}, sys.argv[1])"
         subprocess.run([sys.executable, "-c", code, str(file)], check=True)
     return f"ViT-B-32:{file}"
@@ -53,7 +56,9 @@ def end_to_end(encoder: Encoder, photos: Path, files: list[str], folder: Path) -
     shutil.rmtree(folder / "some", ignore_errors=True)
     (folder / "some").mkdir()
     for number, file in enumerate(files):
-        os.link(photos / file, folder / "some" / f"{number:05d}.jpg") if photos.stat().st_dev == folder.stat().st_dev else shutil.copy(
+        os.link(
+            photos / file, folder / "some" / f"{number:05d}.jpg"
+        ) if photos.stat().st_dev == folder.stat().st_dev else shutil.copy(
             photos / file, folder / "some" / f"{number:05d}.jpg"
         )
     shutil.rmtree(folder / "index", ignore_errors=True)
@@ -84,7 +89,10 @@ def main() -> None:
     photos = options.photos.absolute()
     files = [f.path for f in walk(photos).images if f.path.lower().endswith((".jpg", ".jpeg"))]
     print(describe_machine())
-    print("\n| encoder | runtime | encoder alone, images/s | from JPEG files, images/s | share |\n|---|---|--:|--:|--:|", flush=True)
+    print(
+        "\n| encoder | runtime | encoder alone, images/s | from JPEG files, images/s | share |\n|---|---|--:|--:|--:|",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         vit = random_vit(folder)

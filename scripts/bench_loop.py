@@ -2,11 +2,10 @@
 
     python scripts/bench_loop.py --data ../shared/data
 
-A selection of REAL labelled pictures of 28 px, of which the loop trains on seven tenths; a classifier trained on 5,000 others vouches, 15 %
-of the selection score. Every round trains a DCGAN anew (batches of 16), for the same number of images seen. Printed: a row for each round
-and seed, numbers in the space of `tiny` with half their 95 % interval; and what as many real pictures in place of the admitted ones give in
-each round (row `more real`), trained for as long.
-"""
+A selection of REAL labelled pictures of 28 px, of which the loop trains on seven tenths; a classifier trained on 5,000
+others vouches, 15 % of the selection score. Every round trains a DCGAN anew (batches of 16), for the same number of
+images seen. Printed: a row for each round and seed, numbers in the space of `tiny` with half their 95 % interval; and
+what as many real pictures in place of the admitted ones give in each round (row `more real`), trained for as long."""
 
 from __future__ import annotations
 
@@ -31,7 +30,17 @@ from curator.runs.train import plan_training, train_on
 from curator.selection.sets import listed
 
 REAL, TAUGHT = 2_000, 5_000
-HEADS = ("seed", "round", "real", "generated", "of 1,000 made admitted", "coverage", "recall", "precision", "Fréchet distance")
+HEADS = (
+    "seed",
+    "round",
+    "real",
+    "generated",
+    "of 1,000 made admitted",
+    "coverage",
+    "recall",
+    "precision",
+    "Fréchet distance",
+)
 
 
 def main() -> None:
@@ -51,7 +60,9 @@ def main() -> None:
             ingest(index, [home / "fashion"], load_encoder("tiny"), IngestOptions(label_from="folder"))
             order = np.random.default_rng(0).permutation(index.reader.ids_where("1")).tolist()
             listed(index, "taught", order[REAL : REAL + TAUGHT], {"made_by": "bench_loop"})
-            judge, _ = train_on(index, plan_training(index, "classifier", "taught", {"images": 100_000, "net": "resnet", "width": 16}))
+            judge, _ = train_on(
+                index, plan_training(index, "classifier", "taught", {"images": 100_000, "net": "resnet", "width": 16})
+            )
             for seed in range(given.seeds):
                 name = f"pool-{seed}"
                 listed(index, name, order[:REAL], {"made_by": "bench_loop"})

@@ -1,10 +1,11 @@
-"""Metrics beside other implementations: seconds of each, and memory beyond vectors and imports, in a process of its own.
+"""Metrics beside other implementations: seconds of each, and memory beyond vectors and imports, in a process of its
+own.
 
     python scripts/bench_metrics.py --sizes 2000 10000
 
-Unit rows of 512 dims, two sets of one size. prdc makes precision, recall, density and coverage at one k; `manifold` makes the first two at
-k = 3 and the others at k = 5. torch-fidelity makes FID and KID from features here, without its networks; KID with one subset of all rows.
-"""
+Unit rows of 512 dims, two sets of one size. prdc makes precision, recall, density and coverage at one k; `manifold`
+makes the first two at k = 3 and the others at k = 5. torch-fidelity makes FID and KID from features here, without its
+networks; KID with one subset of all rows."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def work_of(name: str) -> Callable[[np.ndarray, np.ndarray], object]:
         from torch_fidelity.metric_fid import fid_statistics_to_metric
 
         def fid(x: np.ndarray, y: np.ndarray) -> object:
-            stats = [{"mu": z.mean(0, dtype=np.float64), "sigma": np.cov(z.astype(np.float64), rowvar=False)} for z in (x, y)]
+            stats = [
+                {"mu": z.mean(0, dtype=np.float64), "sigma": np.cov(z.astype(np.float64), rowvar=False)} for z in (x, y)
+            ]
             return fid_statistics_to_metric(*stats, verbose=False)
 
         return fid
@@ -59,7 +62,8 @@ def work_of(name: str) -> Callable[[np.ndarray, np.ndarray], object]:
         from torch_fidelity.metric_kid import kid_features_to_metric
 
         return lambda x, y: kid_features_to_metric(
-            torch.from_numpy(x).double(), torch.from_numpy(y).double(), kid_subsets=1, kid_subset_size=len(x), kid_kernel="poly",
+            torch.from_numpy(x).double(), torch.from_numpy(y).double(), kid_subsets=1, kid_subset_size=len(x),
+            kid_kernel="poly",
             kid_kernel_poly_degree=3, kid_kernel_poly_gamma=None, kid_kernel_poly_coef0=1, rng_seed=0, verbose=False,
         )  # fmt: skip
     if name == "frechet-once":

@@ -24,7 +24,15 @@ from curator.index import CLEAR, Index
 from curator.ingest import IngestOptions, ingest
 
 NONSENSE = ("zzyqv gribble", "xkcd qwerty", "florp", "asdf jkl", "mmmm mmm", "blorgon", "qqq", "the of and")
-SCENES = ("a red circle", "three blue stars", "a green heart", "the digit 7", "a purple ring", "two yellow squares", "the letter K")
+SCENES = (
+    "a red circle",
+    "three blue stars",
+    "a green heart",
+    "the digit 7",
+    "a purple ring",
+    "two yellow squares",
+    "the letter K",
+)
 
 
 def sets(data: Path, folder: Path) -> dict[str, list[str]]:

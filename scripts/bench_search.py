@@ -1,4 +1,5 @@
-"""Search speed on synthetic unit vectors of 512 dims, beside a numpy scan and rclip's own search code on the same vectors.
+"""Search speed on synthetic unit vectors of 512 dims, beside a numpy scan and rclip's own search code on the same
+vectors.
 
     python scripts/bench_search.py [--sizes 10000 100000 1000000] [--folder /tmp/bench] [--rclip]
 
@@ -126,7 +127,11 @@ def truth(place: Path, q: np.ndarray, where: str | None) -> list[int]:
     with Index(place) as index:
         chosen = None if where is None else set(index.reader.ids_where(where).tolist())
         for ids, x in index.reader.vector_blocks(index.space):
-            keep = np.ones(len(ids), bool) if chosen is None else np.fromiter((i in chosen for i in ids.tolist()), bool, len(ids))
+            keep = (
+                np.ones(len(ids), bool)
+                if chosen is None
+                else np.fromiter((i in chosen for i in ids.tolist()), bool, len(ids))
+            )
             scores = (x[keep].astype(np.float64) @ q.astype(np.float64)).astype(np.float32)
             best = sorted([*best, *zip((-scores).tolist(), ids[keep].tolist(), strict=True)])[:20]
     return [i for _, i in best]
@@ -142,7 +147,13 @@ def measure(place: Path, queries: Path, name: str, where: str = "") -> dict[str,
     recall = len(set(found) & set(expected)) / max(1, len(set(expected)))
     first = cold["answers"][0][0]
     rest = np.median([a[0] for a in warm["answers"]])
-    return {"case": name, "ms_cpu": 1000 * first, "median_ms_cpu": 1000 * rest, "searched": cold["answers"][0][2], "recall": recall} | {
+    return {
+        "case": name,
+        "ms_cpu": 1000 * first,
+        "median_ms_cpu": 1000 * rest,
+        "searched": cold["answers"][0][2],
+        "recall": recall,
+    } | {
         "peak_mib": cold["peak_mib"],
         "imports_ms_cpu": 1000 * cold["imports"],
     }
@@ -203,14 +214,22 @@ def main() -> None:
         if not place.exists():
             build(place, n)
         rows = [measure(place, queries, "no filter")]
-        rows += [measure(place, queries, f"filter {share:g} %", f"id % 1000 < {10 * share:g}") for share in (0.1, 1, 10, 50)]
+        rows += [
+            measure(place, queries, f"filter {share:g} %", f"id % 1000 < {10 * share:g}") for share in (0.1, 1, 10, 50)
+        ]
         add_tail_and_tombstones(place, n, 1000)
         rows.append(measure(place, queries, "1,000 new, 1,000 removed"))
         rows += peers(folder, n, queries, rclip=options.rclip)
-        print(f"\n{n:,} images\n\n| case | CPU ms, open + query | searched | recall@20 | peak MiB |\n|---|--:|--:|--:|--:|")
+        print(
+            f"\n{n:,} images\n\n| case | CPU ms, open + query | searched | recall@20 | peak MiB "
+            "|\n|---|--:|--:|--:|--:|"
+        )
         for r in rows:
             recall = f"{r['recall']:.3f}" if "recall" in r else ""
-            print(f"| {r['case']} | {r['ms_cpu']:.0f} | {r.get('searched', n):,} | {recall} | {r['peak_mib']:.0f} |", flush=True)
+            print(
+                f"| {r['case']} | {r['ms_cpu']:.0f} | {r.get('searched', n):,} | {recall} | {r['peak_mib']:.0f} |",
+                flush=True,
+            )
         shutil.rmtree(folder)
 
 

@@ -3,14 +3,13 @@
     python scripts/bench_select.py sizes --sizes 10000 100000 1000000
     python scripts/bench_select.py concepts --data ../shared/data
 
-`sizes`: synthetic unit vectors (512 dims, 1,000 centres), a tenth of them chosen (at most 10,000), each selector in a process of its
-own. The neighbour graph is built once before, as an index caches it, and its time is the row `graph`. Memory is the process's peak,
-vectors and graph included.
+`sizes`: synthetic unit vectors (512 dims, 1,000 centres), a tenth of them chosen (at most 10,000), each selector in a
+process of its own. The neighbour graph is built once before, as an index caches it, and its time is the row `graph`.
+Memory is the process's peak, vectors and graph included.
 
-`concepts`: grocery's coarse classes with 20 test images or more, in the space of `tiny`. A class begins as one training image, or as
-its name in words; then, five times, the five best training images not yet seen are marked by their label, and the concept is fitted.
-Printed: mean precision of the best 20 test images.
-"""
+`concepts`: grocery's coarse classes with 20 test images or more, in the space of `tiny`. A class begins as one training
+image, or as its name in words; then, five times, the five best training images not yet seen are marked by their label,
+and the concept is fitted. Printed: mean precision of the best 20 test images."""
 
 from __future__ import annotations
 
@@ -65,7 +64,9 @@ print(json.dumps({"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_
 
 
 def run(code: str, *arguments: object) -> dict[str, float]:
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -77,7 +78,9 @@ def write_vectors(file: Path, n: int) -> None:
     x = np.lib.format.open_memmap(file, "w+", np.float16, (n, DIM))
     for start in range(0, n, 20_000):
         b = min(20_000, n - start)
-        x[start : start + b] = normalise(centres[rng.integers(0, 1000, b)] + 1.5 * rng.normal(size=(b, DIM)).astype(np.float32))
+        x[start : start + b] = normalise(
+            centres[rng.integers(0, 1000, b)] + 1.5 * rng.normal(size=(b, DIM)).astype(np.float32)
+        )
     x.flush()
 
 
@@ -93,7 +96,10 @@ def sizes(options: argparse.Namespace) -> None:
                 cells.append(f"{r['seconds']:.1f} s, {r['gib']:.1f} GiB")
                 print(n, name, cells[-1], file=sys.stderr, flush=True)
     print(
-        "| selector | " + " | ".join(f"{n:,} → {min(n // 10, 10_000):,}" for n in options.sizes) + " |\n|---|" + "--:|" * len(options.sizes)
+        "| selector | "
+        + " | ".join(f"{n:,} → {min(n // 10, 10_000):,}" for n in options.sizes)
+        + " |\n|---|"
+        + "--:|" * len(options.sizes)
     )
     for name, cells in found.items():
         print(f"| `{name}` | " + " | ".join(cells) + " |")
@@ -105,10 +111,18 @@ def concepts(options: argparse.Namespace) -> None:
             tar.extractall(place, filter="data")
         with Index.create(Path(place) / "index") as index:
             table = str(Path(place) / "grocery/labels.csv")
-            ingest(index, [Path(place) / "grocery"], load_encoder("tiny"), IngestOptions(label_from="coarse", table=table))
+            ingest(
+                index, [Path(place) / "grocery"], load_encoder("tiny"), IngestOptions(label_from="coarse", table=table)
+            )
             label, split = index.reader.values_of("label"), index.reader.values_of("split")
-            names = sorted(c for c in set(label.values()) if sum(label[i] == c and split[i] == "test" for i in label) >= 20)
-            print(f"{len(names)} classes\n\n| begins with | nothing marked | " + " | ".join(f"{5 * r} marked" for r in range(1, 6)) + " |")
+            names = sorted(
+                c for c in set(label.values()) if sum(label[i] == c and split[i] == "test" for i in label) >= 20
+            )
+            print(
+                f"{len(names)} classes\n\n| begins with | nothing marked | "
+                + " | ".join(f"{5 * r} marked" for r in range(1, 6))
+                + " |"
+            )
             print("|---|" + "--:|" * 6)
             for start in ("one image", "its name"):
                 rows = [rounds(index, c, start, label, split) for c in names]
@@ -132,7 +146,9 @@ def rounds(index: Index, wanted: str, start: str, label: dict, split: dict) -> l
         like = [i for i in marked if label[i] == wanted]
         if afresh and not like:
             like = [first]
-        concept = fit_concept(index, "benchmark", like, [i for i in marked if i not in like and label[i] != wanted], afresh=afresh)
+        concept = fit_concept(
+            index, "benchmark", like, [i for i in marked if i not in like and label[i] != wanted], afresh=afresh
+        )
         afresh = False
         q = normalise(concept.vector[None]).ravel()
         found.append(precision())

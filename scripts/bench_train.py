@@ -2,12 +2,12 @@
 
     python scripts/bench_train.py --data ../shared/data --minutes 10 --out runs-bench
 
-Each row of ROWS is one run of that many minutes on the 60,000 training pictures; one that is finished in `--out` is not run again. Then
-10,000 pictures of each generator are compared with the 10,000 test pictures, in the last 64 features of the `resnet` that was trained
-here (not normalised): Fréchet distance, precision and recall (k = 3), density and coverage (k = 5). The row `real` holds
-10,000 training pictures. The baseline is DCGAN as its paper and tutorials have it: batch normalisation, cross-entropy, Adam (2e-4, β1 0.5);
-they do not average weights, so it is measured with and without. Each generator is that of its best checkpoint by the Fréchet distance of
-1,000 samples in the space of `tiny`.
+Each row of ROWS is one run of that many minutes on the 60,000 training pictures; one that is finished in `--out` is not
+run again. Then 10,000 pictures of each generator are compared with the 10,000 test pictures, in the last 64 features of
+the `resnet` that was trained here (not normalised): Fréchet distance, precision and recall (k = 3), density and
+coverage (k = 5). The row `real` holds 10,000 training pictures. The baseline is DCGAN as its paper and tutorials have
+it: batch normalisation, cross-entropy, Adam (2e-4, β1 0.5); they do not average weights, so it is measured with and
+without. Each generator is that of its best checkpoint by the Fréchet distance of 1,000 samples in the space of `tiny`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ from curator.training.exporting import load_classifier
 from curator.training.folder import Run, runs_in, start_run
 from curator.training.gan import generated
 from curator.training.maker import load_maker
-from curator.training.options import options_for
 from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled
 from curator.training.state import load_network
-from curator.training.trainers import TRAINERS
+from curator.training.trainers import TRAINERS, options_for
 
 N = 10_000
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -73,11 +72,14 @@ def main() -> None:
 
 
 def measure_speed(pictures: Pictures, out: Path) -> None:
-    """Images a second of a GAN's whole step, both networks and both penalties, widths 32-64-128 at 32 px, in the second half of a run."""
+    """Images a second of a GAN's whole step, both networks and both penalties, widths 32-64-128 at 32 px, in the second
+    half of a run."""
     print("| GAN step, `tiny` | images/s |\n|---|--:|")
     for precision in ("auto", "fp32"):
-        run = start_run(out / "speed", options_for("gan", {"precision": precision, "images": 32_768, "every": 32_768}), pictures)
-        train(run, TRAINERS["gan"], pictures, lambda p: p.reshape(len(p), -1)[:, :2].astype(np.float32))
+        run = start_run(
+            out / "speed", options_for("gan", {"precision": precision, "images": 32_768, "every": 32_768}), pictures
+        )
+        train(run, TRAINERS["gan"].make, pictures, lambda p: p.reshape(len(p), -1)[:, :2].astype(np.float32))
         rows = run.rows("stats.jsonl")
         middle, last = rows[len(rows) // 2], rows[-1]
         rate = (last["images_seen"] - middle["images_seen"]) / (last["seconds"] - middle["seconds"])
@@ -102,7 +104,9 @@ def run_row(name: str, fashion: Pictures, out: Path, minutes: float) -> Run:
             last[0] = time.monotonic()
             print(f"  {name}: {p.done} of {p.total}", flush=True)
 
-    outcome = train(run, TRAINERS[trainer], pictures, features, resume=earlier is not None, job=Job(show=told, say=print))
+    outcome = train(
+        run, TRAINERS[trainer].make, pictures, features, resume=earlier is not None, job=Job(show=told, say=print)
+    )
     print(f"{name}: {outcome}", flush=True)
     return run
 
@@ -122,7 +126,9 @@ def judge_classifier(run: Run, test: Pictures) -> Callable[[Bytes], np.ndarray]:
     return partial(head_features, network)
 
 
-def compare(done: dict[str, Run], features: Callable[[Bytes], np.ndarray], fashion: Pictures, test: Pictures, out: Path) -> None:
+def compare(
+    done: dict[str, Run], features: Callable[[Bytes], np.ndarray], fashion: Pictures, test: Pictures, out: Path
+) -> None:
     """The table of generators, and a grid of each."""
     y = features(test.pixels)
     chosen = np.random.default_rng(0).permutation(len(fashion))[:N]
@@ -130,7 +136,13 @@ def compare(done: dict[str, Run], features: Callable[[Bytes], np.ndarray], fashi
     for name in ("gan", "dcgan"):
         rows += [(f"`{name}`", rate_of(done[name]), made_by(done[name], "normal"))] if name in done else []
     if "dcgan" in done:
-        rows.append(("`dcgan`, weights not averaged", rate_of(done["dcgan"]), made_by(done["dcgan"], "normal", weights="networks")))
+        rows.append(
+            (
+                "`dcgan`, weights not averaged",
+                rate_of(done["dcgan"]),
+                made_by(done["dcgan"], "normal", weights="networks"),
+            )
+        )
     for sampler in ("gmm", "two-stage", "normal") if "vae" in done else ():
         rows.append((f"vae, {sampler}", rate_of(done["vae"]), made_by(done["vae"], sampler)))
     print("\n| generator | images/s | FD | precision | recall | density | coverage |\n|---|--:|--:|--:|--:|--:|--:|")
@@ -138,7 +150,8 @@ def compare(done: dict[str, Run], features: Callable[[Bytes], np.ndarray], fashi
         x = features(pixels)
         m = manifold(x, y)
         print(
-            f"| {name} | {rate} | {frechet_distance(x, y):.2f} | {m.precision:.3f} | {m.recall:.3f} | {m.density:.3f} | {m.coverage:.3f} |",
+            f"| {name} | {rate} | {frechet_distance(x, y):.2f} | {m.precision:.3f} | {m.recall:.3f} | {m.density:.3f} "
+            f"| {m.coverage:.3f} |",
             flush=True,
         )
     sheet = [tiled(pixels[:64], 8, 2) for _, _, pixels in rows]

@@ -19,16 +19,16 @@ from curator.training.classifier import head_features
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
 from curator.training.folder import runs_in, start_run
-from curator.training.options import options_for
 from curator.training.pictures import Bytes, pictures_of, to_picture
-from curator.training.trainers import TRAINERS
+from curator.training.trainers import TRAINERS, options_for
 
 Features = Callable[[Bytes], np.ndarray]
 
 
 @dataclass(frozen=True)
 class World:
-    """A folder of `clean`, `stranger`, `copy`, `trusted` and `held` (for preview) pictures, by sub-folders, and the judge's features."""
+    """A folder of `clean`, `stranger`, `copy`, `trusted` and `held` (for preview) pictures, by sub-folders, and the
+    judge's features."""
 
     folder: Path
     features: Features
@@ -55,12 +55,13 @@ def fashion_world(data: Path, folder: Path, clean: int) -> World:
     labels = stored["train_labels"][order].astype(np.int64)
     judge = pictures_of(pictures[-20_000:], labels[-20_000:], [str(n) for n in stored["label_names"]])
     options = options_for(
-        "classifier", {"side": 28, "net": "resnet", "width": 16, "images": 120_000, "every": 120_000, "augment": ("flip",)}
+        "classifier",
+        {"side": 28, "net": "resnet", "width": 16, "images": 120_000, "every": 120_000, "augment": ("flip",)},
     )
     earlier = [r for r in runs_in(folder.parent / "judge") if r.state["status"] == "finished"]
     run = earlier[0] if earlier else start_run(folder.parent / "judge", options, judge)
     if not earlier:
-        train(run, TRAINERS["classifier"], judge, lambda p: p.reshape(len(p), -1).astype(np.float32))
+        train(run, TRAINERS["classifier"].make, judge, lambda p: p.reshape(len(p), -1).astype(np.float32))
     print(f"judge: {1 - run.rows('metrics.jsonl')[-1]['error']:.1%} of held-out labels right", flush=True)
     features = partial(head_features, load_classifier(run))
     grey = [Image.fromarray(p) for p in pictures[: clean + 300]]

@@ -36,7 +36,9 @@ def recall(encoder: Encoder, pool: Pool) -> tuple[float, float, int]:
     return float(right[:, 0].mean()), float(right.any(1).mean()), len(texts)
 
 
-def zero_shot(encoder: Encoder, pool: Pool, label: Callable[[tuple[str, ...]], str], prompts: tuple[str, ...]) -> tuple[float, int]:
+def zero_shot(
+    encoder: Encoder, pool: Pool, label: Callable[[tuple[str, ...]], str], prompts: tuple[str, ...]
+) -> tuple[float, int]:
     """Accuracy of the nearest class by the mean of its prompts' vectors."""
     labels = [label(c) for c in pool.captions]
     classes = sorted(set(labels))
@@ -72,7 +74,9 @@ def near_duplicates(encoder: Encoder, pictures: list[Image.Image]) -> dict[str, 
     """How often a changed picture's nearest neighbour among all originals is its own."""
     x = encode(encoder, pictures)
     return {
-        name: float((np.argmax(encode(encoder, [change(p) for p in pictures]) @ x.T, axis=1) == np.arange(len(x))).mean())
+        name: float(
+            (np.argmax(encode(encoder, [change(p) for p in pictures]) @ x.T, axis=1) == np.arange(len(x))).mean()
+        )
         for name, change in CHANGES.items()
     }
 
@@ -99,8 +103,18 @@ def main() -> None:
     tests: tuple[tuple[str, Pool, Callable[[tuple[str, ...]], str], tuple[str, ...]], ...] = (
         ("clothing (test)", clothing(data, "test"), lambda c: c[1], photo),
         ("Fashion-MNIST (test)", fashion(data, "test"), lambda c: c[2], ("a grayscale picture of a {}", "a {}", "{}")),
-        ("grocery, coarse (test)", grocery(data, "test"), lambda c: c[4], ("a photo of {}", "{}", "{} in a grocery store")),
-        ("scikit-learn digits (last 500)", digits("test"), lambda c: c[3][2:], ("a handwritten digit {}", "the digit {}")),
+        (
+            "grocery, coarse (test)",
+            grocery(data, "test"),
+            lambda c: c[4],
+            ("a photo of {}", "{}", "{} in a grocery store"),
+        ),
+        (
+            "scikit-learn digits (last 500)",
+            digits("test"),
+            lambda c: c[3][2:],
+            ("a handwritten digit {}", "the digit {}"),
+        ),
     )
     for name, pool, label, prompts in tests:
         accuracy, classes = zero_shot(encoder, pool, label, prompts)

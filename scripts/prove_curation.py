@@ -1,24 +1,28 @@
-"""Whether curation pays: the bundled GAN and VAE, trained for a fixed budget on what each way of choosing takes from a contaminated folder.
+"""Whether curation pays: the bundled GAN and VAE, trained for a fixed budget on what each way of choosing takes from a
+contaminated folder.
 
-    python scripts/prove_curation.py --data ../shared/data --quick      # under half an hour on two cores
-    python scripts/prove_curation.py --data ../shared/data              # two and a half times the pictures and budget, and a colour set
+python scripts/prove_curation.py --data ../shared/data --quick      # under half an hour on two cores python
+scripts/prove_curation.py --data ../shared/data              # two and a half times the pictures and budget, and a
+colour set
 
-The folder: clean pictures, and for each ten of them three that do not belong (half of them alike: one texture; half of all kinds: pieces
-of photos and drawn scenes) and two copies, saved with noise. Each choice takes N of them in the space of `tiny`; `all` takes everything,
-`oracle` knows which are clean. It trains a VAE and a DCGAN (batches of 16, so that it learns enough from few images) for the same number
-of images seen, by three seeds, two trainings at a time, of one thread each. What they make is compared with clean held-out pictures in
-another space: the last features of a classifier, trained here on other pictures, or for the colour set 8 × 8 pixels. `curator preview` is
-given other held-out pictures. What is finished in `--out` is not done again.
+The folder: clean pictures, and for each ten of them three that do not belong (half of them alike: one texture; half of
+all kinds: pieces of photos and drawn scenes) and two copies, saved with noise. Each choice takes N of them in the space
+of `tiny`; `all` takes everything, `oracle` knows which are clean. It trains a VAE and a DCGAN (batches of 16, so that
+it learns enough from few images) for the same number of images seen, by three seeds, two trainings at a time, of one
+thread each. What they make is compared with clean held-out pictures in another space: the last features of a
+classifier, trained here on other pictures, or for the colour set 8 × 8 pixels. `curator preview` is given other
+held-out pictures. What is finished in `--out` is not done again.
 
-Printed: means over seeds of Fréchet distance and coverage, the gain over a random choice of the same size with its 95 % interval
-(Student's t over seeds; of two trainers and sixteen choices one or two are outside theirs by chance), and Spearman's correlation of
-preview's ranking, by Fréchet distance and by precision (chosen after the first run on Fashion-MNIST, so the colour set is its test), with
-that of training, with a 95 % interval by resampling choices and seeds, beside the most that a forecast can be expected to reach: √r for
-the reliability r of a mean of three seeds, by Spearman and Brown's formula from one seed's correlation with another.
+Printed: means over seeds of Fréchet distance and coverage, the gain over a random choice of the same size with its 95 %
+interval (Student's t over seeds; of two trainers and sixteen choices one or two are outside theirs by chance), and
+Spearman's correlation of preview's ranking, by Fréchet distance and by precision (chosen after the first run on
+Fashion-MNIST, so the colour set is its test), with that of training, with a 95 % interval by resampling choices and
+seeds, beside the most that a forecast can be expected to reach: √r for the reliability r of a mean of three seeds, by
+Spearman and Brown's formula from one seed's correlation with another.
 
-Fashion-MNIST needs `fashion_mnist.npz`, the colour set `clothing.tar` and `noto_emoji.tar`. `tiny` was trained on about half of these
-pictures of Fashion-MNIST and on most of the clothing and the emoji (see `train_tiny_clip.py`), so it knows them better than a stranger's.
-"""
+Fashion-MNIST needs `fashion_mnist.npz`, the colour set `clothing.tar` and `noto_emoji.tar`. `tiny` was trained on about
+half of these pictures of Fashion-MNIST and on most of the clothing and the emoji (see `train_tiny_clip.py`), so it
+knows them better than a stranger's."""
 
 from __future__ import annotations
 
@@ -58,7 +62,8 @@ WORKER: dict[str, Any] = {}  # of a process: the world, the index, images seen
 POOL = "label IN ('clean', 'stranger', 'copy')"
 TRUSTED = "label = 'trusted'"
 BY = (
-    "k-center", "facility-location", "herding", "balanced", "hierarchical", "importance", "typicality", "uniqueness", "density",
+    "k-center", "facility-location", "herding", "balanced", "hierarchical", "importance", "typicality", "uniqueness",
+    "density",
     "density-ppca", "density-knn", "match", "match * facility-location",
 )  # fmt: skip
 BUDGET = {"gan": 1.5, "vae": 1.0}  # of images seen
@@ -104,7 +109,10 @@ def recipes_for(n: int, seed: int) -> dict[str, Recipe]:
         "random": Recipe(where=POOL, n=n, dedupe="none", seed=seed),
         "random, no duplicates": Recipe(where=POOL, n=n, dedupe="verified", seed=seed),
     }
-    chosen = {by: Recipe(where=POOL, n=n, by=by, dedupe="verified", reference=TRUSTED if by in takes else None, seed=seed) for by in BY}
+    chosen = {
+        by: Recipe(where=POOL, n=n, by=by, dedupe="verified", reference=TRUSTED if by in takes else None, seed=seed)
+        for by in BY
+    }
     return found | chosen
 
 
@@ -120,9 +128,17 @@ def run_world(name: str, place: Place, images: int) -> dict[str, Any]:
         names = list(chosen[0])
         digest = {n: Selections(index.reader).get(n).digest for of in chosen for n in of.values()}
         different = {d: n for n, d in digest.items()}  # most choose the same whatever the seed
-        found = {r.name: {"FD": r.frechet, "precision": r.precision} for r in preview(index, list(different.values()), "label = 'held'")}
+        found = {
+            r.name: {"FD": r.frechet, "precision": r.precision}
+            for r in preview(index, list(different.values()), "label = 'held'")
+        }
         kinds = {s: contents(index, [of[s] for of in chosen]) for s in names}
-    jobs = [{"selection": n, "trainer": t, "seed": seed} for seed, of in enumerate(chosen) for n in of.values() for t in BUDGET]
+    jobs = [
+        {"selection": n, "trainer": t, "seed": seed}
+        for seed, of in enumerate(chosen)
+        for n in of.values()
+        for t in BUDGET
+    ]
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes; torch.set_num_threads(1) is five times slower here
     with get_context("spawn").Pool(2, begin, (name, place, home, images)) as pool:
         for row in pool.imap_unordered(judge, [job for job in jobs if not rows.find(job)]):
@@ -132,7 +148,10 @@ def run_world(name: str, place: Place, images: int) -> dict[str, Any]:
         for number in ("FD", "precision")
     }
     scores = {
-        s: {t: [(r["fd"], r["coverage"]) for of in chosen for r in rows.find({"selection": of[s], "trainer": t})] for t in BUDGET}
+        s: {
+            t: [(r["fd"], r["coverage"]) for of in chosen for r in rows.find({"selection": of[s], "trainer": t})]
+            for t in BUDGET
+        }
         for s in names
     }
     done = {"names": names, "kinds": kinds, "scores": scores, "preview": ranked}
@@ -197,7 +216,10 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     z = torch.from_numpy(np.stack([maker.latent(i, sampler=sampler) for i in range(len(world.held))]))
     x = world.features(generated(maker.network, z, torch.zeros((len(z), 0)), torch.device("cpu"), maker.shape.border))
     shutil.rmtree(run.folder)
-    return job | {"fd": round(frechet_distance(x, world.held), 3), "coverage": round(manifold(x, world.held).coverage, 4)}
+    return job | {
+        "fd": round(frechet_distance(x, world.held), 3),
+        "coverage": round(manifold(x, world.held).coverage, 4),
+    }
 
 
 def gain(ours: list[tuple[float, float]], random: list[tuple[float, float]]) -> tuple[float, float]:
@@ -226,12 +248,15 @@ def report(title: str, done: dict[str, Any]) -> None:
         for trainer in BUDGET:
             values = np.array(scores[s][trainer])
             middle, half = gain(scores[s][trainer], scores["random"][trainer])
-            cells += [f"{values[:, 0].mean():.3g}", "–" if s == "random" else f"{middle:+.0f} ± {half:.0f} %", f"{values[:, 1].mean():.3f}"]
+            cells += [
+                f"{values[:, 0].mean():.3g}",
+                "–" if s == "random" else f"{middle:+.0f} ± {half:.0f} %",
+                f"{values[:, 1].mean():.3f}",
+            ]
         k = kinds[s]
         print(
-            f"| {s} | {k['n']} | {k['stranger']:.0%} | {k['copy']:.0%} | {ranked['FD'][s]:.4f} | {ranked['precision'][s]:.3f} | "
-            + " | ".join(cells)
-            + " |"
+            f"| {s} | {k['n']} | {k['stranger']:.0%} | {k['copy']:.0%} | {ranked['FD'][s]:.4f} | "
+            f"{ranked['precision'][s]:.3f} | " + " | ".join(cells) + " |"
         )
     for trainer in BUDGET:
         fd = np.array([[v[0] for v in scores[s][trainer]] for s in names])  # (choices, seeds)
@@ -244,7 +269,8 @@ def report(title: str, done: dict[str, Any]) -> None:
 
 
 def correlation(foretold: NDArray[np.float64], fd: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Spearman's of a forecast (choices,) and the mean of (choices, seeds), and its 95 % interval by resampling both."""
+    """Spearman's of a forecast (choices,) and the mean of (choices, seeds), and its 95 % interval by resampling
+    both."""
     rng = np.random.default_rng(0)
     again = []
     for _ in range(2_000):
@@ -265,7 +291,9 @@ def draw(found: dict[str, dict[str, Any]], target: Path) -> None:
             for s in f["names"]:
                 values = [v[0] for v in f["scores"][s][trainer]]
                 axes.errorbar(f["preview"]["FD"][s], np.mean(values), yerr=np.ptp(values) / 2, fmt="o", capsize=3)
-                axes.annotate(s, (f["preview"]["FD"][s], np.mean(values)), fontsize=8, xytext=(4, 4), textcoords="offset points")
+                axes.annotate(
+                    s, (f["preview"]["FD"][s], np.mean(values)), fontsize=8, xytext=(4, 4), textcoords="offset points"
+                )
             axes.set_xlabel("preview: FD of the selection, space of tiny")
             axes.set_ylabel(f"FD of what the {trainer} makes, judge's space")
             axes.set_title(f"{world}, {trainer}")

@@ -19,19 +19,24 @@ README = Path(__file__).parent.parent / "README.md"
 
 def help_of(command: click.Command, *names: str) -> str:
     """The help text as a terminal of 100 columns shows it."""
-    context = click.Context(command, info_name=" ".join(("curator", *names)), terminal_width=100, help_option_names=["-h", "--help"])
+    context = click.Context(
+        command, info_name=" ".join(("curator", *names)), terminal_width=100, help_option_names=["-h", "--help"]
+    )
     return f"```text\n$ curator {' '.join((*names, '--help'))}\n{command.get_help(context)}\n```"
 
 
 def encoder_table() -> str:
     """Facts from the catalogue, so that code and README agree."""
-    head = "| name | model | dims | download | ImageNet zero-shot | images/s | good for |\n|---|---|--:|--:|--:|--:|---|"
+    head = (
+        "| name | model | dims | download | ImageNet zero-shot | images/s | good for |\n|---|---|--:|--:|--:|--:|---|"
+    )
     rows = []
     for r in describe_encoders():
         size = f"{r['megabytes']} MB" if r["megabytes"] else "bundled"
         accuracy = f"{r['accuracy']} %" if r["accuracy"] else "–"
         rows.append(
-            f"| `{r['name']}` | {r['model']} | {r['dim']} | {size} | {accuracy} | {r['images_per_second'] or '–'} | {r['good_for']} |"
+            f"| `{r['name']}` | {r['model']} | {r['dim']} | {size} | {accuracy} | {r['images_per_second'] or '–'} | "
+            f"{r['good_for']} |"
         )
     return "\n".join([head, *rows])
 

@@ -2,10 +2,10 @@
 
     python scripts/tour_select.py [FOLDER]
 
-Makes FOLDER (tour-pictures) with 600 handwritten digits from scikit-learn, a quarter as many pieces of photos and drawn scenes that do
-not belong, and 150 duplicates (copies, smaller ones, mirrored ones); indexes it with the bundled encoder, finds the duplicates, selects
-60 by every selector, and draws the first twelve of each on tour-sheet.png. Everything is seeded.
-"""
+Makes FOLDER (tour-pictures) with 600 handwritten digits from scikit-learn, a quarter as many pieces of photos and drawn
+scenes that do not belong, and 150 duplicates (copies, smaller ones, mirrored ones); indexes it with the bundled
+encoder, finds the duplicates, selects 60 by every selector, and draws the first twelve of each on tour-sheet.png.
+Everything is seeded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def make(folder: Path) -> None:
     (folder / "held").mkdir()
     digits = load_digits()
     pictures = [
-        Image.fromarray((d * 15.9).astype(np.uint8)).resize((64, 64), Image.Resampling.BICUBIC).convert("RGB") for d in digits.images
+        Image.fromarray((d * 15.9).astype(np.uint8)).resize((64, 64), Image.Resampling.BICUBIC).convert("RGB")
+        for d in digits.images
     ]
     for number in range(DIGITS):
         pictures[number].save(folder / "mess" / f"digit-{digits.target[number]}-{number:04d}.png")
@@ -52,7 +53,9 @@ def make(folder: Path) -> None:
         stranger.save(folder / "mess" / f"stranger-{number:04d}.png")
     for number, at in enumerate(rng.permutation(DIGITS)[:COPIES].tolist()):
         name = f"copy-{digits.target[at]}-of-{at:04d}"
-        copy = (pictures[at], pictures[at].resize((48, 48)), pictures[at].transpose(Image.Transpose.FLIP_LEFT_RIGHT))[number % 3]
+        copy = (pictures[at], pictures[at].resize((48, 48)), pictures[at].transpose(Image.Transpose.FLIP_LEFT_RIGHT))[
+            number % 3
+        ]
         copy.save(folder / "mess" / f"{name}.{'jpg' if number % 3 == 1 else 'png'}")
 
 
@@ -98,7 +101,9 @@ def main() -> None:
             of = [k[2] if k[0] == "digit" else k[3] for k in kinds if k[0] != "stranger"]
             classes = len({k[1] for k in kinds if k[0] != "stranger"})
             print(f"| {name} | {strangers / len(kinds):.0%} | {1 - len(set(of)) / max(1, len(of)):.0%} | {classes} |")
-            sections.append(Section(f"{name}: {strangers / len(kinds):.0%} strangers", [Tile(i.path, "") for i in images[:12]]))
+            sections.append(
+                Section(f"{name}: {strangers / len(kinds):.0%} strangers", [Tile(i.path, "") for i in images[:12]])
+            )
     save_sheet(sections, folder.parent / "tour-sheet.png", columns=12)
 
 

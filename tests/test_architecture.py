@@ -93,7 +93,10 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 
 def loaded_by(*command: str) -> set[str]:
-    code = f"import sys; sys.argv[1:] = {list(command)!r}\ntry:\n    from curator.cli import main; main()\nexcept SystemExit: pass\n"
+    code = (
+        f"import sys; sys.argv[1:] = {list(command)!r}\ntry:\n    from curator.cli import main; main()\nexcept "
+        "SystemExit: pass\n"
+    )
     code += "print('LOADED', *sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split()[1:])
@@ -105,7 +108,11 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_a_cold_text_query_loads_neither_torch_nor_open_clip(tmp_path: Path, folder: Path, tiny: object) -> None:
     place = str(tmp_path / "i")
-    subprocess.run([sys.executable, "-m", "curator", "index", str(folder), "-e", "tiny", "-i", place], capture_output=True, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "curator", "index", str(folder), "-e", "tiny", "-i", place],
+        capture_output=True,
+        check=True,
+    )
     first = loaded_by("search", "red", "circle", "-i", place)
     assert "onnxruntime" in first
     assert not {"torch", "open_clip", "torchvision", "transformers"} & first
@@ -117,7 +124,9 @@ def test_stored_vectors_are_measured_and_mistakes_are_said_without_torch(tmp_pat
     place = str(tmp_path / "i")
     indexed = ("index", str(folder), "-e", "pixels", "--label-from", "folder", "-i", place)
     subprocess.run([sys.executable, "-m", "curator", *indexed], capture_output=True, check=True)
-    measured = loaded_by("evaluate", "label = 'cats'", "--against", "label = 'dogs'", "--metric", "manifold", "-i", place)
+    measured = loaded_by(
+        "evaluate", "label = 'cats'", "--against", "label = 'dogs'", "--metric", "manifold", "-i", place
+    )
     assert "curator.metrics.manifolds" in measured
     assert "torch" not in measured | loaded_by("loop", "nothing", "--words", "-i", place)
 

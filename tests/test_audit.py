@@ -23,8 +23,8 @@ from curator.ingest import IngestOptions, ingest
 from curator.runs.lookup import find_named, held_out_ids, home_of, run_of
 from curator.training.folder import Run as RunFolder
 from curator.training.folder import start_run
-from curator.training.options import options_for
 from curator.training.pictures import Pictures
+from curator.training.trainers import options_for
 
 Run = Callable[..., Result]
 PLANTED = ("exact", "shifted", "noisy", "mirrored")
@@ -102,7 +102,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> P
 
 @pytest.fixture
 def audited(made_once: Path, tmp_path: Path, curator: Run) -> str:
-    """A run on 500 digits of which some were held out, with 120 "generated" pictures: planted copies, and digits it never saw."""
+    """A run on 500 digits of which some were held out, with 120 "generated" pictures: planted copies, and digits it
+    never saw."""
     shutil.copytree(made_once, tmp_path, dirs_exist_ok=True)
     for name in ("digits", "made"):
         assert curator("roots", "move", made_once / name, name).exit_code == 0
@@ -135,14 +136,31 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     values = {n["metric"]: n for n in found["numbers"]}
-    assert {"frechet_distance", "precision", "recall", "clipped_coverage", "kid_unit", "cmmd", "vendi", "sliced_wasserstein"} <= set(values)
+    assert {
+        "frechet_distance",
+        "precision",
+        "recall",
+        "clipped_coverage",
+        "kid_unit",
+        "cmmd",
+        "vendi",
+        "sliced_wasserstein",
+    } <= set(values)
     assert all(n["low"] <= n["value"] <= n["high"] for n in found["numbers"])
     assert found["n"] == 120
     assert any("equal n" in note for note in found["notes"])
-    again = json.loads(curator("evaluate", "origin = 'generated'", "--against", "origin = 'real'", "--json", "--metric", "manifold").stdout)
+    again = json.loads(
+        curator(
+            "evaluate", "origin = 'generated'", "--against", "origin = 'real'", "--json", "--metric", "manifold"
+        ).stdout
+    )
     assert len({n["metric"] for n in again["numbers"]}) == 4
     assert again["m"] == 480, "what is judged as well is left out"
-    other = json.loads(curator("evaluate", "origin = 'real'", "--against", "origin = 'generated'", "--json", "--metric", "vendi").stdout)
+    other = json.loads(
+        curator(
+            "evaluate", "origin = 'real'", "--against", "origin = 'generated'", "--json", "--metric", "vendi"
+        ).stdout
+    )
     assert other["n"] == 500
     assert again["distinct"] == 1
     assert "did you mean 'frechet'" in curator("evaluate", audited, "--metric", "freche").output
@@ -160,13 +178,27 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
 
 
 def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator: Run, tmp_path: Path) -> None:
-    done = curator("evaluate", "latest", "--metric", "manifold", "--rounds", 2, "--columns", "--sheet", "extremes.png", "--raw", "--json")
+    done = curator(
+        "evaluate",
+        "latest",
+        "--metric",
+        "manifold",
+        "--rounds",
+        2,
+        "--columns",
+        "--sheet",
+        "extremes.png",
+        "--raw",
+        "--json",
+    )
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["what"] == audited
     assert [n["space"] for n in found["numbers"]][::4] == ["pixels", "pixels, not normalised"]
     with Index.open() as index:
-        kept = len(index.reader.ids_where(f"realism > 0 AND nearest_ratio > 0 AND measured_against = 'held out by {audited}'"))
+        kept = len(
+            index.reader.ids_where(f"realism > 0 AND nearest_ratio > 0 AND measured_against = 'held out by {audited}'")
+        )
         assert kept == found["n"]
         exact = index.reader.ids_where("planted = 'exact'")
         assert len(np.intersect1d(index.reader.ids_where("rarity IS NULL"), exact)) < 20
@@ -203,7 +235,8 @@ def test_a_report_of_images_that_are_not_there_is_refused_and_missing_training_i
 
 
 def untrained(index: Index, pictures: list[Image.Image], made: list[Image.Image], home: Path) -> RunFolder:
-    """A run on real pictures, of which a third is held out, that is said to have made others; no network was trained."""
+    """A run on real pictures, of which a third is held out, that is said to have made others; no network was
+    trained."""
     for name, some in (("real", pictures), ("made", made)):
         (home / name).mkdir()
         for number, picture in enumerate(some):

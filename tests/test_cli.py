@@ -49,7 +49,11 @@ def test_without_a_terminal_a_new_index_takes_tiny_and_warns(curator: Run, folde
 
 
 def test_nothing_to_index_and_no_index_say_what_to_do(curator: Run) -> None:
-    for words, says in ((("index",), "name a folder"), (("search", "x"), "curator index FOLDER"), (("index", "/no/such"), "is not there")):
+    for words, says in (
+        (("index",), "name a folder"),
+        (("search", "x"), "curator index FOLDER"),
+        (("index", "/no/such"), "is not there"),
+    ):
         done = curator(*words, "-e", "pixels") if words[0] == "index" else curator(*words)
         assert done.exit_code == 2
         assert done.stderr.splitlines()[-1].startswith("Error: ")
@@ -360,7 +364,9 @@ def test_paths_come_out_as_the_bytes_they_are(folder: Path, tmp_path: Path) -> N
     place = str(tmp_path / "i")
 
     def run(*words: str) -> bytes:
-        return subprocess.run([sys.executable, "-m", "curator", *words, "-i", place], capture_output=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-m", "curator", *words, "-i", place], capture_output=True, check=True
+        ).stdout
 
     run("index", str(folder), "-e", "pixels")
     assert any(p.endswith(b"/" + name) for p in run("search", "id:1", "-0").split(b"\0"))
@@ -369,7 +375,9 @@ def test_paths_come_out_as_the_bytes_they_are(folder: Path, tmp_path: Path) -> N
 
 def test_every_command_has_help_with_a_sentence_and_every_option_too() -> None:
     def commands(group: object) -> list[object]:
-        return [c for sub in group.commands.values() for c in ([sub, *commands(sub)] if hasattr(sub, "commands") else [sub])]  # type: ignore[attr-defined]
+        return [
+            c for sub in group.commands.values() for c in ([sub, *commands(sub)] if hasattr(sub, "commands") else [sub])
+        ]  # type: ignore[attr-defined]
 
     for command in commands(cli):
         assert command.help, command.name  # type: ignore[attr-defined]

@@ -90,7 +90,8 @@ def indexed(many: Path) -> Path:
 
 
 def check(place: Path, folder: Path) -> None:
-    """After a crash: sound, whole batches only; the next run encodes exactly what has no vector, and leaves no debris."""
+    """After a crash: sound, whole batches only; the next run encodes exactly what has no vector, and leaves no
+    debris."""
     assert list(verify(place)) == []
     with Index(place) as index:
         stored = index.reader.connection.execute("SELECT count(*) FROM embeddings").fetchone()[0]
@@ -106,7 +107,9 @@ def check(place: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("job", "stop", "count"), STEPS)
-def test_a_kill_at_any_step_loses_nothing(tmp_path: Path, many: Path, indexed: Path, job: str, stop: str, count: int) -> None:
+def test_a_kill_at_any_step_loses_nothing(
+    tmp_path: Path, many: Path, indexed: Path, job: str, stop: str, count: int
+) -> None:
     place, folder = tmp_path / "i", many
     if job != "index":
         shutil.copytree(indexed, place)
@@ -204,7 +207,9 @@ def test_one_writer_and_four_readers(tmp_path: Path, many: Path) -> None:
     with Index(place) as index:
         while time.monotonic() < until:
             for i in range(10, 60):  # image 1 stays
-                (folder / f"{i:03d}.png").unlink() if written % 2 == 0 else (folder / f"{i:03d}.png").hardlink_to(many / f"{i:03d}.png")
+                (folder / f"{i:03d}.png").unlink() if written % 2 == 0 else (folder / f"{i:03d}.png").hardlink_to(
+                    many / f"{i:03d}.png"
+                )
             ingest(index, [folder], PixelEncoder())
             with index.write() as db:
                 index.rebuild(db, index.space)
@@ -246,7 +251,9 @@ def test_repair_leaves_an_index_alone_that_is_being_written(tmp_path: Path, many
     run("index", many, tmp_path / "i")
     with Index(tmp_path / "i") as index:
         before = digest(index)
-    with subprocess.Popen([sys.executable, "-c", BUSY, tmp_path / "i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY, tmp_path / "i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
         with pytest.raises(IndexLocked):
@@ -262,7 +269,9 @@ def test_an_open_reader_survives_the_death_of_the_writer(tmp_path: Path, many: P
     with Index(tmp_path / "i") as index:
         q = index.vector_of_id(1)
         expected = index.nearest(q, 10).ids.tolist()
-        with subprocess.Popen([sys.executable, "-c", BUSY, tmp_path / "i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        with subprocess.Popen(
+            [sys.executable, "-c", BUSY, tmp_path / "i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as writer:
             assert writer.stdout is not None
             writer.stdout.readline()
             writer.kill()

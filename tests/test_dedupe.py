@@ -1,4 +1,5 @@
-"""`curator dedupe` and what follows it, on real pictures in real folders: kinds, keepers, decisions, quarantine, leaks, issues."""
+"""`curator dedupe` and what follows it, on real pictures in real folders: kinds, keepers, decisions, quarantine, leaks,
+issues."""
 
 from __future__ import annotations
 
@@ -149,7 +150,12 @@ def test_groups_do_not_depend_on_the_order_of_files(pictures: Path, tmp_path: Pa
             for file in sorted(pictures.rglob("*.*"))[::order]:
                 ingest(index, [file], PixelEncoder())
             names = {i.id: i.path.name for i in index.images(index.reader.ids_where("1"))}
-            found.append({frozenset(names[m.image_id] for m in g.members) | {names[g.keeper].upper()} for g in dedupe(index).groups})
+            found.append(
+                {
+                    frozenset(names[m.image_id] for m in g.members) | {names[g.keeper].upper()}
+                    for g in dedupe(index).groups
+                }
+            )
     assert found[0] == found[1]
 
 
@@ -315,7 +321,9 @@ def test_restore_overwrites_nothing(copied: Index, tmp_path: Path) -> None:
     assert {Path(p).name for p, _ in report.left} == {"small.jpg", "turned.jpg"}
     assert (root / "copies/small.jpg").read_bytes() == b"somebody's"
     assert "is not in quarantine" in restore(copied, [tmp_path / "never"]).left[0][1]
-    assert [m.path for m in restore(copied, dry_run=True).moves if "small" not in m.path and "turned" not in m.path] != []
+    assert [
+        m.path for m in restore(copied, dry_run=True).moves if "small" not in m.path and "turned" not in m.path
+    ] != []
 
 
 WORK = """
@@ -347,7 +355,9 @@ def test_a_kill_in_the_middle_loses_no_file(copied: Index, tmp_path: Path, job: 
     accept(copied)
     if job == "restore":
         quarantine(copied)
-    killed = subprocess.run([sys.executable, "-c", WORK, copied.folder, job, stop, str(count)], capture_output=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", WORK, copied.folder, job, stop, str(count)], capture_output=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert set(before.values()) <= set(tree(root).values()), "every content is somewhere"
     if job == "quarantine":
@@ -415,7 +425,12 @@ def test_accepting_proposals_overturns_no_verdict(copied: Index) -> None:
 
 def test_a_later_verdict_replaces_an_earlier_whatever_the_hashes(copied: Index) -> None:
     dedupe(copied)
-    for name, keeper in (("small.jpg", "02.png"), ("turned.jpg", "04.png"), ("cropped.png", "05.png"), ("file.png", "00.png")):
+    for name, keeper in (
+        ("small.jpg", "02.png"),
+        ("turned.jpg", "04.png"),
+        ("cropped.png", "05.png"),
+        ("file.png", "00.png"),
+    ):
         a, k = ids_of(copied, name, keeper)
         decide(copied, "reject", [a])
         assert a in rejected_ids(Curation(copied.reader))
@@ -516,7 +531,9 @@ def test_files_that_cannot_be_read_are_said_and_looked_at_again(copied: Index, t
 
 def test_protection_comes_before_every_rule(copied: Index, tmp_path: Path) -> None:
     for level in ("verified", "semantic"):
-        result = dedupe(copied, DedupeOptions(level, keep=("largest",), protect=(tmp_path / "pictures/copies",), threshold=0.9))
+        result = dedupe(
+            copied, DedupeOptions(level, keep=("largest",), protect=(tmp_path / "pictures/copies",), threshold=0.9)
+        )
         protected = {i.id for i in copied.images(copied.reader.ids_where("path LIKE 'copies/%'"))}
         assert not protected & {m.image_id for g in result.groups for m in g.duplicates}
     with pytest.raises(UsageError, match="--protect takes a folder"):
@@ -652,7 +669,10 @@ def test_the_commands_from_end_to_end(curator: Run, tmp_path: Path) -> None:
     (small,) = [m for g in facts["groups"] for m in g["members"] if m["path"].endswith("small.jpg")]
     assert small["kind"] == "re-encoded"
     assert small["evidence"]["distance"] <= 8
-    assert len(json.loads(curator("search", "id:1", "--where", "duplicate_of IS NOT NULL", "-n", "99", "--json").stdout)) == 6
+    assert (
+        len(json.loads(curator("search", "id:1", "--where", "duplicate_of IS NOT NULL", "-n", "99", "--json").stdout))
+        == 6
+    )
     chosen = [w for kind in KIND_OF.values() if kind != "rotated" for w in ("--kind", kind)]
     assert "reject: 5 images" in curator("decide", "reject", "--proposed", *chosen).stdout
     assert curator("decide", "not-duplicate", "pictures/04.png", "pictures/copies/turned.jpg").exit_code == 0

@@ -18,23 +18,45 @@ from curator.encoders import SHORT_NAMES, encoders
 from curator.metrics import metrics
 from curator.selection.export import forms
 from curator.selectors import scorers, selectors
-from curator.training.options import OPTIMISERS, TRAINERS
+from curator.training.options import OPTIMISERS
 from curator.training.samplers import SAMPLERS
+from curator.training.trainers import TRAINERS
 
-TRAINING = [*TRAINERS, *OPTIMISERS, *SAMPLERS, *(n for t in TRAINERS.values() for n in (*t.nets, *t.losses, *t.presets()))]
+TRAINING = [
+    *TRAINERS,
+    *OPTIMISERS,
+    *SAMPLERS,
+    *(n for t in TRAINERS.values() for n in (*t.options.nets, *t.options.losses, *t.options.presets())),
+]
 
 HOME = Path(__file__).parent.parent
 README = (HOME / "README.md").read_text()
 
 
 def test_generated_parts_of_the_readme_are_those_of_the_code() -> None:
-    done = subprocess.run([sys.executable, HOME / "scripts/readme_help.py", "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, HOME / "scripts/readme_help.py", "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
     "name",
-    sorted({*cli.commands, *encoders, *SHORT_NAMES, *KINDS, *keep_rules, *checks, *selectors, *scorers, *forms, *metrics, *TRAINING}),
+    sorted(
+        {
+            *cli.commands,
+            *encoders,
+            *SHORT_NAMES,
+            *KINDS,
+            *keep_rules,
+            *checks,
+            *selectors,
+            *scorers,
+            *forms,
+            *metrics,
+            *TRAINING,
+        }
+    ),
 )
 def test_every_command_and_part_is_documented(name: str) -> None:
     assert f"`{name}`" in README
@@ -62,7 +84,9 @@ def test_the_format_page_names_every_table_and_the_format() -> None:
 
 def test_no_file_of_the_project_names_a_machine() -> None:
     """No registry's host, no path of somebody's home."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=HOME, capture_output=True, text=True, check=False).stdout.split("\0")
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=HOME, capture_output=True, text=True, check=False
+    ).stdout.split("\0")
     places = "|".join(("pythonho" + r"sted\.org", "/ro" + "ot/", "/ho" + "me/[a-z]", "/wo" + "rk/"))
     for name in tracked:
         path = HOME / name

@@ -59,8 +59,16 @@ def test_a_hash_of_a_turned_picture_is_the_turned_hash(name: str) -> None:
 def test_every_transform_is_found_as_its_kind(name: str) -> None:
     rng = np.random.default_rng(3)
     found = [compare(p, TRANSFORMS[name].change(p, rng)) for p in PIECES]
-    assert sum(kind is not None for kind in found) >= len(PIECES) - 2, "down to 80 pixels and JPEG 20, one or two are lost"
-    exact = {"mirror": "mirrored", "flip": "mirrored", "rotate-90": "rotated", "rotate-180": "rotated", "jpeg": "re-encoded"}
+    assert sum(kind is not None for kind in found) >= len(PIECES) - 2, (
+        "down to 80 pixels and JPEG 20, one or two are lost"
+    )
+    exact = {
+        "mirror": "mirrored",
+        "flip": "mirrored",
+        "rotate-90": "rotated",
+        "rotate-180": "rotated",
+        "jpeg": "re-encoded",
+    }
     if name in exact:
         assert set(found) == {exact[name]}
 
@@ -228,7 +236,9 @@ def test_neighbours_are_those_of_a_sort(n: int, seed: int, k: int) -> None:
 def clustered(n: int, seed: int, spread: float = 0.5) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(n // 20, 16))
-    return normalise((centres[rng.integers(0, n // 20, n)] + spread * rng.normal(size=(n, 16))).astype(np.float32)).astype(np.float16)
+    return normalise(
+        (centres[rng.integers(0, n // 20, n)] + spread * rng.normal(size=(n, 16))).astype(np.float32)
+    ).astype(np.float16)
 
 
 def test_an_approximate_graph_is_certified_and_probes_more_until_it_is_good() -> None:
@@ -259,7 +269,9 @@ def test_a_node_with_many_duplicates_gets_them_all() -> None:
 def test_near_hashes_are_those_of_a_loop(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     base = rng.integers(0, 2**63, 4, np.uint64)
-    flips = np.array([sum(1 << int(b) for b in rng.choice(64, rng.integers(0, 12), replace=False)) for _ in range(n)], np.uint64)
+    flips = np.array(
+        [sum(1 << int(b) for b in rng.choice(64, rng.integers(0, 12), replace=False)) for _ in range(n)], np.uint64
+    )
     hashes = base[rng.integers(0, 4, n)] ^ flips
     turned = np.stack([hashes, hashes[::-1]], axis=1)
     expected = {

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curator.embeddings import Background, best_first, blocks, check_unit, compare, exact_scores, lengths, normalise, top_k
+from curator.embeddings import (
+    Background,
+    best_first,
+    blocks,
+    check_unit,
+    compare,
+    exact_scores,
+    lengths,
+    normalise,
+    top_k,
+)
 
 rows = arrays(np.float32, st.tuples(st.integers(1, 30), st.just(6)), elements=st.floats(-9, 9, width=32)).filter(
     lambda v: bool((np.abs(v).max(1) > 1e-3).all())

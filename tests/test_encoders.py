@@ -24,7 +24,9 @@ from curator.errors import EncoderUnavailable, NoTextTower, SpaceMismatch, Unkno
 from curator.ingest import choose_encoder
 from curator.records import Space
 
-PICTURES = [draw(i, (40 + i, 60 - i)) for i in range(6)] + [Image.new("RGB", (9, 9), c) for c in ("black", "white", "gray")]
+PICTURES = [draw(i, (40 + i, 60 - i)) for i in range(6)] + [
+    Image.new("RGB", (9, 9), c) for c in ("black", "white", "gray")
+]
 
 
 @pytest.fixture(params=sorted(encoders), scope="module")
@@ -83,7 +85,10 @@ def test_pixels_can_be_computed_by_eye() -> None:
 def test_tiny_knows_what_it_was_trained_on(tiny: Encoder) -> None:
     """Every colour × shape: the right words among all 120 are first for most, and never far."""
     things = [(c, s) for c in COLOURS for s in SHAPES]
-    pictures = [draw_thing(c, s, background="gray" if c in ("white", "black") else "white" if c != "gray" else "black") for c, s in things]
+    pictures = [
+        draw_thing(c, s, background="gray" if c in ("white", "black") else "white" if c != "gray" else "black")
+        for c, s in things
+    ]
     scores = tiny.encode_images(pictures) @ tiny.encode_texts([f"a {c} {s}" for c, s in things]).T
     rank = (scores > np.diag(scores)[:, None]).sum(1)
     assert (rank == 0).mean() >= 0.8
@@ -102,10 +107,14 @@ def test_tiny_finds_a_picture_again_after_resizing_and_recompression(tiny: Encod
 
 
 ODD = [
-    "", " ", "a", "A", "\t\n x \r", "hello world", "Hello, World!!", "don't we've I'm they'll he'd it's THEY'RE", "a" * 300, "word " * 200,
-    "3.14159 1,000,000 ½ ² Ⅷ", "naïve café Ünïcödé", "日本語のテキスト", "한국어", "русский текст", "مرحبا", "हिन्दी", "🐈 😀👍🏽 👨‍👩‍👧",
-    "&amp; &lt;b&gt; &amp;amp; &#39;", "schÃ¶n Ã©tÃ©", "“curly” ‘quotes’ … —", "<start_of_text>", "a <end_of_text> b", "<|endoftext|>",
-    "x\u200by\ufeffz\u00a0w", "e\u0301", "ﬁ ﬂ ﬀ", "\x00\x01\x07", "\x1b[31mred\x1b[0m", "C++ C# .NET", "foo_bar-baz/qux@mail.com", "http://a.b/c?d=e&f=g",
+    "", " ", "a", "A", "\t\n x \r", "hello world", "Hello, World!!", "don't we've I'm they'll he'd it's THEY'RE",
+    "a" * 300, "word " * 200,
+    "3.14159 1,000,000 ½ ² Ⅷ", "naïve café Ünïcödé", "日本語のテキスト", "한국어", "русский текст", "مرحبا", "हिन्दी",
+    "🐈 😀👍🏽 👨‍👩‍👧",
+    "&amp; &lt;b&gt; &amp;amp; &#39;", "schÃ¶n Ã©tÃ©", "“curly” ‘quotes’ … —", "<start_of_text>", "a <end_of_text> b",
+    "<|endoftext|>",
+    "x\u200by\ufeffz\u00a0w", "e\u0301", "ﬁ ﬂ ﬀ", "\x00\x01\x07", "\x1b[31mred\x1b[0m", "C++ C# .NET",
+    "foo_bar-baz/qux@mail.com", "http://a.b/c?d=e&f=g",
     "'S 'T 'RE", "''''", "s's", "!!!???...", "a\u2028b", "ＦＵＬＬ　ＷＩＤＴＨ", "İstanbul ß ſ", "x̂ ȳ", "1st 2nd",
     "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "\ud7ff", "ǅ",
 ]  # fmt: skip
@@ -132,7 +141,9 @@ def test_preprocessing_equals_open_clips(mode: str, filter_: str) -> None:
     mean, std = (0.48, 0.45, 0.4), (0.26, 0.26, 0.27)
     theirs = image_transform(32, False, mean, std, resize_mode=mode, interpolation=filter_)
     ours = Preprocess(32, mean, std, filter_, mode)
-    for size in [(32, 32), (64, 48), (31, 77), (100, 33), (20, 20), (33, 32), (1, 50)][: 6 if mode == "longest" else None]:
+    for size in [(32, 32), (64, 48), (31, 77), (100, 33), (20, 20), (33, 32), (1, 50)][
+        : 6 if mode == "longest" else None
+    ]:
         picture = draw(1, size)
         scaled = (ours(picture) / np.float32(255) - np.float32(mean)) / np.float32(std)
         np.testing.assert_allclose(scaled.transpose(2, 0, 1), theirs(picture).numpy(), atol=1e-5, err_msg=str(size))
@@ -180,7 +191,9 @@ def test_a_folder_in_open_clips_layout_gives_open_clips_vectors(tmp_path: Path) 
     model.eval()
     with torch.no_grad():
         images = model.encode_image(torch.stack([transform(p) for p in PICTURES]), normalize=True).numpy()
-        texts = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(["a red cat", "x"]), normalize=True).numpy()
+        texts = model.encode_text(
+            open_clip.get_tokenizer(f"local-dir:{folder}")(["a red cat", "x"]), normalize=True
+        ).numpy()
     np.testing.assert_allclose(ours.encode_images(PICTURES), images, atol=1e-4)
     np.testing.assert_allclose(ours.encode_texts(["a red cat", "x"]), texts, atol=1e-4)
 
@@ -214,7 +227,9 @@ def test_a_checkpoint_of_a_built_in_model(tmp_path: Path) -> None:
     save_file(state, tmp_path / "checkpoint.safetensors")
     torch.save({"state_dict": state}, tmp_path / "checkpoint.pt")
     with torch.no_grad():
-        expected = model.half().float().encode_text(open_clip.get_tokenizer("ViT-S-32-alt")(["a dog"]), normalize=True).numpy()
+        expected = (
+            model.half().float().encode_text(open_clip.get_tokenizer("ViT-S-32-alt")(["a dog"]), normalize=True).numpy()
+        )
     for kind in (".safetensors", ".pt"):
         encoder = load_encoder(f"ViT-S-32-alt:{tmp_path / f'checkpoint{kind}'}")
         assert (encoder.dim, encoder.side) == (256, 224)

@@ -30,7 +30,10 @@ class Hub(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         self.seen.append(f"{self.command} {self.path}")
         if self.path.startswith("/api/models/"):
-            data, kind = json.dumps({"id": "a/b", "siblings": [{"rfilename": NAME, "size": 605_000_000}]}).encode(), "application/json"
+            data, kind = (
+                json.dumps({"id": "a/b", "siblings": [{"rfilename": NAME, "size": 605_000_000}]}).encode(),
+                "application/json",
+            )
         elif self.path.endswith(f"/resolve/main/{NAME}"):
             data, kind = WEIGHTS, "application/octet-stream"
         else:
@@ -70,7 +73,12 @@ print(is_cached("base"))
 
 def test_weights_are_fetched_once_and_only_then_is_the_network_used(hub: str, tmp_path: Path) -> None:
     """What will be fetched, and how large, is said first; the second time nobody is asked."""
-    environment = os.environ | {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+    environment = os.environ | {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
     first = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment, check=False)
     assert first.returncode == 0, first.stderr
     before, path, after = first.stdout.splitlines()

@@ -36,7 +36,9 @@ def test_a_walk_is_sorted_recursive_and_passes_over_what_is_hidden_or_not_a_pict
     assert paths(folder) == [*(f"cats/{i}.png" for i in range(5)), *(f"dogs/{i}.png" for i in range(5, 10))]
 
 
-@pytest.mark.parametrize(("glob", "left"), [("cats", 5), ("cats/*", 5), ("*.png", 0), ("7.png", 9), ("dogs/", 5), ("nothing", 10)])
+@pytest.mark.parametrize(
+    ("glob", "left"), [("cats", 5), ("cats/*", 5), ("*.png", 0), ("7.png", 9), ("dogs/", 5), ("nothing", 10)]
+)
 def test_globs_exclude_folders_paths_and_names(folder: Path, glob: str, left: int) -> None:
     assert len(paths(folder, exclude=[glob])) == left
 
@@ -82,7 +84,11 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     kind = {"CMYK": "TIFF", "YCbCr": "TIFF", "F": "TIFF", "PA": "TIFF", "I": "TIFF"}.get(mode, "PNG")
     value = 255 if mode == "1" else 200
     gray = Image.new("L", (9, 7), value)
-    picture = Image.fromarray(np.full((7, 9), 200 * 257, np.uint16)) if mode == "I;16" else gray.convert(mode if mode != "PA" else "P")
+    picture = (
+        Image.fromarray(np.full((7, 9), 200 * 257, np.uint16))
+        if mode == "I;16"
+        else gray.convert(mode if mode != "PA" else "P")
+    )
     got = decode(encoded(picture, kind)).picture
     assert (got.mode, got.size) == ("RGB", (9, 7))
     assert abs(int(np.asarray(got).mean()) - value) <= 3
@@ -109,7 +115,12 @@ def test_every_exif_orientation_comes_out_upright(orientation: int) -> None:
     upright = np.zeros((20, 30, 3), np.uint8)
     upright[:10, :15] = (250, 0, 0)  # red in the upper left corner
     back = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM}
-    back |= {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
+    back |= {
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
     picture = Image.fromarray(upright)
     stored = picture.transpose(back[orientation]) if orientation in back else picture
     exif = Image.Exif()
@@ -221,7 +232,9 @@ def test_text_and_json_beside_a_picture_as_img2dataset_writes_them(folder: Path)
 def test_side_cars_from_hell_say_nothing_and_stop_nothing(folder: Path) -> None:
     (folder / "cats/0.json").write_text("[" * 100_000)
     (folder / "cats/metadata.csv").write_text("file_name,text\n1.png," + "x" * 200_000 + "\n")
-    (folder / "dogs/metadata.jsonl").write_text(json.dumps({"file_name": "5.png", "text": "a\u2028b"}, ensure_ascii=False))
+    (folder / "dogs/metadata.jsonl").write_text(
+        json.dumps({"file_name": "5.png", "text": "a\u2028b"}, ensure_ascii=False)
+    )
     assert notes(folder)["dogs/5.png"] == (None, "a\u2028b", {})
 
 
@@ -244,7 +257,10 @@ def test_a_csv_joins_by_path_or_by_a_name_that_stands_once(folder: Path, tmp_pat
     table = tmp_path / "t.csv"
     table.write_text("file,label,code,score\ncats/0.png,tom,007,0.5\n9.png,rex,12,-3\nnothing.png,z,1,1\n")
     got = notes(folder, table=table)
-    assert got == {"cats/0.png": ("tom", None, {"code": "007", "score": 0.5}), "dogs/9.png": ("rex", None, {"code": 12, "score": -3})}
+    assert got == {
+        "cats/0.png": ("tom", None, {"code": "007", "score": 0.5}),
+        "dogs/9.png": ("rex", None, {"code": 12, "score": -3}),
+    }
     assert notes(folder, table=table, label_from="code")["dogs/9.png"][0] == "12"
     table.write_text("file,label\nnothing.png,z\n")
     with pytest.raises(UsageError, match="no row names a picture"):

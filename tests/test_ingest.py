@@ -101,7 +101,9 @@ def test_two_files_that_swap_names_swap_contents(fill: Fill, index: Index, folde
     assert index.images(index.search(image=a, k=1).ids)[0].path == a
 
 
-def test_a_removed_file_is_not_found_and_a_restored_one_is_the_old_one(fill: Fill, index: Index, folder: Path, tmp_path: Path) -> None:
+def test_a_removed_file_is_not_found_and_a_restored_one_is_the_old_one(
+    fill: Fill, index: Index, folder: Path, tmp_path: Path
+) -> None:
     fill()
     file = folder / "cats/3.png"
     old = index.reader.find(file)
@@ -142,7 +144,9 @@ def test_an_unmounted_or_missing_root_removes_nothing(fill: Fill, index: Index, 
     assert counts(fill(allow_empty=True)) == {"removed": 10}
 
 
-def test_a_moved_root_is_repointed_and_nothing_is_encoded(fill: Fill, index: Index, folder: Path, tmp_path: Path) -> None:
+def test_a_moved_root_is_repointed_and_nothing_is_encoded(
+    fill: Fill, index: Index, folder: Path, tmp_path: Path
+) -> None:
     fill()
     folder.rename(tmp_path / "elsewhere")
     repoint_root(index, str(folder), tmp_path / "elsewhere")
@@ -169,7 +173,9 @@ def test_the_same_content_twice_is_two_images_encoded_once(fill: Fill, index: In
     assert len(index) == 10, "the copy stays"
 
 
-def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(fill: Fill, index: Index, folder: Path) -> None:
+def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(
+    fill: Fill, index: Index, folder: Path
+) -> None:
     (folder / "bad.jpg").write_bytes(b"not a picture")
     (folder / "empty.png").touch()
     assert counts(fill()) == {"new": 10, "encoded": 10, "skipped": 2}
@@ -219,7 +225,9 @@ def test_metadata_follows_its_sources_without_reading_pictures_again(fill: Fill,
     assert index.reader.breakdown("label") == [("cats", 5), ("dogs", 5)], "remembered"
     first = index.reader.find(folder / "cats/0.png")
     assert index.images([first or 0])[0].caption == "a caption"
-    assert index.reader.ids_where("price > 10 and meta_width = 1").tolist() == [index.reader.find(folder / "dogs/5.png")]
+    assert index.reader.ids_where("price > 10 and meta_width = 1").tolist() == [
+        index.reader.find(folder / "dogs/5.png")
+    ]
     assert "price" in index.reader.columns()
     fill(origin="generated")
     assert index.reader.breakdown("origin") == [("generated", 10)]
@@ -321,7 +329,9 @@ def test_a_picture_the_encoder_cannot_take_is_skipped(index: Index, folder: Path
     assert counts(ingest(index, [folder], Picky())) == {"skipped": 10}
 
 
-def test_a_moved_file_may_take_the_name_of_a_removed_one_that_is_no_text(fill: Fill, index: Index, folder: Path) -> None:
+def test_a_moved_file_may_take_the_name_of_a_removed_one_that_is_no_text(
+    fill: Fill, index: Index, folder: Path
+) -> None:
     odd = folder / os.fsdecode(b"caf\xe9.png")
     draw(50).save(odd)
     fill()
@@ -352,7 +362,9 @@ def test_paths_with_dots_are_the_paths_they_mean(
     assert index.search(image=odd / "dogs/5.png", k=1).ids[0] == index.reader.find(folder / "dogs/5.png")
 
 
-def test_a_wrong_table_is_not_remembered_and_a_lost_one_can_be_forgotten(fill: Fill, index: Index, folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_table_is_not_remembered_and_a_lost_one_can_be_forgotten(
+    fill: Fill, index: Index, folder: Path, tmp_path: Path
+) -> None:
     fill()
     with pytest.raises(UsageError, match="no file"):
         fill(table=str(tmp_path / "typo.csv"))
@@ -377,7 +389,9 @@ def test_metadata_above_a_part_still_speaks_of_it(fill: Fill, index: Index, fold
     assert index.reader.ids_where("price = 7 and label = 'dogs'").tolist() == [index.reader.find(folder / "dogs/5.png")]
 
 
-def test_what_was_removed_by_hand_stays_out_when_its_file_changes_or_moves(fill: Fill, index: Index, folder: Path) -> None:
+def test_what_was_removed_by_hand_stays_out_when_its_file_changes_or_moves(
+    fill: Fill, index: Index, folder: Path
+) -> None:
     fill()
     remove_images(index, [1, 2])
     draw(99).save(folder / "cats/0.png")
@@ -398,7 +412,9 @@ def test_bringing_back_by_hand_does_not_raise_the_dead(fill: Fill, index: Index,
     assert len(index) == 9
 
 
-def test_a_foreign_index_db_hides_nothing_and_an_index_of_ours_is_passed_over(fill: Fill, index: Index, folder: Path) -> None:
+def test_a_foreign_index_db_hides_nothing_and_an_index_of_ours_is_passed_over(
+    fill: Fill, index: Index, folder: Path
+) -> None:
     fill()
     (folder / "cats/index.db").write_bytes(b"somebody's database")
     assert counts(fill()) == {"unchanged": 10}

@@ -60,7 +60,9 @@ def test_stopping_an_ingest_from_another_thread_keeps_whole_batches(index: Index
             job.cancel()
 
     job = Job(show=show)
-    work = threading.Thread(target=lambda: reports.append(ingest(index, [tmp_path], PixelEncoder(), IngestOptions(), job=job)))
+    work = threading.Thread(
+        target=lambda: reports.append(ingest(index, [tmp_path], PixelEncoder(), IngestOptions(), job=job))
+    )
     work.start()
     work.join(60)
     assert reports[0].interrupted

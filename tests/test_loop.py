@@ -29,7 +29,10 @@ Run = Callable[..., Result]
 SMALL = ("--side", 8, "--width", 8, "--batch", 8, "--images", 1_600, "--every", 1_600)
 
 
-@given(st.dictionaries(st.integers(0, 99), st.sampled_from("abc")), st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)))
+@given(
+    st.dictionaries(st.integers(0, 99), st.sampled_from("abc")),
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)),
+)
 def test_no_label_takes_more_than_its_room(vouched: dict[int, str], room: dict[str, int]) -> None:
     fresh = within(Counter(room), vouched)
     taken = Counter(vouched[i] for i in fresh)
@@ -37,12 +40,17 @@ def test_no_label_takes_more_than_its_room(vouched: dict[int, str], room: dict[s
         assert taken[label] == min(room.get(label, 0), sum(v == label for v in vouched.values()))
 
 
-def test_what_is_novel_and_surely_of_its_label_is_admitted(begun: tuple[object, ...], curator: Run, tmp_path: Path) -> None:
+def test_what_is_novel_and_surely_of_its_label_is_admitted(
+    begun: tuple[object, ...], curator: Run, tmp_path: Path
+) -> None:
     """Real digits stand in for generated ones; every other one is said to be what it is not, and some are copies."""
     from sklearn.datasets import load_digits
 
     assert curator("selections", "split", "both", *(f"{part}={share}" for part, share in PARTS.items())).exit_code == 0
-    assert curator("train", "vae", "--selection", f"both-{TRAIN}", *SMALL[:-4], "--images", 64, "--holdout", 0).exit_code == 0
+    assert (
+        curator("train", "vae", "--selection", f"both-{TRAIN}", *SMALL[:-4], "--images", 64, "--holdout", 0).exit_code
+        == 0
+    )
     found = load_digits()
     with Index.open() as index:
         train = Selections(index.reader).get(f"both-{TRAIN}")
@@ -77,7 +85,9 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(begun: tuple[object, 
         assert sum(room.values()) == len(train) - len(taken), "what was admitted takes room and gives none"
         more, beyond = admit(index, second, run, made, held_out=f"both-{ADMIT}", classifier=judge, sure=0.5)
         assert (more, beyond["duplicate"]) == ([], len(taken)), "each picture once"
-    done = curator("train", "classifier", "--selection", "origin = 'generated'", *SMALL[:-4], "--images", 64, "--every", 64)
+    done = curator(
+        "train", "classifier", "--selection", "origin = 'generated'", *SMALL[:-4], "--images", 64, "--every", 64
+    )
     assert done.exit_code == 0, done.output
     assert "generated images" in curator("loop", "both", "--classifier", "3").output
 
@@ -89,7 +99,9 @@ def test_a_round_that_nothing_is_known_of_is_kept_as_json_has_it() -> None:
 
 
 def rounds(*coverage: float, admitted: int = 1) -> list[Round]:
-    return [Round(i, "run", 9, 0, 9, admitted, {}, dict.fromkeys(WATCHED, (c, c, c))) for i, c in enumerate(coverage, 1)]
+    return [
+        Round(i, "run", 9, 0, 9, admitted, {}, dict.fromkeys(WATCHED, (c, c, c))) for i, c in enumerate(coverage, 1)
+    ]
 
 
 def test_two_falls_of_coverage_end_a_loop_and_so_do_rounds_and_nothing_admitted() -> None:
@@ -124,7 +136,9 @@ def begun(tmp_path: Path, curator: Run) -> tuple[object, ...]:
 GIVEN = {"side": 8, "width": 8, "batch": 16, "images": 640, "every": 640}
 
 
-def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_told(begun: tuple[object, ...], curator: Run) -> None:
+def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_told(
+    begun: tuple[object, ...], curator: Run
+) -> None:
     assert "the loop takes 267 or more" in curator("loop", "few", *begun[2:]).output
     assert "no text tower" in curator("loop", "both", "--words").output
     for words in ((), ("--words", "--classifier", "1")):
@@ -161,7 +175,9 @@ def test_a_loop_keeps_real_images_goes_on_where_it_was_and_forgets_only_when_tol
     for told in ("both-loop-score", "closest pairs", "frechet_distance", "label IS NOT NULL"):
         assert told in page, "a loop's run is measured by the loop's own held-out images, and told from its query on"
     with Index.open() as index:
-        loop(index, "both", judge, LoopOptions(1, 20, 0.01, given=GIVEN | {"images": 320, "every": 320}), overwrite=True)
+        loop(
+            index, "both", judge, LoopOptions(1, 20, 0.01, given=GIVEN | {"images": 320, "every": 320}), overwrite=True
+        )
         assert len(runs_in(home_of(index))) == len(before) + 1, "a run of other options is not taken for this one"
     assert curator("selections", "split", "few", f"{TRAIN}=0.5", f"{SCORE}=0.5").exit_code == 0
     with Index.open() as index, pytest.raises(UsageError, match="no loop made"):

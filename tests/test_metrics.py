@@ -63,7 +63,8 @@ def test_the_frechet_distance_is_that_of_torch_fidelity() -> None:
 
 def test_the_kernel_distance_is_that_of_torch_fidelity() -> None:
     theirs = metric_kid.kid_features_to_metric(
-        torch.from_numpy(X).double(), torch.from_numpy(Y).double(), kid_subsets=1, kid_subset_size=len(X), kid_kernel="poly",
+        torch.from_numpy(X).double(), torch.from_numpy(Y).double(), kid_subsets=1, kid_subset_size=len(X),
+        kid_kernel="poly",
         kid_kernel_poly_degree=3, kid_kernel_poly_gamma=None, kid_kernel_poly_coef0=1, rng_seed=0, verbose=False,
     )  # fmt: skip
     assert kid(X, Y) == pytest.approx(theirs[metric_kid.KEY_METRIC_KID_MEAN], rel=1e-6)
@@ -117,7 +118,11 @@ def test_far_from_the_origin_balls_are_still_those_of_prdc() -> None:
 def test_kernels_in_one_pass_and_in_blocks_are_what_they_are_alone_and_at_once() -> None:
     x, y = rows(20, 2_300, 5, shift=0.5), rows(21, 2_100, 5)
     together = metrics["kernel"](x, y, np.random.default_rng(0))
-    assert together == {"kid_unit": pytest.approx(kid(x, y)), "mmd": pytest.approx(mmd(x, y)), "cmmd": pytest.approx(cmmd(x, y))}
+    assert together == {
+        "kid_unit": pytest.approx(kid(x, y)),
+        "mmd": pytest.approx(mmd(x, y)),
+        "cmmd": pytest.approx(cmmd(x, y)),
+    }
     a, b = x.astype(np.float64), y.astype(np.float64)
 
     def cubic(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -125,7 +130,11 @@ def test_kernels_in_one_pass_and_in_blocks_are_what_they_are_alone_and_at_once()
 
     n, m = len(a), len(b)
     own_a, own_b = (cubic(z, z) for z in (a, b))
-    whole = (own_a.sum() - np.trace(own_a)) / (n * (n - 1)) + (own_b.sum() - np.trace(own_b)) / (m * (m - 1)) - 2 * cubic(a, b).mean()
+    whole = (
+        (own_a.sum() - np.trace(own_a)) / (n * (n - 1))
+        + (own_b.sum() - np.trace(own_b)) / (m * (m - 1))
+        - 2 * cubic(a, b).mean()
+    )
     assert kid(x, y) == pytest.approx(whole, abs=1e-10)
     small, other = rows(22, 40, 5, shift=2.0).astype(np.float64), rows(23, 30, 5).astype(np.float64)
     both = np.concatenate([small, other])
@@ -175,7 +184,9 @@ def test_what_is_said_of_each_image() -> None:
     assert found.nearest.position.tolist()[0] == 0
     assert found.nearest.distance[0] == pytest.approx(0, abs=1e-3)
     assert found.nearest.authentic.tolist() == [False, True]
-    assert found.nearest.ratio[1] == pytest.approx(float(np.linalg.norm(y[0] + y[3]) / np.linalg.norm(y[3] - y[2])), rel=1e-3)
+    assert found.nearest.ratio[1] == pytest.approx(
+        float(np.linalg.norm(y[0] + y[3]) / np.linalg.norm(y[3] - y[2])), rel=1e-3
+    )
     assert found.realism[0] > 0.9 > found.realism[1]
     assert np.isinf(found.rarity[1])
     assert found.rarity[0] == pytest.approx(float(distances(y[:1], y[1:2])[0, 0]), abs=1e-3)
@@ -249,7 +260,9 @@ def test_quantiles_between_neighbours_are_numpys() -> None:
         axes /= np.linalg.norm(axes, axis=0)
         at = (np.arange(512) + 0.5) / 512
         a, b = (np.quantile(z.astype(np.float64) @ axes, at, axis=0) for z in (x, y))
-        assert sliced_wasserstein(x, y, np.random.default_rng(0)) == pytest.approx(float(np.sqrt(((a - b) ** 2).mean())))
+        assert sliced_wasserstein(x, y, np.random.default_rng(0)) == pytest.approx(
+            float(np.sqrt(((a - b) ** 2).mean()))
+        )
 
 
 def test_an_interval_holds_the_value_of_fresh_samples_about_as_often_as_it_says() -> None:

@@ -1,4 +1,5 @@
-"""Selections of a real index: recipes, manifests that replay, sets, previews; and exports read back by the libraries they are for."""
+"""Selections of a real index: recipes, manifests that replay, sets, previews; and exports read back by the libraries
+they are for."""
 
 from __future__ import annotations
 
@@ -109,7 +110,9 @@ def test_duplicates_rejected_and_generated_images_stay_out_unless_asked(filled: 
     assert len(make(filled, "x", Recipe(origin="any"))) == 47 - mirrored
 
 
-@pytest.mark.parametrize("by", ["random", "balanced", "k-center", "facility-location * typicality", "herding", "density"])
+@pytest.mark.parametrize(
+    "by", ["random", "balanced", "k-center", "facility-location * typicality", "herding", "density"]
+)
 def test_ids_and_history_change_nothing(by: str, tmp_path: Path) -> None:
     """The same pictures indexed in another order give the same list of contents."""
     fill_folder(tmp_path / "p")
@@ -132,13 +135,17 @@ def test_adding_images_never_reshuffles_a_random_choice(filled: Index, tmp_path:
 
 def test_per_label_is_balanced_and_extend_begins_with_the_other(filled: Index) -> None:
     counts = [
-        labels(filled, make(filled, "x", Recipe(n=9, by=by, per="label")).ids).count(c) for by in ("k-center", "balanced") for c in "abc"
+        labels(filled, make(filled, "x", Recipe(n=9, by=by, per="label")).ids).count(c)
+        for by in ("k-center", "balanced")
+        for c in "abc"
     ]
     assert counts == [3] * 6
     first = select(filled, "first", Recipe(n=6, by="k-center"))
     more = make(filled, "x", Recipe(n=15, by="k-center", extend="first"))
     assert more.ids[:6].tolist() == first.ids.tolist()
-    assert more.ids.tolist() == make(filled, "x", Recipe(n=15, by="k-center")).ids.tolist(), "k-center goes on where it stopped"
+    assert more.ids.tolist() == make(filled, "x", Recipe(n=15, by="k-center")).ids.tolist(), (
+        "k-center goes on where it stopped"
+    )
 
 
 def test_a_reference_is_followed_and_never_chosen(filled: Index, tmp_path: Path) -> None:
@@ -161,7 +168,10 @@ def test_words_choose_what_they_say(tmp_path: Path, tiny: Encoder) -> None:
         draw_thing(colour, shape, size=60 + number).save(root / f"{colour}-{shape}-{number}.png")
     with Index.create(tmp_path / "i") as index:
         ingest(index, [root], tiny)
-        for recipe in (Recipe(n=3, match=("a red circle",)), Recipe(n=3, match=("a circle",), avoid=("a blue thing", "a square"))):
+        for recipe in (
+            Recipe(n=3, match=("a red circle",)),
+            Recipe(n=3, match=("a circle",), avoid=("a blue thing", "a square")),
+        ):
             names = [i.path.name for i in index.images(make(index, "x", recipe).ids)]
             assert sum(n.startswith("red-circle") for n in names) >= 2, names
         spread = make(index, "x", Recipe(n=3, match=("a red thing",), by="k-center"))
@@ -281,7 +291,9 @@ def test_leaks_between_selections(filled: Index) -> None:
     assert names == {"000.png", "copy.png"}
     select(filled, "three", Recipe(where="id <= 2", dedupe="none"))
     shared = find_leaks(filled, ("one", "three"))
-    assert [set(leak.sides.values()) for leak in shared.leaks].count({"one and three"}) >= 1, "one image in both leaks by itself"
+    assert [set(leak.sides.values()) for leak in shared.leaks].count({"one and three"}) >= 1, (
+        "one image in both leaks by itself"
+    )
     select(filled, "all", Recipe(dedupe="none"))
     split(filled, "all", {"train": 0.5, "test": 0.5})
     assert find_leaks(filled, ("all-train", "all-test")).leaks == ()
@@ -293,7 +305,9 @@ def test_a_preview_prefers_what_looks_like_the_reference(index: Index, tmp_path:
         (tmp_path / "p" / name).mkdir(parents=True)
         for number in range(40):
             pixels = np.clip(np.array(colour) + rng.normal(0, 30, (8, 8, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).resize((24, 24), Image.Resampling.NEAREST).save(tmp_path / "p" / name / f"{number}.png")
+            Image.fromarray(pixels).resize((24, 24), Image.Resampling.NEAREST).save(
+                tmp_path / "p" / name / f"{number}.png"
+            )
     ingest(index, [tmp_path / "p"], PixelEncoder(), IngestOptions(label_from="folder"))
     for name in ("good", "bad"):
         select(index, name, Recipe(where=f"label = '{name}'"))
@@ -339,7 +353,9 @@ def test_the_same_selection_gives_the_same_bytes(exported: Callable[..., Path], 
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_datasets_reads_an_imagefolder_and_parquet(exported: Callable[..., Path], filled: Index, tmp_path: Path) -> None:
+def test_datasets_reads_an_imagefolder_and_parquet(
+    exported: Callable[..., Path], filled: Index, tmp_path: Path
+) -> None:
     import datasets
 
     expected = parts(filled)
@@ -383,7 +399,9 @@ def test_coco_and_tables_hold_together(exported: Callable[..., Path], filled: In
         assert {a["image_id"] for a in found["annotations"]} == set(files)
         assert all(categories[a["category_id"]] in "abc" and a["bbox"] == [0, 0, 24, 24] for a in found["annotations"])
     rows = [json.loads(line) for line in (exported("jsonl", "j") / "images.jsonl").read_text().splitlines()]
-    assert all(sha256_of(exported_file) == r["sha256"] for r in rows for exported_file in [root.parent / "j" / r["file"]])
+    assert all(
+        sha256_of(exported_file) == r["sha256"] for r in rows for exported_file in [root.parent / "j" / r["file"]]
+    )
 
 
 def test_embeddings_come_in_the_order_of_the_table(exported: Callable[..., Path], filled: Index) -> None:
@@ -401,7 +419,9 @@ def test_embeddings_come_in_the_order_of_the_table(exported: Callable[..., Path]
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
-def test_croissant_is_valid_and_its_records_are_the_images(exported: Callable[..., Path], filled: Index, form: str) -> None:
+def test_croissant_is_valid_and_its_records_are_the_images(
+    exported: Callable[..., Path], filled: Index, form: str
+) -> None:
     import mlcroissant
 
     root = exported(form)
@@ -495,7 +515,10 @@ def test_a_split_cannot_lead_outside(filled: Index, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no name for a part"):
         split(filled, "few", {"..": 0.5, "b": 0.5})
     manifest = manifest_of(filled, made)
-    for rows in ([{**i, "split": "../../evil"} for i in manifest["images"]], [{**i, "split": "/tmp/evil"} for i in manifest["images"]]):
+    for rows in (
+        [{**i, "split": "../../evil"} for i in manifest["images"]],
+        [{**i, "split": "/tmp/evil"} for i in manifest["images"]],
+    ):
         (tmp_path / "m.json").write_text(json.dumps({**manifest, "images": rows}))
         with pytest.raises(UsageError, match="is no name of a split"):
             read_manifest(tmp_path / "m.json")
@@ -582,7 +605,9 @@ def test_an_export_that_cannot_be_leaves_nothing(exported: Callable[..., Path], 
 def test_the_commands_from_end_to_end(curator: Run, tmp_path: Path) -> None:
     fill_folder(tmp_path / "pictures", 60)
     assert curator("index", "pictures", "-e", "pixels", "--label-from", "folder").exit_code == 0
-    done = curator("select", "few", "-n", "12", "--by", "typicality^0.5 * k-center", "--per", "label", "--sheet", "s.png")
+    done = curator(
+        "select", "few", "-n", "12", "--by", "typicality^0.5 * k-center", "--per", "label", "--sheet", "s.png"
+    )
     assert done.exit_code == 0, done.stderr
     assert "few: 12 images" in done.stdout
     assert (tmp_path / "s.png").stat().st_size > 1000

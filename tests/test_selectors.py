@@ -38,7 +38,9 @@ def make(n: int, seed: int, *, dim: int = 12, labels: int = 0, copies: int = 0) 
     if copies:
         x[-copies:] = x[0]
     digests = sorted(hashlib.sha256(f"{seed} {i}".encode()).digest() for i in range(n))
-    neighbours, near = Neighbours(x).nearest(min(16, n - 1)) if n > 1 else (np.empty((n, 0), np.int32), np.empty((n, 0), np.float32))
+    neighbours, near = (
+        Neighbours(x).nearest(min(16, n - 1)) if n > 1 else (np.empty((n, 0), np.int32), np.empty((n, 0), np.float32))
+    )
     codes = rng.integers(-1, labels, n) if labels else None
     reference = x[rng.integers(0, n, max(2, n // 4))]
     return Pool(x, tuple(digests), seed, codes, neighbours, near, reference, rng.uniform(size=n))
@@ -58,7 +60,9 @@ def test_every_part_keeps_the_contract(name: str, n: int, seed: int, copies: int
     pool = replace(pool, start=np.arange(min(started, n - 1)))
     before = pool.x.copy()
     whole = run(name, pool, n)
-    assert len(set(whole.positions.tolist())) == len(whole.positions) == n - len(pool.start), "distinct, and all there are"
+    assert len(set(whole.positions.tolist())) == len(whole.positions) == n - len(pool.start), (
+        "distinct, and all there are"
+    )
     assert not set(whole.positions.tolist()) & set(pool.start.tolist()), "what is chosen already is not chosen again"
     assert len(whole.values) == len(whole.positions)
     assert whole.what
@@ -83,9 +87,13 @@ def test_another_seed_is_another_draw_and_a_larger_pool_keeps_the_old_one() -> N
     first = run("random", pool, 20).positions
     assert run("random", replace(pool, seed=4), 20).positions.tolist() != first.tolist()
     half = np.arange(0, 200, 2)
-    smaller = replace(pool, x=pool.x[half], sha256=tuple(pool.sha256[i] for i in half), neighbours=None, near=None, words=None)
+    smaller = replace(
+        pool, x=pool.x[half], sha256=tuple(pool.sha256[i] for i in half), neighbours=None, near=None, words=None
+    )
     kept = [int(half[i]) for i in run("random", smaller, 100).positions]
-    assert [i for i in run("random", pool, 200).positions.tolist() if i % 2 == 0] == kept, "the order among the old ones stays"
+    assert [i for i in run("random", pool, 200).positions.tolist() if i % 2 == 0] == kept, (
+        "the order among the old ones stays"
+    )
 
 
 def slow_k_center(pool: Pool, k: int) -> list[int]:
@@ -158,7 +166,9 @@ def test_herding_follows_the_mean_better_than_chance() -> None:
 
     found = run("herding", pool, 20)
     assert found.values[-1] == pytest.approx(off(found.positions), abs=1e-3)
-    assert off(found.positions) < 0.3 * np.median([off(run("random", replace(pool, seed=s), 20).positions) for s in range(20)])
+    assert off(found.positions) < 0.3 * np.median(
+        [off(run("random", replace(pool, seed=s), 20).positions) for s in range(20)]
+    )
     with pytest.raises(UsageError, match="no room for weights"):
         run("herding * typicality", pool, 5)
 
@@ -195,7 +205,8 @@ def test_a_hierarchy_nests_and_its_choice_is_spread_more_evenly_than_chance() ->
     assert all(len(np.unique(levels[1][levels[0] == c])) == 1 for c in np.unique(levels[0]))
     pool = Pool(x, tuple(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(700)))
     rare = [
-        [int((truth[run(name, replace(pool, seed=s), 40).positions] > 0).sum()) for s in range(6)] for name in ("hierarchical", "random")
+        [int((truth[run(name, replace(pool, seed=s), 40).positions] > 0).sum()) for s in range(6)]
+        for name in ("hierarchical", "random")
     ]
     assert sum(rare[0]) > 1.2 * sum(rare[1])
 
@@ -244,7 +255,9 @@ def test_an_image_among_strangers_of_its_label_is_not_typical_of_it(name: str) -
     rng = np.random.default_rng(0)
     centres = 3 * rng.normal(size=(2, 16))
     labels = np.repeat([0, 1], [60, 61])
-    x = normalise((centres[np.repeat([0, 1, 0], [60, 60, 1])] + 0.4 * rng.normal(size=(121, 16))).astype(np.float32)).astype(np.float16)
+    x = normalise(
+        (centres[np.repeat([0, 1, 0], [60, 60, 1])] + 0.4 * rng.normal(size=(121, 16))).astype(np.float32)
+    ).astype(np.float16)
     neighbours, near = Neighbours(x).nearest(16)
     pool = Pool(x, make(121, 0).sha256, 0, labels, neighbours, near)
     order = [i for i in choose_per_label(pool, parse_objective(name), 121).positions.tolist() if labels[i] == 1]
@@ -255,7 +268,9 @@ def test_strangers_come_first_by_uniqueness_and_a_negative_power_turns_a_score_a
     pool, strangers = outliers()
     first = run("uniqueness", pool, 30).positions
     assert len(set(first.tolist()) & set(strangers.tolist())) >= 25
-    assert set(run("typicality^-1", pool, 30).positions.tolist()) == set(run("typicality", pool, 300).positions[-30:].tolist())
+    assert set(run("typicality^-1", pool, 30).positions.tolist()) == set(
+        run("typicality", pool, 300).positions[-30:].tolist()
+    )
 
 
 def test_a_product_is_one_of_places() -> None:

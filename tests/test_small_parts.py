@@ -56,7 +56,10 @@ def test_a_thing_has_its_colour_on_its_background(shape: str, texture: str) -> N
 def test_a_sheet_shows_every_tile_and_survives_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no")
     red = draw_thing("red", "square", background="red", size=40)
-    sheet = draw_sheet([Section("one", [Tile(red, "a" * 200), Tile(tmp_path / "bad.png", "b")]), Section("", [Tile(red, "c")])], columns=2)
+    sheet = draw_sheet(
+        [Section("one", [Tile(red, "a" * 200), Tile(tmp_path / "bad.png", "b")]), Section("", [Tile(red, "c")])],
+        columns=2,
+    )
     reds = (np.asarray(sheet) == COLOURS["red"]).all(-1).sum()
     assert reds > 1.8 * 180 * 180, "two red tiles"
 

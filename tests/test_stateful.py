@@ -1,4 +1,5 @@
-"""`Index` against a dictionary and a sort: whatever happens to the folder, in whatever order, with crashes in between."""
+"""`Index` against a dictionary and a sort: whatever happens to the folder, in whatever order, with crashes in
+between."""
 
 from __future__ import annotations
 
@@ -22,7 +23,14 @@ from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 
 NAMES = [f"{folder}{stem}.png" for folder in ("", "a/", "a/b/", "ü/") for stem in "xyz"]
-STEPS = ("batch encoded", "batch written", "batch committed", "removals committed", "generation files written", "generation renamed")
+STEPS = (
+    "batch encoded",
+    "batch written",
+    "batch committed",
+    "removals committed",
+    "generation files written",
+    "generation renamed",
+)
 
 
 class Crash(Exception):
@@ -30,7 +38,8 @@ class Crash(Exception):
 
 
 class IndexMachine(RuleBasedStateMachine):
-    """`files`: what lies in the folder (name → seed of its picture); `seen`: what the index was last told, with its tags."""
+    """`files`: what lies in the folder (name → seed of its picture); `seen`: what the index was last told, with its
+    tags."""
 
     @initialize()
     def begin(self) -> None:
@@ -54,7 +63,9 @@ class IndexMachine(RuleBasedStateMachine):
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draw(seed).save(path)
-        self.clock += 10**9  # two pictures of one size within one tick of the clock would look unchanged, as to any such tool
+        self.clock += (
+            10**9
+        )  # two pictures of one size within one tick of the clock would look unchanged, as to any such tool
         os.utime(path, ns=(self.clock, self.clock))
         self.files[name] = seed
 
@@ -137,7 +148,9 @@ class IndexMachine(RuleBasedStateMachine):
         names = sorted(self.seen)
         ids = np.array([self.index.reader.find(self.folder / n) for n in names])
         order = np.argsort(ids)
-        raw = np.stack([np.asarray(draw(self.seen[names[i]]).resize((8, 8), 4), np.float32).ravel() - 127.5 for i in order])
+        raw = np.stack(
+            [np.asarray(draw(self.seen[names[i]]).resize((8, 8), 4), np.float32).ravel() - 127.5 for i in order]
+        )
         x = normalise(raw).astype(np.float16).astype(np.float32)
         q = normalise(raw[:1])[0]
         hits = self.index.nearest(q, len(names) + 3)

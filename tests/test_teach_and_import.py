@@ -39,7 +39,9 @@ def colours(index: Index, tmp_path: Path) -> Index:
         (tmp_path / "p" / name).mkdir(parents=True)
         for number in range(20):
             pixels = np.clip(np.array(colour) + rng.normal(0, 60, (8, 8, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).resize((24, 24), Image.Resampling.NEAREST).save(tmp_path / "p" / name / f"{name}-{number}.png")
+            Image.fromarray(pixels).resize((24, 24), Image.Resampling.NEAREST).save(
+                tmp_path / "p" / name / f"{name}-{number}.png"
+            )
     ingest(index, [tmp_path / "p"], PixelEncoder(), IngestOptions(label_from="folder"))
     (tmp_path / "new").mkdir()
     for number in range(4):
@@ -92,7 +94,9 @@ def test_a_probe_learns_a_column_and_writes_over_nobody(colours: Index) -> None:
     assert done.accuracy >= 0.9
     assert {i.id: i.label for i in colours.images(list(before))} == before
     new = colours.reader.ids_where("label IS NULL").tolist()
-    assert colours.reader.ids_where("label IS NULL AND predicted = 'red' AND predicted_confidence > 0.5").tolist() == new
+    assert (
+        colours.reader.ids_where("label IS NULL AND predicted = 'red' AND predicted_confidence > 0.5").tolist() == new
+    )
     assert set(make(colours, "x", Recipe(n=9, per="predicted", by="k-center")).ids.tolist()) <= set(before)
     with pytest.raises(UsageError, match="two values or more"):
         label_by_probe(colours, "caption")
@@ -152,7 +156,9 @@ def contents(index: Index) -> set[tuple[str, str | None, str | None]]:
 
 
 @pytest.mark.parametrize("form", [f for f in forms if f != "npy"])
-def test_what_was_exported_comes_in_again(exported: Callable[..., Path], index: Index, tmp_path: Path, form: str) -> None:
+def test_what_was_exported_comes_in_again(
+    exported: Callable[..., Path], index: Index, tmp_path: Path, form: str
+) -> None:
     source = exported(form)
     with Index.create(tmp_path / "again") as again:
         done = import_set(again, source, PixelEncoder())
@@ -170,7 +176,12 @@ def test_coco_labels_and_splits_come_in(exported: Callable[..., Path], tmp_path:
     assert guess_form(source) == "coco"
     with Index.create(tmp_path / "again") as again:
         import_set(again, source, PixelEncoder())
-        assert len(again.reader.ids_where("label IN ('a', 'b') AND split IN ('train', 'test') AND caption LIKE 'picture%'")) == 24
+        assert (
+            len(
+                again.reader.ids_where("label IN ('a', 'b') AND split IN ('train', 'test') AND caption LIKE 'picture%'")
+            )
+            == 24
+        )
 
 
 class Never(PixelEncoder):
@@ -183,7 +194,9 @@ class Never(PixelEncoder):
         return super().project_images(batch)
 
 
-def test_vectors_are_taken_over_after_a_look_at_some(exported: Callable[..., Path], index: Index, tmp_path: Path) -> None:
+def test_vectors_are_taken_over_after_a_look_at_some(
+    exported: Callable[..., Path], index: Index, tmp_path: Path
+) -> None:
     source = exported("clip-retrieval")
     with Index.create(tmp_path / "again") as again:
         import_set(again, source, Never())
@@ -251,7 +264,9 @@ def test_a_concept_needs_no_vector_of_what_was_not_named(colours: Index) -> None
 
 def test_words_narrow_evenly_for_each_label(colours: Index) -> None:
     fit_concept(colours, "warm", ids_of(colours, "red")[:5])
-    chosen = make(colours, "x", Recipe(n=9, match=("concept:warm",), per="label", by="k-center", where="label IS NOT NULL"))
+    chosen = make(
+        colours, "x", Recipe(n=9, match=("concept:warm",), per="label", by="k-center", where="label IS NOT NULL")
+    )
     assert sorted(str(i.label) for i in colours.images(chosen.ids)) == ["blue"] * 3 + ["green"] * 3 + ["red"] * 3
 
 

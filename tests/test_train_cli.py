@@ -54,7 +54,9 @@ def test_a_generator_and_back_into_the_index(digits: Path, curator: Run, tmp_pat
     assert again["files"] == [str(f) for f in files[:2]]
     assert [f.read_bytes() for f in files] == before, "the same seed gives the same file"
     rows = [json.loads(line) for line in (files[0].parent / "manifest.jsonl").read_text().splitlines()]
-    assert [(r["seed"], r["label"]) for r in sorted(rows, key=lambda r: r["seed"])] == [(3 + i, str(i % 2)) for i in range(6)]
+    assert [(r["seed"], r["label"]) for r in sorted(rows, key=lambda r: r["seed"])] == [
+        (3 + i, str(i % 2)) for i in range(6)
+    ]
     with Index.open() as index:
         images = index.images(index.reader.ids_where("origin = 'generated'"))
         assert len(images) == 6
@@ -218,7 +220,9 @@ def test_one_bad_file_does_not_stop_a_training(digits: Path, curator: Run) -> No
     assert "1 files cannot be read and are left out" in said
 
 
-def test_what_a_run_says_of_files_that_cannot_be_read(digits: Path, curator: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_run_says_of_files_that_cannot_be_read(
+    digits: Path, curator: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are left out, a whole block of them too; an error says so where that is all of them."""
     from curator.runs import inputs
 

@@ -1,4 +1,5 @@
-"""Laws of the trainers, on arrays: what is random is a function of the seed, what is resumed is the same, what is asked for is done."""
+"""Laws of the trainers, on arrays: what is random is a function of the seed, what is resumed is the same, what is asked
+for is done."""
 
 from __future__ import annotations
 
@@ -26,12 +27,11 @@ from curator.training.folder import Run, find_run, start_run
 from curator.training.gan import LOSSES, Gan, gamma_range
 from curator.training.gan_nets import NETS
 from curator.training.maker import interpolated, load_maker
-from curator.training.options import TRAINERS as OPTIONS
-from curator.training.options import ClassifierOptions, GanOptions, Options, VaeOptions, options_for, options_from
+from curator.training.options import ClassifierOptions, GanOptions, Options, VaeOptions
 from curator.training.parts import Clock, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, padded, pictures_of, to_bytes, to_unit
 from curator.training.samplers import SAMPLERS, Drawn, draw, fit_mixture, fit_second_stage
-from curator.training.trainers import TRAINERS
+from curator.training.trainers import TRAINERS, options_for, options_from
 from curator.training.vae import Vae
 
 SMALL = {
@@ -61,12 +61,14 @@ def features(pixels: Bytes) -> np.ndarray:
 
 
 def run_of(home: Path, trainer: str, pictures: Pictures, **changes: object) -> Run:
-    options = options_for(trainer, SMALL[trainer] | {"images": 160, "every": 80, "holdout": 0.2, "precision": "fp32"} | changes)
+    options = options_for(
+        trainer, SMALL[trainer] | {"images": 160, "every": 80, "holdout": 0.2, "precision": "fp32"} | changes
+    )
     return start_run(home, options, pictures)
 
 
 def trained(run: Run, pictures: Pictures, *, resume: bool = False, job: Job = QUIET) -> Run:
-    train(run, TRAINERS[run.options.trainer], pictures, features, resume=resume, job=job)
+    train(run, TRAINERS[run.options.trainer].make, pictures, features, resume=resume, job=job)
     return run
 
 
@@ -111,7 +113,13 @@ def test_a_run_explains_itself_without_pickle(tmp_path: Path, digits: Pictures, 
     assert [r["sha256"] for r in rows] == [h.hex() for h in digits.sha256]
     assert (run.folder / "card.md").read_text().startswith(f"# {run.name}")
     assert run.rows("metrics.jsonl")[-1]["images_seen"] == 160
-    assert {p.suffix for p in run.folder.rglob("*") if p.is_file()} <= {".json", ".jsonl", ".safetensors", ".png", ".md"}
+    assert {p.suffix for p in run.folder.rglob("*") if p.is_file()} <= {
+        ".json",
+        ".jsonl",
+        ".safetensors",
+        ".png",
+        ".md",
+    }
     assert bool(list((run.folder / "samples").glob("*.png"))) == (trainer != "classifier")
     assert (run.folder / "curves.png").is_file()
 
@@ -135,11 +143,13 @@ flat = lambda p: p.reshape(len(p), -1).astype(np.float32) / 255
 with Team.join() as team:
     for folder in {[str(r.folder) for r in two]!r}:
         run = Run(Path(folder))
-        train(run, TRAINERS[run.options.trainer], pictures, flat, team=team)
+        train(run, TRAINERS[run.options.trainer].make, pictures, flat, team=team)
 """
     shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     started = [
-        subprocess.Popen([sys.executable, "-c", code], env=shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE
+        )
         for r in range(2)
     ]
     for process in started:
@@ -164,7 +174,7 @@ def test_losses_that_leave_the_finite_numbers_end_in_a_clear_stop(tmp_path: Path
     run = run_of(tmp_path, "classifier", digits, optimiser="sgd", rate=1e30, schedule="constant")
     said: list[str] = []
     with pytest.raises(UsageError, match="smaller --rate"):
-        train(run, TRAINERS["classifier"], digits, features, job=Job(say=said.append))
+        train(run, TRAINERS["classifier"].make, digits, features, job=Job(say=said.append))
     assert sum("half the rate" in line for line in said) == 3
     assert run.state["status"] == "diverged"
     assert all(np.isfinite(v).all() for v in weights(run).values())
@@ -193,9 +203,9 @@ def test_what_makes_no_sense_is_refused_with_a_reason(trainer: str, changes: dic
         options_for(trainer, changes)
 
 
-@pytest.mark.parametrize("trainer", list(OPTIONS))
+@pytest.mark.parametrize("trainer", list(TRAINERS))
 def test_every_preset_is_valid_and_survives_json(trainer: str) -> None:
-    for preset in OPTIONS[trainer].presets():
+    for preset in TRAINERS[trainer].options.presets():
         options = options_for(trainer, {"preset": preset})
         assert options_from(json.loads(json.dumps(options.as_json()))) == options
 
@@ -204,7 +214,10 @@ def test_every_preset_is_valid_and_survives_json(trainer: str) -> None:
 def test_every_optimiser_lowers_the_loss(tmp_path: Path, digits: Pictures, optimiser: str) -> None:
     rate = {"gd": 0.5, "sgd": 0.05}.get(optimiser, 3e-3)
     images = 160 * 12 if optimiser == "gd" else 960
-    run = trained(run_of(tmp_path, "classifier", digits, optimiser=optimiser, rate=rate, images=images, holdout=0.0, l2=0.0), digits)
+    run = trained(
+        run_of(tmp_path, "classifier", digits, optimiser=optimiser, rate=rate, images=images, holdout=0.0, l2=0.0),
+        digits,
+    )
     stats = run.rows("stats.jsonl")
     assert stats[-1]["loss"] < 0.8 * stats[0]["loss"]
 
@@ -216,7 +229,9 @@ def test_full_batch_descent_sees_every_picture_in_each_step(tmp_path: Path, digi
 
 def test_penalties_shrink_weights(tmp_path: Path, digits: Pictures) -> None:
     def size(**changes: float) -> float:
-        run = trained(run_of(tmp_path / str(changes), "classifier", digits, optimiser="sgd", images=400, **changes), digits)
+        run = trained(
+            run_of(tmp_path / str(changes), "classifier", digits, optimiser="sgd", images=400, **changes), digits
+        )
         return sum(float(np.abs(v).sum()) for k, v in weights(run).items() if k.startswith("networks/") and v.ndim > 1)
 
     plain = size(l2=0.0)
@@ -226,7 +241,7 @@ def test_penalties_shrink_weights(tmp_path: Path, digits: Pictures) -> None:
 
 def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path: Path, digits: Pictures) -> None:
     run = run_of(tmp_path, "classifier", digits, images=4_000, every=80, patience=2, rate=1e-12)
-    outcome = train(run, TRAINERS["classifier"], digits, features)
+    outcome = train(run, TRAINERS["classifier"].make, digits, features)
     assert outcome.status == "stopped early"
     assert outcome.images_seen == outcome.best + 2 * 80
 
@@ -235,7 +250,7 @@ def test_a_time_limit_alone_plans_the_schedule(tmp_path: Path, digits: Pictures)
     options = options_for("classifier", SMALL["classifier"] | {"max_minutes": 0.01})
     assert options.images == 0
     run = start_run(tmp_path, options, digits)
-    outcome = train(run, TRAINERS["classifier"], digits, features)
+    outcome = train(run, TRAINERS["classifier"].make, digits, features)
     assert outcome.status in ("finished", "out of time")
     assert outcome.images_seen > 20 * 8
     assert run.state["images"] > 0
@@ -254,12 +269,14 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, digits: Pictures) -> None
         load_maker(run, 160)
     (run.place_of(160) / "fitted.safetensors").unlink(missing_ok=True)
     said: list[str] = []
-    train(run, TRAINERS["vae"], digits, features, resume=True, job=Job(say=said.append))
+    train(run, TRAINERS["vae"].make, digits, features, resume=True, job=Job(say=said.append))
     assert any("at 80 images, is used" in line for line in said)
 
 
 @given(seen=st.integers(0, 500), size=st.integers(1, 40))
-def test_a_batch_is_a_function_of_seed_and_images_seen_and_ranks_divide_it(digits: Pictures, seen: int, size: int) -> None:
+def test_a_batch_is_a_function_of_seed_and_images_seen_and_ranks_divide_it(
+    digits: Pictures, seen: int, size: int
+) -> None:
     options = options_for("gan", SMALL["gan"] | {"augment": ("flip", "shift")})
     device = torch.device("cpu")
     whole = Source(digits, options, device).batch(seen, size)
@@ -281,7 +298,9 @@ def test_nothing_is_mirrored_unless_asked(digits: Pictures) -> None:
     plain = Source(digits, options_for("gan", SMALL["gan"]), torch.device("cpu")).batch(0, 32)
     at = Source(digits, options_for("gan", SMALL["gan"]), torch.device("cpu"))._positions(0, 32)
     assert torch.equal(plain.x, to_unit(torch.from_numpy(digits.pixels[at])))
-    flipped = Source(digits, options_for("gan", SMALL["gan"] | {"augment": ("flip",)}), torch.device("cpu")).batch(0, 32)
+    flipped = Source(digits, options_for("gan", SMALL["gan"] | {"augment": ("flip",)}), torch.device("cpu")).batch(
+        0, 32
+    )
     same = (flipped.x == plain.x).flatten(1).all(1)
     mirrored = (flipped.x == plain.x.flip(3)).flatten(1).all(1)
     assert bool((same | mirrored).all())
@@ -401,13 +420,16 @@ def test_neighbours_stand_in_for_a_conditioning_picture(digits: Pictures) -> Non
 
 @pytest.mark.parametrize("output", ["sigmoid", None])
 def test_a_sigmoid_under_the_optimal_variance_collapses_and_ours_does_not(output: str | None) -> None:
-    """Dark pictures with a bright square somewhere: after as many steps ours has learnt them, the sigmoid draws black."""
+    """Dark pictures with a bright square somewhere: after as many steps ours has learnt them, the sigmoid draws
+    black."""
     rng = np.random.default_rng(0)
     pixels = np.zeros((512, 16, 16), np.uint8)
     for picture, (x, y) in zip(pixels, rng.integers(0, 13, (512, 2)), strict=True):
         picture[y : y + 3, x : x + 3] = 255
     pictures = pictures_of(pixels)
-    options = options_for("vae", {"side": 16, "width": 8, "latent": 8, "batch": 64, "rate": 1e-2, "precision": "fp32", "warmup": 0.3})
+    options = options_for(
+        "vae", {"side": 16, "width": 8, "latent": 8, "batch": 64, "rate": 1e-2, "precision": "fp32", "warmup": 0.3}
+    )
     source = Source(pictures, options, torch.device("cpu"))
     torch.manual_seed(0)
     vae = Vae(source, output=output)
@@ -440,7 +462,9 @@ def fitted() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_sampler_draws_the_same_for_a_seed_and_something_else_for_another(fitted: dict[str, np.ndarray], sampler: str) -> None:
+def test_a_sampler_draws_the_same_for_a_seed_and_something_else_for_another(
+    fitted: dict[str, np.ndarray], sampler: str
+) -> None:
     first, again, other = (draw(sampler, fitted, 2, Drawn(seed)) for seed in (3, 3, 4))
     assert first.shape == (2,)
     assert np.array_equal(first, again)
@@ -451,7 +475,9 @@ def test_a_sampler_draws_the_same_for_a_seed_and_something_else_for_another(fitt
 def test_a_fitted_sampler_draws_where_latents_are(fitted: dict[str, np.ndarray], sampler: str) -> None:
     z = np.stack([draw(sampler, fitted, 2, Drawn(seed)) for seed in range(200)])
     close = np.minimum(np.abs(z - 5).max(1), np.abs(z + 5).max(1)) < 1.5
-    assert close.mean() > (0.4 if sampler == "two-stage" else 0.95)  # one continuous decoder cannot jump between two islands
+    assert close.mean() > (
+        0.4 if sampler == "two-stage" else 0.95
+    )  # one continuous decoder cannot jump between two islands
     assert 0.2 < (z[:, 0] > 0).mean() < 0.8
 
 
@@ -519,7 +545,9 @@ def test_optimisers_leave_biases_undecayed() -> None:
     assert decays == {id(network.weight): 0.1, id(network.bias): 0.0}
 
 
-def test_a_large_set_lies_in_a_file_without_a_name_and_its_parts_are_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_set_lies_in_a_file_without_a_name_and_its_parts_are_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
     from curator.training import pictures as room

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from curator.database import (
+    ALONE,
     DATABASE,
     Reader,
     Writer,
@@ -28,8 +29,8 @@ from curator.database import (
 from curator.errors import IndexExists, IndexLocked, NoIndex, PictureError
 from curator.images import decode, read_bytes
 from curator.index import Index
-from curator.records import Finding, Image, Space
-from curator.vectors import Generation, check_generation
+from curator.index.engine import verify_files
+from curator.records import Finding, Image
 
 _SAMPLE = 50  # images that `--deep` encodes again
 _SAME = 0.99  # least cosine of a re-encoded image: other runtimes and batch sizes differ in the last digits only
@@ -44,17 +45,23 @@ def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
     with contextlib.suppress(IndexLocked), take_lock(folder), _unchecked(folder, "rw"):
         pass  # reading rolls back what a killed writer left half-done
     with _unchecked(folder) as connection:
-        broken = damaged_rows(connection, folder) or ([] if is_born(folder) else ["its header does not say that it is an index"])
+        broken = damaged_rows(connection, folder) or (
+            [] if is_born(folder) else ["its header does not say that it is an index"]
+        )
         yield from (Finding(DATABASE, problem, True) for problem in broken)
         if broken:
             return
         yield from (Finding(DATABASE, problem, True) for problem in dangling_rows(connection))
         reader = Reader(folder, connection)
         for space in reader.spaces():
-            yield from _files(reader, space)
+            yield from verify_files(reader, space)
             missing = len(reader.missing(space))
             if missing and space == reader.active_space():
-                yield Finding(DATABASE, f"{missing} images have no vector in space '{space.encoder}'; `curator index` makes them", False)
+                yield Finding(
+                    DATABASE,
+                    f"{missing} images have no vector in space '{space.encoder}'; `curator index` makes them",
+                    False,
+                )
     if deep:
         with Index(folder) as index:
             yield from _reencode(index)
@@ -63,12 +70,11 @@ def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
 def repair(folder: Path) -> list[str]:
     """Save every sound row into a fresh database and write new FAISS files → what was done, in words.
 
-    The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator index`.
-    Raises `NoIndex`, or `IndexLocked` while another process writes.
-    """
+    The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator
+    index`. Raises `NoIndex`, or `IndexLocked` while another process writes."""
     done = []
     _refuse_nothing(folder)
-    with take_lock(folder) as lock:
+    with take_lock(folder, name=ALONE), take_lock(folder) as lock:
         with _unchecked(folder, "rw") as connection:
             is_damaged = bool(damaged_rows(connection, folder)) or not is_born(folder)
         kept = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
@@ -79,7 +85,9 @@ def repair(folder: Path) -> list[str]:
         try:
             if is_damaged:
                 lost = salvage(db, kept)
-                done.append(f"{lost} damaged rows left behind in {kept.name}; run `curator index` to read their images again")
+                done.append(
+                    f"{lost} damaged rows left behind in {kept.name}; run `curator index` to read their images again"
+                )
             shutil.rmtree(folder / "vectors", ignore_errors=True)
             with Index(folder) as index:
                 for space in db.spaces():
@@ -91,7 +99,8 @@ def repair(folder: Path) -> list[str]:
 
 
 def backup(folder: Path, target: Path | None = None) -> Path:
-    """A consistent copy of the database, taken while others may write → its path. Raises `IndexExists` for a taken name."""
+    """A consistent copy of the database, taken while others may write → its path. Raises `IndexExists` for a taken
+    name."""
     target = target or folder / "backups" / f"index-{datetime.now():%Y%m%d-%H%M%S}.db"
     if target.exists():
         raise IndexExists(f"{target} is there already; name another file")
@@ -117,29 +126,6 @@ def _unchecked(folder: Path, mode: str = "ro") -> Iterator[Any]:
             raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
         refuse_newer(connection, folder)
         yield connection
-
-
-def _files(reader: Reader, space: Space) -> Iterator[Finding]:
-    """The FAISS files hold, for every image that has not changed since, exactly the database's vector."""
-    place = f"vectors/{space.generation}"
-    if not space.generation:
-        return
-    folder = reader.folder / "vectors" / str(space.generation)
-    problem = check_generation(folder, space.files_sha256)
-    if problem:
-        yield Finding(place, problem, True)
-        return
-    generation = Generation.open(folder, space.files_sha256)
-    changed = reader.changed_since(space)
-    for ids, x in reader.vector_blocks(space):
-        old = ~np.isin(ids, changed)
-        at, here = generation.positions(ids[old])
-        if not here.all():
-            yield Finding(place, f"image {ids[old][~here][0]} is missing from the files", True)
-            return
-        if not np.array_equal(generation.vectors(at), x[old].astype(np.float32)):
-            yield Finding(place, "a vector differs from the database's", True)
-            return
 
 
 def _reencode(index: Index) -> Iterator[Finding]:

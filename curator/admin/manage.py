@@ -13,7 +13,8 @@ from curator.registry import suggest
 
 
 def find_ids(index: Index, named: Sequence[str], *, where: str | None = None, removed: bool = False) -> list[int]:
-    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds; or of those removed by hand.
+    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds; or of those removed by
+    hand.
 
     Raises `UnknownName`, `WhereError`, or `UsageError` where nothing is named.
     """
@@ -31,7 +32,9 @@ def _named(index: Index, name: str, *, removed: bool) -> int:
     found = index.reader.find(absolute(Path(name)), removed=removed)
     if found is None:
         what = "no image removed by hand" if removed else "no image"
-        raise UnknownName(f"{what} at {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones")
+        raise UnknownName(
+            f"{what} at {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones"
+        )
     return found
 
 
@@ -69,7 +72,7 @@ def repoint_root(index: Index, old: str, new: Path) -> None:
     options = dict(root.options)
     if options.get("table") and Path(options["table"]).is_relative_to(root.path):  # its CSV has moved along
         options["table"] = str(new / Path(options["table"]).relative_to(root.path))
-    with index.write() as db, db.atomic():
+    with index.write(alone=True) as db, db.atomic():
         for other in forgotten:  # its tombstones stay, under a name that no folder has
             db.repoint_root(other.id, Path(f"{other.path}#forgotten-{other.id}"))
         db.repoint_root(root.id, new)
@@ -77,10 +80,11 @@ def repoint_root(index: Index, old: str, new: Path) -> None:
 
 
 def forget_root(index: Index, named: str) -> int:
-    """Leave a root out from now on; its images become tombstones → their number. Indexing the folder brings them back."""
+    """Leave a root out from now on; its images become tombstones → their number. Indexing the folder brings them
+    back."""
     root = _root(index, named)
     ids = [k.id for k in index.reader.known(root.id).values() if k.removed is None]
-    with index.write() as db, db.atomic():
+    with index.write(alone=True) as db, db.atomic():
         db.remove(ids, by_hand=False)
         db.set_root_options(root.id, {FORGOTTEN: True})
     return len(ids)

@@ -1,4 +1,5 @@
-"""`curator calibrate`: thresholds chosen on the user's own images, with known duplicates made of them and their nearest others."""
+"""`curator calibrate`: thresholds chosen on the user's own images, with known duplicates made of them and their nearest
+others."""
 
 from __future__ import annotations
 
@@ -32,13 +33,15 @@ from curator.index import Index, load_graph
 from curator.job import QUIET, Job
 from curator.records import Evidence, Nodes
 
-FLOOR = 0.8  # least agreement that a verified kind may be calibrated to: pictures that agree less are not the same to the eye
+# least agreement that a verified kind may be calibrated to: pictures that agree less are not the same to the eye
+FLOOR = 0.8
 _LEAST = 30  # pictures, below which nothing can be said
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One kind: the cut that was chosen, the threshold now in force, where it comes from, and recall on transforms not used."""
+    """One kind: the cut that was chosen, the threshold now in force, where it comes from, and recall on transforms not
+    used."""
 
     kind: str
     cut: Cut
@@ -49,7 +52,8 @@ class Calibration:
 
 @dataclass
 class _Pairs:
-    """Values of labelled pairs by kind: of duplicates, of those made with held-out transforms, and of pairs that are none."""
+    """Values of labelled pairs by kind: of duplicates, of those made with held-out transforms, and of pairs that are
+    none."""
 
     positive: dict[str, list[float]] = field(default_factory=dict)
     held_out: dict[str, list[float]] = field(default_factory=dict)
@@ -57,18 +61,20 @@ class _Pairs:
 
 
 def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIET) -> list[Calibration]:
-    """Choose and keep, per kind, the smallest threshold whose precision is at least 0.99 at the lower end of its 95 % interval.
+    """Choose and keep, per kind, the smallest threshold whose precision is at least 0.99 at the lower end of its 95 %
+    interval.
 
-    Duplicates are seeded transforms of `sample` images; what is none are all pairs of neighbours in the index that are not verified by the
-    built-in thresholds, and those a person called not-duplicate. A kind for which no threshold reaches 0.99 keeps the built-in one.
-    Raises `UsageError` for an index too small to tell, `IndexLocked`.
-    """
+    Duplicates are seeded transforms of `sample` images; what is none are all pairs of neighbours in the index that are
+    not verified by the built-in thresholds, and those a person called not-duplicate. A kind for which no threshold
+    reaches 0.99 keeps the built-in one. Raises `UsageError` for an index too small to tell, `IndexLocked`."""
     dedupe(index, DedupeOptions(), keep_proposals=False, job=job)  # looks at all pairs once
     pairs = _Pairs()
     curation = Curation(index.reader)
     nodes = curation.nodes(index.space)
     if len(nodes) < _LEAST:
-        raise UsageError(f"{len(nodes)} different pictures are too few to calibrate on; it takes {_LEAST}, better 1,000")
+        raise UsageError(
+            f"{len(nodes)} different pictures are too few to calibrate on; it takes {_LEAST}, better 1,000"
+        )
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(nodes), min(sample, len(nodes)), replace=False))
     _add_duplicates(index, nodes, chosen, pairs, rng=rng, job=job)
@@ -76,7 +82,10 @@ def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIE
     _add_neighbours(index, nodes, chosen, pairs)
     found = [_choose(kind, pairs, built_in) for kind, built_in in [*Thresholds().least.items(), ("semantic", None)]]
     facts = {
-        c.kind: (c.threshold, asdict(c.cut) | {"held_out_recall": _known(c.held_out_recall), "sample": len(chosen), "seed": seed})
+        c.kind: (
+            c.threshold,
+            asdict(c.cut) | {"held_out_recall": _known(c.held_out_recall), "sample": len(chosen), "seed": seed},
+        )
         for c in found
         if c.source == "calibrated"
     }
@@ -90,7 +99,9 @@ def _known(value: float) -> float | None:
 
 
 def _choose(kind: str, pairs: _Pairs, built_in: float | None) -> Calibration:
-    positive, negative, held_out = (np.array(p.get(kind, ()), np.float64) for p in (pairs.positive, pairs.negative, pairs.held_out))
+    positive, negative, held_out = (
+        np.array(p.get(kind, ()), np.float64) for p in (pairs.positive, pairs.negative, pairs.held_out)
+    )
     cut = choose_cut(positive, negative, floor=-math.inf if built_in is None else FLOOR)
     threshold = max(cut.threshold, FLOOR) if built_in is not None else cut.threshold
     source = "calibrated"
@@ -168,6 +179,8 @@ def _add_neighbours(index: Index, nodes: Nodes, chosen: NDArray[np.int64], pairs
         for other, score in zip(graph.neighbours[at].tolist(), graph.scores[at].tolist(), strict=True):
             if other < 0:
                 continue
-            evidence = known.get((min(int(contents[at]), int(contents[other])), max(int(contents[at]), int(contents[other]))))
+            evidence = known.get(
+                (min(int(contents[at]), int(contents[other])), max(int(contents[at]), int(contents[other])))
+            )
             if evidence is None or judge(evidence, Thresholds()) is None:
                 scores.append(score)

@@ -1,17 +1,19 @@
-"""Candidate pairs of an index and the evidence on them: looked at once, kept in the database, resumed after any stop."""
+"""Candidate pairs of an index and the evidence on them: looked at once, kept in the database, resumed after any
+stop."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database import Curation, Writer
+from curator.database import Curation, Reader
 from curator.duplicates import (
     BITS,
     Sketch,
@@ -22,8 +24,9 @@ from curator.duplicates import (
     textured,
 )
 from curator.embeddings import blocks
-from curator.errors import PictureError
+from curator.errors import IndexLocked, PictureError
 from curator.images import decode, read_bytes
+from curator.index import WAIT, Index
 from curator.job import Job
 from curator.records import DIHEDRAL, Evidence, Graph, Image, Nodes
 from curator.vectors import near_hashes
@@ -51,7 +54,10 @@ class Hashes:
 
     def distances(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(m,) least distances in bits, and the turn of the second that makes them least."""
-        found = [compare_hashes(self.values[pairs[part, 0]], self.values[pairs[part, 1]]) for part in blocks(len(pairs), 1 << 18)]
+        found = [
+            compare_hashes(self.values[pairs[part, 0]], self.values[pairs[part, 1]])
+            for part in blocks(len(pairs), 1 << 18)
+        ]
         if not found:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         distance, transform = (np.concatenate(column) for column in zip(*found, strict=True))
@@ -59,18 +65,24 @@ class Hashes:
 
 
 def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int = RANK) -> NDArray[np.int64]:
-    """Pairs (m, 2) of nodes worth a look: near by hash in any orientation, among the first neighbours, or above the threshold."""
+    """Pairs (m, 2) of nodes worth a look: near by hash in any orientation, among the first neighbours, or above the
+    threshold."""
     at = np.flatnonzero(hashes.telling)
     # A quarter turn left of one is a quarter turn right of the other, and pairs are found from both ends.
     turns = [k for k, name in enumerate(DIHEDRAL) if name != "rotate-270"]
-    by_hash = at[near_hashes(hashes.values[at, 0], hashes.values[at][:, turns], BITS)] if len(at) else np.empty((0, 2), np.int64)
+    by_hash = (
+        at[near_hashes(hashes.values[at, 0], hashes.values[at][:, turns], BITS)]
+        if len(at)
+        else np.empty((0, 2), np.int64)
+    )
     by_score, by_rank = graph.above(semantic)[0], graph.above(-1.0, rank=rank)[0]
     return np.unique(np.concatenate([by_hash.reshape(-1, 2), by_score, by_rank]), axis=0)
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Evidence (m,) on pairs, how many were looked at now, and how many could not be, because no file of one could be read."""
+    """Evidence (m,) on pairs, how many were looked at now, and how many could not be, because no file of one could be
+    read."""
 
     evidence: Sequence[Evidence]
     compared: int
@@ -78,45 +90,65 @@ class Collected:
 
 
 def collect_evidence(
-    db: Writer,
-    nodes: Nodes,
-    pairs: NDArray[np.int64],
-    hashes: Hashes,
-    thresholds: Thresholds,
-    *,
-    step: Callable[[str], None],
-    job: Job,
+    index: Index, nodes: Nodes, pairs: NDArray[np.int64], hashes: Hashes, thresholds: Thresholds, *, job: Job
 ) -> Collected:
-    """Evidence on every pair of nodes; committed every 256 pairs."""
-    curation = Curation(db)
-    known = curation.edges()
+    """Evidence on every pair of nodes, kept every 256 pairs, or as soon as nobody else is writing."""
+    known = Curation(index.reader).edges()
     distances, transforms = hashes.distances(pairs)
     keys = list(zip(nodes.contents[pairs[:, 0]].tolist(), nodes.contents[pairs[:, 1]].tolist(), strict=True))
     # Measures may have come since a pair was looked at, and then its hashes say more than they did.
-    told = distances.tolist()
-    todo = [i for i, key in enumerate(keys) if key not in known or known[key].distance != told[i] or needs_corners(known[key], thresholds)]
-    looker = _Looker(db, nodes, thresholds)
-    missed: dict[tuple[int, int], Evidence] = {}
+    bits = distances.tolist()
+    todo = [
+        i
+        for i, key in enumerate(keys)
+        if key not in known or known[key].distance != bits[i] or needs_corners(known[key], thresholds)
+    ]
+    unreadable: dict[tuple[int, int], Evidence] = {}
     done = len(keys) - len(todo)
-    with looker:
+    store = _Store(index)
+    with _Looker(index.reader, nodes, thresholds) as looker:
         for part in blocks(len(todo), _PAIRS):
             chosen = todo[part]
-            found, unread = looker.look([keys[i] for i in chosen], distances[chosen].tolist(), transforms[chosen].tolist())
-            with db.atomic():
-                curation.put_edges(found)
-            step("edges committed")
-            known |= found
-            missed |= {key: e for key, e in unread.items() if key not in known}
+            seen, unread = looker.look(
+                [keys[i] for i in chosen], distances[chosen].tolist(), transforms[chosen].tolist()
+            )
+            store.put(seen)
+            known |= seen
+            unreadable |= {key: e for key, e in unread.items() if key not in known}
             job.progress(done + part.stop, len(keys), "comparing pictures", already=done, unit="pairs")
             job.check()
-    return Collected([known.get(key) or missed[key] for key in keys], len(todo), len(missed))
+    store.flush(wait=WAIT)
+    return Collected([known.get(key) or unreadable[key] for key in keys], len(todo), len(unreadable))
+
+
+class _Store:
+    """Keeps evidence in the database between the transactions of others: it is a cache, and no work waits for it."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.pending: dict[tuple[int, int], Evidence] = {}
+
+    def put(self, seen: Mapping[tuple[int, int], Evidence]) -> None:
+        """Write what there is, or keep it for the next time."""
+        self.pending |= seen
+        self.flush(wait=0)
+
+    def flush(self, *, wait: float) -> None:
+        """Write what there is, if the lock is to be had within `wait` seconds."""
+        if not self.pending:
+            return
+        with contextlib.suppress(IndexLocked), self.index.write(wait=wait) as db:
+            with db.atomic():
+                Curation(db).put_edges(self.pending)
+            self.index.step("edges committed")
+            self.pending = {}
 
 
 class _Looker:
     """Reads pictures once, keeps some, and compares pairs on every core."""
 
-    def __init__(self, db: Writer, nodes: Nodes, thresholds: Thresholds) -> None:
-        self.db, self.thresholds = db, thresholds
+    def __init__(self, reader: Reader, nodes: Nodes, thresholds: Thresholds) -> None:
+        self.reader, self.thresholds = reader, thresholds
         self.images_of: dict[int, list[int]] = {}
         for image_id, content in zip(nodes.image_ids.tolist(), nodes.content_ids.tolist(), strict=True):
             self.images_of.setdefault(content, []).append(image_id)
@@ -135,7 +167,8 @@ class _Looker:
     def look(
         self, keys: Sequence[tuple[int, int]], distances: Iterable[int], transforms: Iterable[int]
     ) -> tuple[dict[tuple[int, int], Evidence], dict[tuple[int, int], Evidence]]:
-        """Evidence on pairs of contents; and, apart, what the hashes say of those with a picture that cannot be read now."""
+        """Evidence on pairs of contents; and, apart, what the hashes say of those with a picture that cannot be read
+        now."""
         self._load(dict.fromkeys(c for key in keys for c in key))
         a, b = ([self.sketches[key[side]] for key in keys] for side in (0, 1))
         found = self.threads.map(examine, distances, transforms, a, b, [self.thresholds] * len(keys))
@@ -152,7 +185,7 @@ class _Looker:
             if content in self.sketches:
                 self.sketches.move_to_end(content)
         missing = [c for c in wanted if c not in self.sketches]
-        images = [self.db.images(self.images_of[c][:_PATHS]) for c in missing]
+        images = [self.reader.images(self.images_of[c][:_PATHS]) for c in missing]
         self.sketches.update(zip(missing, self.threads.map(_first_readable, images), strict=True))
         while len(self.sketches) > max(_SKETCHES, len(wanted)):
             self.sketches.popitem(last=False)

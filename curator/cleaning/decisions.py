@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 
-from curator.database import Curation
+from curator.database import Curation, Selections
 from curator.database.curation import apart_pairs, kept_ids, rejected_ids
 from curator.duplicates import KINDS
 from curator.errors import UsageError
 from curator.index import Index
-from curator.records import Decision, Grouped, Image
+from curator.records import Decision
 
 VERDICTS = ("keep", "reject", "not-duplicate")
 
@@ -19,18 +20,16 @@ VERDICTS = ("keep", "reject", "not-duplicate")
 def decide(index: Index, verdict: str, ids: Sequence[int]) -> int:
     """Remember a verdict on images of the last run's groups → the number of pairs it speaks of.
 
-    "keep": each image stays, whatever else is in its group. "reject": each is a duplicate of its group's keeper. "not-duplicate":
-    no two of these images are the same picture. Raises `UsageError` where an image is in no group, or is the one to keep.
+    "keep": each image stays, whatever else is in its group. "reject": each is a duplicate of its group's keeper.
+    "not-duplicate": no two of these images are the same picture. Raises `UsageError` where an image is in no group, or
+    is the one to keep; `UnknownName` for an id there never was.
     """
+    chosen = list(dict.fromkeys(int(i) for i in ids))
     with index.write() as db:
         curation = Curation(db)
-        groups = curation.groups()
-        images = {i.id: i for i in db.images(sorted({*ids, *(g.image_id for g in groups), *(g.keeper_id for g in groups)}))}
-        make = {"keep": _keep, "reject": _reject, "not-duplicate": _apart}[verdict]
-        state = _State(groups, images, apart_pairs(curation), frozenset(rejected_ids(curation)))
-        chosen = list(dict.fromkeys(ids))
-        decisions = make(chosen, state)
-        subjects = {bytes.fromhex(images[i].sha256): i for i in chosen}
+        state = _State.around(curation, chosen)
+        decisions = {"keep": _keep, "reject": _reject, "not-duplicate": _apart}[verdict](chosen, state)
+        subjects = {state.sha256[i]: i for i in chosen}
         pairs = {frozenset((d.subject, d.other)) for d in decisions}
 
         def is_replaced(d: Decision) -> bool:
@@ -42,26 +41,33 @@ def decide(index: Index, verdict: str, ids: Sequence[int]) -> int:
             return d.subject in subjects and d.subject_id in (0, subjects[d.subject])
 
         with db.atomic():
-            curation.undecide(d for d in curation.decisions() if is_replaced(d))
+            curation.undecide(d for d in curation.decisions(list(subjects)) if is_replaced(d))
             curation.decide(decisions)
         index.step("decisions committed")
     return len(decisions)
 
 
-def accept(index: Index, kinds: Sequence[str] = ()) -> list[int]:
-    """Reject every duplicate that the last run proposed and nobody has decided about, of these kinds or all → their ids."""
+def proposals(index: Index, kinds: Sequence[str] = ()) -> list[int]:
+    """Ids of the duplicates that the last run proposed, of these kinds or all, and nobody has decided about."""
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"no kind of duplicate '{kind}'; there are: {', '.join(KINDS)}")
     curation = Curation(index.reader)
-    found = [g for g in curation.groups() if g.kind in (kinds or KINDS)]
+    members = [g for g in curation.groups() if g.kind in (kinds or KINDS)]
     decided = set(rejected_ids(curation)) | kept_ids(curation)
-    hashes = {i.id: bytes.fromhex(i.sha256) for i in index.images(sorted({j for g in found for j in (g.image_id, g.keeper_id)}))}
+    ids = sorted({i for g in members for i in (g.image_id, g.keeper_id)})
+    hashes = dict(zip(ids, Selections(index.reader).sha256_of(ids), strict=True))
     apart = apart_pairs(curation)
-    chosen = [g.image_id for g in found if g.image_id not in decided and frozenset((hashes[g.image_id], hashes[g.keeper_id])) not in apart]
-    if chosen:
-        decide(index, "reject", chosen)
-    return chosen
+    undecided = (g for g in members if g.image_id not in decided)
+    return [g.image_id for g in undecided if frozenset((hashes[g.image_id], hashes[g.keeper_id])) not in apart]
+
+
+def accept(index: Index, kinds: Sequence[str] = ()) -> list[int]:
+    """Reject every duplicate of `proposals` → their ids."""
+    ids = proposals(index, kinds)
+    if ids:
+        decide(index, "reject", ids)
+    return ids
 
 
 def undo(index: Index, ids: Sequence[int]) -> int:
@@ -83,58 +89,80 @@ def _speaks_of(d: Decision, hashes: dict[bytes, int], ids: set[int]) -> bool:
 
 @dataclass(frozen=True)
 class _State:
-    """What a verdict is given in: the last run's groups, their images, pairs told apart, and images rejected before."""
+    """What a verdict is given in: the groups around the images, pairs told apart, and images rejected before.
 
-    groups: Sequence[Grouped]
-    images: Mapping[int, Image]
+    `keeper_of` maps each member of those groups to its keeper, `members` a keeper to all of its group, the keeper
+    first, and `sha256` every one of them to its content.
+    """
+
+    keeper_of: Mapping[int, int]
+    members: Mapping[int, Sequence[int]]
+    sha256: Mapping[int, bytes]
     apart: Set[frozenset[bytes]]
     rejected: Set[int]
+    copies: Mapping[tuple[int, bytes], int]  # (keeper, content) → members of the group that have it
 
-    def others(self, image_id: int) -> list[int]:
-        """The members of an image's group that were not told apart from it, the keeper first; none for an image in no group."""
-        keeper = next((g.keeper_id for g in self.groups if g.image_id == image_id), None)
-        members = [g.image_id for g in self.groups if g.keeper_id == keeper]
-        own = self.images[image_id].sha256
-        return [
-            o
-            for o in sorted(members, key=lambda m: m != keeper)
-            if o != image_id and frozenset(bytes.fromhex(h) for h in (own, self.images[o].sha256)) not in self.apart
-        ]
+    @classmethod
+    def around(cls, curation: Curation, ids: Sequence[int]) -> _State:
+        """The state of the groups that hold these images, and nothing of any other. Raises `UnknownName`."""
+        keeper_of, members = {}, dict[int, list[int]]()
+        for g in curation.groups_of(ids):
+            keeper_of[g.image_id] = g.keeper_id
+            members.setdefault(g.keeper_id, [g.keeper_id])
+            if g.image_id != g.keeper_id:
+                members[g.keeper_id].append(g.image_id)
+        everyone = sorted({*ids, *keeper_of})
+        sha256 = dict(zip(everyone, Selections(curation.reader).sha256_of(everyone), strict=True))
+        about = list(dict.fromkeys(sha256.values()))
+        copies = Counter((keeper, sha256[i]) for i, keeper in keeper_of.items())
+        rejected = set(rejected_ids(curation, about))
+        return cls(keeper_of, members, sha256, apart_pairs(curation, about), rejected, copies)
+
+    def others(self, image_id: int) -> Iterator[int]:
+        """The rest of an image's group but those told apart from it, the keeper first; none for one in no group."""
+        group = self.members.get(self.keeper_of.get(image_id, -1), ())
+        own = self.sha256[image_id]
+        return (o for o in group if o != image_id and frozenset((own, self.sha256[o])) not in self.apart)
 
     def about(self, image_id: int, other: int, verdict: str) -> Decision:
         """By content; by id as well where the group holds another image of that content."""
-        image = self.images[image_id]
-        copied = any(self.images[o].sha256 == image.sha256 for o in self.others(image_id))
-        return Decision(bytes.fromhex(image.sha256), bytes.fromhex(self.images[other].sha256), image_id if copied else 0, verdict)
+        own = self.sha256[image_id]
+        is_copied = self.copies[self.keeper_of[image_id], own] > 1
+        return Decision(own, self.sha256[other], image_id if is_copied else 0, verdict)
 
 
 def _keep(ids: Sequence[int], state: _State) -> list[Decision]:
-    found = []
+    decisions = []
     for i in ids:
-        others = state.others(i)
+        others = list(state.others(i))
         if not others:
             raise UsageError(f"image {i} is in no group, so it is kept anyway; `curator dedupe` finds groups")
-        found += [state.about(i, o, "keep") for o in others]
-    return found
+        decisions += [state.about(i, o, "keep") for o in others]
+    return decisions
 
 
 def _reject(ids: Sequence[int], state: _State) -> list[Decision]:
-    found = []
+    leaving = set(ids)
+    decisions = []
     for i in ids:
-        others = state.others(i)
-        if not others:
-            raise UsageError(f"image {i} is in no group; `curator dedupe` finds groups, `curator remove` takes any image out of the index")
-        staying = [o for o in others if o not in ids and o not in state.rejected]
-        if not staying:
-            raise UsageError(f"rejecting image {i} too would keep none of its group; leave one out, or `curator decide undo` another")
-        found.append(state.about(i, staying[0], "reject"))
-    return found
+        if next(state.others(i), None) is None:
+            raise UsageError(
+                f"image {i} is in no group; `curator dedupe` finds groups, and `curator remove` takes any image out of "
+                "the index"
+            )
+        staying = next((o for o in state.others(i) if o not in leaving and o not in state.rejected), None)
+        if staying is None:
+            raise UsageError(
+                f"rejecting image {i} too would keep none of its group; leave one out, or `curator decide undo` another"
+            )
+        decisions.append(state.about(i, staying, "reject"))
+    return decisions
 
 
 def _apart(ids: Sequence[int], state: _State) -> list[Decision]:
     if len(ids) < 2:
         raise UsageError("not-duplicate takes two images or more: those that are not the same picture")
-    hashes = sorted(bytes.fromhex(state.images[i].sha256) for i in ids)
+    hashes = sorted(state.sha256[i] for i in ids)
     if len(set(hashes)) < len(hashes):
         raise UsageError("two of these files are the same to the byte; `curator decide keep` keeps both")
     return [Decision(a, b, 0, "not-duplicate") for a, b in combinations(hashes, 2)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.cleaning.comparing import RANK, Hashes, collect_evidence, find_candidates
-from curator.cleaning.grouping import Grouping, Link, check_groups
+from curator.cleaning.edges import check_groups
+from curator.cleaning.grouping import Grouping, Link
 from curator.cleaning.keepers import KEEP, Policy
-from curator.database import Curation, Writer
+from curator.database import Curation, Reader
 from curator.duplicates import KINDS, LEVELS, Thresholds, judge
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
@@ -48,7 +49,8 @@ class DedupeOptions:
 
 @dataclass(frozen=True)
 class Group:
-    """Images shown to be the same picture. `members` begin with the keeper; `settled` where every other one has been decided about."""
+    """Images shown to be the same picture. `members` begin with the keeper; `settled` where every other one has been
+    decided about."""
 
     members: tuple[Grouped, ...]
     settled: bool
@@ -66,7 +68,8 @@ class Group:
 
 @dataclass(frozen=True)
 class DedupeResult:
-    """What was found. `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the guarantees in words."""
+    """What was found. `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the
+    guarantees in words."""
 
     groups: tuple[Group, ...]
     searched: int
@@ -90,7 +93,7 @@ class DedupeResult:
 
 
 @dataclass
-class _Found:
+class _Edges:
     """Verified and semantic edges between nodes, as far as the level asks for them."""
 
     links: list[Link] = field(default_factory=list)
@@ -111,48 +114,76 @@ def dedupe(
     keep_proposals: bool = True,
     job: Job = QUIET,
 ) -> DedupeResult:
-    """Find groups, propose keepers, and remember both in the index. No file is touched; what was compared is not compared again.
+    """Find groups, propose keepers, and remember both in the index. No file is touched.
 
-    `only` limits it to images of these ids; without `keep_proposals` those of the last run stay the ones that are remembered.
-    Raises `UsageError`, `UnknownName` for a keep rule, `WhereError`, `NoIndex` for an empty index, `IndexLocked`.
+    What was compared is not compared again. `only` limits it to images of these ids; without `keep_proposals` those of
+    the last run stay remembered, and nothing waits for another process. Raises `UsageError`, `UnknownName` for a keep
+    rule, `WhereError`, `NoIndex` for an empty index, `IndexLocked`.
     """
     started = time.monotonic()
-    space = index.space
-    with index.write() as db:
-        curation = Curation(db)
-        nodes = curation.nodes(space)
-        here = len(nodes.image_ids)
-        if options.where is not None:
-            nodes = _limit(nodes, db.ids_where(options.where))
-        if only is not None:
-            nodes = _limit(nodes, np.array(sorted(only), np.int64))
-        thresholds = find_thresholds(curation, space, options.threshold)
-        found = _Found()
-        if options.level != "exact":
-            found, thresholds = _look(index, db, nodes, thresholds, rank=options.rank, job=job)
-        decisions = curation.decisions()
-        grouping = Grouping(db, nodes, _policy(db, decisions, options), decisions, across=options.across, folders=options.ignore_same_dir)
-        members = grouping.verified(found.links)
-        if options.level == "semantic":
-            x = curation.vectors(space, nodes.contents)
-            members = grouping.semantic(members, found.semantic, found.scores, x, float(thresholds.semantic or 1.0))
-        checks = check_groups(members, grouping)
-        if keep_proposals:
-            with db.atomic():
-                curation.replace_groups(members, None if len(nodes.image_ids) == here else nodes.image_ids.tolist())
-            index.step("groups committed")
-        groups = _as_groups(members, grouping)
-        notes = _notes(curation, nodes, thresholds, options)
-        if found.unread:
-            notes += (f"{found.unread} pairs could not be compared, because files cannot be read now; run again when they can",)
+    space, reader = index.space, index.reader
+    curation = Curation(reader)
+    every = curation.nodes(space)
+    nodes = every
+    if options.where is not None:
+        nodes = _limit(nodes, reader.ids_where(options.where))
+    if only is not None:
+        nodes = _limit(nodes, np.array(sorted(only), np.int64))
+    thresholds = find_thresholds(curation, space, options.threshold)
+    edges = _Edges()
+    if options.level != "exact":
+        edges, thresholds = _look(index, nodes, thresholds, rank=options.rank, job=job)
+    job.check()
+    grouping, members = _group(reader, space, nodes, edges, thresholds=thresholds, options=options)
+    checks = check_groups(members, grouping.covering)
+    if keep_proposals:
+        _keep(index, members, nodes, whole=len(nodes.image_ids) == len(every.image_ids))
+    notes = _notes(curation, nodes, thresholds, options)
+    if edges.unread:
+        notes += (f"{edges.unread} pairs could not be compared, because files cannot be read now; run again later",)
+    groups = as_groups(members, grouping.policy.rejected)
     pairs = {kind: grouping.counts.get(kind, 0) for kind in LEVELS[options.level]}
     images = {kind: sum(m.kind == kind for g in groups for m in g.duplicates) for kind in LEVELS[options.level]}
-    involved = {i for m in members for i in (m.image_id, m.via_id)}
-    content_of = {i: c for i, c in zip(nodes.image_ids.tolist(), nodes.standing().tolist(), strict=True) if i in involved}
     return DedupeResult(
-        groups, len(nodes.image_ids), len(nodes), found.compared, found.candidates - found.compared, pairs, images,
-        found.graph.certificate if found.graph else None, thresholds, found.evidence, content_of, checks, notes, time.monotonic() - started,
+        groups, len(nodes.image_ids), len(nodes), edges.compared, edges.candidates - edges.compared, pairs, images,
+        edges.graph.certificate if edges.graph else None, thresholds, edges.evidence, _contents_of(members, nodes),
+        checks, notes, time.monotonic() - started,
     )  # fmt: skip
+
+
+def _group(
+    reader: Reader, space: Space, nodes: Nodes, edges: _Edges, *, thresholds: Thresholds, options: DedupeOptions
+) -> tuple[Grouping, list[Grouped]]:
+    """Members of groups, joined by verified edges and, at that level, by semantic ones."""
+    curation = Curation(reader)
+    decisions = curation.decisions()
+    policy = _policy(curation, decisions, options)
+    grouping = Grouping(reader, nodes, policy, decisions, across=options.across, folders=options.ignore_same_dir)
+    members = grouping.verified(edges.links)
+    if options.level == "semantic":
+        x = curation.vectors(space, nodes.contents)
+        members = grouping.semantic(members, edges.semantic, edges.scores, x, float(thresholds.semantic or 1.0))
+    return grouping, members
+
+
+def _keep(index: Index, members: list[Grouped], nodes: Nodes, *, whole: bool) -> None:
+    """Remember groups, but none with an image that another process has changed or removed meanwhile."""
+    content_of = dict(zip(nodes.image_ids.tolist(), nodes.content_ids.tolist(), strict=True))
+    with index.write() as db:
+        curation = Curation(db)
+        now = curation.contents_of([m.image_id for m in members])
+        stale = {m.keeper_id for m in members if now.get(m.image_id) != content_of[m.image_id]}
+        with db.atomic():
+            fresh = [m for m in members if m.keeper_id not in stale]
+            curation.replace_groups(fresh, None if whole else nodes.image_ids.tolist())
+        index.step("groups committed")
+
+
+def _contents_of(members: list[Grouped], nodes: Nodes) -> dict[int, int]:
+    """image id → the content that stands for it, for every image of a group and those at the ends of its edges."""
+    involved = {i for m in members for i in (m.image_id, m.via_id)}
+    standing = zip(nodes.image_ids.tolist(), nodes.standing().tolist(), strict=True)
+    return {image_id: content for image_id, content in standing if image_id in involved}
 
 
 def _limit(nodes: Nodes, chosen: Ids) -> Nodes:
@@ -169,43 +200,36 @@ def find_thresholds(curation: Curation, space: Space, asked: float | None = None
     least = {kind: found[kind][0] if kind in found else value for kind, value in built_in.least.items()}
     sources = {kind: "calibrated" if kind in found else "built in" for kind in least}
     semantic = asked if asked is not None else found["semantic"][0] if "semantic" in found else None
-    sources["semantic"] = "given" if asked is not None else "calibrated" if "semantic" in found else "tail of the scores"
+    sources["semantic"] = (
+        "given" if asked is not None else "calibrated" if "semantic" in found else "tail of the scores"
+    )
     return Thresholds(least, semantic, sources)
 
 
-def _look(
-    index: Index,
-    db: Writer,
-    nodes: Nodes,
-    thresholds: Thresholds,
-    *,
-    rank: int,
-    job: Job,
-) -> tuple[_Found, Thresholds]:
+def _look(index: Index, nodes: Nodes, thresholds: Thresholds, *, rank: int, job: Job) -> tuple[_Edges, Thresholds]:
     """Candidates, evidence on them, and what it makes of them; the thresholds with the one the graph settled on."""
-
-    graph = load_graph(db, index.space, nodes, threshold=thresholds.semantic, job=job)
+    graph = load_graph(index.reader, index.space, nodes, threshold=thresholds.semantic, job=job)
     index.step("graph cached")
     thresholds = replace(thresholds, semantic=graph.certificate.threshold)
-    hashes = Hashes.of(Curation(db), nodes)
+    hashes = Hashes.of(Curation(index.reader), nodes)
     pairs = find_candidates(hashes, graph, graph.certificate.threshold, rank=rank)
-    seen_of = collect_evidence(db, nodes, pairs, hashes, thresholds, step=index.step, job=job)
-    found = _Found(graph=graph, candidates=len(pairs), compared=seen_of.compared, unread=seen_of.unread)
-    found.semantic, found.scores = graph.above(graph.certificate.threshold)
+    collected = collect_evidence(index, nodes, pairs, hashes, thresholds, job=job)
+    edges = _Edges(graph=graph, candidates=len(pairs), compared=collected.compared, unread=collected.unread)
+    edges.semantic, edges.scores = graph.above(graph.certificate.threshold)
     contents = nodes.contents
-    for (a, b), seen in zip(pairs.tolist(), seen_of.evidence, strict=True):
-        kind = judge(seen, thresholds)
+    for (a, b), evidence in zip(pairs.tolist(), collected.evidence, strict=True):
+        kind = judge(evidence, thresholds)
         if kind is not None:
-            strength = (KINDS.index(kind), seen.distance if kind != "cropped/edited" else 0, -(seen.agreement or 0.0))
-            found.links.append(Link(a, b, kind, strength))
-        found.evidence[int(contents[a]), int(contents[b])] = seen
-    found.links.sort(key=lambda link: (link.strength, link.first, link.second))
-    return found, thresholds
+            bits = evidence.distance if kind != "cropped/edited" else 0
+            edges.links.append(Link(a, b, kind, (KINDS.index(kind), bits, -(evidence.agreement or 0.0))))
+        edges.evidence[int(contents[a]), int(contents[b])] = evidence
+    edges.links.sort(key=lambda link: (link.strength, link.first, link.second))
+    return edges, thresholds
 
 
-def _policy(db: Writer, decisions: list[Decision], options: DedupeOptions) -> Policy:
+def _policy(curation: Curation, decisions: list[Decision], options: DedupeOptions) -> Policy:
     """The keep rules with what a person decided: ids to keep, and ids that were rejected."""
-    there = Curation(db).with_content([d.subject for d in decisions if d.verdict != "not-duplicate"])
+    there = curation.with_content([d.subject for d in decisions if d.verdict != "not-duplicate"])
     chosen: dict[str, set[int]] = {"keep": set(), "reject": set()}
     for d in decisions:
         if d.verdict in chosen:
@@ -214,14 +238,16 @@ def _policy(db: Writer, decisions: list[Decision], options: DedupeOptions) -> Po
     return Policy(options.keep, options.protect, frozenset(chosen["keep"]), frozenset(chosen["reject"]))
 
 
-def _as_groups(members: list[Grouped], grouping: Grouping) -> tuple[Group, ...]:
+def as_groups(members: Iterable[Grouped], rejected: Container[int]) -> tuple[Group, ...]:
+    """Members by keeper, the keeper first, then what is kept, then the surest duplicates."""
     by_keeper: dict[int, list[Grouped]] = {}
     for m in members:
         by_keeper.setdefault(m.keeper_id, []).append(m)
-    rejected = grouping.policy.rejected
     groups = []
     for _, found in sorted(by_keeper.items()):
-        ordered = sorted(found, key=lambda m: (m.image_id != m.keeper_id, m.kind != "kept", _strength(m.kind), m.image_id))
+        ordered = sorted(
+            found, key=lambda m: (m.image_id != m.keeper_id, m.kind != "kept", _strength(m.kind), m.image_id)
+        )
         settled = all(m.image_id in rejected or m.kind in ("keeper", "kept") for m in ordered)
         groups.append(Group(tuple(ordered), settled))
     return tuple(groups)
@@ -236,9 +262,14 @@ def _notes(curation: Curation, nodes: Nodes, thresholds: Thresholds, options: De
     if options.level != "exact":
         missing = int(np.isnan(curation.hashes(nodes.contents)[1]).sum())
         if missing:
-            notes.append(f"{missing} pictures have no perceptual hash; `curator index` measures those whose files are there")
+            notes.append(
+                f"{missing} pictures have no perceptual hash; `curator index` measures those whose files are there"
+            )
         if "calibrated" not in thresholds.sources.values():
             notes.append("thresholds are not calibrated on your images; `curator calibrate` does that")
     if options.level == "semantic" and thresholds.sources.get("semantic") == "tail of the scores":
-        notes.append(f"the semantic threshold {thresholds.semantic:.3f} is where one in a hundred nearest neighbours would lie by chance")
+        notes.append(
+            f"the semantic threshold {thresholds.semantic:.3f} is where one in a hundred nearest neighbours would lie "
+            "by chance"
+        )
     return tuple(notes)

@@ -51,7 +51,10 @@ def remarks(result: DedupeResult) -> list[str]:
     if result.certificate is not None:
         lines.append(f"Neighbours: {describe_certificate(result.certificate)}.")
         lines.append(f"Pairs of pictures compared: {result.compared} now, {result.known} before.")
-        used = ", ".join(f"{kind} {value:.3f} ({result.thresholds.sources[kind]})" for kind, value in result.thresholds.values().items())
+        used = ", ".join(
+            f"{kind} {value:.3f} ({result.thresholds.sources[kind]})"
+            for kind, value in result.thresholds.values().items()
+        )
         lines.append(f"Thresholds: {used}.")
     return lines + [f"Note: {n}." for n in result.notes]
 
@@ -62,16 +65,24 @@ def as_json(result: DedupeResult, groups: Sequence[Group], images: Mapping[int, 
     def member(m: Grouped) -> dict[str, Any]:
         evidence = result.evidence_of(m.image_id, m.via_id) if m.kind not in ("keeper", "kept") else None
         image = images[m.image_id]
-        return asdict(m) | {"path": str(image.path), "sha256": image.sha256, "evidence": asdict(evidence) if evidence else None}
+        return asdict(m) | {
+            "path": str(image.path),
+            "sha256": image.sha256,
+            "evidence": asdict(evidence) if evidence else None,
+        }
 
     return {
         "searched": result.searched,
         "pictures": result.nodes,
         "pairs": dict(result.pairs),
         "duplicates": dict(result.images),
-        "groups": [{"keeper": g.keeper, "settled": g.settled, "members": [member(m) for m in g.members]} for g in groups],
+        "groups": [
+            {"keeper": g.keeper, "settled": g.settled, "members": [member(m) for m in g.members]} for g in groups
+        ],
         "certificate": asdict(result.certificate) if result.certificate else None,
-        "thresholds": {k: {"value": v, "source": result.thresholds.sources[k]} for k, v in result.thresholds.values().items()},
+        "thresholds": {
+            k: {"value": v, "source": result.thresholds.sources[k]} for k, v in result.thresholds.values().items()
+        },
         "checks": list(result.checks),
         "notes": list(result.notes),
         "compared": result.compared,
@@ -96,10 +107,17 @@ def draw_groups(
     written = []
     if sheet:
         save_sheet(sections[:ON_A_SHEET], sheet)
-        more = f" (the first {ON_A_SHEET} of {len(sections)} groups; --html holds all)" if len(sections) > ON_A_SHEET else ""
+        more = (
+            f" (the first {ON_A_SHEET} of {len(sections)} groups; --html holds all)"
+            if len(sections) > ON_A_SHEET
+            else ""
+        )
         written.append(f"Sheet: {sheet}{more}")
     if page:
-        rows = (("kind", "pairs", "duplicates"), *((k, str(result.pairs[k]), str(result.images[k])) for k in result.pairs))
+        rows = (
+            ("kind", "pairs", "duplicates"),
+            *((k, str(result.pairs[k]), str(result.images[k])) for k in result.pairs),
+        )
         save_page(Page(f"Duplicates: {len(groups)} groups", rows, tuple(remarks(result)), sections), page)
         written.append(f"Page: {page}")
     return written

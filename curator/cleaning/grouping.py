@@ -10,8 +10,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.cleaning.edges import Covering, count_pairs, spread
 from curator.cleaning.keepers import Policy, find_enlarged
-from curator.database import Curation, Writer
+from curator.database import Curation, Reader
 from curator.duplicates import cover, join, ways_to
 from curator.records import Decision, Grouped, Image, Nodes
 from curator.vectors import Neighbours
@@ -34,9 +35,16 @@ class Grouping:
     """Groups images by edges between their nodes. Positions are those of `nodes.image_ids`."""
 
     def __init__(
-        self, db: Writer, nodes: Nodes, policy: Policy, decisions: Sequence[Decision], *, across: bool = False, folders: bool = False
+        self,
+        reader: Reader,
+        nodes: Nodes,
+        policy: Policy,
+        decisions: Sequence[Decision],
+        *,
+        across: bool = False,
+        folders: bool = False,
     ) -> None:
-        self.db, self.nodes, self.policy = db, nodes, policy
+        self.reader, self.nodes, self.policy = reader, nodes, policy
         order = np.argsort(nodes.node_of, kind="stable")
         bounds = np.searchsorted(nodes.node_of[order], np.arange(len(nodes) + 1))
         self.images_of = [order[a:b].tolist() for a, b in pairwise(bounds.tolist())]
@@ -44,15 +52,13 @@ class Grouping:
         self.keys = self._keys(across, folders)
         self.counts: Counter[str] = Counter()
         self.records: dict[int, Image] = {}
-        self.threshold = 1.0
-        self.left_above = 0
+        self.covering = Covering()
         self.is_exact = True
-        self.excused_above = 0
 
     def _vetoes(self, decisions: Sequence[Decision]) -> dict[int, set[int]]:
         """Position → positions that a person said are something else."""
         apart = [d for d in decisions if d.verdict == "not-duplicate"]
-        there = Curation(self.db).with_content([h for d in apart for h in (d.subject, d.other)])
+        there = Curation(self.reader).with_content([h for d in apart for h in (d.subject, d.other)])
         at = {int(i): p for p, i in enumerate(self.nodes.image_ids)} if apart else {}
         vetoes: dict[int, set[int]] = {}
         for d in apart:
@@ -67,7 +73,7 @@ class Grouping:
         """What two images must differ in for an edge between them to count, or None."""
         if not across and not folders:
             return None
-        places = Curation(self.db).places(self.nodes.image_ids)
+        places = Curation(self.reader).places(self.nodes.image_ids)
         return [root if across else (root, folder) for root, folder in places]
 
     def may_join(self, a: int, b: int) -> bool:
@@ -83,22 +89,28 @@ class Grouping:
         for at in images:
             copies.setdefault(int(self.nodes.content_ids[at]), []).append(at)
         first = [same[0] for same in copies.values()]
-        for some, kind in [*((same, "identical-file") for same in copies.values()), (first, "identical-pixels"), (images, "")]:
-            for a, b in _spread(some, some, self.keys):
+        for some, kind in [
+            *((same, "identical-file") for same in copies.values()),
+            (first, "identical-pixels"),
+            (images, ""),
+        ]:
+            for a, b in spread(some, some, self.keys):
                 if a != b and self.may_join(a, b):
                     same = self.nodes.content_ids[a] == self.nodes.content_ids[b]
                     yield a, b, kind or ("identical-file" if same else "identical-pixels")
 
     def _edges(self, links: Iterable[Link]) -> Iterator[tuple[int, int, str]]:
-        inside = sorted((e for node in range(len(self.nodes)) for e in self._inside(node)), key=lambda e: (e[2], e[0], e[1]))
+        inside = sorted(
+            (e for node in range(len(self.nodes)) for e in self._inside(node)), key=lambda e: (e[2], e[0], e[1])
+        )
         if self.keys is None:
-            self.counts.update(_count_pairs(self.nodes, self.images_of))
+            self.counts.update(count_pairs(self.nodes, self.images_of))
         else:
             self.counts.update({frozenset(e[:2]): e[2] for e in inside}.values())
         yield from inside
         for link in links:
             joined = False
-            for a, b in _spread(self.images_of[link.first], self.images_of[link.second], self.keys):
+            for a, b in spread(self.images_of[link.first], self.images_of[link.second], self.keys):
                 if self.may_join(a, b):
                     joined = True
                     yield a, b, link.kind
@@ -118,7 +130,9 @@ class Grouping:
                 inside.setdefault(group_of[a], []).append((a, b))
         return [m for g, group in enumerate(groups) for m in self._group(group, inside[g], kind_of)]
 
-    def _group(self, group: list[int], pairs: list[tuple[int, int]], kind_of: dict[tuple[int, int], str]) -> list[Grouped]:
+    def _group(
+        self, group: list[int], pairs: list[tuple[int, int]], kind_of: dict[tuple[int, int], str]
+    ) -> list[Grouped]:
         ids = self.nodes.image_ids
         images = self._images([int(ids[p]) for p in group])
         at = {int(ids[p]): p for p in group}
@@ -139,18 +153,21 @@ class Grouping:
 
     def _images(self, ids: list[int]) -> list[Image]:
         new = [i for i in ids if i not in self.records]
-        self.records.update((i.id, i) for i in self.db.images(new))
+        self.records.update((i.id, i) for i in self.reader.images(new))
         return [self.records[i] for i in ids]
 
     def semantic(
-        self, members: list[Grouped], pairs: NDArray[np.int64], scores: NDArray[np.float32], x: NDArray[np.float16], threshold: float
+        self,
+        members: list[Grouped],
+        pairs: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        x: NDArray[np.float16],
+        threshold: float,
     ) -> list[Grouped]:
         """Groups joined further by a greedy leader cover, so that no two kept images score `threshold` or more.
 
-        `pairs` (m, 2) of nodes and `scores` (m,) are those above it; `x` (n, d) the nodes' vectors, with which the result is checked, and
-        pairs that the graph did not hold are added until none is left.
-        """
-        self.threshold = threshold
+        `pairs` (m, 2) of nodes and `scores` (m,) are those above it; `x` (n, d) the nodes' vectors, with which the
+        result is checked, and pairs that the graph did not hold are added until none is left."""
         out = {m.image_id for m in members if m.kind not in ("keeper", "kept")}
         ids = self.nodes.image_ids
         standing = [p for p in range(len(ids)) if int(ids[p]) not in out]
@@ -165,13 +182,15 @@ class Grouping:
             order = self._order(touched)
             covered = cover(order, found, values, self.vetoes, kept | self._protected(touched))
             left = self._left_above(x, [p for p in standing if p not in covered], threshold)
-            fresh = {edge: s for edge, s in left.items() if edge not in edges and not (edge[0] in kept and edge[1] in kept)}
+            fresh = {
+                edge: s for edge, s in left.items() if edge not in edges and not (edge[0] in kept and edge[1] in kept)
+            }
             if not fresh:
                 break
             edges |= fresh
         forced = kept | self._protected(touched)
         excused = {e for e in left if e[0] in forced and e[1] in forced}
-        self.left_above, self.excused_above = len(left) - len(excused), len(excused)
+        self.covering = Covering(threshold, len(left) - len(excused), len(excused), self.is_exact)
         self.counts["semantic"] = len(edges)
         return self._attach(members, covered, edges)
 
@@ -197,7 +216,9 @@ class Grouping:
         ids = self.nodes.image_ids
         return frozenset(p for p in positions if self.policy.is_protected(self.records[int(ids[p])]))
 
-    def _left_above(self, x: NDArray[np.float16], standing: list[int], threshold: float) -> dict[tuple[int, int], float]:
+    def _left_above(
+        self, x: NDArray[np.float16], standing: list[int], threshold: float
+    ) -> dict[tuple[int, int], float]:
         """Pairs of kept images that score the threshold or more and may be joined: exact up to 50,000 kept pictures."""
         by_node: dict[int, list[int]] = {}
         for p in standing:
@@ -212,13 +233,17 @@ class Grouping:
         pairs = np.stack([kept[rows], kept[near[rows, columns]]], axis=1)
         return self._between(pairs, scores[rows, columns], by_node)
 
-    def _attach(self, members: list[Grouped], covered: dict[int, int], edges: dict[tuple[int, int], float]) -> list[Grouped]:
+    def _attach(
+        self, members: list[Grouped], covered: dict[int, int], edges: dict[tuple[int, int], float]
+    ) -> list[Grouped]:
         """Each covered image and its group join the group of its leader."""
         ids = self.nodes.image_ids
         leader = {int(ids[a]): int(ids[b]) for a, b in covered.items()}
         score = {int(ids[a]): edges[min(a, b), max(a, b)] for a, b in covered.items()}
         keeper_of = {m.image_id: m.keeper_id for m in members}
-        joined = [replace(m, keeper_id=_follow(m.keeper_id, leader, keeper_of)) for m in members if m.image_id not in leader]
+        joined = [
+            replace(m, keeper_id=_follow(m.keeper_id, leader, keeper_of)) for m in members if m.image_id not in leader
+        ]
         there = {m.image_id for m in joined}
         for image, lead in leader.items():
             joined.append(Grouped(image, _follow(lead, leader, keeper_of), "semantic", lead, score[image]))
@@ -234,52 +259,3 @@ def _follow(image: int, leader: dict[int, int], keeper_of: dict[int, int]) -> in
         seen.add(image)
         image = leader.get(image, keeper_of.get(image, image))
     return image
-
-
-def _spread(first: Sequence[int], second: Sequence[int], keys: Sequence[Hashable] | None) -> Iterator[tuple[int, int]]:
-    """Pairs between two lists of images that join all that may be joined: by the first of each list, or two of unlike keys."""
-    if keys is None:
-        yield first[0], second[0]
-        yield from ((first[0], b) for b in second[1:])
-        yield from ((a, second[0]) for a in first[1:])
-        return
-    one, two = _two_unlike(first, keys), _two_unlike(second, keys)
-    yield from ((a, b) for a in first for b in two if keys[a] != keys[b])
-    yield from ((a, b) for b in second for a in one if keys[a] != keys[b])
-
-
-def _two_unlike(images: Sequence[int], keys: Sequence[Hashable]) -> list[int]:
-    """The first image, and the first of another key: whatever a third one's key is, it differs from one of theirs."""
-    other = next((p for p in images if keys[p] != keys[images[0]]), None)
-    return [images[0]] if other is None else [images[0], other]
-
-
-def _count_pairs(nodes: Nodes, images_of: Sequence[Sequence[int]]) -> dict[str, int]:
-    """Pairs of identical images by kind, without listing them."""
-    files = pixels = 0
-    for images in images_of:
-        if len(images) > 1:
-            copies = Counter(nodes.content_ids[images].tolist()).values()
-            same = sum(c * (c - 1) // 2 for c in copies)
-            files += same
-            pixels += len(images) * (len(images) - 1) // 2 - same
-    return {"identical-file": files, "identical-pixels": pixels}
-
-
-def check_groups(members: Sequence[Grouped], grouping: Grouping) -> tuple[str, ...]:
-    """Verify what a run promises, on its result → in words. Raises `AssertionError` for a bug."""
-    ids = [m.image_id for m in members]
-    keepers = {m.image_id for m in members if m.kind == "keeper"}
-    assert len(set(ids)) == len(ids), "an image in two groups"
-    assert {m.keeper_id for m in members} == keepers, "a group without its keeper"
-    assert all(m.keeper_id == m.image_id for m in members if m.kind == "keeper"), "a keeper of another's group"
-    removed = [m for m in members if m.kind not in ("keeper", "kept")]
-    checks = [f"groups are disjoint, and each of {len(removed)} duplicates has a kept image in its group"]
-    semantic = [m for m in removed if m.kind == "semantic"]
-    if semantic or grouping.threshold < 1.0:
-        assert all((m.score or 0.0) >= grouping.threshold for m in semantic), "a semantic edge below the threshold"
-        how = "" if grouping.is_exact else ", as far as an approximate search tells"
-        said = f"{grouping.left_above} pairs of kept images score {grouping.threshold:.3f} or more{how}"
-        excused = f" ({grouping.excused_above} more were both kept by a decision or protected)" if grouping.excused_above else ""
-        checks.append(f"{said}{excused}; each of {len(semantic)} images removed as semantic duplicates scores that with a kept one")
-    return tuple(checks)

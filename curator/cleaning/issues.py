@@ -42,7 +42,8 @@ class Issue:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a check found: a mask (n,), how bad each is (n,), larger is worse; the cut-off in words and the format of a value."""
+    """What a check found: a mask (n,), how bad each is (n,), larger is worse; the cut-off in words and the format of a
+    value."""
 
     mask: NDArray[np.bool_]
     badness: Column
@@ -68,7 +69,11 @@ def _blank(t: Table) -> Seen:
 @checks.register("dark")
 def _dark(t: Table) -> Seen:
     return Seen(
-        (t.entropy >= _BLANK) & (t.brightness < _DARK), -t.brightness, t.brightness, f"mean brightness below {_DARK:g}", "brightness {:.2f}"
+        (t.entropy >= _BLANK) & (t.brightness < _DARK),
+        -t.brightness,
+        t.brightness,
+        f"mean brightness below {_DARK:g}",
+        "brightness {:.2f}",
     )
 
 
@@ -89,12 +94,15 @@ def _blurred(t: Table) -> Seen:
     inked = t.entropy >= _BLANK
     logs = np.log(np.maximum(t.sharpness, 1e-4))
     cut = max(_SOFT, float(np.exp(_bounds(logs[inked], 1.5)[0])))
-    return Seen(inked & (t.sharpness < cut), -t.sharpness, t.sharpness, f"sharpness below {cut:.3f}", "sharpness {:.3f}")
+    return Seen(
+        inked & (t.sharpness < cut), -t.sharpness, t.sharpness, f"sharpness below {cut:.3f}", "sharpness {:.3f}"
+    )
 
 
 @checks.register("odd-size")
 def _odd_size(t: Table) -> Seen:
-    """Much smaller or larger than the others: beyond Tukey's far fences of the logarithm of the area, and by a factor of four."""
+    """Much smaller or larger than the others: beyond Tukey's far fences of the logarithm of the area, and by a factor
+    of four."""
     side = np.sqrt(t.width * t.height)
     logs = np.log(np.maximum(side, 1))
     low, high = _bounds(logs, 3.0)
@@ -107,11 +115,14 @@ def _odd_size(t: Table) -> Seen:
 @checks.register("odd-shape")
 def _odd_shape(t: Table) -> Seen:
     ratio = np.maximum(t.width, t.height) / np.maximum(np.minimum(t.width, t.height), 1)
-    return Seen(ratio > _ODD_SHAPE, ratio, ratio, f"long side more than {_ODD_SHAPE:g} times the short one", "{:.1f} : 1")
+    return Seen(
+        ratio > _ODD_SHAPE, ratio, ratio, f"long side more than {_ODD_SHAPE:g} times the short one", "{:.1f} : 1"
+    )
 
 
 def find_issues(index: Index, names: Sequence[str] = (), *, where: str | None = None) -> list[Issue]:
-    """Outliers of each kind, or of those named, among images that were measured. Raises `UsageError` for an unknown kind."""
+    """Outliers of each kind, or of those named, among images that were measured. Raises `UsageError` for an unknown
+    kind."""
     for name in names:
         if name not in checks:
             raise UsageError(f"no kind of issue '{name}'; {suggest(name, checks)}")
@@ -132,7 +143,8 @@ def find_issues(index: Index, names: Sequence[str] = (), *, where: str | None = 
 
 
 def _bounds(v: Column, reach: float) -> tuple[float, float]:
-    """Tukey's fences (1977, §2E), `reach` quartile distances beyond the quartiles; nothing is outside those of no values."""
+    """Tukey's fences (1977, §2E), `reach` quartile distances beyond the quartiles; nothing is outside those of no
+    values."""
     if not len(v):
         return -np.inf, np.inf
     low, high = np.percentile(v, [25, 75])

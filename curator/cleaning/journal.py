@@ -1,4 +1,5 @@
-"""The journal of quarantined files: written before a file moves, in the index and beside the files, and never rewritten."""
+"""The journal of quarantined files: written before a file moves, in the index and beside the files, and never
+rewritten."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ _LOSSLESS = {"PNG", "BMP", "DIB", "TIFF", "PPM"}
 
 @dataclass(frozen=True)
 class Policy:
-    """What the rules look at besides an image: folders whose images are never proposed for removal, and what a person decided."""
+    """What the rules look at besides an image: folders whose images are never proposed for removal, and what a person
+    decided."""
 
     keep: tuple[str, ...] = KEEP
     protect: tuple[Path, ...] = ()
@@ -37,7 +38,12 @@ class Policy:
         if not self.protect:
             return False
         ways = {image.path, image.path.parent.resolve() / image.path.name}
-        return any(way.is_relative_to(folder) for way in ways for given in self.protect for folder in (absolute(given), given.resolve()))
+        return any(
+            way.is_relative_to(folder)
+            for way in ways
+            for given in self.protect
+            for folder in (absolute(given), given.resolve())
+        )
 
     def order(self, images: Sequence[Image], *, enlarged: Set[int] = frozenset()) -> list[Image]:
         """Best first. Decisions and protection come before the rules; an enlarged copy never counts as the largest."""
@@ -123,7 +129,8 @@ def _shortest_path(image: Image, facts: Facts) -> float:
 
 
 def find_enlarged(images: Sequence[Image]) -> set[int]:
-    """Ids of copies of one picture that are only enlarged from a smaller one of the same shape. Files that cannot be read are not."""
+    """Ids of copies of one picture that are only enlarged from a smaller one of the same shape. Files that cannot be
+    read are not."""
     if max(i.width * i.height for i in images) < LEAST_FACTOR**2 * min(i.width * i.height for i in images):
         return set()
     read: dict[str, Pillow.Image | None] = {}

@@ -56,11 +56,11 @@ def find_leaks(
     options: DedupeOptions = DedupeOptions(),  # noqa: B008 - frozen
     job: Job = QUIET,
 ) -> Leaks:
-    """Groups of the level asked for that cross the sides named: values of the column `by`, folders or selections of that name.
+    """Groups of the level asked for that cross the sides named: values of the column `by`, folders or selections of
+    that name.
 
-    Without `by`, selections, else a column that has all these values (`split` first), else folders. The groups that are remembered for
-    the whole index are left as they were. Raises `UsageError` for sides that are not there.
-    """
+    Without `by`, selections, else a column that has all these values (`split` first), else folders. The groups that are
+    remembered for the whole index are left as they were. Raises `UsageError` for sides that are not there."""
     if len(set(between)) < 2:
         raise UsageError("--between takes two sides or more, as in --between train test")
     by = by or _guess(index, between)
@@ -68,7 +68,9 @@ def find_leaks(
     side_of = _sides(values, between, every=by == "selection")
     empty = [side for side in between if not any(side in some for some in values.values())]
     if empty:
-        raise UsageError(f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for some in values.values() for v in some})}")
+        raise UsageError(
+            f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for some in values.values() for v in some})}"
+        )
     found = dedupe(index, options, keep_proposals=False, only=side_of.keys(), job=job)
     leaks = []
     for group in found.groups:
@@ -104,17 +106,20 @@ def _values(index: Index, by: str) -> dict[int, tuple[str, ...]]:
 
 
 def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str], *, every: bool) -> dict[int, str]:
-    """image id → its side, for images that have one: of several folders the innermost; of several selections all, joined by "and"."""
+    """image id → its side, for images that have one: of several folders the innermost; of several selections all,
+    joined by "and"."""
     found = {i: [v for v in some if v in between] for i, some in values.items()}
     return {i: _AND.join(sorted(sides)) if every else sides[-1] for i, sides in found.items() if sides}
 
 
-def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | None = None, move_to: str | None = None) -> int:
+def write_fixed(
+    index: Index, leaks: Leaks, target: Path, *, drop_from: str | None = None, move_to: str | None = None
+) -> int:
     """A CSV with the side of every image after mending → the number of images that change.
 
-    `drop_from` leaves the leaked images of that side out (their side becomes empty); `move_to` moves each whole group to that side.
-    `curator index --csv` reads the file. Raises `UsageError` for an unknown side, or where it cannot be written.
-    """
+    `drop_from` leaves the leaked images of that side out (their side becomes empty); `move_to` moves each whole group
+    to that side. `curator index --csv` reads the file. Raises `UsageError` for an unknown side, or where it cannot be
+    written."""
     chosen = drop_from or move_to
     sides = {s for side in leaks.sizes for s in side.split(_AND)}
     if chosen not in sides:
@@ -130,7 +135,10 @@ def write_fixed(index: Index, leaks: Leaks, target: Path, *, drop_from: str | No
     roots = [r.path for r in index.reader.roots()]
     names = [relative(i, roots) for i in index.images(sorted(side_of))]
     if len(set(names)) < len(names):
-        raise UsageError("pictures of two roots have the same path below them, so one CSV cannot name them; index a folder around both")
+        raise UsageError(
+            "pictures of two roots have the same path below them, so one CSV cannot name them; index a folder around "
+            "both"
+        )
     column = "split" if leaks.by in ("folder", "selection") else leaks.by
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:

@@ -1,8 +1,7 @@
 """`curator quarantine` and `restore`: move rejected files aside with a journal, and put them back byte for byte.
 
-The journal is written before a file is moved, so that after a kill at any moment every file is either at its place or in
-the quarantine, and the journal knows which. Nothing is ever overwritten, and there is no delete.
-"""
+The journal is written before a file is moved, so that after a kill at any moment every file is either at its place or
+in the quarantine, and the journal knows which. Nothing is ever overwritten, and there is no delete."""
 
 from __future__ import annotations
 
@@ -38,11 +37,11 @@ def quarantine(
     dry_run: bool = False,
     job: Job = QUIET,
 ) -> Report:
-    """Move the files of rejected images into a folder of the same file system: `to`, or `.curator-quarantine` in their root.
+    """Move the files of rejected images into a folder of the same file system: `to`, or `.curator-quarantine` in their
+    root.
 
-    A file moves only if it and the one that is kept are, to the byte, what the index says; others are left, with the reason.
-    Raises `UsageError` for a folder on another file system, `IndexLocked`.
-    """
+    A file moves only if it and the one that is kept are, to the byte, what the index says; others are left, with the
+    reason. Raises `UsageError` for a folder on another file system, `IndexLocked`."""
     with index.write() as db:
         if not dry_run:
             _finish(db, index)
@@ -70,17 +69,22 @@ def restore(
     dry_run: bool = False,
     job: Job = QUIET,
 ) -> Report:
-    """Put quarantined files back where they were: all, or those of these original paths. Their images return with id and tags.
+    """Put quarantined files back where they were: all, or those of these original paths. Their images return with id
+    and tags.
 
-    A place that is taken by another file is left alone, and so is a quarantined file that has changed; both are reported.
-    """
+    A place that is taken by another file is left alone, and so is a quarantined file that has changed; both are
+    reported."""
     wanted = {str(absolute(p)) for p in paths}
     with index.write() as db:
         if not dry_run:
             _finish(db, index)
         open_ = [m for m in read_moves(db, index) if m.event != "restored" and (not wanted or m.path in wanted)]
         moves = [m for m in open_ if Path(m.moved_to).exists()]
-        left = [(m.path, f"{m.moved_to} is not there any more") for m in open_ if m not in moves and not Path(m.path).exists()]
+        left = [
+            (m.path, f"{m.moved_to} is not there any more")
+            for m in open_
+            if m not in moves and not Path(m.path).exists()
+        ]
         left += [(path, "is not in quarantine") for path in sorted(wanted - {m.path for m in open_})]
         if dry_run:
             return Report(tuple(moves), tuple(left))
@@ -119,7 +123,9 @@ def _plan(db: Writer, to: Path | None) -> tuple[list[Move], list[tuple[str, str]
             checked[keeper.id] = _differs(keeper, "the image kept in its stead")
         root = next(r for r in db.roots() if image.path.is_relative_to(r.path))
         home = absolute(to) / root.path.name if to else root.path / FOLDER
-        problem = checked[keeper.id] or _differs(image) or _same_file(image.path, keeper.path) or _elsewhere(image.path, home)
+        problem = (
+            checked[keeper.id] or _differs(image) or _same_file(image.path, keeper.path) or _elsewhere(image.path, home)
+        )
         if problem:
             left.append((str(image.path), problem))
             continue
@@ -150,7 +156,8 @@ def _target(image: Image, root: Path, home: Path, roots: Sequence[Path], taken: 
     inside = next((r for r in roots if home.is_relative_to(r)), None)
     if inside is not None and not any(part.startswith(".") for part in home.relative_to(inside).parts):
         raise UsageError(
-            f"{home} lies in the root {inside} and would be indexed again; name a folder outside, or one whose name begins with a dot"
+            f"{home} lies in the root {inside} and would be indexed again; name a folder outside, or one whose name "
+            "begins with a dot"
         )
     place = home / image.path.relative_to(root)
     number = 1
@@ -181,7 +188,9 @@ def _differs(image: Image, what: str = "the file") -> str:
         found = sha256_of(image.path)
     except OSError as error:
         return f"{what} cannot be read: {error.strerror} ({image.path})"
-    return "" if found == image.sha256 else f"{what} has changed since it was indexed ({image.path}); run `curator index`"
+    return (
+        "" if found == image.sha256 else f"{what} has changed since it was indexed ({image.path}); run `curator index`"
+    )
 
 
 def _move(move: Move, index: Index) -> str:
@@ -215,7 +224,8 @@ def _move_back(move: Move, index: Index) -> str:
 
 
 def _move_file(source: Path, target: Path) -> None:
-    """Rename without ever overwriting: a hard link first, where the file system has them, and then the old name goes."""
+    """Rename without ever overwriting: a hard link first, where the file system has them, and then the old name
+    goes."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -249,7 +259,8 @@ def _finish(db: Writer, index: Index) -> None:
 
 
 def _are_two_names(source: Path, target: Path) -> bool:
-    """Whether a move was cut in two between making the new name and dropping the old: two hard links, never one that leads to the other."""
+    """Whether a move was cut in two between making the new name and dropping the old: two hard links, never one that
+    leads to the other."""
     if source.is_symlink() or target.is_symlink() or not (source.exists() and target.exists()):
         return False
     return source.samefile(target) and source.stat().st_nlink > 1 and source.resolve() != target.resolve()

@@ -63,12 +63,18 @@ def roots(ctx: click.Context, name: str | None, as_json: bool) -> None:
     if ctx.invoked_subcommand is None:
         with opened(name) as index:
             rows = [
-                {"id": r.id, "path": str(r.path), "reachable": r.path.is_dir()} for r in index.reader.roots() if FORGOTTEN not in r.options
+                {"id": r.id, "path": str(r.path), "reachable": r.path.is_dir()}
+                for r in index.reader.roots()
+                if FORGOTTEN not in r.options
             ]
         if as_json:
             print_json(rows)
         else:
-            click.echo(table([(r["id"], "yes" if r["reachable"] else "NO", r["path"]) for r in rows], ("id", "reachable", "path")))
+            click.echo(
+                table(
+                    [(r["id"], "yes" if r["reachable"] else "NO", r["path"]) for r in rows], ("id", "reachable", "path")
+                )
+            )
 
 
 @roots.command("move")

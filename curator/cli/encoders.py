@@ -27,7 +27,10 @@ def encoders(ctx: click.Context, everything: bool, as_json: bool) -> None:
     headings = ("name", "model", "dim", "MB", "zero-shot %", "images/s", "here", "good for")
     keys = ("name", "model", "dim", "megabytes", "accuracy", "images_per_second", "here", "good_for")
     click.echo(table([tuple(_shown(r[k]) for k in keys) for r in rows], headings))
-    click.echo("\nAny other open_clip model: --encoder MODEL/PRETRAINED (see --all), --encoder MODEL:/path/to/checkpoint.safetensors")
+    click.echo(
+        "\nAny other open_clip model: --encoder MODEL/PRETRAINED (see --all), --encoder "
+        "MODEL:/path/to/checkpoint.safetensors"
+    )
 
 
 def _shown(value: object) -> object:

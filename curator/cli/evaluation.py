@@ -8,25 +8,43 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
+from curator.cli.face import SELECTION, index_option, json_option, opened, plural, print_json, say, table, working
 
 
 @click.command()
 @click.argument("named", metavar="RUN|SELECTION|FOLDER|CONDITION")
 @index_option
-@click.option("--against", metavar="SELECTION|FOLDER|CONDITION", help="Held-out images. [default: what the run held out]")
-@click.option("--checkpoint", help="Only what this checkpoint of the run generated: best, latest or its number. [default: all]")
-@click.option("--classifier", metavar="RUN|none", help="Measure in this classifier's features as well. [default: the latest that is there]")
-@click.option("--raw", is_flag=True, help="Measure vectors of their length before normalising as well, as other tools' CLIP-FID does.")
-@click.option("--columns", is_flag=True, help="Write each image's realism, rarity and nearest_ratio to columns, to filter by.")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the least and the most realistic on a contact sheet.")
+@click.option("--against", metavar=SELECTION, help="Held-out images. [default: what the run held out]")
+@click.option(
+    "--checkpoint", help="Only what this checkpoint of the run generated: best, latest or its number. [default: all]"
+)
+@click.option(
+    "--classifier",
+    metavar="RUN|none",
+    help="Measure in this classifier's features as well. [default: the latest that is there]",
+)
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Measure vectors of their length before normalising as well, as other tools' CLIP-FID does.",
+)
+@click.option(
+    "--columns", is_flag=True, help="Write each image's realism, rarity and nearest_ratio to columns, to filter by."
+)
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the least and the most realistic on a contact sheet.",
+)
 @click.option(
     "--metric",
     "parts",
     multiple=True,
     help="frechet, manifold, clipped, kernel, vendi, sliced-wasserstein; several by commas. [default: all]",
 )
-@click.option("--rounds", type=click.IntRange(2), default=10, show_default=True, help="Random halves that intervals come from.")
+@click.option(
+    "--rounds", type=click.IntRange(2), default=10, show_default=True, help="Random halves that intervals come from."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @json_option
 def evaluate(
@@ -93,13 +111,27 @@ def evaluate(
 @click.command()
 @click.argument("named", metavar="RUN", default="latest")
 @index_option
-@click.option("--held-out", metavar="SELECTION|FOLDER|CONDITION", help="Real images the run never saw. [default: those it held out]")
+@click.option(
+    "--held-out",
+    metavar=SELECTION,
+    help="Real images the run never saw. [default: those it held out]",
+)
 @click.option("--checkpoint", help="Only what this checkpoint generated: best, latest or its number. [default: all]")
 @click.option(
-    "--max-copies", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Share of copies above which the exit code is 1."
+    "--max-copies",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Share of copies above which the exit code is 1.",
 )
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the closest pairs on a contact sheet.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the closest pairs to a page that needs nothing else.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the closest pairs on a contact sheet."
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the closest pairs to a page that needs nothing else.",
+)
 @json_option
 def audit(
     *,
@@ -114,10 +146,10 @@ def audit(
 ) -> None:
     """Find what a RUN copied from the images it was trained on. Exit code 1 above --max-copies.
 
-    Each generated image is compared with its nearest training image, as real images that the run never saw are, which set the threshold.
-    Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest, audit_ratio and authentic. Against
-    --max-copies stands the share of proved copies, or of all beyond what unseen real images would give, whichever is more.
-    """
+    Each generated image is compared with its nearest training image, as real images that the run never saw are, which
+    set the threshold. Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest,
+    audit_ratio and authentic. Against --max-copies stands the share of proved copies, or of all beyond what unseen real
+    images would give, whichever is more."""
     from dataclasses import asdict
 
     from curator.drawing.pages import Page, save_page
@@ -151,8 +183,12 @@ def audit(
 @click.command("loop")
 @click.argument("selection")
 @index_option
-@click.option("--classifier", metavar="RUN", help="A classifier, trained on real images, that vouches for a picture's label.")
-@click.option("--words", is_flag=True, help="Let the index's encoder vouch instead: the label's words fit the picture best.")
+@click.option(
+    "--classifier", metavar="RUN", help="A classifier, trained on real images, that vouches for a picture's label."
+)
+@click.option(
+    "--words", is_flag=True, help="Let the index's encoder vouch instead: the label's words fit the picture best."
+)
 @click.option("--rounds", type=int, default=3, show_default=True, help="At most so many.")
 @click.option("-n", "made", type=int, default=500, show_default=True, help="Pictures to make in a round.")
 @click.option("--sure", type=float, default=0.9, show_default=True, help="The classifier's least confidence.")
@@ -160,7 +196,11 @@ def audit(
 @click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget of each training in time.")
 @click.option("--preset", help="Of each training.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--overwrite", is_flag=True, help="Forget a loop on this selection that was begun, and its sets; runs and pictures stay.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Forget a loop on this selection that was begun, and its sets; runs and pictures stay.",
+)
 @json_option
 def loop_command(
     *,
@@ -176,12 +216,12 @@ def loop_command(
     as_json: bool,
     **given: object,
 ) -> None:
-    """Train on a SELECTION, admit what the generator makes where it is verified, and train again. Honest: it may well not help.
+    """Train on a SELECTION, admit what the generator makes where it is verified, and train again. Honest: it may well
+    not help.
 
-    Admitted is what the audit calls novel and the classifier, or words, are sure of; of each label at most as many as there are real
-    images, none of which ever gives way. 15 % calibrate the audit and 15 % score; two falls of their coverage end the loop. The same
-    command goes on with a loop that was cut off.
-    """
+    Admitted is what the audit calls novel and the classifier, or words, are sure of; of each label at most as many as
+    there are real images, none of which ever gives way. 15 % calibrate the audit and 15 % score; two falls of their
+    coverage end the loop. The same command goes on with a loop that was cut off."""
     from dataclasses import asdict
 
     from curator.loop import LoopOptions, loop
@@ -199,13 +239,18 @@ def loop_command(
     if done.rounds:
         numbers = list(done.rounds[0].numbers)
         heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
-        rows = [[r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)] for r in done.rounds]
+        rows = [
+            [r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)]
+            for r in done.rounds
+        ]
         click.echo(table(rows, heads))
     for r in done.rounds:
         click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
     click.echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
     if done.best:
-        click.echo(f"Most of what scores was covered in round {done.best}, which trained on {selection}-round-{done.best}.")
+        click.echo(
+            f"Most of what scores was covered in round {done.best}, which trained on {selection}-round-{done.best}."
+        )
     sys.exit(130 if done.interrupted else 0)
 
 
@@ -221,11 +266,21 @@ def _shown(number: Sequence[float]) -> str:
 @click.argument("named", metavar="RUN")
 @index_option
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True, help="The page."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page.",
 )
-@click.option("--against", metavar="SELECTION|FOLDER|CONDITION", help="Held-out images to measure with. [default: what the run held out]")
+@click.option(
+    "--against",
+    metavar=SELECTION,
+    help="Held-out images to measure with. [default: what the run held out]",
+)
 def report(named: str, *, name: str | None, output: Path, against: str | None) -> None:
-    """Write one page about a RUN that needs nothing else: what it trained on, curves, samples, metrics, closest pairs, lineage."""
+    """Write one page about a RUN that needs nothing else: what it trained on, curves, samples, metrics, closest pairs,
+    lineage."""
     from curator.evaluation.report import write_report
     from curator.runs.lookup import run_of
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from curator.records import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
+SELECTION = "SELECTION|FOLDER|CONDITION"  # how a set of images is named
 
 
 class Face(click.Group):
@@ -41,7 +44,9 @@ class Face(click.Group):
             sys.stderr.close()
             ctx.exit(0)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Look a command up, suggesting near names for one that is not there."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             from curator.registry import suggest
@@ -70,9 +75,12 @@ def json_option(command: F) -> F:
 @contextmanager
 def opened(name: str | None) -> Iterator[Index]:
     """The index a command was asked to use."""
-    from curator.index import Index
+    from curator.index import Index, locate
 
-    with Index.open(name) as index:
+    folder = locate(name)
+    if name is None and not folder.is_relative_to(Path.cwd()) and "CURATOR_INDEX" not in os.environ:
+        say(f"Index: {folder}")
+    with Index.open(folder) as index:
         yield index
 
 
@@ -83,7 +91,8 @@ def say(text: str) -> None:
 
 @contextmanager
 def working(say: Callable[[str], None] = say) -> Iterator[Job]:
-    """A job whose progress is a bar on stderr that starts at what is already done, and which Ctrl-C stops at its next batch.
+    """A job whose progress is a bar on stderr that starts at what is already done, and which Ctrl-C stops at its next
+    batch.
 
     The bar is silent unless stderr is a terminal.
     """
@@ -132,7 +141,10 @@ def table(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> str:
     """Aligned columns: numbers right, text left."""
     cells = [[str(c) for c in row] for row in rows]
     widths = [max(len(h), *(len(r[i]) for r in cells), 0) if cells else len(h) for i, h in enumerate(headings)]
-    numeric = [bool(rows) and all(isinstance(r[i], int | float) or _is_number(str(r[i])) for r in rows) for i in range(len(headings))]
+    numeric = [
+        bool(rows) and all(isinstance(r[i], int | float) or _is_number(str(r[i])) for r in rows)
+        for i in range(len(headings))
+    ]
 
     def line(values: Sequence[str]) -> str:
         padded = [v.rjust(w) if n else v.ljust(w) for v, w, n in zip(values, widths, numeric, strict=True)]

@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 @click.command("index")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @index_option
-@click.option("--encoder", "-e", help="tiny, base, large, MODEL/PRETRAINED, MODEL:/checkpoint or pixels; see `curator encoders`.")
+@click.option(
+    "--encoder", "-e", help="tiny, base, large, MODEL/PRETRAINED, MODEL:/checkpoint or pixels; see `curator encoders`."
+)
 @click.option("--origin", type=click.Choice(["real", "generated"]), help="What these images are. [default: real]")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Pass over matching files and folders; repeatable.")
-@click.option("--label-from", metavar="folder|COLUMN", help="Take labels from the folder's name or a side-car's column.")
-@click.option("--csv", "table", metavar="FILE", help="A CSV with one row per picture, joined by file name; '' forgets the last one.")
+@click.option(
+    "--label-from", metavar="folder|COLUMN", help="Take labels from the folder's name or a side-car's column."
+)
+@click.option(
+    "--csv",
+    "table",
+    metavar="FILE",
+    help="A CSV with one row per picture, joined by file name; '' forgets the last one.",
+)
 @click.option("--allow-empty", is_flag=True, help="Believe a folder that has lost every picture.")
 @click.option("--retry", is_flag=True, help="Read files again that were skipped.")
 @json_option
@@ -62,13 +71,19 @@ def index_command(
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo-pictures"))
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet when done.")
-@click.option("--minutes", type=click.FloatRange(0), default=0.75, show_default=True, help="For each of two trainings; 0 leaves them out.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0),
+    default=0.75,
+    show_default=True,
+    help="For each of two trainings; 0 leaves them out.",
+)
 def demo(folder: Path, show: bool, minutes: float) -> None:
     """Show the whole tool on pictures made for it: offline, in about three minutes.
 
     Makes FOLDER with drawn scenes, handwritten digits and two photos, indexes it with the bundled encoder, searches it
-    by words, by picture and with a filter, and draws a contact sheet; then trains a VAE and a GAN on digits, and shows what they make.
-    """
+    by words, by picture and with a filter, and draws a contact sheet; then trains a VAE and a GAN on digits, and shows
+    what they make."""
     from curator.demo import run_demo
 
     with working(click.echo) as job:
@@ -79,7 +94,9 @@ def demo(folder: Path, show: bool, minutes: float) -> None:
 
 def describe(report: IngestReport) -> str:
     """One line: what changed, and how fast."""
-    parts = [f"{getattr(report, k)} {k}" for k in ("new", "changed", "moved", "restored", "removed", "skipped", "unchanged")]
+    parts = [
+        f"{getattr(report, k)} {k}" for k in ("new", "changed", "moved", "restored", "removed", "skipped", "unchanged")
+    ]
     shown = [p for p in parts if not p.startswith("0 ")] or ["nothing to do"]
     rate = f", {report.encoded / report.seconds:.0f} images/s" if report.encoded and report.seconds else ""
     hint = "\n`curator skipped` lists the files that could not be read." if report.skipped else ""
@@ -94,19 +111,34 @@ def _ask(question: str) -> bool:
 @click.argument("source", type=click.Path(path_type=Path))
 @index_option
 @click.option(
-    "--as", "form", type=click.Choice(["webdataset", "parquet", "coco", "clip-retrieval", "imagefolder"]), help="[default: by its files]"
+    "--as",
+    "form",
+    type=click.Choice(["webdataset", "parquet", "coco", "clip-retrieval", "imagefolder"]),
+    help="[default: by its files]",
 )
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Where packed pictures go. [default: SOURCE-pictures]")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where packed pictures go. [default: SOURCE-pictures]",
+)
 @click.option("--encoder", "-e", help="As for `curator index`; for clip-retrieval the one that the vectors come from.")
 @click.option("--origin", type=click.Choice(["real", "generated"]), help="What these images are. [default: real]")
 @json_option
 def import_command(
-    *, source: Path, name: str | None, form: str | None, to: Path | None, encoder: str | None, origin: str | None, as_json: bool
+    *,
+    source: Path,
+    name: str | None,
+    form: str | None,
+    to: Path | None,
+    encoder: str | None,
+    origin: str | None,
+    as_json: bool,
 ) -> None:
-    """Index a data set that another program made: what `curator export` writes, and img2dataset's and embedding-reader's layouts.
+    """Index a data set that another program made: what `curator export` writes, and img2dataset's and
+    embedding-reader's layouts.
 
-    Tar shards and parquet files are unpacked into a folder; vectors of clip-retrieval are taken over, after a sample was encoded anew.
-    """
+    Tar shards and parquet files are unpacked into a folder; vectors of clip-retrieval are taken over, after a sample
+    was encoded anew."""
     from dataclasses import asdict
 
     from curator.encoders import load_encoder

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
+
+if TYPE_CHECKING:
+    from curator.labelling.label import Labelled
+    from curator.records import Image
 
 
 @click.group(invoke_without_command=True)
@@ -39,8 +44,11 @@ def concept(ctx: click.Context, name: str | None, as_json: bool) -> None:
 @click.option("--afresh", is_flag=True, help="Forget earlier marks.")
 @click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
 @click.pass_obj
-def fit(outer: str | None, *, chosen: str, like: tuple[str, ...], unlike: tuple[str, ...], afresh: bool, name: str | None) -> None:
-    """Fit NAME to marked images, or add marks to it: `curator search concept:NAME` finds more, whose marks make it better."""
+def fit(
+    outer: str | None, *, chosen: str, like: tuple[str, ...], unlike: tuple[str, ...], afresh: bool, name: str | None
+) -> None:
+    """Fit NAME to marked images, or add marks to it: `curator search concept:NAME` finds more, whose marks make it
+    better."""
     from curator.admin.manage import find_ids
     from curator.labelling.concepts import fit_concept
 
@@ -50,7 +58,10 @@ def fit(outer: str | None, *, chosen: str, like: tuple[str, ...], unlike: tuple[
 
     with opened(name or outer) as index:
         made = fit_concept(index, chosen, ids(like), ids(unlike), afresh=afresh)
-    click.echo(f"{chosen}: {made.facts['like']} wanted, {made.facts['unlike']} unwanted. Try `curator search concept:{chosen}`.")
+    click.echo(
+        f"{chosen}: {made.facts['like']} wanted, {made.facts['unlike']} unwanted. Try `curator search "
+        f"concept:{chosen}`."
+    )
 
 
 @concept.command("drop")
@@ -72,9 +83,16 @@ def drop(outer: str | None, chosen: str, name: str | None) -> None:
 @click.option("--probe", metavar="COLUMN", help="Learn from the values of a column, such as label.")
 @click.option("--run", "run", metavar="RUN", help="Use a classifier that `curator train classifier` trained.")
 @click.option("--where", help="Label only images for which this SQL condition holds.")
-@click.option("--column", default="predicted", show_default=True, help="Where labels go; confidence goes to the same with _confidence.")
+@click.option(
+    "--column",
+    default="predicted",
+    show_default=True,
+    help="Where labels go; confidence goes to the same with _confidence.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the images held out to test a probe.")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the surest disagreements on a contact sheet.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the surest disagreements on a contact sheet."
+)
 @json_option
 def label(
     *,
@@ -88,11 +106,11 @@ def label(
     sheet: Path | None,
     as_json: bool,
 ) -> None:
-    """Label images by words (--classes), a linear probe on stored vectors (--probe) or a trained classifier (--run), with confidence.
+    """Label images by words (--classes), a linear probe on stored vectors (--probe) or a trained classifier (--run),
+    with confidence.
 
-    A person's labels are never written over: predictions go to columns of their own, for --where and --per. The accuracy is measured on
-    images that have a label, and that a probe did not learn from.
-    """
+    A person's labels are never written over: predictions go to columns of their own, for --where and --per. The
+    accuracy is measured on images that have a label, and that a probe did not learn from."""
     from curator.errors import UsageError
     from curator.labelling.label import label_by_probe, label_by_words
 
@@ -111,25 +129,41 @@ def label(
             done = label_by_probe(index, str(probe), where=where, column=column, seed=seed)
         images = {i.id: i for i in index.images(list(done.disagreements[:60]))}
     if as_json:
-        facts = {"accuracy": None if math.isnan(done.accuracy) else done.accuracy, "tested": done.tested, "classes": done.classes}
+        facts = {
+            "accuracy": None if math.isnan(done.accuracy) else done.accuracy,
+            "tested": done.tested,
+            "classes": done.classes,
+        }
         print_json(facts | {"labelled": len(done.predictions), "disagreements": done.disagreements})
         return
+    _print_labels(done, images, column)
+    if sheet:
+        _draw_disagreements(done, images, sheet)
+
+
+def _print_labels(done: Labelled, images: dict[int, Image], column: str) -> None:
     counts = {c: sum(p == c for p, _ in done.predictions.values()) for c in done.classes}
     click.echo(table(list(counts.items()), (column, "images")))
-    tested = "no image has a label to test with" if math.isnan(done.accuracy) else f"accuracy {done.accuracy:.1%} on {done.tested} images"
+    tested = (
+        "no image has a label to test with"
+        if math.isnan(done.accuracy)
+        else f"accuracy {done.accuracy:.1%} on {done.tested} images"
+    )
     click.echo(f"\n{plural(len(done.predictions), 'image')} labelled in '{column}'; {tested}.")
     for i in list(images)[:12]:
         said, sure = done.predictions[i]
         click.echo(f"  {images[i].label or '':<16} looks like {said:<16} {sure:.0%}  id:{i}  {images[i].path}")
-    if sheet:
-        from curator.drawing.sheets import Section, Tile, save_sheet
 
-        tiles = [
-            Tile(im.path, f"{done.predictions[i][0]} {done.predictions[i][1]:.0%}", f"labelled {im.label}  id:{i}")
-            for i, im in images.items()
-        ]
-        save_sheet([Section(f"{len(done.disagreements)} disagreements", tiles)], sheet)
-        say(f"Sheet: {sheet}")
+
+def _draw_disagreements(done: Labelled, images: dict[int, Image], sheet: Path) -> None:
+    from curator.drawing.sheets import Section, Tile, save_sheet
+
+    tiles = [
+        Tile(im.path, f"{done.predictions[i][0]} {done.predictions[i][1]:.0%}", f"labelled {im.label}  id:{i}")
+        for i, im in images.items()
+    ]
+    save_sheet([Section(f"{len(done.disagreements)} disagreements", tiles)], sheet)
+    say(f"Sheet: {sheet}")
 
 
 COMMANDS = (concept, label)

@@ -115,7 +115,11 @@ def _summary(hits: Hits) -> str:
     how = "exact" if hits.exact else "approximate"
     lines = [f"{plural(len(hits), 'hit')} of {hits.searched} searched ({how})."]
     if not hits.clear:
-        lines.append("Nothing here clearly matches; these are only the nearest." if len(hits) else "Nothing here clearly matches.")
+        lines.append(
+            "Nothing here clearly matches; these are only the nearest."
+            if len(hits)
+            else "Nothing here clearly matches."
+        )
     return "\n".join([*lines, *(f"Note: {n}" for n in hits.notes)])
 
 
@@ -141,7 +145,11 @@ def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:
 @index_option
 @click.option("--encoder", "-e", help="Compare in this encoder's space, without an index.")
 @click.option(
-    "--threshold", type=click.FloatRange(-1, 1), default=0.95, show_default=True, help="Inner product from which A and B count as the same."
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    default=0.95,
+    show_default=True,
+    help="Inner product from which A and B count as the same.",
 )
 @json_option
 def compare(*, a: str, b: str, name: str | None, encoder: str | None, threshold: float, as_json: bool) -> None:
@@ -188,7 +196,8 @@ def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
         ids = find_ids(index, images)
         computed = Selections(index.reader).computed_of(ids)
         found: list[dict[str, Any]] = [
-            asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra), "computed": computed[i.id]} for i in index.images(ids)
+            asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra), "computed": computed[i.id]}
+            for i in index.images(ids)
         ]
     if as_json:
         print_json(found)
@@ -213,7 +222,10 @@ def status(name: str | None, as_json: bool) -> None:
         return
     counts = facts["counts"]
     click.echo(f"Index    {facts['folder']}")
-    click.echo(f"Images   {counts['images']} ({counts['contents']} different), {counts['removed']} removed, {counts['skipped']} skipped")
+    click.echo(
+        f"Images   {counts['images']} ({counts['contents']} different), {counts['removed']} removed, "
+        f"{counts['skipped']} skipped"
+    )
     for root in facts["roots"]:
         click.echo(f"Root     {root['path']}{'' if root['reachable'] else '  (not reachable now)'}")
     for space in facts["spaces"]:
@@ -231,9 +243,18 @@ def _facts(index: Index) -> dict[str, Any]:
     return {
         "folder": str(index.folder),
         "counts": reader.counts(),
-        "roots": [{"id": r.id, "path": str(r.path), "reachable": r.path.is_dir(), "options": dict(r.options)} for r in reader.roots()],
+        "roots": [
+            {"id": r.id, "path": str(r.path), "reachable": r.path.is_dir(), "options": dict(r.options)}
+            for r in reader.roots()
+        ],
         "spaces": [
-            {"encoder": s.encoder, "dim": s.dim, "fingerprint": s.fingerprint, "active": s == active, "missing": len(reader.missing(s))}
+            {
+                "encoder": s.encoder,
+                "dim": s.dim,
+                "fingerprint": s.fingerprint,
+                "active": s == active,
+                "missing": len(reader.missing(s)),
+            }
             for s in reader.spaces()
         ],
         "values": {column: reader.breakdown(column) for column in ("origin", "label", "format")},
@@ -245,14 +266,17 @@ def _facts(index: Index) -> dict[str, Any]:
 @index_option
 @json_option
 def skipped(name: str | None, as_json: bool) -> None:
-    """List files that could not be read, with the reason. They are read again when they change, or with `index --retry`."""
+    """List files that could not be read, with the reason. They are read again when they change, or with `index
+    --retry`."""
     with opened(name) as index:
         roots = {r.id: r.path for r in index.reader.roots()}
         files = [{"path": str(roots[root] / s.path), "reason": s.reason} for root, s in index.reader.skipped()]
     if as_json:
         print_json(files)
     else:
-        click.echo(table([(f["reason"], f["path"]) for f in files], ("reason", "path")) if files else "No file was skipped.")
+        click.echo(
+            table([(f["reason"], f["path"]) for f in files], ("reason", "path")) if files else "No file was skipped."
+        )
     sys.exit(1 if files else 0)
 
 

@@ -1,4 +1,5 @@
-"""Connections: read-only by default, one writer behind an flock, and a check after anything that was not a clean end."""
+"""Connections: read-only by default, one writer behind an flock, and a check after anything that was not a clean
+end."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -17,32 +19,46 @@ from curator.database.schema import APPLICATION_ID, FORMAT
 from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, IndexTooOld, NoIndex
 
 DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
+ALONE = "ingest.lock"  # of work that lends the writer's lock to others, but not to its own kind
+_PATIENCE = 0.05  # seconds between two tries to become the writer
 # Older SQLite can corrupt a WAL when it is reset under a reader (fixed in 3.51.3).
 JOURNAL = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "TRUNCATE"
 
 
-def take_lock(folder: Path) -> IO[bytes]:
-    """Become the one writer; the lock dies with the process. Raises `IndexLocked`."""
+def take_lock(folder: Path, *, name: str = LOCK, wait: float = 0.0) -> IO[bytes]:
+    """Become the one writer; the lock dies with the process. Raises `IndexLocked` if others keep it for `wait` seconds.
+
+    Others that only remember a query's vector have it for milliseconds, so whoever has work to do waits a little.
+    """
     try:
-        held = (folder / LOCK).open("ab")  # held for as long as the writer lives
+        held = (folder / name).open("ab")  # held for as long as the writer lives
     except OSError as error:
         raise IndexLocked(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held.close()
-        raise IndexLocked(f"another process is writing to {folder}; wait for it to finish, or stop it") from error
-    return held
+    until = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < until:
+                time.sleep(_PATIENCE)
+                continue
+            held.close()
+            problem = f"another process is writing to {folder}; wait for it to finish, or stop it"
+            raise IndexLocked(problem) from error
+        return held
 
 
 def connect_reader(folder: Path) -> sqlite3.Connection:
-    """A read-only connection to a checked database. Raises `NoIndex`, `IndexTooNew`, `IndexTooOld` or `IndexDamaged`."""
+    """A read-only connection to a checked database. Raises `NoIndex`, `IndexTooNew`, `IndexTooOld` or
+    `IndexDamaged`."""
     if not is_born(folder):
         raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
     if not is_clean(folder):
         recover(folder)
         if not is_born(folder):  # what there was of it has been rolled back
-            raise NoIndex(f"no index at {folder}; its creation was interrupted, so make it again with `curator index FOLDER`")
+            raise NoIndex(
+                f"no index at {folder}; its creation was interrupted, so make it again with `curator index FOLDER`"
+            )
     connection = open_raw(folder)
     check_format(connection, folder)
     return connection
@@ -78,7 +94,9 @@ def check_format(connection: sqlite3.Connection, folder: Path, *, older_is_fine:
     with _damage(folder):
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '_sqlite%'").fetchone()[0]
+        tables = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '_sqlite%'"
+        ).fetchone()[0]
     if application == 0 and version == 0 and not tables and older_is_fine:
         return  # created, and killed before its first migration
     if application != APPLICATION_ID:
@@ -93,7 +111,10 @@ def refuse_newer(connection: sqlite3.Connection, folder: Path) -> None:
     with contextlib.suppress(sqlite3.DatabaseError):
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
-            raise IndexTooNew(f"the index at {folder} has format {version}, and this curator knows up to {FORMAT}; upgrade image-curator")
+            raise IndexTooNew(
+                f"the index at {folder} has format {version}, and this curator knows up to {FORMAT}; upgrade "
+                "image-curator"
+            )
 
 
 def is_clean(folder: Path) -> bool:
@@ -150,9 +171,12 @@ def recover(folder: Path) -> None:
 def _check(folder: Path, connection: sqlite3.Connection) -> None:
     with contextlib.closing(connection):
         check_format(connection, folder, older_is_fine=True)
-        if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT and (found := damaged_rows(connection, folder, 3)):
+        if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT and (
+            found := damaged_rows(connection, folder, 3)
+        ):
             raise IndexDamaged(
-                f"the database at {folder} is damaged ({found[0]}); restore a backup, or `curator repair` to save what is left"
+                f"the database at {folder} is damaged ({found[0]}); restore a backup, or `curator repair` to save "
+                "what is left"
             )
 
 

@@ -20,6 +20,19 @@ from curator.records import DIHEDRAL, Decision, Evidence, Grouped, Ids, Measures
 _MANY = 400  # bound pairs per statement
 
 
+_GROUPS = (
+    "SELECT g.image_id, g.keeper_id, g.kind, g.via_id, g.score FROM groups g JOIN images i ON i.id = g.image_id "
+    "JOIN images k ON k.id = g.keeper_id WHERE i.removed IS NULL AND k.removed IS NULL {}"
+    "ORDER BY g.keeper_id, g.image_id"
+)
+
+
+_DECISIONS = (
+    "SELECT subject, other, subject_id, verdict, decided_at FROM decisions {} "
+    "ORDER BY decided_at, subject, other, subject_id"
+)
+
+
 class Curation:
     """Questions and changes about duplicates, of an open `Reader`; changes need a `Writer`, inside its `atomic()`."""
 
@@ -29,11 +42,12 @@ class Curation:
     def nodes(self, space: Space) -> Nodes:
         """Present images that have a vector in the space, collapsed by content and by pixels.
 
-        By pixels only where the hash says all there is: not of what has transparency, more than 8 bits or several frames.
-        """
+        By pixels only where the hash says all there is: not of what has transparency, more than 8 bits or several
+        frames."""
         sql = (
             "SELECT i.id, i.content_id, CASE WHEN c.mode IN ('RGB', 'L', '1', 'CMYK', 'YCbCr') AND c.format NOT IN "
-            "('GIF', 'WEBP', 'AVIF', 'TIFF') THEN c.pixel_hash ELSE c.sha256 END FROM images i JOIN contents c ON c.id = i.content_id "
+            "('GIF', 'WEBP', 'AVIF', 'TIFF') THEN c.pixel_hash ELSE c.sha256 END FROM images i JOIN contents c ON "
+            "c.id = i.content_id "
             "WHERE i.removed IS NULL AND EXISTS "
             "(SELECT 1 FROM embeddings e WHERE e.space_id = ? AND e.content_id = i.content_id) ORDER BY i.id"
         )
@@ -48,7 +62,9 @@ class Curation:
 
     def vectors_seq(self, space: Space) -> int:
         """Number of the last change to a vector of the space."""
-        return int(self.reader.rows("SELECT coalesce(max(seq), 0) FROM embeddings WHERE space_id = ?", [space.id])[0][0])
+        return int(
+            self.reader.rows("SELECT coalesce(max(seq), 0) FROM embeddings WHERE space_id = ?", [space.id])[0][0]
+        )
 
     def vectors(self, space: Space, contents: Ids) -> NDArray[np.float16]:
         """(n, d) float16 of contents given by ascending id, as stored. Raises `IndexDamaged` where one is missing."""
@@ -59,7 +75,9 @@ class Curation:
             x[at[here]] = block[here]
             filled += int(here.sum())
         if filled != len(contents):
-            raise IndexDamaged(f"{len(contents) - filled} vectors are missing in space '{space.encoder}'; run `curator verify`")
+            raise IndexDamaged(
+                f"{len(contents) - filled} vectors are missing in space '{space.encoder}'; run `curator verify`"
+            )
         return x
 
     def unmeasured(self) -> list[int]:
@@ -77,11 +95,14 @@ class Curation:
             for i, m in measures.items()
         ]  # fmt: skip
         self.reader.connection.executemany(
-            "INSERT OR REPLACE INTO measures (content_id, hashes, sharpness, brightness, contrast, entropy) VALUES (?, ?, ?, ?, ?, ?)", rows
+            "INSERT OR REPLACE INTO measures (content_id, hashes, sharpness, brightness, contrast, entropy) VALUES "
+            "(?, ?, ?, ?, ?, ?)",
+            rows,
         )
 
     def hashes(self, contents: Ids) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-        """(n, 8) uint64 pHashes and (n,) entropies in bits of contents given by ascending id; NaN entropy where unmeasured."""
+        """(n, 8) uint64 pHashes and (n,) entropies in bits of contents given by ascending id; NaN entropy where
+        unmeasured."""
         rows = self.reader.rows("SELECT content_id, hashes, entropy FROM measures ORDER BY content_id")
         known = np.fromiter((r[0] for r in rows), np.int64, len(rows))
         values = np.frombuffer(b"".join(r[1] for r in rows), "<u8").reshape(-1, len(DIHEDRAL)).astype(np.uint64)
@@ -92,9 +113,11 @@ class Curation:
         return hashes, entropy
 
     def table(self, columns: str) -> list[tuple[Any, ...]]:
-        """Given columns of `measures m`, `contents c` and `images i`, for every present image that was measured, by id."""
+        """Given columns of `measures m`, `contents c` and `images i`, for every present image that was measured, by
+        id."""
         return self.reader.rows(
-            f"SELECT {columns} FROM images i JOIN contents c ON c.id = i.content_id JOIN measures m ON m.content_id = c.id "
+            f"SELECT {columns} FROM images i JOIN contents c ON c.id = i.content_id JOIN measures m ON m.content_id = "
+            "c.id "
             "WHERE i.removed IS NULL ORDER BY i.id"
         )
 
@@ -110,31 +133,46 @@ class Curation:
         marks = ", ".join("?" * len(names))
         self.reader.connection.executemany(f"INSERT OR REPLACE INTO edges ({', '.join(names)}) VALUES ({marks})", rows)
 
-    def decisions(self) -> list[Decision]:
-        """Every verdict, oldest first."""
-        sql = "SELECT subject, other, subject_id, verdict, decided_at FROM decisions ORDER BY decided_at, subject, other, subject_id"
-        return [Decision(*row) for row in self.reader.rows(sql)]
+    def decisions(self, about: Sequence[bytes] | None = None) -> list[Decision]:
+        """Every verdict, oldest first; or those in which one of these contents is named."""
+        if about is None:
+            return [Decision(*row) for row in self.reader.rows(_DECISIONS.format(""))]
+        found: dict[Decision, None] = {}
+        for start in range(0, len(about), _MANY):
+            part = list(about[start : start + _MANY])
+            marks = ", ".join("?" * len(part))
+            sql = _DECISIONS.format(f"WHERE subject IN ({marks}) OR other IN ({marks})")
+            found |= dict.fromkeys(Decision(*row) for row in self.reader.rows(sql, [*part, *part]))
+        return list(found)
 
     def decide(self, decisions: Iterable[Decision]) -> None:
         """Keep verdicts; a later one on the same pair replaces the earlier."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         rows = [(d.subject, d.other, d.subject_id, d.verdict, now) for d in decisions]
         self.reader.connection.executemany(
-            "INSERT OR REPLACE INTO decisions (subject, other, subject_id, verdict, decided_at) VALUES (?, ?, ?, ?, ?)", rows
+            "INSERT OR REPLACE INTO decisions (subject, other, subject_id, verdict, decided_at) VALUES (?, ?, ?, ?, ?)",
+            rows,
         )
 
     def undecide(self, decisions: Iterable[Decision]) -> None:
         """Take verdicts back."""
         rows = [(d.subject, d.other, d.subject_id) for d in decisions]
-        self.reader.connection.executemany("DELETE FROM decisions WHERE subject = ? AND other = ? AND subject_id = ?", rows)
+        self.reader.connection.executemany(
+            "DELETE FROM decisions WHERE subject = ? AND other = ? AND subject_id = ?", rows
+        )
 
     def groups(self) -> list[Grouped]:
-        """The members of the last run's groups that are present, by keeper and id; a group whose keeper is gone is none."""
-        sql = (
-            "SELECT g.image_id, g.keeper_id, g.kind, g.via_id, g.score FROM groups g JOIN images i ON i.id = g.image_id "
-            "JOIN images k ON k.id = g.keeper_id WHERE i.removed IS NULL AND k.removed IS NULL ORDER BY g.keeper_id, g.image_id"
-        )
-        return [Grouped(*row) for row in self.reader.rows(sql)]
+        """The present members of the last run's groups, by keeper and id. A group whose keeper is gone is none."""
+        return [Grouped(*row) for row in self.reader.rows(_GROUPS.format(""))]
+
+    def groups_of(self, ids: Sequence[int]) -> list[Grouped]:
+        """The same for the groups alone that these images are in."""
+        found: list[Grouped] = []
+        for start in range(0, len(ids), _MANY):
+            part = ", ".join(str(int(i)) for i in ids[start : start + _MANY])
+            these = f"AND g.keeper_id IN (SELECT keeper_id FROM groups WHERE image_id IN ({part})) "
+            found += [Grouped(*row) for row in self.reader.rows(_GROUPS.format(these))]
+        return list(dict.fromkeys(found))
 
     def replace_groups(self, groups: Iterable[Grouped], looked_at: Iterable[int] | None = None) -> None:
         """What the last run found takes the place of what was found before, of the images looked at or of all."""
@@ -146,18 +184,35 @@ class Curation:
                 "DELETE FROM groups WHERE keeper_id IN (SELECT keeper_id FROM groups WHERE image_id = ?)", ids
             )
         rows = [(g.image_id, g.keeper_id, g.kind, g.via_id, g.score) for g in groups]
-        self.reader.connection.executemany("INSERT INTO groups (image_id, keeper_id, kind, via_id, score) VALUES (?, ?, ?, ?, ?)", rows)
+        self.reader.connection.executemany(
+            "INSERT INTO groups (image_id, keeper_id, kind, via_id, score) VALUES (?, ?, ?, ?, ?)", rows
+        )
 
     def calibrations(self, space: Space) -> dict[str, tuple[float, dict[str, Any]]]:
         """kind → (threshold, facts of how it was found)."""
-        rows = self.reader.rows("SELECT kind, threshold, facts FROM calibrations WHERE space_id = ? ORDER BY kind", [space.id])
+        rows = self.reader.rows(
+            "SELECT kind, threshold, facts FROM calibrations WHERE space_id = ? ORDER BY kind", [space.id]
+        )
         return {kind: (threshold, json.loads(facts)) for kind, threshold, facts in rows}
 
     def put_calibrations(self, space: Space, found: Mapping[str, tuple[float, Mapping[str, Any]]]) -> None:
         """Thresholds of a space by kind; earlier ones are replaced."""
         self.reader.connection.execute("DELETE FROM calibrations WHERE space_id = ?", [space.id])
-        rows = [(space.id, kind, threshold, json.dumps(facts, sort_keys=True)) for kind, (threshold, facts) in found.items()]
-        self.reader.connection.executemany("INSERT INTO calibrations (space_id, kind, threshold, facts) VALUES (?, ?, ?, ?)", rows)
+        rows = [
+            (space.id, kind, threshold, json.dumps(facts, sort_keys=True)) for kind, (threshold, facts) in found.items()
+        ]
+        self.reader.connection.executemany(
+            "INSERT INTO calibrations (space_id, kind, threshold, facts) VALUES (?, ?, ?, ?)", rows
+        )
+
+    def contents_of(self, ids: Sequence[int]) -> dict[int, int]:
+        """image id → content id, of those images that are present."""
+        found: dict[int, int] = {}
+        for start in range(0, len(ids), _MANY):
+            part = ", ".join(str(int(i)) for i in ids[start : start + _MANY])
+            sql = f"SELECT id, content_id FROM images WHERE removed IS NULL AND id IN ({part})"
+            found |= dict(self.reader.rows(sql))
+        return found
 
     def places(self, ids: Ids) -> list[tuple[int, str]]:
         """(root id, folder below it) of images, in the order of `ids`."""
@@ -179,23 +234,28 @@ class Curation:
         return found
 
 
-def rejected_ids(curation: Curation) -> dict[int, bytes]:
-    """Present images that were rejected and not kept → sha256 of the one that was kept beside each."""
-    kept = kept_ids(curation)
-    return {i: d.other for d, i in _spoken_of(curation, "reject") if i not in kept}
+def rejected_ids(curation: Curation, about: Sequence[bytes] | None = None) -> dict[int, bytes]:
+    """Present images that were rejected and not kept → sha256 of the one that was kept beside each.
+
+    `about` limits it to verdicts in which one of these contents is named.
+    """
+    decisions = curation.decisions(about)
+    kept = {i for _, i in _spoken_of(curation, decisions, "keep")}
+    return {i: d.other for d, i in _spoken_of(curation, decisions, "reject") if i not in kept}
 
 
 def kept_ids(curation: Curation) -> set[int]:
     """Present images that are to be kept by a verdict."""
-    return {i for _, i in _spoken_of(curation, "keep")}
+    return {i for _, i in _spoken_of(curation, curation.decisions(), "keep")}
 
 
-def apart_pairs(curation: Curation) -> set[frozenset[bytes]]:
-    """Pairs of contents that are not the same picture by a verdict."""
-    return {frozenset((d.subject, d.other)) for d in curation.decisions() if d.verdict == "not-duplicate"}
+def apart_pairs(curation: Curation, about: Sequence[bytes] | None = None) -> set[frozenset[bytes]]:
+    """Pairs of contents that are not the same picture by a verdict; `about` as in `rejected_ids`."""
+    return {frozenset((d.subject, d.other)) for d in curation.decisions(about) if d.verdict == "not-duplicate"}
 
 
-def _spoken_of(curation: Curation, verdict: str) -> list[tuple[Decision, int]]:
-    found = [d for d in curation.decisions() if d.verdict == verdict]
-    there = curation.with_content([d.subject for d in found])
-    return [(d, i) for d in found for i in there.get(d.subject, ()) if d.subject_id in (0, i)]
+def _spoken_of(curation: Curation, decisions: Sequence[Decision], verdict: str) -> list[tuple[Decision, int]]:
+    """Each verdict of that kind with every present image that it speaks of."""
+    said = [d for d in decisions if d.verdict == verdict]
+    there = curation.with_content([d.subject for d in said])
+    return [(d, i) for d in said for i in there.get(d.subject, ()) if d.subject_id in (0, i)]

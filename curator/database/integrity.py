@@ -11,7 +11,21 @@ from curator.database.schema import FORMAT, SEALED
 from curator.errors import IndexLocked
 
 BUSY_MS = 60_000
-_KEYS = ("id", "key", "path", "name", "image_id", "content_id", "space_id", "first", "second", "subject_id", "kind", "selection_id", "rank")
+_KEYS = (
+    "id",
+    "key",
+    "path",
+    "name",
+    "image_id",
+    "content_id",
+    "space_id",
+    "first",
+    "second",
+    "subject_id",
+    "kind",
+    "selection_id",
+    "rank",
+)
 
 
 def refuse_if_busy(error: sqlite3.Error, folder: Path) -> None:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database.connection import as_path, as_stored, connect_reader, recover
-from curator.database.integrity import refuse_if_busy, row_crc
-from curator.database.where import Further, columns_of, ids_where, values_sql
+from curator.database.connected import Connected
+from curator.database.connection import as_path, as_stored
+from curator.database.integrity import row_crc
+from curator.database.where import DEADLINE, Further, columns_of, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
 from curator.records import Ids, Image, Root, Skipped, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch
 _MANY = 500  # bound variables per statement
 FEW = 20_000  # ids that are looked up one by one; for more, reading every row is faster
-_EMBEDDED = "FROM images i CROSS JOIN embeddings e ON e.space_id = :space AND e.content_id = i.content_id"  # CROSS: images first
+# CROSS: images first
+_EMBEDDED = "FROM images i CROSS JOIN embeddings e ON e.space_id = :space AND e.content_id = i.content_id"
 _VECTORS = f"SELECT i.id, e.seq, e.norm, e.vector, e.crc, e.content_id {_EMBEDDED}"
 _CHANGED = (  # ids whose vector is not the one in the space's files
-    "SELECT id FROM images WHERE seq > :since UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = e.content_id "
+    "SELECT id FROM images WHERE seq > :since UNION SELECT i.id FROM embeddings e JOIN images i ON i.content_id = "
+    "e.content_id "
     "WHERE e.space_id = :space AND e.seq > :since"
 )
 _MISSING = (
@@ -49,50 +52,8 @@ class KnownImage:
     extra: str
 
 
-class Reader:
-    """A read-only view of one index's database; `with` closes it. `snapshot()` makes several questions see one moment."""
-
-    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
-        self.folder = folder
-        self.connection = connection
-
-    @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open and check. Raises `NoIndex`, `IndexTooNew` or `IndexDamaged`."""
-        return cls(folder, connect_reader(folder))
-
-    def close(self) -> None:
-        """Close the connection; nothing else can be asked afterwards."""
-        self.connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Within it, all answers are of one moment, whatever a writer commits meanwhile."""
-        if self.connection.in_transaction:
-            yield
-            return
-        self.connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.connection.execute("ROLLBACK")
-
-    def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
-        """What a statement returns. Raises `IndexLocked` or `IndexDamaged`."""
-        try:
-            return self.connection.execute(sql, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            refuse_if_busy(error, self.folder)
-            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
-                raise IndexDamaged(f"the database at {self.folder} cannot be read: {error}; run `curator verify`") from error
-        recover(self.folder)  # a writer died in the middle of a commit, and this reader was open already
-        return self.connection.execute(sql, values).fetchall()
+class Reader(Connected):
+    """A read-only view of one index's database."""
 
     def _one(self, sql: str, values: Sequence[object] = ()) -> Any:
         rows = self.rows(sql, values)
@@ -122,7 +83,12 @@ class Reader:
         present = self._one("SELECT count(*) FROM images WHERE removed IS NULL")
         removed = self._one("SELECT count(*) FROM images WHERE removed IS NOT NULL")
         contents = self._one("SELECT count(DISTINCT content_id) FROM images WHERE removed IS NULL")
-        counts = {"images": present, "contents": contents, "removed": removed, "skipped": self._one("SELECT count(*) FROM skipped")}
+        counts = {
+            "images": present,
+            "contents": contents,
+            "removed": removed,
+            "skipped": self._one("SELECT count(*) FROM skipped"),
+        }
         if space is not None:
             counts["missing"] = len(self.missing(space))
         return counts
@@ -132,7 +98,8 @@ class Reader:
         sql = {
             "label": "SELECT label, count(*) FROM images WHERE removed IS NULL AND label IS NOT NULL GROUP BY label",
             "origin": "SELECT origin, count(*) FROM images WHERE removed IS NULL GROUP BY origin",
-            "format": "SELECT c.format, count(*) FROM images i JOIN contents c ON c.id = i.content_id WHERE removed IS NULL GROUP BY 1",
+            "format": "SELECT c.format, count(*) FROM images i JOIN contents c ON c.id = i.content_id "
+            "WHERE removed IS NULL GROUP BY 1",
         }[column]
         return sorted(((str(v), n) for v, n in self.rows(sql)), key=lambda pair: (-pair[1], pair[0]))
 
@@ -146,10 +113,12 @@ class Reader:
         for part in _parts([int(i) for i in ids if int(i) < 2**63]):
             marks = ", ".join("?" * len(part))
             sql = (
-                "SELECT i.id, r.path, i.path, i.size, c.sha256, c.width, c.height, c.mode, c.format, i.origin, i.label, i.caption, "
+                "SELECT i.id, r.path, i.path, i.size, c.sha256, c.width, c.height, c.mode, c.format, i.origin, "
+                "i.label, i.caption, "
                 "c.taken_at, c.camera, i.mtime_ns, i.extra, "
                 "(SELECT json_group_array(tag) FROM (SELECT tag FROM tags WHERE image_id = i.id ORDER BY tag)) "
-                f"FROM images i JOIN contents c ON c.id = i.content_id JOIN roots r ON r.id = i.root_id WHERE i.id IN ({marks})"
+                "FROM images i JOIN contents c ON c.id = i.content_id JOIN roots r ON r.id = i.root_id WHERE i.id IN "
+                f"({marks})"
             )
             for row in self.rows(sql, part):
                 path = Path(as_path(row[1])) / as_path(row[2])
@@ -170,7 +139,9 @@ class Reader:
         for root in self.roots():
             if path.is_relative_to(root.path):
                 stored = as_stored(path.relative_to(root.path).as_posix())
-                found = self._one(f"SELECT id FROM images WHERE root_id = ? AND path = ? AND {state}", [root.id, stored])
+                found = self._one(
+                    f"SELECT id FROM images WHERE root_id = ? AND path = ? AND {state}", [root.id, stored]
+                )
                 if found is not None:
                     return int(found)
         return None
@@ -182,20 +153,27 @@ class Reader:
 
     def known(self, root_id: int) -> dict[str, KnownImage]:
         """path → what is known, for every image of a root, removed ones too."""
-        sql = "SELECT path, id, size, mtime_ns, content_id, removed, origin, label, caption, extra FROM images WHERE root_id = ?"
+        sql = (
+            "SELECT path, id, size, mtime_ns, content_id, removed, origin, label, caption, extra FROM images WHERE "
+            "root_id = ?"
+        )
         return {as_path(row[0]): KnownImage(*row[1:]) for row in self.rows(sql, [root_id])}
 
     def skipped(self, root_id: int | None = None) -> list[tuple[int, Skipped]]:
         """(root id, file) for every file that could not be read."""
         where, values = ("", []) if root_id is None else (" WHERE root_id = ?", [root_id])
-        rows = self.rows(f"SELECT root_id, path, reason, size, mtime_ns FROM skipped{where} ORDER BY root_id, path", values)
+        rows = self.rows(
+            f"SELECT root_id, path, reason, size, mtime_ns FROM skipped{where} ORDER BY root_id, path", values
+        )
         return [(row[0], Skipped(as_path(row[1]), *row[2:])) for row in rows]
 
     def content_ids(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
         """sha256 → content id, for those already known."""
         found: dict[bytes, int] = {}
         for part in _parts(list(hashes)):
-            found |= dict(self.rows(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part))
+            found |= dict(
+                self.rows(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part)
+            )
         return found
 
     def embedded_hashes(self, space: Space) -> set[bytes]:
@@ -205,7 +183,12 @@ class Reader:
 
     def missing(self, space: Space) -> list[int]:
         """One present image id for each content that has no vector in the space."""
-        return [row[0] for row in self.rows(_MISSING.format("min(i.id)", "") + " GROUP BY i.content_id ORDER BY 1", {"space": space.id})]
+        return [
+            row[0]
+            for row in self.rows(
+                _MISSING.format("min(i.id)", "") + " GROUP BY i.content_id ORDER BY 1", {"space": space.id}
+            )
+        ]
 
     def missing_since(self, space: Space) -> int:
         """How many contents of images newer than the space's files have no vector. Fast, unlike `missing`."""
@@ -213,14 +196,19 @@ class Reader:
         return int(self.rows(sql, {"space": space.id, "since": space.built_seq})[0][0])
 
     def vector_blocks(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
-        """Blocks of (ids, (b, d) float16) of all present images, by ascending id. Raises `IndexDamaged` at a bad checksum."""
+        """Blocks of (ids, (b, d) float16) of all present images, by ascending id. Raises `IndexDamaged` at a bad
+        checksum."""
         rows = self.connection.execute(f"{_VECTORS} WHERE i.removed IS NULL ORDER BY i.id", {"space": space.id})
         while block := rows.fetchmany(_BLOCK):
             yield self._vectors(space, block)
 
     def content_vectors(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
-        """Blocks of (content ids, (b, d) float16) of all contents in the space, by ascending id. Raises `IndexDamaged`."""
-        sql = "SELECT content_id, seq, norm, vector, crc, content_id FROM embeddings WHERE space_id = ? ORDER BY content_id"
+        """Blocks of (content ids, (b, d) float16) of all contents in the space, by ascending id. Raises
+        `IndexDamaged`."""
+        sql = (
+            "SELECT content_id, seq, norm, vector, crc, content_id FROM embeddings WHERE space_id = ? ORDER BY "
+            "content_id"
+        )
         rows = self.connection.execute(sql, [space.id])
         while block := rows.fetchmany(_BLOCK):
             yield self._vectors(space, block)
@@ -241,7 +229,9 @@ class Reader:
         found: dict[int, Vectors] = {}
         for part in _parts([int(i) for i in ids]):
             # Integers of our own, so they may stand in the text.
-            rows = self.rows(f"{_VECTORS} WHERE i.id IN ({', '.join(map(str, part))}) ORDER BY i.id", {"space": space.id})
+            rows = self.rows(
+                f"{_VECTORS} WHERE i.id IN ({', '.join(map(str, part))}) ORDER BY i.id", {"space": space.id}
+            )
             got, x = self._vectors(space, rows)
             found |= dict(zip(got.tolist(), x.astype(np.float32), strict=True))
         absent = [i for i in ids if int(i) not in found]
@@ -252,14 +242,20 @@ class Reader:
     def norms(self, space: Space, ids: Sequence[int]) -> NDArray[np.float64]:
         """(n,) lengths of the images' vectors before normalising."""
         sql = f"SELECT i.id, e.norm {_EMBEDDED} WHERE i.id IN ({{}})"
-        parts = [self.rows(sql.format(", ".join(map(str, part))), {"space": space.id}) for part in _parts([int(i) for i in ids])]
+        parts = [
+            self.rows(sql.format(", ".join(map(str, part))), {"space": space.id})
+            for part in _parts([int(i) for i in ids])
+        ]
         found = dict(row for rows in parts for row in rows)
         return np.array([found[int(i)] for i in ids])
 
     def _vectors(self, space: Space, rows: list[tuple[Any, ...]]) -> tuple[Ids, NDArray[np.float16]]:
         for image_id, seq, norm, vector, crc, content_id in rows:
             if crc != row_crc(space.id, content_id, seq, norm, vector):
-                raise IndexDamaged(f"the vector of image {image_id} is damaged; `curator repair` drops it, `curator index` makes it again")
+                raise IndexDamaged(
+                    f"the vector of image {image_id} is damaged; `curator repair` drops it, `curator index` makes it "
+                    "again"
+                )
         x = np.frombuffer(b"".join(r[3] for r in rows), np.float16).reshape(len(rows), space.dim)
         return np.fromiter((r[0] for r in rows), np.int64, len(rows)), x
 
@@ -269,15 +265,19 @@ class Reader:
 
     def further_columns(self) -> Further:
         """Columns that side-cars brought, and those that programs computed."""
-        return Further(tuple(self.extra_columns()), tuple(r[0] for r in self.rows("SELECT DISTINCT name FROM computed ORDER BY name")))
+        return Further(
+            tuple(self.extra_columns()),
+            tuple(r[0] for r in self.rows("SELECT DISTINCT name FROM computed ORDER BY name")),
+        )
 
     def columns(self) -> list[str]:
         """Every column a `where` may use."""
         return list(columns_of(self.further_columns()))
 
-    def ids_where(self, where: str, *, removed: bool = False) -> Ids:
-        """Ascending ids of present images (or of those removed by hand) for which the condition holds. Raises `WhereError`."""
-        return ids_where(self.connection, where, self.further_columns(), removed=removed)
+    def ids_where(self, where: str, *, removed: bool = False, seconds: float = DEADLINE) -> Ids:
+        """Ascending ids of present images (or of those removed by hand) for which the condition holds. Raises
+        `WhereError`."""
+        return ids_where(self.connection, where, self.further_columns(), removed=removed, seconds=seconds)
 
     def values_of(self, column: str) -> dict[int, Any]:
         """image id → its value of a column that a `where` may use, for every present image. Raises `WhereError`."""

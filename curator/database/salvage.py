@@ -72,14 +72,20 @@ def _restore_meta(source: sqlite3.Connection, target: sqlite3.Connection) -> Non
     for key, sql in needs.items():
         least = target.execute(sql).fetchone()[0]
         target.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = ?", [max(least, stored.get(key, 0)), key])
-    spaces = target.execute("SELECT id FROM spaces ORDER BY id = ? DESC, id", [stored.get("active_space", 0)]).fetchall()
+    spaces = target.execute(
+        "SELECT id FROM spaces ORDER BY id = ? DESC, id", [stored.get("active_space", 0)]
+    ).fetchall()
     target.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = 'active_space'", [spaces[0][0] if spaces else 0])
 
 
 def _restore_last_id(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """No id is used twice, also not that of a row that was lost."""
     last = 0
-    for sql in ("SELECT seq FROM sqlite_sequence WHERE name = 'images'", "SELECT max(image_id) FROM tags", "SELECT max(id) FROM images"):
+    for sql in (
+        "SELECT seq FROM sqlite_sequence WHERE name = 'images'",
+        "SELECT max(image_id) FROM tags",
+        "SELECT max(id) FROM images",
+    ):
         with contextlib.suppress(sqlite3.DatabaseError, TypeError):
             last = max(last, int(source.execute(sql).fetchone()[0]))
     target.execute("DELETE FROM sqlite_sequence WHERE name = 'images'")

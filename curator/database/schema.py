@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
 FORMAT = 3  # user_version: one more for every migration
 
-# Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped bit.
+# Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped
+# bit.
 SEALED: dict[str, tuple[str, ...]] = {
     "meta": ("key", "value"),
     "roots": ("id", "path", "options"),
     "contents": ("id", "sha256", "pixel_hash", "width", "height", "mode", "format", "taken_at", "camera"),
     "images": (
-        "id", "root_id", "path", "size", "mtime_ns", "content_id", "origin", "label", "caption", "extra", "added_at", "removed", "seq",
+        "id", "root_id", "path", "size", "mtime_ns", "content_id", "origin", "label", "caption", "extra", "added_at",
+        "removed", "seq",
     ),
     "skipped": ("root_id", "path", "size", "mtime_ns", "reason"),
     "tags": ("image_id", "tag"),
@@ -28,7 +30,8 @@ SEALED: dict[str, tuple[str, ...]] = {
     "embeddings": ("space_id", "content_id", "seq", "norm", "vector"),
     "queries": ("space_id", "query", "vector"),
     "measures": ("content_id", "hashes", "sharpness", "brightness", "contrast", "entropy"),
-    "edges": ("first", "second", "distance", "transform", "laid", "inliers", "scale", "degrees", "agreement", "overlap", "difference"),
+    "edges": ("first", "second", "distance", "transform", "laid", "inliers", "scale", "degrees", "agreement",
+    "overlap", "difference"),
     "decisions": ("subject", "other", "subject_id", "verdict", "decided_at"),
     "groups": ("image_id", "keeper_id", "kind", "via_id", "score"),
     "calibrations": ("space_id", "kind", "threshold", "facts"),
@@ -39,7 +42,10 @@ SEALED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # Of a row of `groups g`: an image that is one too many, for as long as its keeper is there.
-IS_DUPLICATE = "g.kind NOT IN ('keeper', 'kept') AND EXISTS (SELECT 1 FROM images k WHERE k.id = g.keeper_id AND k.removed IS NULL)"
+IS_DUPLICATE = (
+    "g.kind NOT IN ('keeper', 'kept') AND EXISTS (SELECT 1 FROM images k WHERE k.id = g.keeper_id AND k.removed IS "
+    "NULL)"
+)
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER) WITHOUT ROWID;
@@ -60,14 +66,17 @@ CREATE TABLE images (
 CREATE INDEX images_seq ON images (seq);
 CREATE INDEX images_content ON images (content_id);
 CREATE TABLE skipped (
-    root_id INTEGER NOT NULL REFERENCES roots (id), path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    root_id INTEGER NOT NULL REFERENCES roots (id), path TEXT NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
     reason TEXT NOT NULL, crc INTEGER, PRIMARY KEY (root_id, path)
 );
-CREATE TABLE tags (image_id INTEGER NOT NULL REFERENCES images (id), tag TEXT NOT NULL, crc INTEGER, PRIMARY KEY (image_id, tag));
+CREATE TABLE tags (image_id INTEGER NOT NULL REFERENCES images (id), tag TEXT NOT NULL, crc INTEGER,
+PRIMARY KEY (image_id, tag));
 CREATE TABLE columns (name TEXT PRIMARY KEY, crc INTEGER);
 CREATE TABLE spaces (
     id INTEGER PRIMARY KEY, encoder TEXT NOT NULL, fingerprint TEXT NOT NULL UNIQUE, dim INTEGER NOT NULL,
-    generation INTEGER NOT NULL DEFAULT 0, built_seq INTEGER NOT NULL DEFAULT 0, files_sha256 TEXT NOT NULL DEFAULT '', crc INTEGER
+    generation INTEGER NOT NULL DEFAULT 0, built_seq INTEGER NOT NULL DEFAULT 0, files_sha256 TEXT NOT NULL DEFAULT '',
+    crc INTEGER
 );
 CREATE TABLE embeddings (
     space_id INTEGER NOT NULL REFERENCES spaces (id), content_id INTEGER NOT NULL REFERENCES contents (id),
@@ -114,19 +123,23 @@ CREATE TABLE selections (
     created_at TEXT NOT NULL, crc INTEGER
 );
 CREATE TABLE selected (
-    selection_id INTEGER NOT NULL REFERENCES selections (id), rank INTEGER NOT NULL, image_id INTEGER NOT NULL REFERENCES images (id),
+    selection_id INTEGER NOT NULL REFERENCES selections (id), rank INTEGER NOT NULL,
+    image_id INTEGER NOT NULL REFERENCES images (id),
     sha256 BLOB NOT NULL, value REAL, split TEXT, crc INTEGER, PRIMARY KEY (selection_id, rank)
 );
 CREATE INDEX selected_image ON selected (image_id);
 CREATE TABLE concepts (
-    space_id INTEGER NOT NULL REFERENCES spaces (id), name TEXT NOT NULL, vector BLOB NOT NULL, bias REAL NOT NULL, facts TEXT NOT NULL,
+    space_id INTEGER NOT NULL REFERENCES spaces (id), name TEXT NOT NULL, vector BLOB NOT NULL, bias REAL NOT NULL,
+    facts TEXT NOT NULL,
     crc INTEGER, PRIMARY KEY (space_id, name)
 );
 CREATE TABLE computed (
-    image_id INTEGER NOT NULL REFERENCES images (id), name TEXT NOT NULL, value, crc INTEGER, PRIMARY KEY (image_id, name)
+    image_id INTEGER NOT NULL REFERENCES images (id), name TEXT NOT NULL, value, crc INTEGER, PRIMARY KEY (image_id,
+    name)
 );
 CREATE VIEW pictures AS
-    SELECT i.id, r.path || '/' || i.path AS path, i.label, i.caption, i.origin, c.width, c.height, c.format, i.size, c.taken_at, c.camera,
+    SELECT i.id, r.path || '/' || i.path AS path, i.label, i.caption, i.origin, c.width, c.height, c.format, i.size,
+    c.taken_at, c.camera,
         (SELECT group_concat(tag, ' ') FROM tags t WHERE t.image_id = i.id) AS tags, lower(hex(c.sha256)) AS sha256,
         m.sharpness, m.brightness, m.contrast, m.entropy,
         CASE WHEN {IS_DUPLICATE} THEN g.keeper_id END AS duplicate_of, i.removed, i.added_at
@@ -147,7 +160,9 @@ def migrations() -> Migrations:
     @steps()
     def m001_first(db: Database) -> None:
         _create(db, _FIRST)
-        db.execute("UPDATE meta SET crc = row_crc(key, value)")  # here, because the disk may be full before the next step
+        db.execute(
+            "UPDATE meta SET crc = row_crc(key, value)"
+        )  # here, because the disk may be full before the next step
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("PRAGMA user_version = 1")
 

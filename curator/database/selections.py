@@ -33,12 +33,25 @@ class Selections:
         if not rows:
             raise UnknownName(f"no selection '{name}'; {suggest(name, self.names())}")
         key, digest, manifest, created = rows[0]
-        found = self.reader.rows("SELECT image_id, sha256, value, split FROM selected WHERE selection_id = ? ORDER BY rank", [key])
+        found = self.reader.rows(
+            "SELECT image_id, sha256, value, split FROM selected WHERE selection_id = ? ORDER BY rank", [key]
+        )
         ids = np.fromiter((r[0] for r in found), np.int64, len(found))
         if digest_of([r[1] for r in found]) != digest:
-            raise IndexDamaged(f"the selection '{name}' has lost rows; drop it, and make it again from a manifest or its recipe")
+            raise IndexDamaged(
+                f"the selection '{name}' has lost rows; drop it, and make it again from a manifest or its recipe"
+            )
         values = np.array([math.nan if r[2] is None else r[2] for r in found], np.float64)
-        return Selection(name, ids, tuple(r[1] for r in found), values, tuple(r[3] for r in found), digest, json.loads(manifest), created)
+        return Selection(
+            name,
+            ids,
+            tuple(r[1] for r in found),
+            values,
+            tuple(r[3] for r in found),
+            digest,
+            json.loads(manifest),
+            created,
+        )
 
     def put(self, s: Selection) -> None:
         """Keep a selection; one of the same name is replaced."""
@@ -50,7 +63,9 @@ class Selections:
         )
         key = self.reader.rows("SELECT id FROM selections WHERE name = ?", [s.name])[0][0]
         values = [None if math.isnan(v) else v for v in s.values.tolist()]
-        rows = [(key, rank, *row) for rank, row in enumerate(zip(s.ids.tolist(), s.sha256, values, s.splits, strict=True))]
+        rows = [
+            (key, rank, *row) for rank, row in enumerate(zip(s.ids.tolist(), s.sha256, values, s.splits, strict=True))
+        ]
         self.reader.connection.executemany(
             "INSERT INTO selected (selection_id, rank, image_id, sha256, value, split) VALUES (?, ?, ?, ?, ?, ?)", rows
         )
@@ -63,11 +78,15 @@ class Selections:
 
     def concepts(self, space: Space) -> list[str]:
         """Names of the space's concepts."""
-        return [r[0] for r in self.reader.rows("SELECT name FROM concepts WHERE space_id = ? ORDER BY name", [space.id])]
+        return [
+            r[0] for r in self.reader.rows("SELECT name FROM concepts WHERE space_id = ? ORDER BY name", [space.id])
+        ]
 
     def concept(self, space: Space, name: str) -> Concept:
         """One concept. Raises `UnknownName`."""
-        rows = self.reader.rows("SELECT vector, bias, facts FROM concepts WHERE space_id = ? AND name = ?", [space.id, name])
+        rows = self.reader.rows(
+            "SELECT vector, bias, facts FROM concepts WHERE space_id = ? AND name = ?", [space.id, name]
+        )
         if not rows:
             raise UnknownName(f"no concept '{name}' in space '{space.encoder}'; {suggest(name, self.concepts(space))}")
         return Concept(name, np.frombuffer(rows[0][0], np.float32), rows[0][1], json.loads(rows[0][2]))
@@ -76,7 +95,13 @@ class Selections:
         """Keep a concept; one of the same name is replaced."""
         self.reader.connection.execute(
             "INSERT OR REPLACE INTO concepts (space_id, name, vector, bias, facts) VALUES (?, ?, ?, ?, ?)",
-            [space.id, c.name, np.ascontiguousarray(c.vector, np.float32).tobytes(), c.bias, json.dumps(c.facts, sort_keys=True)],
+            [
+                space.id,
+                c.name,
+                np.ascontiguousarray(c.vector, np.float32).tobytes(),
+                c.bias,
+                json.dumps(c.facts, sort_keys=True),
+            ],
         )
 
     def drop_concept(self, space: Space, name: str) -> None:
@@ -86,7 +111,9 @@ class Selections:
     def put_computed(self, name: str, values: Mapping[int, Any]) -> None:
         """image id → value of a computed column; other images keep theirs."""
         rows = [(i, name, v) for i, v in values.items()]
-        self.reader.connection.executemany("INSERT OR REPLACE INTO computed (image_id, name, value) VALUES (?, ?, ?)", rows)
+        self.reader.connection.executemany(
+            "INSERT OR REPLACE INTO computed (image_id, name, value) VALUES (?, ?, ?)", rows
+        )
 
     def computed_of(self, ids: Ids | Sequence[int]) -> dict[int, dict[str, Any]]:
         """image id → values of its computed columns by name."""
@@ -98,8 +125,13 @@ class Selections:
         return found
 
     def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
-        """Digests of the contents of images, in their order."""
+        """Digests of the contents of images, in their order. Raises `UnknownName` for an id there never was."""
         wanted = [int(i) for i in ids]
         these = f" WHERE i.id IN ({', '.join(map(str, wanted))})" if len(wanted) <= FEW else ""
-        found = dict(self.reader.rows(f"SELECT i.id, c.sha256 FROM images i CROSS JOIN contents c ON c.id = i.content_id{these}"))
+        found = dict(
+            self.reader.rows(f"SELECT i.id, c.sha256 FROM images i CROSS JOIN contents c ON c.id = i.content_id{these}")
+        )
+        for i in wanted:
+            if i not in found:
+                raise UnknownName(f"no image with id {i}; `curator search` shows ids")
         return [found[i] for i in wanted]

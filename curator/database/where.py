@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
 import sqlite3
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -41,11 +45,41 @@ _COLUMNS = {
     "entropy": "m.entropy",
     "duplicate_of": f"CASE WHEN {IS_DUPLICATE} THEN g.keeper_id END",
     "duplicate_kind": f"CASE WHEN {IS_DUPLICATE} THEN g.kind END",
-    "rejected": "EXISTS (SELECT 1 FROM decisions d WHERE d.verdict = 'reject' AND d.subject = c.sha256 AND d.subject_id IN (0, i.id))",
-    "selections": "(SELECT group_concat(s.name, ' ') FROM selected x JOIN selections s ON s.id = x.selection_id WHERE x.image_id = i.id)",
+    "rejected": "EXISTS (SELECT 1 FROM decisions d "
+    "WHERE d.verdict = 'reject' AND d.subject = c.sha256 AND d.subject_id IN (0, i.id))",
+    "selections": "(SELECT group_concat(s.name, ' ') FROM selected x "
+    "JOIN selections s ON s.id = x.selection_id WHERE x.image_id = i.id)",
     "tags": "(SELECT group_concat(t.tag, ' ') FROM tags t WHERE t.image_id = i.id)",
 }
-_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
+# Functions that look at values and make no large ones. SQLite's own, so that a condition means the same everywhere.
+_FUNCTIONS = """
+    abs avg ceil ceiling char coalesce count date datetime exp floor format glob group_concat hex ifnull iif instr
+    json_array json_array_length json_each json_extract json_type json_valid julianday length like ln log log10 log2
+    lower ltrim max min mod nullif octet_length pow power printf quote replace round rtrim sign sqrt strftime
+    string_agg substr substring sum time timediff total trim trunc typeof unicode unixepoch upper -> ->>
+""".split()  # noqa: SIM905 - one long list would take sixty lines
+DEADLINE = 30.0  # seconds that one condition may take
+_LONGEST = 1_000_000  # bytes of one value: `hex(zeroblob(1e9))` would not be interrupted
+_OPERATIONS = 10_000  # of SQLite's machine between two looks at the clock
+
+
+@contextlib.contextmanager
+def _guarded(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Within it a connection only reads, with harmless functions, small values and a deadline.
+
+    The connection must be this thread's alone: `set_authorizer` on a shared one can stop the process for ever.
+    """
+    until = time.monotonic() + seconds
+    longest = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+    connection.set_authorizer(_authorise)
+    connection.set_progress_handler(lambda: time.monotonic() > until, _OPERATIONS)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.set_authorizer(None)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
 
 
 @dataclass(frozen=True)
@@ -59,8 +93,14 @@ class Further:
 def columns_of(further: Further) -> dict[str, str]:
     """Every column a condition may use → its SQL; one that clashes with ours gets the prefix `meta_`."""
     columns = dict(_COLUMNS)
-    path = [(name, "json_extract(i.extra, " + _text('$."' + name.replace('"', '\\"') + '"') + ")") for name in further.extra]
-    value = [(name, f"(SELECT p.value FROM computed p WHERE p.image_id = i.id AND p.name = {_text(name)})") for name in further.computed]
+    path = [
+        (name, "json_extract(i.extra, " + quoted('$."' + name.replace('"', '\\"') + '"') + ")")
+        for name in further.extra
+    ]
+    value = [
+        (name, f"(SELECT p.value FROM computed p WHERE p.image_id = i.id AND p.name = {quoted(name)})")
+        for name in further.computed
+    ]
     for name, sql in [*path, *value]:
         taken = {n.lower() for n in columns}  # SQLite does not tell case apart in column names
         while name.lower() in taken:
@@ -69,24 +109,45 @@ def columns_of(further: Further) -> dict[str, str]:
     return columns
 
 
-def ids_where(connection: sqlite3.Connection, where: str, further: Further, *, removed: bool = False) -> Ids:
+def ids_where(
+    connection: sqlite3.Connection, where: str, further: Further, *, removed: bool = False, seconds: float = DEADLINE
+) -> Ids:
     """Ascending ids of the present images for which the condition holds, or of those removed by hand.
 
-    Raises `WhereError` with the columns.
+    Raises `WhereError` with the columns, for what SQLite refuses, for what leaves its parentheses, and for what takes
+    more than `seconds`.
     """
+    _refuse_leaving(where, further)
     sql = f"{_present(further, removed=removed)}\nSELECT id FROM present WHERE (\n{where}\n)"
-    connection.set_authorizer(_authorise)
     try:
-        found = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
+        with _guarded(connection, seconds):
+            ids = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise WhereError(_explain(where, str(error), list(columns_of(further)))) from error
-    finally:
-        connection.set_authorizer(None)
-    return found if (found[1:] > found[:-1]).all() else np.sort(found)
+        problem = str(error)
+        if problem == "interrupted":
+            problem = f"took more than {seconds:g} s, so it may never end; ask for something simpler"
+        raise WhereError(_explain(where, problem, list(columns_of(further)))) from error
+    return ids if (ids[1:] > ids[:-1]).all() else np.sort(ids)
+
+
+# What parentheses mean nothing within: texts, quoted names, comments. As SQLite's own tokenizer has them.
+_OPAQUE = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)
+
+
+def _refuse_leaving(where: str, further: Further) -> None:
+    """Raise `WhereError` for a condition that closes a parenthesis it did not open: it would change the statement."""
+    depth = 0
+    for sign in re.findall(r"[()]", _OPAQUE.sub(" ", where)):
+        depth += 1 if sign == "(" else -1
+        if depth < 0:
+            break
+    if depth:
+        raise WhereError(_explain(where, "its parentheses do not match", list(columns_of(further))))
 
 
 def values_sql(column: str, further: Further) -> str:
-    """A statement for (id, value of one column) of every present image, by id. Raises `WhereError` for an unknown column."""
+    """A statement for (id, value of one column) of every present image, by id. Raises `WhereError` for an unknown
+    column."""
     names = columns_of(further)
     if column not in names:  # SQLite would take it for a text
         raise WhereError(f"no column '{column}'; {suggest(column, names)}")
@@ -94,17 +155,20 @@ def values_sql(column: str, further: Further) -> str:
 
 
 def _present(further: Further, *, removed: bool = False) -> str:
-    """`WITH present AS (...)`: every column a condition may use, of the images that are present or were removed by hand."""
+    """`WITH present AS (...)`: every column a condition may use, of the images that are present or were removed by
+    hand."""
     listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns_of(further).items())
     return (
         f"WITH present AS (SELECT {listed} FROM images i LEFT JOIN contents c ON c.id = i.content_id "
         "LEFT JOIN roots r ON r.id = i.root_id LEFT JOIN measures m ON m.content_id = i.content_id "
-        f"LEFT JOIN groups g ON g.image_id = i.id WHERE {'i.removed = ' + _text('by hand') if removed else 'i.removed IS NULL'})"
+        "LEFT JOIN groups g ON g.image_id = i.id WHERE "
+        f"{'i.removed = ' + quoted('by hand') if removed else 'i.removed IS NULL'})"
     )
 
 
 def _authorise(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    harmless = action in _ALLOWED and not (action == sqlite3.SQLITE_FUNCTION and second == "load_extension")
+    named = (second or "").lower() in _FUNCTIONS
+    harmless = action in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and named)
     return sqlite3.SQLITE_OK if harmless else sqlite3.SQLITE_DENY
 
 
@@ -127,5 +191,6 @@ def _name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
+def quoted(value: str) -> str:
+    """A text as SQL writes it."""
     return "'" + value.replace("'", "''") + "'"

@@ -18,7 +18,8 @@ from curator.images import read_picture
 
 _SIDE = 220  # pixels of a thumbnail
 _STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222; background: #fafaf8 }
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222;
+  background: #fafaf8 }
 h1 { font-size: 1.4em } h2 { font-size: 1.05em; margin: 1.6em 0 .4em }
 pre { background: #eee; padding: .6em .8em; overflow-x: auto; border-radius: 4px }
 .row { display: flex; flex-wrap: wrap; gap: 12px }
@@ -47,7 +48,9 @@ def save_page(page: Page, target: Path) -> None:
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with beside.open("w", encoding="utf-8", errors="replace") as out:
-            out.write(f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(page.title)}</title>\n')
+            out.write(
+                f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(page.title)}</title>\n'
+            )
             out.write(f"<style>{_STYLE}</style>\n<h1>{html.escape(page.title)}</h1>\n{_table(page.table)}")
             out.write(f"<pre>{html.escape(chr(10).join(page.lines))}</pre>\n" if page.lines else "")
             for section in page.sections:
@@ -62,7 +65,10 @@ def save_page(page: Page, target: Path) -> None:
 
 
 def _table(rows: tuple[tuple[str, ...], ...]) -> str:
-    cells = ["".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) for row, tag in zip(rows, ["th"] + ["td"] * len(rows), strict=False)]
+    cells = [
+        "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row)
+        for row, tag in zip(rows, ["th"] + ["td"] * len(rows), strict=False)
+    ]
     return "<table>" + "".join(f"<tr>{c}</tr>" for c in cells) + "</table>\n" if rows else ""
 
 

@@ -65,7 +65,9 @@ def draw_scene(rng: np.random.Generator, size: int = 96) -> Scene:
     return draw(rng, size)
 
 
-def draw_thing(colour: str, shape: str, *, texture: str = "plain", background: str = "white", size: int = 96) -> Image.Image:
+def draw_thing(
+    colour: str, shape: str, *, texture: str = "plain", background: str = "white", size: int = 96
+) -> Image.Image:
     """Draw one centred shape: what a test or a demo asks for by name."""
     canvas = _canvas(background, size)
     _stamp(canvas, shape, (0.5, 0.5), 0.32, COLOURS[colour], texture=texture)
@@ -97,7 +99,14 @@ def _several(rng: np.random.Generator, size: int) -> Scene:
     count = int(rng.integers(2, 6))
     canvas = _canvas(background, size)
     for at in [*_GRID[: count - 1], _GRID[4]] if count % 2 else _GRID[:count]:
-        _stamp(canvas, shape, _jitter(rng, at, 0.03), rng.uniform(0.12, 0.15), COLOURS[colour], degrees=rng.uniform(-15, 15))
+        _stamp(
+            canvas,
+            shape,
+            _jitter(rng, at, 0.03),
+            rng.uniform(0.12, 0.15),
+            COLOURS[colour],
+            degrees=rng.uniform(-15, 15),
+        )
     things = f"{colour} {_plural(shape)}"
     return Scene(
         _reduce(canvas, size),
@@ -114,7 +123,14 @@ def _pair(rng: np.random.Generator, size: int) -> Scene:
     relation = _pick(rng, tuple(RELATIONS))
     canvas = _canvas(background, size)
     for at, colour, shape in zip(RELATIONS[relation], (one, two), (shape_one, shape_two), strict=True):
-        _stamp(canvas, shape, _jitter(rng, at, 0.03), rng.uniform(0.16, 0.22), COLOURS[colour], degrees=rng.uniform(-15, 15))
+        _stamp(
+            canvas,
+            shape,
+            _jitter(rng, at, 0.03),
+            rng.uniform(0.16, 0.22),
+            COLOURS[colour],
+            degrees=rng.uniform(-15, 15),
+        )
     first, second = f"a {one} {shape_one}", f"a {two} {shape_two}"
     return Scene(
         _reduce(canvas, size),
@@ -131,7 +147,9 @@ def _character(rng: np.random.Generator, size: int) -> Scene:
     canvas = _canvas(background, size)
     font = ImageFont.load_default(size=int(canvas.width * rng.uniform(0.55, 0.8)))
     x, y = _jitter(rng, (0.5, 0.5), 0.06)
-    ImageDraw.Draw(canvas).text((canvas.width * x, canvas.width * y), glyph, fill=COLOURS[colour], font=font, anchor="mm")
+    ImageDraw.Draw(canvas).text(
+        (canvas.width * x, canvas.width * y), glyph, fill=COLOURS[colour], font=font, anchor="mm"
+    )
     canvas = canvas.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC, fillcolor=COLOURS[background])
     name = f"the digit {glyph}" if is_digit else f"the letter {glyph}"
     short = (f"a {colour} {name[4:]}", name, f"the number {NUMBERS[digit]}" if is_digit else f"letter {glyph}")
@@ -179,7 +197,10 @@ def _corners(shape: str, r: float) -> list[tuple[float, float]]:
     sides = {"square": 4, "triangle": 3, "diamond": 4, "hexagon": 6, "star": 10}[shape]
     start = math.pi / 4 if shape == "square" else -math.pi / 2
     radii = [r * (0.42 if shape == "star" and i % 2 else 1.0) for i in range(sides)]
-    corners = [(q * math.cos(start + 2 * math.pi * i / sides), q * math.sin(start + 2 * math.pi * i / sides)) for i, q in enumerate(radii)]
+    corners = [
+        (q * math.cos(start + 2 * math.pi * i / sides), q * math.sin(start + 2 * math.pi * i / sides))
+        for i, q in enumerate(radii)
+    ]
     return [(a * 0.68, b) for a, b in corners] if shape == "diamond" else corners
 
 

@@ -19,7 +19,8 @@ _PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (30, 30, 30), (120, 120, 120), (
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: a file or a picture, a bold first line and a faint second one, and a frame for one that stands out."""
+    """One picture of a sheet: a file or a picture, a bold first line and a faint second one, and a frame for one that
+    stands out."""
 
     picture: Path | Image.Image
     title: str
@@ -37,7 +38,8 @@ class Section:
 
 
 def draw_sheet(sections: Iterable[Section], *, columns: int = 6, side: int = 180) -> Image.Image:
-    """Lay sections out, small ones beside each other, `columns` tiles of `side` pixels wide. A file that cannot be read is said so."""
+    """Lay sections out, small ones beside each other, `columns` tiles of `side` pixels wide. A file that cannot be read
+    is said so."""
     strips = [_strip(section, max(2, min(columns, len(section.tiles))), side) for section in sections]
     width = columns * (side + _MARGIN) + _MARGIN
     places: list[tuple[int, int]] = []
@@ -68,7 +70,9 @@ def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -
     except (OSError, ValueError) as error:
         beside.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UsageError(f"cannot write {target}: {reason}; name a .png or .jpg file in a folder that is there") from error
+        raise UsageError(
+            f"cannot write {target}: {reason}; name a .png or .jpg file in a folder that is there"
+        ) from error
 
 
 def _strip(section: Section, columns: int, side: int) -> Image.Image:

@@ -1,9 +1,9 @@
-"""Whether one picture is another, turned, or a part or an edit of it: lay one over the other and see whether the pixels agree.
+"""Whether one picture is another, turned, or a part or an edit of it: lay one over the other and see whether the pixels
+agree.
 
 Corners are found with ORB (Rublee et al. 2011) and matched, a similarity transform is fitted with RANSAC (Fischler and
-Bolles 1981) and refined with ECC (Evangelidis and Psarakis 2008). Two shots of one scene pass all that as well; what they
-do not pass is the comparison of the pixels once laid, because things moved and light changed between them.
-"""
+Bolles 1981) and refined with ECC (Evangelidis and Psarakis 2008). Two shots of one scene pass all that as well; what
+they do not pass is the comparison of the pixels once laid, because things moved and light changed between them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _PATCH = 32  # pixels a side over which grey levels are correlated
 _TEXTURE = 4.0  # grey levels of spread that a patch needs to say anything
 _LEAST = 50  # patches that must say something
 _REFINE = 30  # steps of ECC, which takes longer than all before it
-_HOPE, _SURE = 0.85, 0.99  # agreements of a first fit between which refining may matter: of 900 true edits none began below 0.92
+_HOPE, _SURE = (
+    0.85,
+    0.99,
+)  # agreements of a first fit between which refining may matter: of 900 true edits none began below 0.92
 _LOST = 0.03  # of the overlap, to the border that is left out of the comparison
 _WORTH = 0.5  # agreement of grey levels below which colours need no look
 _COARSE = 10  # pixels a side over which colours are averaged before they are compared
@@ -39,7 +42,8 @@ Grey = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sketch:
-    """A picture at comparison size, with a long side of 320: `rgb` (H, W, 3), `grey` (H, W), and corners, found when asked for."""
+    """A picture at comparison size, with a long side of 320: `rgb` (H, W, 3), `grey` (H, W), and corners, found when
+    asked for."""
 
     rgb: NDArray[np.uint8]
     grey: Grey
@@ -67,10 +71,11 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Laid:
-    """One picture laid on another: `agreement` of the grey levels in [−1, 1], `difference` of the colours in levels of 0–255.
+    """One picture laid on another: `agreement` of the grey levels in [−1, 1], `difference` of the colours in levels of
+    0–255.
 
-    `overlap` is the share of the smaller one that lies on the other: nearly all of it for a crop, less for shots from two places.
-    """
+    `overlap` is the share of the smaller one that lies on the other: nearly all of it for a crop, less for shots from
+    two places."""
 
     agreement: float
     difference: float
@@ -79,7 +84,8 @@ class Laid:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one picture lies on another: corners that agree on a similarity, its scale and turn, and the pixels so laid."""
+    """How one picture lies on another: corners that agree on a similarity, its scale and turn, and the pixels so
+    laid."""
 
     inliers: int
     scale: float
@@ -146,7 +152,9 @@ def _match(a: Grey, b: Grey) -> NDArray[np.int64]:
     if len(a) < INLIERS or len(b) < INLIERS:
         return np.empty((0, 2), np.int64)
     two = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(a, b, k=2)
-    return np.array([(m.queryIdx, m.trainIdx) for m, n in two if m.distance < _RATIO * n.distance], np.int64).reshape(-1, 2)
+    return np.array([(m.queryIdx, m.trainIdx) for m, n in two if m.distance < _RATIO * n.distance], np.int64).reshape(
+        -1, 2
+    )
 
 
 def _refine(a: Grey, b: Grey, fit: Any) -> Any:
@@ -177,11 +185,11 @@ def _laid(a: Sketch, b: Sketch, fit: Any) -> Laid:
 
 
 def _agreement(a: Grey, b: Any, inside: Any) -> float:
-    """Median over all textured patches inside of the correlation of their grey levels, in [−1, 1]; 0 where hardly any has texture.
+    """Median over all textured patches inside of the correlation of their grey levels, in [−1, 1]; 0 where hardly any
+    has texture.
 
-    The median, so that a caption, a mark or a retouch may cover up to half; by patches, because two shots of one scene agree
-    at large and differ in the small.
-    """
+    The median, so that a caption, a mark or a retouch may cover up to half; by patches, because two shots of one scene
+    agree at large and differ in the small."""
     import cv2
 
     def mean(v: Any) -> Any:
@@ -203,10 +211,9 @@ def _agreement(a: Grey, b: Any, inside: Any) -> float:
 def _difference(a: NDArray[np.uint8], b: Any, inside: Any) -> float:
     """How far the colours lie apart, in levels of 0–255, where they differ most (95th percentile of the places).
 
-    After the best change of brightness, contrast and saturation, which edits of a whole picture are: what is left are things that have
-    another colour in one picture than in the other, as skin tones of one emoji have. Places of the commonest colour, an empty
-    background, do not count: they would hide a small thing.
-    """
+    After the best change of brightness, contrast and saturation, which edits of a whole picture are: what is left are
+    things that have another colour in one picture than in the other, as skin tones of one emoji have. Places of the
+    commonest colour, an empty background, do not count: they would hide a small thing."""
     import cv2
 
     size = (max(1, a.shape[1] // _COARSE), max(1, a.shape[0] // _COARSE))

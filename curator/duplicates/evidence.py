@@ -14,13 +14,28 @@ from curator.records import DIHEDRAL, Evidence
 
 BITS = 8  # bits of 64 in which the pHashes of one picture may differ
 CONTAINED = 0.95  # least overlap of a crop with what it was cut from
-_STRICTER = 0.6  # of the way from the threshold to 1 where neither picture contains the other, as with two shots of one scene
-# Levels of 0–255 by which colours may lie apart once a change of the whole picture is allowed for: measured, it keeps 99 % of true edges
-# and turns 94 % of emoji in another skin tone away.
+_STRICTER = (
+    0.6  # of the way from the threshold to 1 where neither picture contains the other, as with two shots of one scene
+)
+# Levels of 0–255 by which colours may lie apart once a change of the whole picture is allowed for: measured, it keeps
+# 99 % of true edges and turns 94 % of emoji in another skin tone away.
 DIFFERENCE = 18.0
-KINDS = ("identical-file", "identical-pixels", "re-encoded", "mirrored", "rotated", "cropped/edited", "semantic")  # strongest first
+KINDS = (
+    "identical-file",
+    "identical-pixels",
+    "re-encoded",
+    "mirrored",
+    "rotated",
+    "cropped/edited",
+    "semantic",
+)  # strongest first
 LEVELS = {"exact": KINDS[:2], "verified": KINDS[:-1], "semantic": KINDS}
-BUILT_IN = {"re-encoded": 0.9, "mirrored": 0.9, "rotated": 0.9, "cropped/edited": 0.95}  # in the order in which they are tried
+BUILT_IN = {
+    "re-encoded": 0.9,
+    "mirrored": 0.9,
+    "rotated": 0.9,
+    "cropped/edited": 0.95,
+}  # in the order in which they are tried
 _ROTATIONS = ("rotate-90", "rotate-180", "rotate-270")
 _LEAST_ENTROPY = 0.5  # bits; flatter pictures have no hash worth the name
 _LEAST_ONES = 16  # of 64; a hash splits at the median, so fewer ones means that most frequencies are equal
@@ -43,19 +58,24 @@ class Thresholds:
 
 
 def textured(hashes: NDArray[np.uint64], entropy: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,) whether a picture's pHash says anything: not for flat ones, whose hash is noise, nor where there is none (NaN)."""
+    """(n,) whether a picture's pHash says anything: not for flat ones, whose hash is noise, nor where there is none
+    (NaN)."""
     return np.asarray((entropy >= _LEAST_ENTROPY) & (np.bitwise_count(hashes[:, 0]) >= _LEAST_ONES))
 
 
-def compare_hashes(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(m, 8), (m, 8) → (m,) least distances in bits, and positions in `DIHEDRAL` of the turn of the second that makes them least."""
+def compare_hashes(
+    first: NDArray[np.uint64], second: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(m, 8), (m, 8) → (m,) least distances in bits, and positions in `DIHEDRAL` of the turn of the second that makes
+    them least."""
     distances = np.bitwise_count(first[:, :1] ^ second)
     best = distances.argmin(1)
     return distances[np.arange(len(best)), best].astype(np.int64), best
 
 
 def examine(distance: int, transform: int, a: Sketch | None, b: Sketch | None, thresholds: Thresholds) -> Evidence:
-    """Look at two pictures as closely as it takes: hashes, then whole upon whole, then corners. None: cannot be read."""
+    """Look at two pictures as closely as it takes: hashes, then whole upon whole, then corners. None: cannot be
+    read."""
     evidence = Evidence(distance, DIHEDRAL[transform])
     if a is None or b is None:
         return evidence
@@ -73,7 +93,9 @@ def needs_corners(evidence: Evidence, thresholds: Thresholds) -> bool:
 def look_closer(evidence: Evidence, a: Sketch, b: Sketch) -> Evidence:
     """The evidence with that of the corners."""
     found = align(a, b)
-    aligned = replace(evidence, inliers=found.inliers, scale=found.scale, degrees=found.degrees, agreement=found.laid.agreement)
+    aligned = replace(
+        evidence, inliers=found.inliers, scale=found.scale, degrees=found.degrees, agreement=found.laid.agreement
+    )
     difference = min(found.laid.difference, 255.0 if evidence.difference is None else evidence.difference)
     return replace(aligned, difference=difference, overlap=found.laid.overlap)
 
@@ -84,16 +106,20 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> str | None:
 
 
 def strength(evidence: Evidence, kind: str) -> float:
-    """What is held against the threshold of a verified kind: an agreement in [−1, 1], −inf where the evidence rules the kind out."""
+    """What is held against the threshold of a verified kind: an agreement in [−1, 1], −inf where the evidence rules the
+    kind out."""
     if evidence.difference is None or evidence.difference > DIFFERENCE:
         return -math.inf
     if kind == "cropped/edited":
         return likeness(evidence) if evidence.inliers is not None and evidence.inliers >= INLIERS else -math.inf
-    turned = "re-encoded" if evidence.transform == "same" else "rotated" if evidence.transform in _ROTATIONS else "mirrored"
+    turned = (
+        "re-encoded" if evidence.transform == "same" else "rotated" if evidence.transform in _ROTATIONS else "mirrored"
+    )
     return evidence.laid if evidence.distance <= BITS and evidence.laid is not None and turned == kind else -math.inf
 
 
 def likeness(evidence: Evidence) -> float:
-    """The agreement of an alignment, as far below 1 as counts: more than twice as far where neither picture contains the other."""
+    """The agreement of an alignment, as far below 1 as counts: more than twice as far where neither picture contains
+    the other."""
     agreement, overlap = evidence.agreement or 0.0, evidence.overlap or 0.0
     return agreement if overlap >= CONTAINED else 1 - (1 - agreement) / (1 - _STRICTER)

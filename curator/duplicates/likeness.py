@@ -1,4 +1,5 @@
-"""How near small pictures are to their nearest ones, pixel by pixel, whichever way they are turned and within two pixels of shift."""
+"""How near small pictures are to their nearest ones, pixel by pixel, whichever way they are turned and within two
+pixels of shift."""
 
 from __future__ import annotations
 
@@ -26,11 +27,12 @@ Greys = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """Of n pictures: positions (n,) of the nearest ones, root mean squared `difference` (n,) in grey levels, `transform` (n,) that fits;
+class NearestByPixels:
+    """Of n pictures: positions (n,) of the nearest ones, root mean squared `difference` (n,) in grey levels,
+    `transform` (n,) that fits;
 
-    `fifth` (n,) the difference to the fifth nearest, or the last of fewer: how near is usual here, whatever stands twice.
-    """
+    `fifth` (n,) the difference to the fifth nearest, or the last of fewer: how near is usual here, whatever stands
+    twice."""
 
     position: NDArray[np.int64]
     difference: NDArray[np.float64]
@@ -44,8 +46,11 @@ def greys(pictures: Sequence[Image.Image]) -> Greys:
     return np.stack([np.asarray(p.convert("L").resize((side, side), Image.Resampling.BOX)) for p in pictures])
 
 
-def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None, *, own: NDArray[np.int64] | None = None) -> Nearest:
-    """For each of x (n) the nearest of y (m): by 8 × 8 means in all eight orientations, and `hints` (n, h), then by every pixel.
+def nearest_by_pixels(
+    x: Greys, y: Greys, hints: NDArray[np.int64] | None = None, *, own: NDArray[np.int64] | None = None
+) -> NearestByPixels:
+    """For each of x (n) the nearest of y (m): by 8 × 8 means in all eight orientations, and `hints` (n, h), then by
+    every pixel.
 
     `own` (n,) are positions of y that are no answer, as a picture itself.
     """
@@ -69,7 +74,7 @@ def nearest_by_pixels(x: Greys, y: Greys, hints: NDArray[np.int64] | None = None
             if apart < difference[i]:
                 position[i], difference[i], transform[i] = at, apart, DIHEDRAL[way]
         fifth[i] = sorted(apart_of.values())[:_FIFTH][-1] if apart_of else np.inf
-    return Nearest(position, difference, fifth, tuple(transform))
+    return NearestByPixels(position, difference, fifth, tuple(transform))
 
 
 def _coarse(x: Greys, y: Greys, own: NDArray[np.int64] | None) -> NDArray[np.int64]:

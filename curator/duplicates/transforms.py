@@ -1,4 +1,5 @@
-"""What people and programs do to pictures, with seeded strength: the known duplicates that thresholds are calibrated on."""
+"""What people and programs do to pictures, with seeded strength: the known duplicates that thresholds are calibrated
+on."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 @dataclass(frozen=True)
 class Transform:
-    """A change and the kind of edge it should be found as; held-out ones are only measured with, never calibrated on."""
+    """A change and the kind of edge it should be found as; held-out ones are only measured with, never calibrated
+    on."""
 
     change: Change
     kind: str

@@ -51,13 +51,23 @@ def open_space(space: Space) -> Encoder:
 def describe_encoders() -> list[dict[str, object]]:
     """Facts of every named encoder: what `curator encoders` and the README's table print."""
     tiny = {"name": "tiny", "model": "bundled", "dim": 256, "side": 64, "megabytes": 0, "accuracy": None, "here": True}
-    pixels = {"name": "pixels", "model": "8 × 8 RGB", "dim": 192, "side": 8, "megabytes": 0, "accuracy": None, "here": True}
+    pixels = {
+        "name": "pixels",
+        "model": "8 × 8 RGB",
+        "dim": 192,
+        "side": 8,
+        "megabytes": 0,
+        "accuracy": None,
+        "here": True,
+    }
     rows: list[dict[str, object]] = [
         tiny | {"images_per_second": TINY_RATE, "good_for": "drawings, icons, digits, garments, visual likeness"},
         pixels | {"images_per_second": None, "good_for": "tests, exact layout; no words"},
     ]
     for name, entry in SHORT_NAMES.items():
-        facts = {k: getattr(entry, k) for k in ("dim", "side", "megabytes", "accuracy", "images_per_second", "good_for")}
+        facts = {
+            k: getattr(entry, k) for k in ("dim", "side", "megabytes", "accuracy", "images_per_second", "good_for")
+        }
         rows.append({"name": name, "model": f"{entry.model}/{entry.tag}", **facts, "here": is_cached(name)})
     others = [n for n in encoders if n not in ("tiny", "pixels")]
     return rows + [dict.fromkeys(rows[0]) | {"name": n, "here": True} for n in others]

@@ -35,13 +35,37 @@ TINY_RATE = 2005  # images/s of `tiny`, measured as the others
 
 SHORT_NAMES: dict[str, Entry] = {
     "base": Entry(
-        "ViT-B-32", "datacomp_xl_s13b_b90k", "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K", 512, 224, 605, 69.2, 37, "photos, the default"
+        "ViT-B-32",
+        "datacomp_xl_s13b_b90k",
+        "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+        512,
+        224,
+        605,
+        69.2,
+        37,
+        "photos, the default",
     ),
     "medium": Entry(
-        "ViT-B-16", "datacomp_xl_s13b_b90k", "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K", 512, 224, 599, 73.5, 8.5, "photos with detail"
+        "ViT-B-16",
+        "datacomp_xl_s13b_b90k",
+        "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K",
+        512,
+        224,
+        599,
+        73.5,
+        8.5,
+        "photos with detail",
     ),
     "large": Entry(
-        "ViT-L-14", "datacomp_xl_s13b_b90k", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", 768, 224, 1710, 79.2, 2.1, "best on photos"
+        "ViT-L-14",
+        "datacomp_xl_s13b_b90k",
+        "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+        768,
+        224,
+        1710,
+        79.2,
+        2.1,
+        "best on photos",
     ),
     "multilingual": Entry(
         "xlm-roberta-base-ViT-B-32",
@@ -84,7 +108,9 @@ def parse_name(name: str) -> Weights:
     if colon and model:
         checkpoint = Path(path).expanduser().absolute()
         if not checkpoint.is_file():
-            raise EncoderUnavailable(f"no checkpoint at {checkpoint}; --encoder MODEL:/path takes a .safetensors or .pt file")
+            raise EncoderUnavailable(
+                f"no checkpoint at {checkpoint}; --encoder MODEL:/path takes a .safetensors or .pt file"
+            )
         return Weights(f"{model}:{checkpoint}", model, checkpoint=checkpoint)
     folder = Path(name).expanduser()
     if (folder / CONFIG).is_file():

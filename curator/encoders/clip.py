@@ -103,7 +103,9 @@ def _export(weights: Weights) -> TowerSpec:
         export(towers, folder)
         spec = sound_spec(folder)
     if spec is None:
-        raise EncoderError(f"the export in {folder} cannot be read back; delete the folder, or set CURATOR_CACHE to another")
+        raise EncoderError(
+            f"the export in {folder} cannot be read back; delete the folder, or set CURATOR_CACHE to another"
+        )
     _remember_export(weights, folder)
     return spec
 
@@ -157,13 +159,22 @@ def _device() -> str:
 
 
 def _memo(weights: Weights) -> Path | None:
-    """Where the export of exactly these weights is remembered: any change of file, code or library makes another name."""
+    """Where the export of exactly these weights is remembered: any change of file, code or library makes another
+    name."""
     file = local_weights(weights)
     if file is None:
         return None
     config = (weights.folder / CONFIG).read_text() if weights.folder else ""
     stat = file.stat()
-    facts = (str(weights), config, str(file), stat.st_size, stat.st_mtime_ns, preprocess.VERSION, version("open-clip-torch"))
+    facts = (
+        str(weights),
+        config,
+        str(file),
+        stat.st_size,
+        stat.st_mtime_ns,
+        preprocess.VERSION,
+        version("open-clip-torch"),
+    )
     return cache_folder() / "known" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.json"
 
 

@@ -77,7 +77,13 @@ def _fetch(weights: Weights, config: dict[str, Any], hub: str) -> Path:
             info = HfApi().model_info("/".join(hub.split("/")[:2]), timeout=_PATIENCE, files_metadata=True)
             sizes = [f.size or 0 for f in info.siblings or () if f.rfilename in (*_FILES, *hub.split("/")[2:])]
             size = f"{sizes[0] / 1e6:.0f} MB" if sizes else size
-        logger.warning("Fetching the weights of '%s' (%s/%s) from the hub, %s, once.", weights.name, weights.model, weights.tag, size)
+        logger.warning(
+            "Fetching the weights of '%s' (%s/%s) from the hub, %s, once.",
+            weights.name,
+            weights.model,
+            weights.tag,
+            size,
+        )
         return Path(download_pretrained(config))
     except Exception as error:  # the hub's client raises many kinds, all of which mean that they could not be had
         raise EncoderUnavailable(

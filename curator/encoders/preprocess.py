@@ -16,7 +16,8 @@ VERSION = 1  # part of every fingerprint: raise it when the arithmetic below cha
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a model wants its pictures: input side in pixels, resize mode, filter, fill grey, mean and std per channel."""
+    """How a model wants its pictures: input side in pixels, resize mode, filter, fill grey, mean and std per
+    channel."""
 
     side: int
     mean: tuple[float, float, float]
@@ -32,7 +33,9 @@ class Preprocess:
         sides = {size} if isinstance(size, int) else set(size)
         if len(sides) != 1:
             raise ValueError(f"only square inputs are supported, not {size}")
-        mean, std = (tuple(config[k]) if not isinstance(config[k], int | float) else (config[k],) * 3 for k in ("mean", "std"))
+        mean, std = (
+            tuple(config[k]) if not isinstance(config[k], int | float) else (config[k],) * 3 for k in ("mean", "std")
+        )
         rest = {k: config[k] for k in ("interpolation", "resize_mode", "fill_color") if config.get(k) is not None}
         return cls(int(sides.pop()), mean, std, **rest)
 

@@ -28,7 +28,9 @@ class TowerSpec:
     def to_json(self) -> str:
         """As text that carries its own checksum."""
         body = json.dumps(asdict(self), sort_keys=True)
-        return json.dumps({"spec": json.loads(body), "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True, indent=1)
+        return json.dumps(
+            {"spec": json.loads(body), "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True, indent=1
+        )
 
     @classmethod
     def from_json(cls, text: str) -> TowerSpec:

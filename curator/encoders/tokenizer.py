@@ -1,4 +1,5 @@
-"""CLIP's byte-pair tokenizer (Radford et al. 2021) on open_clip's vocabulary file, without importing open_clip or torch."""
+"""CLIP's byte-pair tokenizer (Radford et al. 2021) on open_clip's vocabulary file, without importing open_clip or
+torch."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _CONTRACTIONS = r"'s|'t|'re|'ve|'m|'ll|'d"
 
 
 class Tokenizer:
-    """Texts → (b, context_length) int64: start mark, tokens, end mark, zeros; a long text is cut before its end mark."""
+    """Texts → (b, context_length) int64: start mark, tokens, end mark, zeros; a long text is cut before its end
+    mark."""
 
     start, end = 49406, 49407
 
@@ -121,5 +123,7 @@ _BYTE_ORDER, _BYTES = _byte_names()
 def _vocabulary_file() -> Path:
     found = importlib.util.find_spec("open_clip")  # finds, does not import
     if found is None or found.origin is None:
-        raise EncoderError("open_clip is not installed, and its vocabulary is needed for words; install open-clip-torch")
+        raise EncoderError(
+            "open_clip is not installed, and its vocabulary is needed for words; install open-clip-torch"
+        )
     return Path(found.origin).with_name("bpe_simple_vocab_16e6.txt.gz")

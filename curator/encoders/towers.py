@@ -162,11 +162,19 @@ def _spec(model: Any, weights: Weights, file: Path) -> TowerSpec:
     shape = Preprocess.from_open_clip(get_model_preprocess_cfg(model))
     config = _model_config(weights)
     text = config["text_cfg"]
-    is_hf = bool(text.get("hf_tokenizer_name")) or "siglip" in weights.model.lower() or bool(text.get("tokenizer_kwargs"))
+    is_hf = (
+        bool(text.get("hf_tokenizer_name")) or "siglip" in weights.model.lower() or bool(text.get("tokenizer_kwargs"))
+    )
     digest = hashlib.sha256()
     for part in (json.dumps(config, sort_keys=True), sha256_of(file), str(asdict(shape)), str(preprocess.VERSION)):
         digest.update(part.encode() + b"\0")
-    return TowerSpec(int(config["embed_dim"]), int(text.get("context_length", 77)), "hf" if is_hf else "clip", digest.hexdigest(), shape)
+    return TowerSpec(
+        int(config["embed_dim"]),
+        int(text.get("context_length", 77)),
+        "hf" if is_hf else "clip",
+        digest.hexdigest(),
+        shape,
+    )
 
 
 def _model_config(weights: Weights) -> dict[str, Any]:
@@ -185,7 +193,8 @@ def _tokenizer(weights: Weights) -> Any:
             return open_clip.get_tokenizer(f"local-dir:{weights.folder}" if weights.folder else weights.model)
         except (ImportError, AttributeError, OSError) as error:
             raise EncoderUnavailable(
-                f"the tokenizer of '{weights.name}' needs `pip install image-curator[multilingual]` and its files from the hub: {error}"
+                f"the tokenizer of '{weights.name}' needs `pip install image-curator[multilingual]` and its files "
+                f"from the hub: {error}"
             ) from error
 
 
@@ -231,4 +240,6 @@ def _export(tower: torch.nn.Module, fixed: torch.Tensor, file: Path) -> None:
     got = session.run(None, {"x": fixed.numpy()})[0]
     least = float(np.einsum("bd,bd->b", normalise(expected), normalise(got)).min())
     if not least > _PARITY:
-        raise EncoderError(f"the exported {file.stem} tower disagrees with torch: least cosine {least:.6f}, {_PARITY} is required")
+        raise EncoderError(
+            f"the exported {file.stem} tower disagrees with torch: least cosine {least:.6f}, {_PARITY} is required"
+        )

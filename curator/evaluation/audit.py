@@ -1,4 +1,5 @@
-"""`curator audit`: whether a generator copied what it was trained on, by a threshold that real images which it never saw set."""
+"""`curator audit`: whether a generator copied what it was trained on, by a threshold that real images which it never
+saw set."""
 
 from __future__ import annotations
 
@@ -32,18 +33,19 @@ _FALSE_ALARMS = 0.0025  # share of held-out images that a threshold may call cop
 _FAR = 0.99  # of held-out images are nearer to a training image than what is off-distribution
 _SAME = 2.0  # grey levels of root mean squared difference under which two pictures are one
 _HINTS = 4
-_SUSPECT = 0.25  # share of held-out images, the nearest ones, that are looked at for being duplicates; generated ones as near too
+# share of held-out images, the nearest ones, that are looked at for being duplicates; generated ones as near too
+_SUSPECT = 0.25
 FEWEST = 40  # below a few hundred the false alarms are known only roughly, and their interval says how
 _PAIRS = 1 << 24  # inner products in memory at once
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One generated image and the training image nearest to it: `ratio` of their difference to the one that image has to its own fifth
+class Judgement:
+    """One generated image and the training image nearest to it: `ratio` of their difference to the one that image has
+    to its own fifth
 
-    nearest, of which several may be copies; `evidence` the kind of duplicate that `curator dedupe` would call them, or ""; `transform` how
-    one lies on the other.
-    """
+    nearest, of which several may be copies; `evidence` the kind of duplicate that `curator dedupe` would call them, or
+    ""; `transform` how one lies on the other."""
 
     image_id: int
     nearest_id: int
@@ -56,16 +58,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings, nearest first, of `trained` training images, of which `missing` are gone, changed or unreadable and were not looked at.
+    """Findings, nearest first, of `trained` training images, of which `missing` are gone, changed or unreadable and
+    were not looked at.
 
-    `threshold` on the ratio; `false_alarms` on `judged` held-out images that did not set it, at most `alarms_high` with 95 % confidence
-    (Clopper and Pearson 1934); `held_copies`, the share of held-out images that are duplicates of training images by evidence, and were no
-    judge of it; `held_off` the share that would be off-distribution; `authentic` and `held_authentic` the shares that are nearer to a
-    training image than that is to its nearest, as raw authenticity has it.
-    """
+    `threshold` on the ratio; `false_alarms` on `judged` held-out images that did not set it, at most `alarms_high` with
+    95 % confidence (Clopper and Pearson 1934); `held_copies`, the share of held-out images that are duplicates of
+    training images by evidence, and were no judge of it; `held_off` the share that would be off-distribution;
+    `authentic` and `held_authentic` the shares that are nearer to a training image than that is to its nearest, as raw
+    authenticity has it."""
 
     run: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Judgement, ...]
     counts: Mapping[str, int]
     trained: int
     missing: int
@@ -80,7 +83,8 @@ class Audit:
 
     @property
     def beyond(self) -> float:
-        """The share of copies beyond what as many unseen real images would give; never less than that of the label `copy`."""
+        """The share of copies beyond what as many unseen real images would give; never less than that of the label
+        `copy`."""
         usual = self.held_copies + (1 - self.held_copies) * self.false_alarms
         return max(self.counts["copy"] / max(1, len(self.findings)), self.copies - usual, 0.0)
 
@@ -99,12 +103,15 @@ class _Side:
     x: Vectors
 
 
-def audit(index: Index, run: Run, made: Ids | None = None, *, held_out: str | None = None, keep: bool = True, job: Job = QUIET) -> Audit:
-    """Label generated images of a run (None: all of them) `copy`, `near-copy`, `novel` or `off-distribution`, in the column `audit`.
+def audit(
+    index: Index, run: Run, made: Ids | None = None, *, held_out: str | None = None, keep: bool = True, job: Job = QUIET
+) -> Audit:
+    """Label generated images of a run (None: all of them) `copy`, `near-copy`, `novel` or `off-distribution`, in the
+    column `audit`.
 
-    A half of the held-out images sets the thresholds, the other half measures their false alarms. `held_out` names real images that the run
-    never saw, None those that it held out itself. Raises `UsageError` where there are fewer than 40 of them.
-    """
+    A half of the held-out images sets the thresholds, the other half measures their false alarms. `held_out` names real
+    images that the run never saw, None those that it held out itself. Raises `UsageError` where there are fewer than 40
+    of them."""
     if keep:
         refuse_columns(index, "audit")
     made = generated_ids(index, run) if made is None else made
@@ -112,27 +119,28 @@ def audit(index: Index, run: Run, made: Ids | None = None, *, held_out: str | No
     y, x, held = (_side(index, run, ids, job) for ids in (trained, made, held_ids))
     beside, of_held = nearest_to(x.x, y.x), nearest_to(held.x, y.x)
     near, of_near = _likeness(x, y), _likeness(held, y)
-    evidence = _Evidence(index, y.ids, float(np.quantile(of_near.ratio, _SUSPECT)), float(np.quantile(of_held.distance, _SUSPECT)))
-    # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all others pass.
+    evidence = _Evidence(
+        index, y.ids, float(np.quantile(of_near.ratio, _SUSPECT)), float(np.quantile(of_held.distance, _SUSPECT))
+    )
+    # Shots of one thing on both sides of the split are copies themselves, and would set a threshold that lets all
+    # others pass.
     fair = np.array([not kind for _, kind in evidence.of(held.ids, of_near, of_held)])
     set_by = np.random.default_rng(0).permutation(len(fair)) < (len(fair) + 1) // 2
     if min((set_by & fair).sum(), (~set_by & fair).sum()) < FEWEST // 2:
         raise UsageError(
-            f"of {len(fair)} real images that {run.name} never saw, all but {fair.sum()} are duplicates of what it was trained on, which "
+            f"of {len(fair)} real images that {run.name} never saw, all but {fair.sum()} are duplicates of what it "
+            "was trained on, which "
             f"leaves too few to calibrate on; name {FEWEST} others or more with --held-out"
         )
     threshold = _lower(of_near.ratio[set_by & fair])
     far = float(np.quantile(of_held.distance[set_by], _FAR))
     pairs = evidence.of(x.ids, near, beside)
     findings = []
-    for i in np.argsort(near.ratio, kind="stable").tolist():
-        at, kind = pairs[i]
-        close, off = near.ratio[i] <= threshold, beside.distance[i] > far
-        copy = bool(kind) or (close and near.difference[i] <= _SAME)
-        label = "copy" if copy else "near-copy" if close else "off-distribution" if off else "novel"
-        findings.append(
-            Finding(int(x.ids[i]), int(y.ids[at]), label, float(near.difference[i]), float(near.ratio[i]), kind, near.transform[i])
-        )
+    for i in np.argsort(near.ratio, kind="stable").tolist():  # the nearest first
+        position, kind = pairs[i]
+        label = _label(near, i, kind, threshold=threshold, is_far=bool(beside.distance[i] > far))
+        nearest, difference, ratio = int(y.ids[position]), float(near.difference[i]), float(near.ratio[i])
+        findings.append(Judgement(int(x.ids[i]), nearest, label, difference, ratio, kind, near.transform[i]))
     if keep:
         rows = [(f.image_id, (f.label, f.nearest_id, round(f.ratio, 6))) for f in findings]
         authentic = dict(zip(x.ids.tolist(), beside.authentic.astype(int).tolist(), strict=True))
@@ -140,14 +148,27 @@ def audit(index: Index, run: Run, made: Ids | None = None, *, held_out: str | No
     counts = Counter(f.label for f in findings)
     alarms = of_near.ratio[~set_by & fair] <= threshold
     return Audit(
-        run.name, tuple(findings), {label: counts[label] for label in LABELS}, len(y.ids), planned - len(y.ids), threshold,
+        run.name, tuple(findings), {label: counts[label] for label in LABELS}, len(y.ids), planned - len(y.ids),
+        threshold,
         float(alarms.mean()), at_most(int(alarms.sum()), len(alarms)), len(alarms), float((~fair).mean()),
-        float((of_held.distance[~set_by] > far).mean()), float(beside.authentic.mean()), float(of_held.authentic.mean()),
+        float((of_held.distance[~set_by] > far).mean()), float(beside.authentic.mean()),
+        float(of_held.authentic.mean()),
     )  # fmt: skip
 
 
+def _label(near: _Near, i: int, evidence: str, *, threshold: float, is_far: bool) -> str:
+    """What image `i` is called: proof comes before nearness, nearness before strangeness."""
+    is_close = near.ratio[i] <= threshold
+    if evidence or (is_close and near.difference[i] <= _SAME):
+        return "copy"
+    if is_close:
+        return "near-copy"
+    return "off-distribution" if is_far else "novel"
+
+
 def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]:
-    """Training images, real or not, that are there as they were; real images that the run never saw; how many it was trained on."""
+    """Training images, real or not, that are there as they were; real images that the run never saw; how many it was
+    trained on."""
     known = trained_digests(run)
     rows = [r["id"] for r in run.rows("manifest.jsonl") if bytes.fromhex(r["sha256"]) in known]
     trained = np.array(rows, np.int64)
@@ -161,7 +182,8 @@ def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]
         raise UsageError(f"none of the images that {run.name} was trained on is in the index as it was")
     if len(held) < FEWEST:
         raise UsageError(
-            f"{len(held)} real images that {run.name} never saw are too few to calibrate on; name {FEWEST} or more with --held-out, "
+            f"{len(held)} real images that {run.name} never saw are too few to calibrate on; name {FEWEST} or more "
+            "with --held-out, "
             "or train with --holdout 0.1"
         )
     return trained, held, len(rows)
@@ -176,7 +198,8 @@ def _side(index: Index, run: Run, ids: Ids, job: Job) -> _Side:
 
 @dataclass(frozen=True)
 class _Near:
-    """Of n pictures: the position of the nearest of y, their difference, its ratio to what is usual there, and the transform."""
+    """Of n pictures: the position of the nearest of y, their difference, its ratio to what is usual there, and the
+    transform."""
 
     position: NDArray[np.int64]
     difference: NDArray[np.float64]
@@ -195,15 +218,17 @@ def _likeness(x: _Side, y: _Side) -> _Near:
 def _hints(x: Vectors, y: Vectors) -> NDArray[np.int64]:
     """(n, h) positions of the nearest embeddings."""
     k = min(_HINTS, len(y))
-    parts = [np.argpartition(-(x[part] @ y.T), k - 1, axis=1)[:, :k] for part in blocks(len(x), max(1, _PAIRS // len(y)))]
+    parts = [
+        np.argpartition(-(x[part] @ y.T), k - 1, axis=1)[:, :k] for part in blocks(len(x), max(1, _PAIRS // len(y)))
+    ]
     return np.concatenate(parts)
 
 
 def _lower(ratios: NDArray[np.float64]) -> float:
     """Under which a quarter percent of held-out images lie.
 
-    Under 400 of them that is below the least; then also below where a quarter percent of a normal distribution of their logarithms lies.
-    """
+    Under 400 of them that is below the least; then also below where a quarter percent of a normal distribution of their
+    logarithms lies."""
     ordered = np.sort(ratios)
     at = int(len(ordered) * _FALSE_ALARMS)
     if at:
@@ -218,8 +243,8 @@ def _lower(ratios: NDArray[np.float64]) -> float:
 class _Evidence:
     """What `curator dedupe` would call pairs of images with training images `y`.
 
-    Looked at are pairs that are nearer than usual, by pixels (`ratio`) or vectors (`distance`), and those that are near by hash.
-    """
+    Looked at are pairs that are nearer than usual, by pixels (`ratio`) or vectors (`distance`), and those that are near
+    by hash."""
 
     def __init__(self, index: Index, y: Ids, ratio: float, distance: float) -> None:
         self.index, self.y, self.ratio, self.distance = index, y, ratio, distance
@@ -228,7 +253,8 @@ class _Evidence:
         self.node_of = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))
 
     def of(self, x: Ids, by_pixels: _Near, by_vector: Nearest) -> list[tuple[int, str]]:
-        """(n,) the position in y of the first of the two nearest that each of x is proved a duplicate of, and the kind, or else ""."""
+        """(n,) the position in y of the first of the two nearest that each of x is proved a duplicate of, and the kind,
+        or else ""."""
         said = self._kinds(x, self.y[by_pixels.position], by_pixels.ratio <= self.ratio)
         again = self._kinds(x, self.y[by_vector.position], by_vector.distance <= self.distance)
         return [

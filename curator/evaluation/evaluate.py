@@ -1,4 +1,5 @@
-"""`curator evaluate`: what a run made, or a selection, against held-out images, from stored vectors and a classifier's features."""
+"""`curator evaluate`: what a run made, or a selection, against held-out images, from stored vectors and a classifier's
+features."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def interval(low: float, high: float) -> str:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`n` images named `what`, against `m` named `against`; `distinct` is the share of what is judged that is not a copy of another of it;
+    """`n` images named `what`, against `m` named `against`; `distinct` is the share of what is judged that is not a
+    copy of another of it;
 
     `notes` say what limits the numbers.
     """
@@ -85,8 +87,8 @@ def evaluate(
 ) -> Evaluation:
     """Metrics of `sides` (see `sides_of`). `parts` are names of `metrics`, all by default.
 
-    With `raw` the numbers stand once more for vectors of their length before normalising, with `classifier` for its features.
-    """
+    With `raw` the numbers stand once more for vectors of their length before normalising, with `classifier` for its
+    features."""
     chosen = list(parts) or list(metrics)
     for name in chosen:
         metrics[name]  # an unknown name is said before anything is computed
@@ -96,7 +98,9 @@ def evaluate(
     spaces = [(index.space.encoder, unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))]
     if raw:
         _, x, y = spaces[0]
-        spaces.append((f"{index.space.encoder}, not normalised", _lengthened(index, sides.x, x), _lengthened(index, sides.y, y)))
+        spaces.append(
+            (f"{index.space.encoder}, not normalised", _lengthened(index, sides.x, x), _lengthened(index, sides.y, y))
+        )
     if classifier is not None:
         x, y = (_features(index, classifier, ids, job) for ids in (sides.x, sides.y))
         spaces.append((f"{classifier.name} features", x, y))
@@ -105,26 +109,34 @@ def evaluate(
     for i, (space, x, y) in enumerate(spaces):
         least, d = min(len(x), len(y)), x.shape[1]
         if least < 2 * d and "frechet" in chosen:
-            notes.append(f"{least} images are few for the {d} dimensions of {space}: the Fréchet distances are biased, FD∞ too")
+            notes.append(
+                f"{least} images are few for the {d} dimensions of {space}: the Fréchet distances are biased, FD∞ too"
+            )
         for j, name in enumerate(chosen):
             numbers += [Number(space, *row) for row in with_intervals(name, x, y, rounds, seed)]
             job.progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), "measuring", unit="metrics")
             job.check()
-    return Evaluation(sides.what, len(sides.x), sides.against, len(sides.y), sides.distinct, tuple(numbers), tuple(notes))
+    return Evaluation(
+        sides.what, len(sides.x), sides.against, len(sides.y), sides.distinct, tuple(numbers), tuple(notes)
+    )
 
 
 def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
-    """Realism, rarity and nearest-real ratio of each image judged, in the index's space; with `keep` as columns to filter by.
+    """Realism, rarity and nearest-real ratio of each image judged, in the index's space; with `keep` as columns to
+    filter by.
 
-    `measured_against` says what they are relative to; `rarity` is left empty where no ball of the reference holds the image.
-    """
+    `measured_against` says what they are relative to; `rarity` is left empty where no ball of the reference holds the
+    image."""
     if keep:
         refuse_columns(index, "evaluate")
     found = per_image(unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))
     if keep:
         ids = sides.x.tolist()
         numbers = (found.realism, found.rarity, found.nearest.ratio)
-        columns = [{i: round(v, 6) if np.isfinite(v) else None for i, v in zip(ids, of.tolist(), strict=True)} for of in numbers]
+        columns = [
+            {i: round(v, 6) if np.isfinite(v) else None for i, v in zip(ids, of.tolist(), strict=True)}
+            for of in numbers
+        ]
         put_columns(index, "evaluate", [*columns, dict.fromkeys(ids, sides.against)])
     return found
 
@@ -160,16 +172,20 @@ def _features(index: Index, run: Run, ids: Ids, job: Job) -> Vectors:
     return np.concatenate([head_features(network, p.pixels) for p in pictures_of_run(index, run, ids, job)])
 
 
-def with_intervals(name: str, x: Vectors, y: Vectors, rounds: int, seed: int) -> list[tuple[str, float, float, float, bool]]:
+def with_intervals(
+    name: str, x: Vectors, y: Vectors, rounds: int, seed: int
+) -> list[tuple[str, float, float, float, bool]]:
     """Each number of a part: name, value, its 95 % interval by random halves of x and y, whether more is better.
 
-    No end lies beyond what the number can be. A share is within 3/n of it at best, of which halves see nothing near 0 and 1 (the rule of
-    three: Hanley and Lippman-Hand 1983). Under 40 images halves say nothing, and the ends are NaN.
+    No end lies beyond what the number can be. A share is within 3/n of it at best, of which halves see nothing near 0
+    and 1 (the rule of three: Hanley and Lippman-Hand 1983). Under 40 images halves say nothing, and the ends are NaN.
     """
     part, rng = metrics[name], np.random.default_rng([seed, 1])
     whole = part(x, y, np.random.default_rng(seed))
     enough = min(len(x), len(y)) >= _FEWEST
-    halves = [part(half_of(x, rng), half_of(y, rng), np.random.default_rng(seed)) for _ in range(rounds)] if enough else []
+    halves = (
+        [part(half_of(x, rng), half_of(y, rng), np.random.default_rng(seed)) for _ in range(rounds)] if enough else []
+    )
     found = []
     for key, value in whole.items():
         spread = max(half_width([h[key] for h in halves]), 3 / min(len(x), len(y)) if key in SHARES and enough else 0.0)

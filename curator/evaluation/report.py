@@ -38,7 +38,9 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     lines, sections = _lineage(index, run), [_trained_on(index, run)]
     rows: tuple[tuple[str, ...], ...] = ()
     large = [run.folder / "curves.png", *sorted((run.folder / "samples").glob("*.png"))[-1:]]
-    sections.append(Section("How it went, and its last samples", [Tile(p, p.name, large=True) for p in large if p.is_file()]))
+    sections.append(
+        Section("How it went, and its last samples", [Tile(p, p.name, large=True) for p in large if p.is_file()])
+    )
     try:
         sides = sides_of(index, run.name, against or score)
         measured = evaluate(index, sides, classifier=find_classifier(index, None), job=job)
@@ -56,21 +58,32 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
     except UsageError as error:
         lines.append(f"Not audited: {error}.")
     sections.append(_made(index, run))
-    save_page(Page(f"{run.name}: from the query to what was made", rows, tuple(lines), [s for s in sections if s.tiles]), target)
+    save_page(
+        Page(f"{run.name}: from the query to what was made", rows, tuple(lines), [s for s in sections if s.tiles]),
+        target,
+    )
 
 
 def describe_audit(done: Audit) -> list[str]:
     """An audit in a few sentences."""
     lines = [
-        f"{done.copies:.1%} of {len(done.findings)} are copies or near-copies, by a ratio up to {done.threshold:.3f}; of {done.judged} "
-        f"real images that it never saw {done.false_alarms:.1%} would be (with 95 % confidence at most {done.alarms_high:.1%}).",
-        f"{done.counts['off-distribution'] / max(1, len(done.findings)):.1%} are off-distribution; of those images {done.held_off:.1%}.",
-        "The ratio: how much a picture differs from the training image nearest to it, over how much that one differs from its own fifth "
+        f"{done.copies:.1%} of {len(done.findings)} are copies or near-copies, by a ratio up to {done.threshold:.3f}; "
+        f"of {done.judged} "
+        f"real images that it never saw {done.false_alarms:.1%} would be (with 95 % confidence at most "
+        f"{done.alarms_high:.1%}).",
+        f"{done.counts['off-distribution'] / max(1, len(done.findings)):.1%} are off-distribution; of those images "
+        f"{done.held_off:.1%}.",
+        "The ratio: how much a picture differs from the training image nearest to it, over how much that one differs "
+        "from its own fifth "
         "nearest; a copy's is near 0.",
-        f"Raw authenticity {done.authentic:.1%}; of those real images {done.held_authentic:.1%}, so it says little by itself.",
+        f"Raw authenticity {done.authentic:.1%}; of those real images {done.held_authentic:.1%}, so it says little by "
+        "itself.",
     ]
     if done.held_copies:
-        lines.append(f"{done.held_copies:.1%} of the held-out images are duplicates of training images, and were no judges of it.")
+        lines.append(
+            f"{done.held_copies:.1%} of the held-out images are duplicates of training images, and were no judges of "
+            "it."
+        )
     if done.missing:
         lines.append(f"{done.missing} training images are gone, changed or unreadable: copies of those are not found.")
     return lines
@@ -81,8 +94,14 @@ def closest_pairs(index: Index, done: Audit) -> Section:
     tiles = []
     for f in done.findings[:_SHOWN]:
         made, real = index.images([f.image_id])[0], index.images([f.nearest_id])[0]
-        tiles.append(Tile(made.path, f"{f.label} {f.ratio:.2f}", f"made, id:{f.image_id}", framed=f.label in ("copy", "near-copy")))
-        tiles.append(Tile(real.path, f.evidence or f"apart {f.difference:.0f} of 255", f"trained on, id:{f.nearest_id}"))
+        tiles.append(
+            Tile(
+                made.path, f"{f.label} {f.ratio:.2f}", f"made, id:{f.image_id}", framed=f.label in ("copy", "near-copy")
+            )
+        )
+        tiles.append(
+            Tile(real.path, f.evidence or f"apart {f.difference:.0f} of 255", f"trained on, id:{f.nearest_id}")
+        )
     return Section(f"The {len(tiles) // 2} closest pairs: made, and trained on", tiles)
 
 
@@ -94,7 +113,10 @@ def extremes(index: Index, sides: Sides, found: PerImage) -> list[Section]:
     for what, chosen in (("least", order[:half]), ("most", order[::-1][:half])):
         images = index.images([int(sides.x[i]) for i in chosen])
         rare = [f"rarity {found.rarity[i]:.2f}" if np.isfinite(found.rarity[i]) else "far from all" for i in chosen]
-        tiles = [Tile(m.path, f"realism {found.realism[i]:.2f}", f"{r}, id:{m.id}") for i, m, r in zip(chosen, images, rare, strict=True)]
+        tiles = [
+            Tile(m.path, f"realism {found.realism[i]:.2f}", f"{r}, id:{m.id}")
+            for i, m, r in zip(chosen, images, rare, strict=True)
+        ]
         sections.append(Section(f"The {half} {what} realistic of {sides.what}", tiles))
     return sections
 
@@ -106,9 +128,12 @@ def _lineage(index: Index, run: Run) -> list[str]:
     lines = _chosen(index, trained.get("what", ""), trained.get("digest", ""))
     lines.append(f"Trained by: {facts.get('command') or 'a program'}")
     lines.append(
-        f"Trained on: {facts['images']['trained']} images of {trained.get('what', 'an array')}, {facts['images']['held_out']} held out"
+        f"Trained on: {facts['images']['trained']} images of {trained.get('what', 'an array')}, "
+        f"{facts['images']['held_out']} held out"
     )
-    lines.append(f"Run {run.name}: {state['status']}, {state['images_seen']} images seen, best checkpoint {state.get('best', 0)}")
+    lines.append(
+        f"Run {run.name}: {state['status']}, {state['images_seen']} images seen, best checkpoint {state.get('best', 0)}"
+    )
     last = [m for m in run.rows("metrics.jsonl") if m["images_seen"] == state.get("best")]
     if run.trainer == "classifier" and last:
         shown = {k: v for k, v in last[-1].items() if isinstance(v, float) and k != "seconds"}
@@ -134,7 +159,8 @@ def _chosen(index: Index, named: str, digest: str, above: tuple[str, ...] = ()) 
 
 
 def _held_out(index: Index, run: Run) -> tuple[str | None, str | None]:
-    """Of a run of a loop, the selections that score and that calibrate; of any other None and None: what it held out itself."""
+    """Of a run of a loop, the selections that score and that calibrate; of any other None and None: what it held out
+    itself."""
     named = run.facts.get("trained_on", {}).get("what", "")
     if named not in Selections(index.reader).names():
         return None, None
@@ -155,10 +181,17 @@ def _made(index: Index, run: Run) -> Section:
     except UsageError:
         return Section("Made", [])
     return Section(
-        "Made", [Tile(i.path, i.label or "", f"seed {i.extra.get('seed')}, checkpoint {i.extra.get('checkpoint')}") for i in images]
+        "Made",
+        [
+            Tile(i.path, i.label or "", f"seed {i.extra.get('seed')}, checkpoint {i.extra.get('checkpoint')}")
+            for i in images
+        ],
     )
 
 
 def _rows(found: Evaluation) -> tuple[tuple[str, ...], ...]:
-    rows = [(n.metric, n.space, f"{n.value:.4f}", n.interval, "more" if n.higher_is_better else "less") for n in found.numbers]
+    rows = [
+        (n.metric, n.space, f"{n.value:.4f}", n.interval, "more" if n.higher_is_better else "less")
+        for n in found.numbers
+    ]
     return (("metric", "space", "value", "95 %", "better is"), *rows)

@@ -33,12 +33,12 @@ class Sides:
 
 
 def sides_of(index: Index, named: str, against: str | None = None, *, checkpoint: str | None = None) -> Sides:
-    """A run's generated images, of one checkpoint if it is named, or a selection, folder or condition; and held-out images.
+    """A run's generated images, of one checkpoint if it is named, or a selection, folder or condition; and held-out
+    images.
 
-    `against` None takes what the run itself held out. Left out are images to compare with that are judged too, that the run was trained
-    on, or were generated; and of both sides copies, in files or in vectors: a second one would make radii of 0. Raises `UsageError`,
-    `UnknownName`.
-    """
+    `against` None takes what the run itself held out. Left out are images to compare with that are judged too, that the
+    run was trained on, or were generated; and of both sides copies, in files or in vectors: a second one would make
+    radii of 0. Raises `UsageError`, `UnknownName`."""
     run = find_named(index, named, numbers=True)
     notes: list[str] = []
     if run is None and checkpoint is not None:
@@ -57,15 +57,20 @@ def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes
     notes = list(notes)
     y, said = _reference(index, run, against)
     if run and len(run.rows("metrics.jsonl")) > 1 and np.isin(y, held_out_ids(run)).any():
-        notes.append(f"{run.name}'s best checkpoint was chosen by these very images, or some of them, which flatters it")
+        notes.append(
+            f"{run.name}'s best checkpoint was chosen by these very images, or some of them, which flatters it"
+        )
     y = _apart(index, y, x, run, notes)
     once, y = _once(index, x, notes, named), _once(index, y, notes, said)
     n, m = len(once), len(y)
     if n < 2 or m < 2:
-        raise UsageError(f"metrics take two images or more on each side; '{named}' has {n}, and '{said}' {m} that it does not share")
+        raise UsageError(
+            f"metrics take two images or more on each side; '{named}' has {n}, and '{said}' {m} that it does not share"
+        )
     if n != m:
         notes.append(
-            f"{n} against {m} images: most numbers depend on n, coverage, recall and distances above all; compare those of equal n only"
+            f"{n} against {m} images: most numbers depend on n, coverage, recall and distances above all; compare "
+            "those of equal n only"
         )
     if min(n, m) < _FEW:
         notes.append(f"fewer than {_FEW} images on one side: trust the intervals, not the values")
@@ -80,7 +85,8 @@ def _fresh(index: Index, run: Run, checkpoint: str | None, notes: list[str]) -> 
     kept = ids[[str(near.get(int(i))).lower() not in ("1", "true") for i in ids]]
     if not len(kept):
         raise UsageError(
-            f"all of {run.name} in the index was interpolated between training images (`--sampler near`), which is not measured"
+            f"all of {run.name} in the index was interpolated between training images (`--sampler near`), which is "
+            "not measured"
         )
     if len(kept) < len(ids):
         notes.append(f"{len(ids) - len(kept)} interpolated between training images (`--sampler near`) are left out")
@@ -101,12 +107,16 @@ def _reference(index: Index, run: Run | None, against: str | None) -> tuple[Ids,
     ids = held_out_ids(run)
     ids = ids[np.isin(ids, index.reader.ids_where("1"))]
     if not len(ids):
-        raise UsageError(f"{run.name} held nothing out; name real images that it has not seen with --against, or train with --holdout 0.1")
+        raise UsageError(
+            f"{run.name} held nothing out; name real images that it has not seen with --against, or train with "
+            "--holdout 0.1"
+        )
     return ids, f"held out by {run.name}"
 
 
 def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> Ids:
-    """The reference without what is judged as well, a run was trained on, or, for a run, was generated; by file or by vector."""
+    """The reference without what is judged as well, a run was trained on, or, for a run, was generated; by file or by
+    vector."""
     known = trained_digests(run) if run else set()
     real = set(index.reader.ids_where("origin = 'real'").tolist()) if run else set(y.tolist())
     learnt = Curation(index.reader).nodes(index.space).image_ids if known else np.empty(0, np.int64)
@@ -121,7 +131,10 @@ def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> I
 def keys_of(index: Index, ids: Ids) -> list[set[bytes]]:
     """(n,) the digests of each image's content and of its stored vector: two that share one are copies."""
     hashes = Selections(index.reader).sha256_of(ids)
-    return [{h, hashlib.blake2b(row.tobytes(), digest_size=16).digest()} for h, row in zip(hashes, vectors_of(index, ids), strict=True)]
+    return [
+        {h, hashlib.blake2b(row.tobytes(), digest_size=16).digest()}
+        for h, row in zip(hashes, vectors_of(index, ids), strict=True)
+    ]
 
 
 def distinct(index: Index, ids: Ids, seen: set[bytes] | None = None) -> Ids:

@@ -63,7 +63,9 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
         raise
     except UnidentifiedImageError as error:
         if data[4:12] in _HEIF_MARKS:
-            raise PictureError("HEIC needs the extra: pip install 'image-curator[heif]', then curator index --retry") from error
+            raise PictureError(
+                "HEIC needs the extra: pip install 'image-curator[heif]', then curator index --retry"
+            ) from error
         raise PictureError("not a picture in an allowed format") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"more than {MAX_PIXELS // 10**6} megapixels") from error

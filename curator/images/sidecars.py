@@ -30,7 +30,8 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class NoteSources:
-    """Where notes come from besides side-cars: `label_from` is None, "folder" or a column; `table` a CSV to join by file.
+    """Where notes come from besides side-cars: `label_from` is None, "folder" or a column; `table` a CSV to join by
+    file.
 
     `must_join`: a table of which no row names a picture is an error.
     """
@@ -40,7 +41,9 @@ class NoteSources:
     must_join: bool = True
 
 
-def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str], sources: NoteSources) -> dict[str, Notes]:
+def read_notes(
+    root: Path, images: Iterable[ImageFile], sidecars: Iterable[str], sources: NoteSources
+) -> dict[str, Notes]:
     """→ path → `Notes`, for every image of which anything is known.
 
     Raises `UsageError` if the named CSV cannot be joined; an unreadable side-car says nothing and stops nothing.
@@ -56,14 +59,23 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
             columns.setdefault(picture, {}).update(_beside(root / sidecar))
     if sources.table is not None and _join(columns, paths, "", _named_rows(sources.table)) == 0 and sources.must_join:
         raise UsageError(f"{sources.table}: no row names a picture below {root}; one column of {', '.join(_FILE)} must")
-    if sources.label_from not in (None, "folder") and sources.must_join and not any(sources.label_from in c for c in columns.values()):
+    if (
+        sources.label_from not in (None, "folder")
+        and sources.must_join
+        and not any(sources.label_from in c for c in columns.values())
+    ):
         there = sorted({name for c in columns.values() for name in c})
-        raise UsageError(f"no side-car has a column '{sources.label_from}' to take labels from; {suggest(str(sources.label_from), there)}")
+        raise UsageError(
+            f"no side-car has a column '{sources.label_from}' to take labels from; "
+            f"{suggest(str(sources.label_from), there)}"
+        )
     noted = paths if sources.label_from == "folder" else columns.keys()
     return {path: _notes(path, columns.get(path, {}), sources.label_from, root) for path in noted}
 
 
-def _join(columns: dict[str, dict[str, Scalar]], paths: set[str], folder: str, rows: Iterable[Mapping[str, Any]]) -> int:
+def _join(
+    columns: dict[str, dict[str, Scalar]], paths: set[str], folder: str, rows: Iterable[Mapping[str, Any]]
+) -> int:
     """Add each row to the picture it names, by path below `folder`, else by a file name that stands once."""
     names: dict[str, list[str]] = {}
     joined = 0
@@ -130,7 +142,9 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _named_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.is_file():
-        raise UsageError(f"no file {path}; --csv takes a CSV or JSONL with one row per picture, and --csv '' forgets the last one")
+        raise UsageError(
+            f"no file {path}; --csv takes a CSV or JSONL with one row per picture, and --csv '' forgets the last one"
+        )
     return _rows(path)
 
 

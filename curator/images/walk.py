@@ -37,7 +37,9 @@ SUFFIXES = frozenset(
 )
 METADATA = ("metadata.csv", "metadata.jsonl", "manifest.jsonl")
 SIDECARS = frozenset([".txt", ".json", ".csv", ".jsonl"])
-_SYSTEM = frozenset({"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"})
+_SYSTEM = frozenset(
+    {"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"}
+)
 
 
 @dataclass
@@ -60,10 +62,9 @@ class Walk:
 def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
     """Find every picture file below `root/under`, sorted by path.
 
-    Hidden and system folders, and index folders of curator's own, are passed over; linked folders are followed, each real
-    folder once. `exclude` holds globs matched against the path below the root, against each part of it, and
-    against folders. Raises `RootMissing` when the starting point itself cannot be listed.
-    """
+    Hidden and system folders, and index folders of curator's own, are passed over; linked folders are followed, each
+    real folder once. `exclude` holds globs matched against the path below the root, against each part of it, and
+    against folders. Raises `RootMissing` when the starting point itself cannot be listed."""
     found = Walk()
     seen: set[tuple[int, int]] = set()
     start = root / under if under else root
@@ -156,7 +157,9 @@ def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> list[
     return folders
 
 
-def _admitted(entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk) -> Iterator[tuple[os.DirEntry[str], str]]:
+def _admitted(
+    entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk
+) -> Iterator[tuple[os.DirEntry[str], str]]:
     for entry in entries:
         path = f"{folder}/{entry.name}" if folder else entry.name
         if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:

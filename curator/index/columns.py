@@ -18,19 +18,25 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def refuse_columns(index: Index, by: str, names: Sequence[str] = ()) -> None:
-    """Raise `UsageError` where columns of a command (`names`, or its own) would hide behind one that means something else."""
+    """Raise `UsageError` where columns of a command (`names`, or its own) would hide behind one that means something
+    else."""
     wanted = {name.lower() for name in names or COLUMNS[by]}
     others = {name: command for command, own in COLUMNS.items() if command != by for name in own}
     if taken := wanted & others.keys():
-        raise UsageError(f"'{min(taken)}' is the column that `curator {others[min(taken)]}` writes; name another --column")
+        raise UsageError(
+            f"'{min(taken)}' is the column that `curator {others[min(taken)]}` writes; name another --column"
+        )
     ours = set(index.reader.columns()) - set(index.reader.further_columns().computed)
     if taken := wanted & {c.lower() for c in ours}:
         way = "name another --column" if by == "label" else "rename it in the side-car that brought it"
-        raise UsageError(f"'{min(taken)}' is a column of the index already, and what is computed goes to one of its own; {way}")
+        raise UsageError(
+            f"'{min(taken)}' is a column of the index already, and what is computed goes to one of its own; {way}"
+        )
 
 
 def put_columns(index: Index, by: str, values: Sequence[Mapping[int, Any]], names: Sequence[str] = ()) -> None:
-    """Write image id → value for each column of a command, all or none; other images keep theirs. Raises `UsageError`."""
+    """Write image id → value for each column of a command, all or none; other images keep theirs. Raises
+    `UsageError`."""
     refuse_columns(index, by, names)
     with index.write() as db, db.atomic():
         for name, found in zip(names or COLUMNS[by], values, strict=True):

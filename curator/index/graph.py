@@ -39,9 +39,8 @@ def load_graph(
 ) -> Graph:
     """The certified graph of these nodes: from the cache if it is of the same vectors, else built and cached.
 
-    `threshold` is the score from which an edge matters; without one it is taken from the tail of the nearest neighbours' scores.
-    A cache that cannot be read or written costs time, never an answer.
-    """
+    `threshold` is the score from which an edge matters; without one it is taken from the tail of the nearest
+    neighbours' scores. A cache that cannot be read or written costs time, never an answer."""
     home = reader.folder / "graph"
     file = home / f"{space.id}-{_digest(reader, space, nodes, threshold)}.npz"
     try:
@@ -69,15 +68,24 @@ def build_graph(
     nprobe: int = 4,
     job: Job = QUIET,
 ) -> Graph:
-    """Neighbours of every row of `x` (n, d), with a certificate: where its recall is below 0.99, twice as many lists are probed.
+    """Neighbours of every row of `x` (n, d), with a certificate: where its recall is below 0.99, twice as many lists
+    are probed.
 
     Nodes whose 16 neighbours all reach the threshold get the further ones too, up to 1,024 each.
     """
     n = len(x)
     sample = np.sort(np.random.default_rng(0).choice(n, min(n, _SAMPLED), replace=False))
     if n < 2:
-        empty = np.full((n, 0), -1, np.int32), np.empty((n, 0), np.float32), np.empty((0, 2), np.int32), np.empty(0, np.float32)
-        return Graph(*empty, Certificate("exact", n, 0, 0, 1.0, 1.0, 1.0, 1.0 if threshold is None else threshold, "no pair at all"))
+        empty = (
+            np.full((n, 0), -1, np.int32),
+            np.empty((n, 0), np.float32),
+            np.empty((0, 2), np.int32),
+            np.empty(0, np.float32),
+        )
+        return Graph(
+            *empty,
+            Certificate("exact", n, 0, 0, 1.0, 1.0, 1.0, 1.0 if threshold is None else threshold, "no pair at all"),
+        )
     k = min(NEIGHBOURS, n - 1)
     true, true_scores = exact_neighbours(x, sample, k)
     source = "given" if threshold is not None else "tail of the nearest neighbours' scores"
@@ -96,7 +104,9 @@ def build_graph(
         search.nprobe *= 2
     low, high = (1.0, 1.0) if search.is_exact else wilson(held, len(edges))
     nprobe = 0 if search.is_exact else search.nprobe
-    certificate = Certificate(search.method, len(sample), len(edges), held, recall, low, high, threshold, source, nprobe)
+    certificate = Certificate(
+        search.method, len(sample), len(edges), held, recall, low, high, threshold, source, nprobe
+    )
     return Graph(found, scores, pairs, pair_scores, certificate)
 
 

@@ -56,13 +56,15 @@ def refuse_changed(index: Index, s: Selection) -> None:
     if len(gone) or changed:
         image = index.images([int(gone[0]) if len(gone) else changed[0]])[0]
         raise UsageError(
-            f"{len(gone)} images of '{s.name}' are gone and {len(changed)} have changed since it was selected, such as {image.path}; "
+            f"{len(gone)} images of '{s.name}' are gone and {len(changed)} have changed since it was selected, such "
+            f"as {image.path}; "
             "select again, or `select --replay MANIFEST --as-listed` takes those that are there"
         )
 
 
 def codes_of(index: Index, ids: Ids, column: str) -> NDArray[np.int64]:
-    """(n,) a code for each value of a column, in the order of the values as text; −1 where there is none. Raises `WhereError`."""
+    """(n,) a code for each value of a column, in the order of the values as text; −1 where there is none. Raises
+    `WhereError`."""
     values = index.reader.values_of(column)
     names = sorted({str(values[int(i)]) for i in ids if values[int(i)] is not None})
     code = {name: c for c, name in enumerate(names)}
@@ -70,7 +72,8 @@ def codes_of(index: Index, ids: Ids, column: str) -> NDArray[np.int64]:
 
 
 def find_images(index: Index, named: str) -> Ids:
-    """Ids of a selection, of a folder's images, or of those for which a condition holds, that are present and have a vector.
+    """Ids of a selection, of a folder's images, or of those for which a condition holds, that are present and have a
+    vector.
 
     Raises `UnknownName` for one word that names neither, `UsageError` for what is no condition.
     """

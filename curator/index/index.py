@@ -5,32 +5,40 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from curator.database import DATABASE, Reader, Writer
-from curator.embeddings import LEAST_SAMPLE, check_unit, normalise
+from curator.database import ALONE, DATABASE, Reader, Writer, take_lock
+from curator.embeddings import LEAST_SAMPLE, Background, exact_scores, normalise
 from curator.encoders import Encoder, open_space
-from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName
+from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName, UsageError
 from curator.images import absolute, read_picture
-from curator.index.view import View
+from curator.index.engine import LocalEngine
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
-from curator.vectors import clear_unfinished, drop_generations, write_generation
+from curator.vectors import Answer, Engine, clear_unfinished, drop_generations, write_generation
 
 logger = logging.getLogger("curator")
 
 CLEAR = 0.9  # least confidence of a best hit that counts as an answer; measured by scripts/bench_relevance.py
+WAIT = 10.0  # seconds that a writer waits for others, who mostly have very little to write
 _TAIL = 2_000  # changes that a search scans from the database before new FAISS files are worth their writing
 
 
 def locate(name: str | Path | None = None) -> Path:
-    """The folder of an index: a path if it looks like one, else `indexes/<name>`; `CURATOR_INDEX`, else `default`."""
+    """The folder of an index: a path if `name` looks like one, else `indexes/<name>` here or in a folder around here.
+
+    Without a name it is `CURATOR_INDEX`, else `default`. An index that is nowhere yet belongs in `indexes/` here.
+    """
     chosen = str(name or os.environ.get("CURATOR_INDEX") or "default")
-    looks_like_path = os.sep in chosen or chosen.startswith((".", "~")) or (Path(chosen) / DATABASE).is_file()
-    return Path(chosen).expanduser().absolute() if looks_like_path else Path("indexes", chosen).absolute()
+    if os.sep in chosen or chosen.startswith((".", "~")) or (Path(chosen) / DATABASE).is_file():
+        return Path(chosen).expanduser().absolute()
+    here = Path.cwd()
+    homes = (folder / "indexes" / chosen for folder in (here, *here.parents))
+    return next((home for home in homes if (home / DATABASE).is_file()), here / "indexes" / chosen)
 
 
 class Index:
@@ -48,17 +56,20 @@ class Index:
             logger.warning("%s", error)
             Writer.open(folder).close()
             self.reader = Reader.open(folder)
-        self._view: View | None = None
+        self.engine: Engine = LocalEngine(self.reader)
         self._encoder: tuple[int, Encoder] | None = None
+        self._loading = threading.Lock()
 
     @classmethod
     def open(cls, name: str | Path | None = None, *, step: Callable[[str], None] = lambda name: None) -> Self:
-        """Open an index by name or path, migrating an older format. Raises `NoIndex`, `IndexTooNew`, `IndexDamaged`, `IndexLocked`."""
+        """Open an index by name or path, migrating an older format. Raises `NoIndex`, `IndexTooNew`, `IndexDamaged`,
+        `IndexLocked`."""
         return cls(locate(name), step=step)
 
     @classmethod
     def create(cls, name: str | Path | None = None, *, step: Callable[[str], None] = lambda name: None) -> Self:
-        """Open an index, making an empty one if there is none. Raises `IndexLocked` where the folder cannot be written."""
+        """Open an index, making an empty one if there is none. Raises `IndexLocked` where the folder cannot be
+        written."""
         folder = locate(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,44 +95,52 @@ class Index:
         return int(self.reader.counts()["images"])
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Writer]:
-        """The one writer, until the end of the block. Raises `IndexLocked` when another process has it."""
-        writer = Writer.open(self.folder)
-        clear_unfinished(self.folder / "vectors")
-        try:
-            yield writer
-        finally:
-            writer.close()
+    def write(self, *, wait: float = WAIT, alone: bool = False) -> Iterator[Writer]:
+        """The one writer, until the end of the block. Raises `IndexLocked` when another has it for `wait` seconds.
+
+        `alone` is for work that lends the lock to others between its transactions, and still must not meet its own
+        kind: indexing, and what moves roots.
+        """
+        with take_lock(self.folder, name=ALONE) if alone else contextlib.nullcontext():
+            writer = Writer.open(self.folder, wait=wait)
+            clear_unfinished(self.folder / "vectors")
+            try:
+                yield writer
+            finally:
+                writer.close()
 
     @property
     def space(self) -> Space:
         """The space that searches use. Raises `NoIndex` for an index without images."""
-        space = self.reader.active_space()
-        if space is None:
-            raise NoIndex(f"the index at {self.folder} is empty; fill it with `curator index FOLDER`")
-        return space
+        return self.engine.space
 
     @property
     def encoder(self) -> Encoder:
         """The encoder of the active space, loaded on first use. Raises `EncoderError` where it is not to be had."""
         space = self.space
-        if self._encoder is None or self._encoder[0] != space.id:
-            self._encoder = (space.id, open_space(space))
-        return self._encoder[1]
+        with self._loading:  # several threads load it once
+            if self._encoder is None or self._encoder[0] != space.id:
+                self._encoder = (space.id, open_space(space))
+            return self._encoder[1]
 
     def images(self, ids: Ids | list[int]) -> list[Image]:
         """Metadata of images, in the order of `ids`. Raises `UnknownName` for an id there never was."""
         return self.reader.images(ids)
 
-    def vector_of_text(self, text: str) -> Vectors:
+    def vector_of_text(self, text: str, *, remember: bool = True) -> Vectors:
         """Words → (d,) unit; remembered in the index, so that asking again needs no encoder. Raises `NoTextTower`."""
         space = self.space
         q = self.reader.cached_query(space, text)
         if q is None:
             q = self.encoder.encode_texts([text]).ravel()
-            with contextlib.suppress(IndexLocked, IndexFull), self.write() as db, db.atomic():
-                db.cache_query(space, text, q)
+            if remember:
+                self._remember(space, text, q)
         return q
+
+    def _remember(self, space: Space, text: str, q: Vectors) -> None:
+        """Keep a query's vector if nobody else is writing: it is a convenience, and waits for nothing."""
+        with contextlib.suppress(IndexLocked, IndexFull), self.write(wait=0) as db, db.atomic():
+            db.cache_query(space, text, q)
 
     def vector_of_id(self, image_id: int) -> Vectors:
         """The stored vector (d,) of an image, as unit row. Raises `UnknownName`."""
@@ -130,7 +149,8 @@ class Index:
         return normalise(self.reader.vectors(self.space, [image_id])).ravel()
 
     def vector_of_file(self, path: Path) -> Vectors:
-        """A picture file → (d,) unit: the stored vector if the file is indexed and untouched, or gone. Raises `PictureError`."""
+        """A picture file → (d,) unit: the stored vector if the file is indexed and untouched, or gone. Raises
+        `PictureError`."""
         path = absolute(path)
         known = self.reader.find(path)
         if known is not None and self._is_untouched(path, known):
@@ -156,48 +176,57 @@ class Index:
         k: int = 20,
         min_score: float | None = None,
         unique: bool = False,
+        remember: bool = True,
     ) -> Hits:
         """The `k` images nearest to words, a picture file, an image's id or a vector (d,); exactly one of them.
 
-        `where` is a SQL condition on `reader.columns()`; `min_score` an inner product in [−1, 1]; `unique` keeps one image
-        per content. Raises `ValueError` for none or several queries, `WhereError`, `NoTextTower`, `PictureError`.
+        `where` is a SQL condition on `reader.columns()`; `min_score` an inner product in [−1, 1]; `unique` keeps one
+        image per content. Raises `ValueError` for none or several queries, `WhereError`, `NoTextTower`, `PictureError`.
         """
-        given = [name for name, value in {"text": text, "image": image, "like": like, "vector": vector}.items() if value is not None]
+        given = [
+            name
+            for name, value in {"text": text, "image": image, "like": like, "vector": vector}.items()
+            if value is not None
+        ]
         if len(given) != 1:
             raise ValueError(f"name exactly one of text, image, like and vector, not {given or 'none'}")
         if text is not None:
-            q = self.vector_of_text(text)
+            q = self.vector_of_text(text, remember=remember)
         elif image is not None:
             q = self.vector_of_file(Path(image))
         else:
             q = self.vector_of_id(like) if like is not None else normalise(np.asarray(vector, np.float32)[None]).ravel()
         return self.nearest(q, k, where=where, min_score=min_score, unique=unique)
 
-    def nearest(self, q: Vectors, k: int, *, where: str | None = None, min_score: float | None = None, unique: bool = False) -> Hits:
+    def nearest(
+        self, q: Vectors, k: int, *, where: str | None = None, min_score: float | None = None, unique: bool = False
+    ) -> Hits:
         """The `k` images nearest to one unit vector (d,); see `search`."""
-        with self.reader.snapshot():
-            view = self._current_view()
-            check_unit(q[None], view.space.dim)
-            chosen = self.reader.ids_where(where) if where else None
-            background = view.background(q)
-            wanted = k
-            while True:
-                ids, scores, searched = view.nearest(q, wanted, chosen)
-                kept = self._first_of_each(ids) if unique else np.arange(len(ids))
-                if len(kept) >= k or len(ids) < wanted:
-                    break
-                wanted *= 4
-        kept = kept[:k]
-        ids, scores = ids[kept], scores[kept]
-        confidence = background.confidence(scores, view.count)
-        notes = view.notes
+        if k < 1:
+            raise UsageError(f"a search takes k of 1 or more, not {k}")
+        with self.engine.moment():
+            background = Background.of(exact_scores(self.engine.sample(), q))
+            answer, kept = self._enough(q, k, where, unique=unique)
+        ids, scores = answer.ids[kept], answer.scores[kept]
+        confidence = background.confidence(scores, answer.total)
+        notes = answer.notes
         if len(scores) and np.isnan(confidence[0]):
             notes += (f"with fewer than {LEAST_SAMPLE} images, how sure a hit is cannot be told",)
-        clear = bool(len(scores) and not confidence[0] < CLEAR)
+        clear = len(scores) > 0 and not confidence[0] < CLEAR
         if min_score is not None:
-            enough = scores >= min_score
-            ids, scores, confidence = ids[enough], scores[enough], confidence[enough]
-        return Hits(ids, scores, background.z(scores), confidence, searched, True, clear, notes)
+            reached = scores >= min_score
+            ids, scores, confidence = ids[reached], scores[reached], confidence[reached]
+        return Hits(ids, scores, background.z(scores), confidence, answer.searched, answer.exact, clear, notes)
+
+    def _enough(self, q: Vectors, k: int, where: str | None, *, unique: bool) -> tuple[Answer, Positions]:
+        """An answer, and the positions of its best `k`; with `unique` only the first of each content counts."""
+        wanted = k
+        while True:
+            answer = self.engine.nearest(q, wanted, where=where)
+            kept = self._first_of_each(answer.ids) if unique else np.arange(len(answer.ids))
+            if len(kept) >= k or len(answer.ids) < wanted:
+                return answer, kept[:k]
+            wanted *= 4
 
     def rebuild(self, db: Writer, space: Space) -> None:
         """Write new FAISS files of a space from the database and switch to them; the old ones go one step later."""
@@ -227,13 +256,6 @@ class Index:
                 self.rebuild(db, space)
             except OSError as error:
                 logger.warning("the FAISS files could not be written (%s); searches read the database instead", error)
-
-    def _current_view(self) -> View:
-        """What is loaded, if it is still true; otherwise load. Call inside a snapshot."""
-        space, seq = self.space, self.reader.meta("seq")
-        if self._view is None or (self._view.seq, self._view.space) != (seq, space):
-            self._view = View.load(self.reader, space, seq)
-        return self._view
 
     def _first_of_each(self, ids: Ids) -> Positions:
         hashes = [i.sha256 for i in self.images(ids)]

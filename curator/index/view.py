@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.database import Reader
-from curator.embeddings import Background, best_first, exact_scores, find_sorted
+from curator.embeddings import best_first, exact_scores, find_sorted
 from curator.records import Ids, Positions, Scores, Space, Vectors
 from curator.vectors import Generation, GenerationDamaged
 
@@ -41,9 +41,14 @@ class View:
                 return cls._of_files(reader, space, seq, generation)
             except GenerationDamaged as error:
                 logger.warning("%s; the database is read instead", error)
-                notes = ("the FAISS files were missing or damaged, so the database was read instead; `curator repair` writes new ones",)
+                notes = (
+                    "the FAISS files were missing or damaged, so the database was read instead; `curator repair` "
+                    "writes new ones",
+                )
         ids, x = reader.vectors_since(replace(space, built_seq=-1))
-        return cls(seq, space, None, np.empty(0, np.int64), ids, x, notes + _note_missing(reader, space, suspected=True))
+        return cls(
+            seq, space, None, np.empty(0, np.int64), ids, x, notes + _note_missing(reader, space, suspected=True)
+        )
 
     @classmethod
     def _of_files(cls, reader: Reader, space: Space, seq: int, generation: Generation) -> View:
@@ -57,8 +62,14 @@ class View:
         """How many images can be found at all."""
         return (len(self.generation.ids) if self.generation else 0) - len(self.void) + len(self.tail_ids)
 
-    def background(self, q: Vectors) -> Background:
-        """The query's scores on a fixed random sample of the index."""
+    def count_of(self, chosen: Ids) -> int:
+        """How many of the `chosen` ids, which ascend, can be found."""
+        in_tail = int(find_sorted(chosen, self.tail_ids)[1].sum())
+        allowed = self._allowed(self.generation, chosen) if self.generation else None
+        return in_tail + (0 if allowed is None else int(allowed.sum()))
+
+    def sample(self) -> Vectors:
+        """(m, d) up to 1,000 random vectors, the same for as long as the view is."""
         n = len(self.generation.ids) if self.generation else 0
         total = n + len(self.tail_ids)
         # The standard library's generator: importing numpy's takes longer than the whole search.
@@ -66,7 +77,7 @@ class View:
         old, new = chosen[chosen < n], chosen[chosen >= n] - n
         old = old[~find_sorted(self.void, old)[1]]  # np.setdiff1d and np.isin import numpy.ma
         x = self.generation.vectors(old) if self.generation else np.empty((0, self.space.dim), np.float32)
-        return Background.of(exact_scores(np.concatenate([x, self.tail[new]]), q))
+        return np.concatenate([x, self.tail[new]])
 
     def nearest(self, q: Vectors, k: int, chosen: Ids | None) -> tuple[Ids, Scores, int]:
         """Best `k` over files and tail together, among the `chosen` ids if given → ids, scores, number compared."""

@@ -40,7 +40,8 @@ def choose_encoder(asked: str | None, space: Space | None, *, ask: Callable[[str
         return Choice("base", "its weights are on this machine")
     question = (
         f"This index needs an encoder. 'base' ({base.model}) is right for photos and words, and must be fetched once "
-        f"({base.megabytes} MB); 'tiny' is here now and works offline, for drawings, icons, digits, garments and images "
+        f"({base.megabytes} MB); 'tiny' is here now and works offline, for drawings, icons, digits, garments and "
+        "images "
         "that look alike. Fetch 'base'?"
     )
     if ask is not None:
@@ -83,7 +84,8 @@ def index_folders(
 
 
 def _what_is_there(name: str | Path | None) -> tuple[Space | None, list[Path], int]:
-    """Active space, reachable roots and number of images of an index, if there is one: nothing is made before all is well."""
+    """Active space, reachable roots and number of images of an index, if there is one: nothing is made before all is
+    well."""
     try:
         with Index.open(name) as index:
             return index.reader.active_space(), [r.path for r in index.reader.roots() if r.path.is_dir()], len(index)
@@ -105,7 +107,10 @@ def use_space(index: Index, encoder: str, *, anyway: bool = False) -> None:
     """
     spaces = {s.encoder: s for s in index.reader.spaces()}
     if encoder not in spaces:
-        raise UnknownName(f"the index has no space '{encoder}'; {suggest(encoder, spaces)}; `curator index --encoder {encoder}` fills one")
+        raise UnknownName(
+            f"the index has no space '{encoder}'; {suggest(encoder, spaces)}; `curator index --encoder {encoder}` "
+            "fills one"
+        )
     space = spaces[encoder]
     missing = len(index.reader.missing(space))
     if missing and not anyway:

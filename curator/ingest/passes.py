@@ -1,44 +1,28 @@
 """Bring an index into step with folders of pictures.
 
-Walk → compare with what is known → hash → decode what no index row has seen → encode → commit, batch by batch. Threads
-read, hash and decode (all of which release the interpreter lock) while the encoder runs in this one.
+Walk → compare with what is known → hash → decode what no index row has seen → encode → commit, batch by batch. Files
+are read and encoded while others may write to the index; the lock is held for each commit alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from curator.database import Curation, KnownImage, NewImage
+from curator.database import Curation, KnownImage, NewImage, Writer
 from curator.encoders import Encoder
-from curator.errors import PictureError, RootMissing, Stopped
-from curator.images import decode, measure, read_bytes
+from curator.errors import RootMissing, Stopped
 from curator.index import Index
+from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encode_batch, read_ahead
 from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
-from curator.ingest.work import BATCH, Work, batched, fill_measures, fill_space
+from curator.ingest.work import Work, fill_measures, fill_space, put_vectors
 from curator.job import QUIET, Job
-from curator.records import Content, ImageFile, IngestReport, Measures, Notes, Pixels, Skipped
+from curator.records import ImageFile, IngestReport, Notes, Space
 
-_AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
-
-
-@dataclass(frozen=True)
-class _Read:
-    """One file after a worker had it: all but its hash is None where the content is known already."""
-
-    file: ImageFile
-    sha256: bytes
-    content: Content | None
-    prepared: Pixels | None
-    measures: Measures | None
 
 
 def ingest(
@@ -51,21 +35,20 @@ def ingest(
 ) -> IngestReport:
     """Index folders or files, or all known roots when `paths` is empty; incremental, resumable, one writer.
 
-    Raises `RootMissing` for a folder that is not there or looks unmounted (nothing is removed then; among several folders
-    it becomes one of the report's `problems`), `UsageError`, `IndexLocked`, `IndexFull`. A stop by the job or Ctrl-C keeps every
-    committed batch and comes back as `interrupted`.
-    """
+    Raises `RootMissing` for a folder that is not there or looks unmounted (nothing is removed then; among several
+    folders it becomes one of the report's `problems`), `UsageError`, `IndexLocked`, `IndexFull`. A stop by the job or
+    Ctrl-C keeps every committed batch and comes back as `interrupted`."""
     started = time.monotonic()
     interrupted = False
     problems: list[str] = []
-    with index.write() as db:
+    with index.write(alone=True) as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
         work = Work(index, db, space, encoder, job)
         try:
             for target in find_targets(db, paths):
                 try:
-                    _Pass(work, make_plan(db, target, options)).go()
+                    _pass(work, make_plan(db, target, options))
                 except RootMissing as error:
                     if len(paths) == 1:
                         raise
@@ -80,104 +63,87 @@ def ingest(
     return IngestReport(**work.tally, seconds=seconds, interrupted=interrupted, problems=tuple(problems))
 
 
-class _Pass:
-    """One root's pass: reads `plan`, writes through the database, counts into the tally."""
+def _pass(work: Work, plan: Plan) -> None:
+    """Fresh files, then metadata of unchanged ones, then tombstones: a kill in between loses nothing."""
+    db = work.db
+    work.count("unchanged", len(plan.unchanged))
+    early = [*plan.walked.unreadable, *plan.walked.broken]
+    if early:
+        with db.atomic():
+            db.put_skipped(plan.root.id, early)
+    work.count("skipped", len(early) + plan.still_skipped)
+    embedded = db.embedded_hashes(work.space)
+    placing = _Placing(plan)
+    done, already, since_files = 0, len(plan.unchanged), 0
+    batches = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), BATCH)
+    while True:
+        with db.aside():
+            encoded = encode_batch(next(batches, []), work.encoder, known=embedded)
+        if not len(encoded):
+            break
+        work.index.step("batch encoded")
+        with db.atomic():
+            work.tally.update(commit(db, plan, encoded, work.space, placing))
+            work.index.step("batch written")
+        work.index.step("batch committed")
+        embedded |= encoded.vectors.keys()
+        done, since_files = done + len(encoded), since_files + len(encoded)
+        if since_files >= _CHECKPOINT:
+            work.index.rebuild_if_worth(db, work.space)
+            since_files = 0
+        work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)
+        work.job.check()
+    _update_notes(db, plan)
+    _remove_gone(work, plan)
 
-    def __init__(self, work: Work, plan: Plan) -> None:
-        self.work, self.plan = work, plan
-        self.db, self.count = work.db, work.count
-        self.embedded = self.db.embedded_hashes(work.space)
-        self.since_files = 0
+
+def commit(db: Writer, plan: Plan, encoded: EncodedBatch, space: Space, placing: _Placing) -> Counter[str]:
+    """The second half of indexing: write everything of a batch, inside a transaction → how many of what."""
+    new = {r.sha256: r for r in encoded.files if r.sha256 in encoded.vectors}
+    ids = db.put_contents(r.content for r in new.values() if r.content is not None)
+    put_vectors(db, space, encoded.vectors, ids)
+    Curation(db).put_measures({ids[h]: r.measures for h, r in new.items() if r.measures is not None})
+    ids |= db.content_ids([r.sha256 for r in encoded.files if r.sha256 not in ids])
+    tally = placing.put(db, encoded.files, ids)
+    db.clear_skipped(plan.root.id, [r.file.path for r in encoded.files])
+    db.put_skipped(plan.root.id, encoded.skipped)
+    tally.update(encoded=len(new), skipped=len(encoded.skipped))
+    return tally
+
+
+class _Placing:
+    """Decides for each file of a plan: touched, restored, moved, changed or new; and writes its row."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self.absent = {**plan.gone, **plan.hidden_gone}
         self.gone_by_content: dict[int, list[str]] = {}
         for path, known in self.absent.items():
             self.gone_by_content.setdefault(known.content_id, []).append(path)
 
-    def go(self) -> None:
-        """Fresh files, then metadata of unchanged ones, then tombstones: a kill in between loses nothing."""
-        plan = self.plan
-        self.count("unchanged", len(plan.unchanged))
-        self._skip([*plan.walked.unreadable, *plan.walked.broken])
-        self.count("skipped", plan.still_skipped)
-        done, already = 0, len(plan.unchanged)
-        for batch in batched(self._read_all(), BATCH):
-            self._commit(batch)
-            done += len(batch)
-            self.work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)
-            self.work.job.check()
-        self._update_notes()
-        self._remove_gone()
-
-    def _read_all(self) -> Iterator[_Read | Skipped]:
-        """Files in order, read and decoded a few batches ahead of their use."""
-        threads = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-        waiting: deque[Future[_Read | Skipped]] = deque()
-        try:
-            for file in self.plan.fresh:
-                waiting.append(threads.submit(self._read, file))
-                if len(waiting) >= _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
-
-    def _read(self, file: ImageFile) -> _Read | Skipped:
-        try:
-            data = read_bytes(self.plan.root.path / file.path)
-            sha256 = hashlib.sha256(data).digest()
-            if sha256 in self.embedded:
-                return _Read(file, sha256, None, None, None)
-            decoded = decode(data, side=self.work.encoder.side)
-            return _Read(file, sha256, decoded.content, self.work.encoder.prepare(decoded.picture), measure(decoded.picture))
-        except PictureError as error:
-            return Skipped(file.path, str(error), file.size, file.mtime_ns)
-        except (ValueError, MemoryError) as error:  # a shape that the encoder cannot take
-            return Skipped(file.path, f"cannot be prepared for the encoder: {error}", file.size, file.mtime_ns)
-
-    def _commit(self, batch: list[_Read | Skipped]) -> None:
-        """Encode what is new and write everything of the batch in one transaction."""
-        read = [r for r in batch if isinstance(r, _Read)]
-        new = {r.sha256: r for r in read if r.prepared is not None and r.sha256 not in self.embedded}
-        raw = self.work.project({h: r.prepared for h, r in new.items() if r.prepared is not None})
-        self.work.index.step("batch encoded")
-        with self.db.atomic():
-            ids = self.db.put_contents(r.content for r in new.values() if r.content is not None)
-            self.work.store(raw, ids)
-            Curation(self.db).put_measures({ids[h]: r.measures for h, r in new.items() if r.measures is not None})
-            ids |= self.db.content_ids([r.sha256 for r in read if r.sha256 not in ids])
-            self._place(read, ids)
-            self.db.clear_skipped(self.plan.root.id, [r.file.path for r in read])
-            self._skip([r for r in batch if isinstance(r, Skipped)])
-            self.work.index.step("batch written")
-        self.work.index.step("batch committed")
-        self.embedded |= new.keys()
-        self.count("encoded", len(new))
-        self.since_files += len(read)
-        if self.since_files >= _CHECKPOINT:
-            self.work.index.rebuild_if_worth(self.db, self.work.space)
-            self.since_files = 0
-
-    def _place(self, read: list[_Read], ids: Mapping[bytes, int]) -> None:
-        """Decide for each file: touched, restored, moved, changed or new; and write its row."""
+    def put(self, db: Writer, files: Sequence[ReadFile], ids: Mapping[bytes, int]) -> Counter[str]:
+        """Write the rows of a batch; `ids` maps sha256 to content id."""
+        tally: Counter[str] = Counter()
         rows: list[NewImage] = []
-        for r in read:
+        for r in files:
             known, content = self.plan.known.get(r.file.path), ids[r.sha256]
             if known is not None and known.content_id == content and known.removed != "gone":
-                self.db.put_stat(known.id, r.file)
-                self.count("unchanged")
+                db.put_stat(known.id, r.file)
+                tally["unchanged"] += 1
                 continue
             if known is None or (known.removed == "gone" and known.content_id != content):
                 old = self._moved_from(content, r.file.path)
                 if old is not None:
-                    self.db.move_image(old.id, self.plan.root.id, r.file)
-                    self._note_moved(old, r.file)
-                    self.count("moved")
+                    db.move_image(old.id, self.plan.root.id, r.file)
+                    self._note_moved(db, old, r.file)
+                    tally["moved"] += 1
                     continue
-            self.count("new" if known is None else "restored" if known.removed == "gone" else "changed")
-            rows.append(NewImage(self.plan.root.id, r.file, content, self._notes(r.file.path, known), self._origin(known)))
+            tally["new" if known is None else "restored" if known.removed == "gone" else "changed"] += 1
+            notes, origin = notes_of(self.plan, r.file.path, known), origin_of(self.plan, known)
+            rows.append(NewImage(self.plan.root.id, r.file, content, notes, origin))
         if rows:
-            self.db.put_images(rows)
+            db.put_images(rows)
+        return tally
 
     def _moved_from(self, content: int, path: str) -> KnownImage | None:
         """A vanished image of the same content, nearest by name; each is used once."""
@@ -189,45 +155,45 @@ class _Pass:
         self.plan.gone.pop(best, None)
         return self.absent[best]
 
-    def _note_moved(self, old: KnownImage, file: ImageFile) -> None:
+    def _note_moved(self, db: Writer, old: KnownImage, file: ImageFile) -> None:
         notes = self.plan.notes.get(file.path)
         if notes is not None:
-            self.db.put_notes({old.id: (self._origin(old), notes)})
+            db.put_notes({old.id: (origin_of(self.plan, old), notes)})
 
-    def _notes(self, path: str, known: KnownImage | None) -> Notes:
-        notes = self.plan.notes.get(path)
-        if notes is None and known is not None:
-            return Notes(known.label, known.caption, json.loads(known.extra))
-        return notes or Notes()
 
-    def _origin(self, known: KnownImage | None) -> str:
-        return self.plan.options.origin or (known.origin if known else "real")
+def notes_of(plan: Plan, path: str, known: KnownImage | None) -> Notes:
+    """What is said of a file now, or, where nothing is, what was known of it."""
+    notes = plan.notes.get(path)
+    if notes is None and known is not None:
+        return Notes(known.label, known.caption, json.loads(known.extra))
+    return notes or Notes()
 
-    def _update_notes(self) -> None:
-        """Metadata follows its sources whether or not the picture changed."""
-        changed = {}
-        for path in self.plan.unchanged:
-            known = self.plan.known[path]
-            notes, origin = self._notes(path, known), self._origin(known)
-            stored = (known.origin, known.label, known.caption, known.extra)
-            if stored != (origin, notes.label, notes.caption, json.dumps(notes.extra, sort_keys=True, ensure_ascii=False)):
-                changed[known.id] = (origin, notes)
-        for part in batched(iter(changed.items()), 1000):
-            with self.db.atomic():
-                self.db.put_notes(dict(part))
 
-    def _remove_gone(self) -> None:
-        gone = [k.id for k in self.plan.gone.values()]
-        stale = self.plan.stale_skipped
-        if gone or stale:
-            with self.db.atomic():
-                self.db.remove(gone, by_hand=False)
-                self.db.clear_skipped(self.plan.root.id, stale)
-            self.work.index.step("removals committed")
-        self.count("removed", len(gone))
+def origin_of(plan: Plan, known: KnownImage | None) -> str:
+    """What the person says, else what was known, else "real"."""
+    return plan.options.origin or (known.origin if known else "real")
 
-    def _skip(self, files: list[Skipped]) -> None:
-        if files:
-            with self.db.atomic():
-                self.db.put_skipped(self.plan.root.id, files)
-            self.count("skipped", len(files))
+
+def _update_notes(db: Writer, plan: Plan) -> None:
+    """Metadata follows its sources whether or not the picture changed."""
+    changed = {}
+    for path in plan.unchanged:
+        known = plan.known[path]
+        notes, origin = notes_of(plan, path, known), origin_of(plan, known)
+        stored = (known.origin, known.label, known.caption, known.extra)
+        extra = json.dumps(notes.extra, sort_keys=True, ensure_ascii=False)
+        if stored != (origin, notes.label, notes.caption, extra):
+            changed[known.id] = (origin, notes)
+    for part in batched(iter(changed.items()), 1000):
+        with db.atomic():
+            db.put_notes(dict(part))
+
+
+def _remove_gone(work: Work, plan: Plan) -> None:
+    gone = [k.id for k in plan.gone.values()]
+    if gone or plan.stale_skipped:
+        with work.db.atomic():
+            work.db.remove(gone, by_hand=False)
+            work.db.clear_skipped(plan.root.id, plan.stale_skipped)
+        work.index.step("removals committed")
+    work.count("removed", len(gone))

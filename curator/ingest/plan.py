@@ -35,7 +35,12 @@ class IngestOptions:
         return IngestOptions(**filled)
 
     def to_store(self) -> dict[str, object]:
-        kept = {"exclude": list(self.exclude or ()), "label_from": self.label_from, "table": self.table, "origin": self.origin}
+        kept = {
+            "exclude": list(self.exclude or ()),
+            "label_from": self.label_from,
+            "table": self.table,
+            "origin": self.origin,
+        }
         return {k: v for k, v in kept.items() if v}
 
 
@@ -82,21 +87,76 @@ def find_targets(db: Writer, paths: Sequence[Path]) -> list[Target]:
 
 
 def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
-    """Walk and compare. Nothing is written but the root itself, and its options once they have proved good."""
+    """Walk and compare. Nothing is written but the root itself, and its options once they have proved good.
+
+    While files are read, which may take minutes, others may write to the index.
+    """
     if not target.folder.is_dir():
-        raise RootMissing(f"{target.folder} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`")
+        raise RootMissing(
+            f"{target.folder} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`"
+        )
+    around = next((r for r in db.roots() if target.folder.is_relative_to(r.path)), Root(0, target.folder, {}))
+    look = _Look.at(around, target, options)
+    with db.aside():
+        walked = look.walk()
+    _refuse_empty(look, walked, db.known(around.id))
+    with db.aside():
+        notes = look.notes(walked)
     with db.atomic():  # a plan that fails leaves no trace
         before = {r.id: r for r in db.roots()}
         root = db.add_root(target.folder)
-        plan, parts = _compare(db, root, target, options)
+        known = {p: k for p, k in db.known(root.id).items() if p in look.scope}
+        _refuse_empty(look, walked, known)
+        plan = Plan(root, look.options, walked, notes, known)
+        _sort_out(plan, {s.path: s for _, s in db.skipped(root.id) if s.path in look.scope})
         is_new = root.id not in before or FORGOTTEN in root.options
         if is_new:
             _refuse_moved(db, plan)
+        parts = look.parts()
         if parts:  # a root known in parts keeps the parts that the roots it took in were
             now = {r.id for r in db.roots()}
-            parts += [p for r in before.values() if r.id not in now and FORGOTTEN not in r.options for p in _parts(r, root)]
+            taken_in = (r for r in before.values() if r.id not in now and FORGOTTEN not in r.options)
+            parts += [part for r in taken_in for part in _parts(r, root)]
         _store_options(db, plan, parts, is_new=is_new)
     return plan
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What of a folder is looked at, and how: known before a file is read."""
+
+    folder: Path
+    options: IngestOptions
+    under: str
+    only: tuple[str, ...]
+
+    @classmethod
+    def at(cls, root: Root, target: Target, options: IngestOptions) -> _Look:
+        """A target within its root, with the root's options where none were given."""
+        under = target.folder.relative_to(root.path).as_posix() if target.folder != root.path else ""
+        only = tuple(f"{under}/{name}" if under else name for name in target.files)
+        return cls(root.path, options.over(root.options), under, only)
+
+    @property
+    def scope(self) -> _Scope:
+        """The paths below the root that are spoken of."""
+        return _Scope(self.under, frozenset(self.only))
+
+    def parts(self) -> list[str]:
+        """The parts of the root that are spoken of; none for the whole."""
+        return list(self.only) or ([self.under] if self.under else [])
+
+    def walk(self) -> Walk:
+        """The files that are there."""
+        if self.only:
+            return walk_files(self.folder, list(self.only))
+        return walk(self.folder, exclude=self.options.exclude or (), under=self.under)
+
+    def notes(self, walked: Walk) -> Mapping[str, Notes]:
+        """What side-cars and tables say of them."""
+        table = Path(self.options.table).expanduser() if self.options.table else None
+        sources = NoteSources(self.options.label_from, table, must_join=not self.under and not self.only)
+        return read_notes(self.folder, walked.images, walked.sidecars, sources)
 
 
 def _parts(inner: Root, outer: Root) -> list[str]:
@@ -104,25 +164,9 @@ def _parts(inner: Root, outer: Root) -> list[str]:
     return [f"{prefix}/{part}" for part in inner.options.get("only", [])] or [prefix]
 
 
-def _compare(db: Writer, root: Root, target: Target, options: IngestOptions) -> tuple[Plan, list[str]]:
-    """The plan, and the parts of the root it speaks of; none for the whole."""
-    chosen = options.over(root.options)
-    under = target.folder.relative_to(root.path).as_posix() if target.folder != root.path else ""
-    only = [f"{under}/{name}" if under else name for name in target.files]
-    walked = walk_files(root.path, only) if only else walk(root.path, exclude=chosen.exclude or (), under=under)
-    scope = _Scope(under, frozenset(only))
-    known = {p: k for p, k in db.known(root.id).items() if p in scope}
-    if not only:
-        _refuse_empty(root, walked, known, chosen)
-    table = Path(chosen.table).expanduser() if chosen.table else None
-    sources = NoteSources(chosen.label_from, table, must_join=not under and not only)
-    plan = Plan(root, chosen, walked, read_notes(root.path, walked.images, walked.sidecars, sources), known)
-    _sort_out(plan, {s.path: s for _, s in db.skipped(root.id) if s.path in scope})
-    return plan, only or ([under] if under else [])
-
-
 def _refuse_moved(db: Writer, plan: Plan) -> None:
-    """A new folder that holds what a vanished root held is that root, moved; indexed as new it would lose ids and tags."""
+    """A new folder that holds what a vanished root held is that root, moved; indexed as new it would lose ids and
+    tags."""
     seen = {f.path for f in plan.walked.images}
     for root in db.roots():
         if root.id == plan.root.id or root.path.exists() or FORGOTTEN in root.options:
@@ -131,7 +175,8 @@ def _refuse_moved(db: Writer, plan: Plan) -> None:
         if lost and len(seen.intersection(lost)) > len(lost) / 2:
             raise UsageError(
                 f"{plan.root.path} holds the pictures of {root.path}, which is not there any more. If it has moved: "
-                f"`curator roots move {root.path} {plan.root.path}` keeps ids and tags; if not: `curator roots forget {root.path}`"
+                f"`curator roots move {root.path} {plan.root.path}` keeps ids and tags; if not: `curator roots forget "
+                f"{root.path}`"
             )
 
 
@@ -149,7 +194,8 @@ class _Scope:
 
 
 def _store_options(db: Writer, plan: Plan, parts: list[str], *, is_new: bool) -> None:
-    """A whole folder's options are remembered; of one known only in parts, the parts are. Parts of a whole change nothing."""
+    """A whole folder's options are remembered; of one known only in parts, the parts are. Parts of a whole change
+    nothing."""
     if not parts:
         options = plan.options.to_store()
     elif is_new or "only" in plan.root.options:
@@ -161,12 +207,14 @@ def _store_options(db: Writer, plan: Plan, parts: list[str], *, is_new: bool) ->
         db.set_root_options(plan.root.id, options)
 
 
-def _refuse_empty(root: Root, walked: Walk, known: Mapping[str, KnownImage], options: IngestOptions) -> None:
-    present = sum(1 for k in known.values() if k.removed is None)
-    if present and not walked.images and not walked.excluded and not options.allow_empty:
+def _refuse_empty(look: _Look, walked: Walk, known: Mapping[str, KnownImage]) -> None:
+    """Raise `RootMissing` where every picture is gone: what is not mounted looks so."""
+    present = sum(1 for path, k in known.items() if k.removed is None and path in look.scope)
+    spared = look.only or walked.images or walked.excluded or look.options.allow_empty
+    if present and not spared:
         raise RootMissing(
-            f"{root.path} holds no picture now, and the index knows {present} of it: an unmounted disk looks like this. "
-            "Nothing was removed; if they are really gone, run again with --allow-empty"
+            f"{look.folder} holds no picture now, and the index knows {present} of it: an unmounted disk looks like "
+            "this. Nothing was removed; if they are really gone, run again with --allow-empty"
         )
 
 

@@ -1,13 +1,14 @@
-"""What every part of one ingest shares, and the passes that complete an index: vectors of a second space, missing measures."""
+"""What every part of one ingest shares, and the passes that complete an index: vectors of a second space, missing
+measures."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
@@ -17,13 +18,11 @@ from curator.encoders import Encoder
 from curator.errors import PictureError
 from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
+from curator.ingest.batches import BATCH, batched, project
 from curator.job import Job
-from curator.records import Image, Measures, Pixels, Space, Vectors
+from curator.records import Image, Measures, Space, Vectors
 
 logger = logging.getLogger("curator")
-T = TypeVar("T")
-
-BATCH = 64  # images per transaction and per call of the encoder
 
 
 @dataclass
@@ -35,56 +34,57 @@ class Work:
     space: Space
     encoder: Encoder
     job: Job
-    tally: dict[str, int] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
 
     def count(self, what: str, by: int = 1) -> None:
         """Add to a number of the report."""
-        self.tally[what] = self.tally.get(what, 0) + by
-
-    def project(self, prepared: Mapping[bytes, Pixels]) -> dict[bytes, Vectors]:
-        """Prepared pictures by sha256 → their vectors (d,) before normalising. Slow, so call it outside a transaction."""
-        return dict(zip(prepared, self.encoder.project_images(np.stack(list(prepared.values()))), strict=True)) if prepared else {}
-
-    def store(self, raw: Mapping[bytes, Vectors], contents: Mapping[bytes, int]) -> None:
-        """Keep vectors by sha256, as unit rows with their lengths. Call inside a transaction."""
-        if raw:
-            rows = np.stack(list(raw.values()))
-            self.db.put_vectors(self.space, [contents[h] for h in raw], normalise(rows), lengths(rows))
+        self.tally[what] += by
 
 
 def fill_space(work: Work) -> None:
     """Give every present content a vector in the space: what makes a second encoder complete."""
-    missing = work.db.missing(work.space)
+    db, encoder = work.db, work.encoder
+    missing = db.missing(work.space)
     done = 0
     for batch in batched(missing, BATCH):
-        decoded = [d for image in work.db.images(batch) if (d := _reread(image, work.encoder.side)) is not None]
-        prepared = {d.content.sha256: work.encoder.prepare(d.picture) for d in decoded}
-        raw = work.project(prepared)
-        with work.db.atomic():
-            work.store(raw, work.db.content_ids(list(raw)))
+        images = db.images(batch)
+        with db.aside():
+            decoded = [d for image in images if (d := _reread(image, encoder.side)) is not None]
+            vectors = project({d.content.sha256: encoder.prepare(d.picture) for d in decoded}, encoder)
+        with db.atomic():
+            put_vectors(db, work.space, vectors, db.content_ids(list(vectors)))
         work.index.step("space batch committed")
         done += len(batch)
-        work.count("encoded", len(prepared))
+        work.count("encoded", len(vectors))
         work.job.progress(done, len(missing), f"space '{work.space.encoder}'")
         work.job.check()
 
 
 def fill_measures(work: Work) -> None:
-    """Measure what was indexed before there were measures; a file that is no longer what was indexed stays without."""
+    """Measure what was indexed before there were measures; a file that is not what was indexed stays without."""
     curation = Curation(work.db)
     missing = curation.unmeasured()
     done = 0
     with ThreadPoolExecutor(os.cpu_count() or 1, "measure") as threads:
         for batch in batched(missing, 8 * BATCH):
             images = work.db.images(batch)
-            found = dict(m for m in threads.map(_measured, images, [work.encoder.side] * len(images)) if m is not None)
-            ids = work.db.content_ids(list(found))
+            with work.db.aside():
+                sides = [work.encoder.side] * len(images)
+                measures = dict(m for m in threads.map(_measured, images, sides) if m is not None)
+            ids = work.db.content_ids(list(measures))
             with work.db.atomic():
-                curation.put_measures({ids[h]: m for h, m in found.items()})
+                curation.put_measures({ids[h]: m for h, m in measures.items()})
             work.index.step("measures committed")
             done += len(batch)
             work.job.progress(done, len(missing), "measures")
             work.job.check()
+
+
+def put_vectors(db: Writer, space: Space, vectors: Mapping[bytes, Vectors], contents: Mapping[bytes, int]) -> None:
+    """Keep vectors (d,) by sha256, as unit rows with their lengths. Call it inside a transaction."""
+    if vectors:
+        rows = np.stack(list(vectors.values()))
+        db.put_vectors(space, [contents[h] for h in vectors], normalise(rows), lengths(rows))
 
 
 def _measured(image: Image, side: int) -> tuple[bytes, Measures] | None:
@@ -100,15 +100,3 @@ def _reread(image: Image, side: int) -> Decoded | None:
         logger.warning("%s: %s; it is passed over", image.path, error)
         return None
     return decoded if decoded.content.sha256.hex() == image.sha256 else None
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most `size` items, in order."""
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -1,4 +1,5 @@
-"""`curator concept`: what a person marked as wanted and unwanted, fitted into a direction that can be searched and selected by."""
+"""`curator concept`: what a person marked as wanted and unwanted, fitted into a direction that can be searched and
+selected by."""
 
 from __future__ import annotations
 
@@ -14,16 +15,20 @@ from curator.records import Concept, Ids, Vectors
 from curator.records.selections import NAME
 
 BACKGROUND = 300  # images drawn by seed that stand for everything unmarked
-_C = 1.0  # inverse strength of the L2 penalty, on unit vectors; measured with BACKGROUND_WEIGHT by scripts/bench_select.py
+# inverse strength of the L2 penalty, on unit vectors; measured with BACKGROUND_WEIGHT by scripts/bench_select.py
+_C = 1.0
 BACKGROUND_WEIGHT = 2.0  # of all unmarked images together, over that of the wanted ones: each of them may be wanted
 
 
-def fit_concept(index: Index, name: str, like: Sequence[int], unlike: Sequence[int] = (), *, afresh: bool = False) -> Concept:
-    """Add marks to a concept, or begin one, and fit it: logistic regression on stored vectors, wanted against unwanted and background.
+def fit_concept(
+    index: Index, name: str, like: Sequence[int], unlike: Sequence[int] = (), *, afresh: bool = False
+) -> Concept:
+    """Add marks to a concept, or begin one, and fit it: logistic regression on stored vectors, wanted against unwanted
+    and background.
 
-    Marks are kept by content, so they survive moved files and hold in every space once fitted there; a later mark on an image replaces the
-    earlier. Raises `UsageError` for a concept without a wanted image or one that is marked both ways, `UnknownName` for an image.
-    """
+    Marks are kept by content, so they survive moved files and hold in every space once fitted there; a later mark on an
+    image replaces the earlier. Raises `UsageError` for a concept without a wanted image or one that is marked both
+    ways, `UnknownName` for an image."""
     if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for a concept: letters, digits, and . _ + - within")
     both = set(like) & set(unlike)
@@ -76,5 +81,7 @@ def _fit(index: Index, wanted: Ids, unwanted: Ids) -> tuple[Vectors, float]:
     y = np.repeat([1, 0, 0], [len(wanted), len(unwanted), len(others)])
     background = BACKGROUND_WEIGHT * len(wanted) / max(1, len(others))
     weights = np.repeat([1.0, 1.0, background], [len(wanted), len(unwanted), len(others)])
-    fitted = LogisticRegression(C=_C, max_iter=1000).fit(vectors_of(index, ids).astype(np.float64), y, sample_weight=weights)
+    fitted = LogisticRegression(C=_C, max_iter=1000).fit(
+        vectors_of(index, ids).astype(np.float64), y, sample_weight=weights
+    )
     return fitted.coef_[0].astype(np.float32), float(fitted.intercept_[0])

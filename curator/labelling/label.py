@@ -33,9 +33,8 @@ def label_columns(column: str) -> tuple[str, str]:
 class Labelled:
     """What was predicted: image id → (label, confidence).
 
-    `accuracy` is that on `tested` images with a person's label that were not learnt from, NaN where there are none; `disagreements` are
-    those whose own label is another, most confident first.
-    """
+    `accuracy` is that on `tested` images with a person's label that were not learnt from, NaN where there are none;
+    `disagreements` are those whose own label is another, most confident first."""
 
     predictions: Mapping[int, tuple[str, float]]
     classes: tuple[str, ...]
@@ -45,7 +44,8 @@ class Labelled:
 
 
 def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = None, column: str = COLUMN) -> Labelled:
-    """Zero-shot: each image gets the class whose prompts it fits best (Radford et al. 2021, §3.1). Raises `NoTextTower`, `UsageError`."""
+    """Zero-shot: each image gets the class whose prompts it fits best (Radford et al. 2021, §3.1). Raises
+    `NoTextTower`, `UsageError`."""
     names = tuple(dict.fromkeys(c.strip() for c in classes if c.strip()))
     if len(names) < 2:
         raise UsageError("labelling takes two classes or more, as in --classes shoe,dress,hat")
@@ -55,12 +55,13 @@ def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = 
     return keep_labels(index, ids, shares, names, column, tested=ids)
 
 
-def label_by_probe(index: Index, source: str, *, where: str | None = None, column: str = COLUMN, seed: int = 0) -> Labelled:
+def label_by_probe(
+    index: Index, source: str, *, where: str | None = None, column: str = COLUMN, seed: int = 0
+) -> Labelled:
     """Logistic regression on stored vectors, learnt from the values of a column.
 
-    Its accuracy is that on a fifth held out, before it learns from all. Raises `UsageError` for fewer than two values with two images each,
-    `WhereError`.
-    """
+    Its accuracy is that on a fifth held out, before it learns from all. Raises `UsageError` for fewer than two values
+    with two images each, `WhereError`."""
     from sklearn.linear_model import LogisticRegression
 
     present = _chosen(index, None)
@@ -77,9 +78,18 @@ def label_by_probe(index: Index, source: str, *, where: str | None = None, colum
     accuracy = float((first.predict(x[test]) == codes[test]).mean())
     fitted = LogisticRegression(C=10.0, max_iter=1000).fit(x, codes)
     ids = _chosen(index, where)
-    shares = np.concatenate([fitted.predict_proba(vectors_of(index, ids[part]).astype(np.float32)) for part in blocks(len(ids), _BLOCK)])
+    shares = np.concatenate(
+        [fitted.predict_proba(vectors_of(index, ids[part]).astype(np.float32)) for part in blocks(len(ids), _BLOCK)]
+    )
     return keep_labels(
-        index, ids, shares, tuple(names[fitted.classes_].tolist()), column, tested=known[test], accuracy=accuracy, source=source
+        index,
+        ids,
+        shares,
+        tuple(names[fitted.classes_].tolist()),
+        column,
+        tested=known[test],
+        accuracy=accuracy,
+        source=source,
     )
 
 
@@ -93,7 +103,9 @@ def _chosen(index: Index, where: str | None) -> Ids:
 
 def _softmax(index: Index, ids: Ids, axes: NDArray[np.floating], bias: NDArray[np.floating]) -> NDArray[np.float64]:
     x = vectors_of(index, ids)
-    logits = np.concatenate([x[part].astype(np.float32) @ axes + bias for part in blocks(len(x), _BLOCK)]).astype(np.float64)
+    logits = np.concatenate([x[part].astype(np.float32) @ axes + bias for part in blocks(len(x), _BLOCK)]).astype(
+        np.float64
+    )
     shares = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(shares / shares.sum(1, keepdims=True))
 
@@ -118,7 +130,8 @@ def keep_labels(
     accuracy: float | None = None,
     source: str = "label",
 ) -> Labelled:
-    """Write the likeliest of `names` by `shares` (n, classes) to a column, with confidence; accuracy is that on `tested` images.
+    """Write the likeliest of `names` by `shares` (n, classes) to a column, with confidence; accuracy is that on
+    `tested` images.
 
     Raises `UsageError` for a column that means something else.
     """

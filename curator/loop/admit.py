@@ -1,4 +1,5 @@
-"""What of a round's pictures is admitted: what something other than their own discriminator vouches for, and there is room for."""
+"""What of a round's pictures is admitted: what something other than their own discriminator vouches for, and there is
+room for."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ def admit(
 ) -> tuple[list[int], dict[str, int]]:
     """Which of what a run made is added to the set that it was trained on, and how many are not, by why.
 
-    Novel by an audit calibrated on `held_out`, each content once, surely of the label that was asked for, and within that label's room.
-    """
+    Novel by an audit calibrated on `held_out`, each content once, surely of the label that was asked for, and within
+    that label's room."""
     looked = audit(index, run, made, held_out=held_out, job=job)
     refused = Counter(f.label for f in looked.findings if f.label != "novel")
     novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)
@@ -62,7 +63,9 @@ def vouched_for(index: Index, run: Run, classifier: Run | None, ids: Ids, *, sur
     else:
         said = label_by_run(index, classifier, named=where, column=COLUMN, job=job)
     asked = index.reader.values_of("label")
-    return {i: name for i, (name, share) in sorted(said.predictions.items()) if name == str(asked.get(i)) and share >= sure}
+    return {
+        i: name for i, (name, share) in sorted(said.predictions.items()) if name == str(asked.get(i)) and share >= sure
+    }
 
 
 def room_of(index: Index, current: Selection, admitted: list[int]) -> Counter[str]:

@@ -17,7 +17,8 @@ WATCHED = ("coverage", "recall", "precision", "frechet_distance")
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """At most `rounds`; `made` pictures in each; `given` options of the GAN's training; `sure`, the classifier's least confidence."""
+    """At most `rounds`; `made` pictures in each; `given` options of the GAN's training; `sure`, the classifier's least
+    confidence."""
 
     rounds: int = 3
     made: int = 500
@@ -36,7 +37,8 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: what it trained on and made, what was admitted for the next and why the rest was not; `numbers` are (value, low, high)."""
+    """One round: what it trained on and made, what was admitted for the next and why the rest was not; `numbers` are
+    (value, low, high)."""
 
     number: int
     run: str
@@ -49,7 +51,9 @@ class Round:
 
     def as_json(self) -> dict[str, Any]:
         """For a recipe: JSON has no NaN, so null stands for ends that nothing is known of."""
-        return asdict(self) | {"numbers": {k: [v if math.isfinite(v) else None for v in of] for k, of in self.numbers.items()}}
+        return asdict(self) | {
+            "numbers": {k: [v if math.isfinite(v) else None for v in of] for k, of in self.numbers.items()}
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:

@@ -46,18 +46,22 @@ def loop(
     overwrite: bool = False,
     job: Job = QUIET,
 ) -> Looped:
-    """Train on a selection, and admit what the generator made where something other than its own discriminator vouches for it.
+    """Train on a selection, and admit what the generator made where something other than its own discriminator vouches
+    for it.
 
-    The selection is split in three, duplicates on one side: `NAME-loop-train`; `NAME-loop-admit`, on which the audit is calibrated;
-    `NAME-loop-score`, which only scores. A generated image is admitted if the audit calls it novel and the classifier (None: words,
-    zero-shot, in the index's space) is sure of the label that was asked for; of each label at most as many as there are real ones, so that
-    at most half of a set is generated, and no real image gives way. The set of round k is `NAME-round-k`, which holds the rounds before
-    it, so that a loop that was cut off goes on. Two falls of the coverage of what scores end it. Raises `UsageError` for a selection with
-    generated images or without labels, or a loop of other options that was begun and is not to be overwritten; `UnknownName`.
-    """
+    The selection is split in three, duplicates on one side: `NAME-loop-train`; `NAME-loop-admit`, on which the audit is
+    calibrated; `NAME-loop-score`, which only scores. A generated image is admitted if the audit calls it novel and the
+    classifier (None: words, zero-shot, in the index's space) is sure of the label that was asked for; of each label at
+    most as many as there are real ones, so that at most half of a set is generated, and no real image gives way. The
+    set of round k is `NAME-round-k`, which holds the rounds before it, so that a loop that was cut off goes on. Two
+    falls of the coverage of what scores end it. Raises `UsageError` for a selection with generated images or without
+    labels, or a loop of other options that was begun and is not to be overwritten; `UnknownName`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("`curator loop` runs as one process; `torchrun` is for `curator train`")
-    facts: dict[str, Any] = {"classifier": classifier.name if classifier else "words", "of": Selections(index.reader).get(named).digest}
+    facts: dict[str, Any] = {
+        "classifier": classifier.name if classifier else "words",
+        "of": Selections(index.reader).get(named).digest,
+    }
     facts |= {"made": options.made, "sure": options.sure, "seed": options.seed, "given": dict(options.given)}
     _refuse_early(index, named, classifier)
     current, rounds = _begun(index, named, facts, overwrite=overwrite, job=job)
@@ -67,20 +71,37 @@ def loop(
         run = _trained(index, current, options, job)
         status = run.state["status"]
         if status not in ENDED:
-            why = "diverged; begin again with other options" if status == "diverged" else "was interrupted; the same command goes on"
-            return Looped(tuple(rounds), f"the training of {run.name} {why}", current.name, interrupted=status == "interrupted")
+            why = (
+                "diverged; begin again with other options"
+                if status == "diverged"
+                else "was interrupted; the same command goes on"
+            )
+            return Looped(
+                tuple(rounds), f"the training of {run.name} {why}", current.name, interrupted=status == "interrupted"
+            )
         after = partial(_after, index, current, run, named=named, classifier=classifier, options=options, job=job)
         done, taken = _patiently(partial(after, len(rounds) + 1), job)
         if done is None:
             return Looped(tuple(rounds), f"all that {run.name} makes is one picture", current.name)
         rounds.append(done)
-        job.say(f"Round {done.number}: on {done.real} real and {done.generated} generated, {done.admitted} of {done.made} admitted.")
+        job.say(
+            f"Round {done.number}: on {done.real} real and {done.generated} generated, {done.admitted} of {done.made} "
+            "admitted."
+        )
         current = _patiently(partial(_keep, index, named, [*current.ids.tolist(), *taken], facts, rounds), job)
     return Looped(tuple(rounds), ended, current.name)
 
 
 def _after(
-    index: Index, current: Selection, run: Run, number: int, *, named: str, classifier: Run | None, options: LoopOptions, job: Job
+    index: Index,
+    current: Selection,
+    run: Run,
+    number: int,
+    *,
+    named: str,
+    classifier: Run | None,
+    options: LoopOptions,
+    job: Job,
 ) -> tuple[Round | None, list[int]]:
     """Generate, score, and what is admitted; None where all that is made is one picture."""
     from curator.runs.generate import Asked, generate
@@ -92,7 +113,9 @@ def _after(
         return None, []
     sides = sides_with(index, made, run, f"{named}-{SCORE}")
     numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, job=job).intervals(WATCHED)
-    taken, refused = admit(index, current, run, made, held_out=f"{named}-{ADMIT}", classifier=classifier, sure=options.sure, job=job)
+    taken, refused = admit(
+        index, current, run, made, held_out=f"{named}-{ADMIT}", classifier=classifier, sure=options.sure, job=job
+    )
     generated = len(generated_of(index, current))
     return Round(number, run.name, len(current) - generated, generated, len(made), len(taken), refused, numbers), taken
 
@@ -116,7 +139,10 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
     chosen = Selections(index.reader).get(named).ids.tolist()
     least = math.ceil(FEWEST / PARTS[ADMIT])
     if len(chosen) < least:
-        raise UsageError(f"'{named}' has {len(chosen)} images; the loop takes {least} or more, as the audit is calibrated on some of them")
+        raise UsageError(
+            f"'{named}' has {len(chosen)} images; the loop takes {least} or more, as the audit is calibrated on some "
+            "of them"
+        )
     labels = {str(values[i]) for i in chosen if values.get(i) is not None}
     if classifier is None:
         if len(labels) < 2:
@@ -125,11 +151,18 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
         return
     unknown = labels - set(classifier.shape.classes)
     if unknown:
-        raise UsageError(f"{classifier.name} knows no label '{min(unknown)}', so it can vouch for none of it; train one on all labels")
-    made = np.concatenate([index.reader.ids_where("origin = 'generated'", removed=removed) for removed in (False, True)])
+        raise UsageError(
+            f"{classifier.name} knows no label '{min(unknown)}', so it can vouch for none of it; train one on all "
+            "labels"
+        )
+    made = np.concatenate(
+        [index.reader.ids_where("origin = 'generated'", removed=removed) for removed in (False, True)]
+    )
     taught = len(trained_digests(classifier) & set(Selections(index.reader).sha256_of(made)))
     if taught:
-        raise UsageError(f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only")
+        raise UsageError(
+            f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only"
+        )
 
 
 def _refuse_parts(index: Index, named: str, classifier: Run | None, job: Job) -> None:
@@ -144,12 +177,16 @@ def _refuse_parts(index: Index, named: str, classifier: Run | None, job: Job) ->
         job.say(f"Note: {learnt} of the images that score taught the classifier that vouches as well.")
 
 
-def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: bool, job: Job) -> tuple[Selection, list[Round]]:
+def _begun(
+    index: Index, named: str, facts: Mapping[str, Any], *, overwrite: bool, job: Job
+) -> tuple[Selection, list[Round]]:
     """The set that is next to be trained on, and the rounds before: of the loop that was begun, or the first."""
     kept = Selections(index.reader)
     names = kept.names()
     prefix = f"{named}-round-"
-    there = [n for n in names if n.startswith(prefix) and n.removeprefix(prefix).isdigit() and "loop" in kept.get(n).recipe]
+    there = [
+        n for n in names if n.startswith(prefix) and n.removeprefix(prefix).isdigit() and "loop" in kept.get(n).recipe
+    ]
     there.sort(key=lambda n: int(n.removeprefix(prefix)))
     if there and not overwrite:
         latest = kept.get(there[-1])
@@ -157,14 +194,18 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
             before = latest.recipe["loop"]
             what = ", ".join(f"{k} {before.get(k)} then and {v} now" for k, v in facts.items() if before.get(k) != v)
             raise UsageError(
-                f"another loop on '{named}' was begun, with {what}; --overwrite forgets it, or a copy of the selection has its own"
+                f"another loop on '{named}' was begun, with {what}; --overwrite forgets it, or a copy of the "
+                "selection has its own"
             )
         return latest, [Round.from_json(r) for r in latest.recipe["rounds"]]
     if any(image.origin != "real" for image in index.images(kept.get(named).ids)):
         raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
     parts = [f"{named}-{part}" for part in PARTS]
     if foreign := [p for p in parts if p in names and kept.get(p).recipe.get("shares") != PARTS]:
-        raise UsageError(f"'{foreign[0]}' is a selection that no loop made, and would be replaced; `curator selections drop` it first")
+        raise UsageError(
+            f"'{foreign[0]}' is a selection that no loop made, and would be replaced; `curator selections drop` it "
+            "first"
+        )
     with index.write() as db, db.atomic():
         for name in there:
             Selections(db).drop(name)
@@ -178,7 +219,12 @@ def _begun(index: Index, named: str, facts: Mapping[str, Any], *, overwrite: boo
 
 def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], rounds: list[Round]) -> Selection:
     """The set of the next round, with the rounds before it."""
-    told = {"made_by": f"loop on {named}", "of": {named: facts["of"]}, "loop": dict(facts), "rounds": [r.as_json() for r in rounds]}
+    told = {
+        "made_by": f"loop on {named}",
+        "of": {named: facts["of"]},
+        "loop": dict(facts),
+        "rounds": [r.as_json() for r in rounds],
+    }
     told |= {"held_out": {part: f"{named}-{part}" for part in (ADMIT, SCORE)}}
     return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
 
@@ -188,7 +234,11 @@ def _trained(index: Index, current: Selection, options: LoopOptions, job: Job) -
     given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
     plan = plan_training(index, "gan", current.name, given)
     of = {"what": current.name, "digest": current.digest}
-    there = [r for r in runs_in(home_of(index)) if r.options == plan.options and of.items() <= r.facts.get("trained_on", {}).items()]
+    there = [
+        r
+        for r in runs_in(home_of(index))
+        if r.options == plan.options and of.items() <= r.facts.get("trained_on", {}).items()
+    ]
     if there and there[-1].state["status"] in (*ENDED, "diverged"):
         return there[-1]
     if there and there[-1].checkpoints():

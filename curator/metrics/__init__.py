@@ -1,4 +1,5 @@
-"""Metrics of two sets of embeddings: how near, how varied. Pure; x is what is judged, y the reference, both (n, d) rows.
+"""Metrics of two sets of embeddings: how near, how varied. Pure; x is what is judged, y the reference, both (n, d)
+rows.
 
 `metrics` holds them by name: a part takes x, y and a generator, and returns its numbers by name.
 """

@@ -20,14 +20,14 @@ Kernel = Callable[[Reals, Reals], Reals]
 def kid(x: Vectors, y: Vectors) -> float:
     """Unbiased MMD² under the cubic kernel (⟨x, y⟩/d + 1)³ (Bińkowski et al. 2018, §4).
 
-    On unit rows that kernel is nearly linear, so the number is small and cannot be compared with a KID of Inception features: `evaluate`
-    calls it `kid_unit`.
-    """
+    On unit rows that kernel is nearly linear, so the number is small and cannot be compared with a KID of Inception
+    features: `evaluate` calls it `kid_unit`."""
     return _discrepancies(x, y, [_cubic(x.shape[1])])[0][1]
 
 
 def mmd(x: Vectors, y: Vectors) -> float:
-    """Unbiased MMD² under a Gaussian kernel whose σ is the median distance of images of both sets (Gretton et al. 2012, §8).
+    """Unbiased MMD² under a Gaussian kernel whose σ is the median distance of images of both sets (Gretton et al. 2012,
+    §8).
 
     Of larger sets 1,000 each, drawn by a fixed seed, give the median.
     """
@@ -35,11 +35,11 @@ def mmd(x: Vectors, y: Vectors) -> float:
 
 
 def cmmd(x: Vectors, y: Vectors, *, sigma: float = 10.0) -> float:
-    """1,000 times the biased MMD² under a Gaussian kernel of σ = 10, as CMMD's reference computes it (Jayasumana et al. 2024, §4).
+    """1,000 times the biased MMD² under a Gaussian kernel of σ = 10, as CMMD's reference computes it (Jayasumana et al.
+    2024, §4).
 
-    On unit rows no distance is above 2, where that kernel is a parabola: the number is 10·‖mean x − mean y‖² within a percent, which
-    diversity does not enter.
-    """
+    On unit rows no distance is above 2, where that kernel is a parabola: the number is 10·‖mean x − mean y‖² within a
+    percent, which diversity does not enter."""
     return 1_000 * _discrepancies(x, y, [_gaussian(sigma**2)])[0][0]
 
 

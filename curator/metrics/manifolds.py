@@ -1,4 +1,5 @@
-"""Metrics by balls around images: a ball reaches to the k-th nearest other image of the same set. x is judged, y the reference."""
+"""Metrics by balls around images: a ball reaches to the k-th nearest other image of the same set. x is judged, y the
+reference."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Manifold:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): shares, but density, 1 for equal sets."""
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): shares, but density, 1
+    for equal sets."""
 
     precision: float
     recall: float
@@ -29,10 +31,11 @@ class Manifold:
 
 
 def manifold(x: Vectors, y: Vectors, *, k: int | None = None) -> Manifold:
-    """Precision: x within a radius of some y; recall: y within a radius of some x; density: how many radii of y hold an x, over k;
+    """Precision: x within a radius of some y; recall: y within a radius of some x; density: how many radii of y hold an
+    x, over k;
 
-    coverage: radii of y that hold an x. A radius reaches to the k-th nearest other of the same set: 3 for the first two, 5 for the others.
-    """
+    coverage: radii of y that hold an x. A radius reaches to the k-th nearest other of the same set: 3 for the first
+    two, 5 for the others."""
     x, y = _centred(x, y)
     close, dense = k or PRECISION_K, k or DENSITY_K
     (close_x,), (close_y, dense_y) = _reach(x, close), _reach(y, close, dense)
@@ -84,12 +87,12 @@ def _squares(x: Vectors, y: Vectors) -> NDArray[np.float32]:
 
 
 def clipped(x: Vectors, y: Vectors, *, k: int = DENSITY_K) -> tuple[float, float]:
-    """Clipped density and coverage, in [0, 1]: about the share of x that is good, and the share that it covers y as (Salvy et al. 2025).
+    """Clipped density and coverage, in [0, 1]: about the share of x that is good, and the share that it covers y as
+    (Salvy et al. 2025).
 
-    Density: balls of y are no larger than their median, each x counts at most once, relative to y's own. Coverage: a ball of y counts in
-    parts of k x it holds; what is found is read as the share m of x, drawn as y, of which as much would be expected: balls hold a
-    Beta(k, n − k) of the mass (their §4).
-    """
+    Density: balls of y are no larger than their median, each x counts at most once, relative to y's own. Coverage: a
+    ball of y counts in parts of k x it holds; what is found is read as the share m of x, drawn as y, of which as much
+    would be expected: balls hold a Beta(k, n − k) of the mass (their §4)."""
     k = min(k, len(y) - 1)
     if k < 1:
         return 0.0, 0.0
@@ -127,7 +130,8 @@ def _as_good(found: float, m: int, n: int, k: int) -> float:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Of each x, (n,): the `position` of its nearest y, the Euclidean `distance` to it, and `ratio`, that distance over the distance from
+    """Of each x, (n,): the `position` of its nearest y, the Euclidean `distance` to it, and `ratio`, that distance over
+    the distance from
 
     the nearest y to its own nearest other.
     """
@@ -152,7 +156,9 @@ def nearest_to(x: Vectors, y: Vectors) -> Nearest:
     distance = np.linalg.norm(x.astype(np.float64) - y[position], axis=1)
     hit, place = np.unique(position, return_inverse=True)
     second = min(1, len(y) - 1)  # the first is itself
-    alone = np.concatenate([np.partition(_squares(b[hit[part]], b), second, axis=1)[:, second] for part in _parts(hit, b)])
+    alone = np.concatenate(
+        [np.partition(_squares(b[hit[part]], b), second, axis=1)[:, second] for part in _parts(hit, b)]
+    )
     return Nearest(position, distance, distance / np.maximum(np.sqrt(alone[place].astype(np.float64)), 1e-12))
 
 
@@ -160,9 +166,9 @@ def nearest_to(x: Vectors, y: Vectors) -> Nearest:
 class PerImage:
     """Numbers about each x, (n,) each.
 
-    `realism` the largest of a radius over a distance, balls of the smaller half of y only, 1 and more inside (Kynkäänniemi et al. 2019,
-    eq. 3); `rarity` the smallest ball of y that holds x, infinite where none does (Han et al. 2023, eq. 4); `nearest`, the nearest y.
-    """
+    `realism` the largest of a radius over a distance, balls of the smaller half of y only, 1 and more inside
+    (Kynkäänniemi et al. 2019, eq. 3); `rarity` the smallest ball of y that holds x, infinite where none does (Han et
+    al. 2023, eq. 4); `nearest`, the nearest y."""
 
     realism: Reals
     rarity: Reals

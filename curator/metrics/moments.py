@@ -14,9 +14,8 @@ _SIZES = 15  # of the fit to infinity (Chong and Forsyth 2020, §4)
 def frechet_distance(x: Vectors, y: Vectors) -> float:
     """Fréchet distance of two Gaussians fitted to the rows (Dowson and Landau 1982, eq. 4; Heusel et al. 2017), ≥ 0.
 
-    The trace of the root of Σx Σy is the sum of the roots of the eigenvalues of √Σx Σy √Σx, which is symmetric. Biased upwards for few
-    rows, so compare sets of equal size only.
-    """
+    The trace of the root of Σx Σy is the sum of the roots of the eigenvalues of √Σx Σy √Σx, which is symmetric. Biased
+    upwards for few rows, so compare sets of equal size only."""
     (mean_x, cov_x), (mean_y, cov_y) = _moments(x), _moments(y)
     values, axes = np.linalg.eigh(cov_x)
     root = axes * np.sqrt(np.maximum(values, 0)) @ axes.T
@@ -35,10 +34,10 @@ def _moments(x: Vectors) -> tuple[Reals, Reals]:
 def frechet_infinity(x: Vectors, y: Vectors, rng: np.random.Generator) -> float:
     """FD∞: the Fréchet distance that a line through 15 sizes, by 1/n, reaches at n = ∞: without the bias of few images.
 
-    (Chong and Forsyth 2020, §4, with random subsets in place of their quasi-random draws, and with x and y thinned by the same share, so
-    that the bias of both goes: theirs is of x alone, beside a reference large enough to have none.) Sizes begin at a fifth, and where
-    there are images enough at twice as many as dimensions, below which covariances are singular and the bias bends.
-    """
+    (Chong and Forsyth 2020, §4, with random subsets in place of their quasi-random draws, and with x and y thinned by
+    the same share, so that the bias of both goes: theirs is of x alone, beside a reference large enough to have none.)
+    Sizes begin at a fifth, and where there are images enough at twice as many as dimensions, below which covariances
+    are singular and the bias bends."""
     least = min(max(0.2, 2 * x.shape[1] / min(len(x), len(y))), 0.5)
     shares = np.linspace(least, 1, _SIZES)
     found = []
@@ -49,7 +48,8 @@ def frechet_infinity(x: Vectors, y: Vectors, rng: np.random.Generator) -> float:
 
 
 def vendi(x: Vectors) -> float:
-    """The effective number of different images, 1 to min(n, d): exp of the entropy of the eigenvalues of K/n (Friedman, Dieng 2023, eq. 3).
+    """The effective number of different images, 1 to min(n, d): exp of the entropy of the eigenvalues of K/n (Friedman,
+    Dieng 2023, eq. 3).
 
     K holds the cosines of rows, which need not be unit.
     """
@@ -62,7 +62,8 @@ def vendi(x: Vectors) -> float:
 
 
 def sliced_wasserstein(x: Vectors, y: Vectors, rng: np.random.Generator, *, slices: int = 256) -> float:
-    """The root of the mean squared Wasserstein-2 distance of projections on random directions (Bonneel et al. 2015, eq. 8)."""
+    """The root of the mean squared Wasserstein-2 distance of projections on random directions (Bonneel et al. 2015, eq.
+    8)."""
     axes = rng.standard_normal((x.shape[1], slices))
     axes /= np.linalg.norm(axes, axis=0)
     a, b = (_quantiles(z.astype(np.float64) @ axes, 512) for z in (x, y))

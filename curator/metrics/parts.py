@@ -15,7 +15,9 @@ from curator.registry import Registry
 Metric = Callable[[Vectors, Vectors, np.random.Generator], dict[str, float]]
 metrics: Registry[Metric] = Registry("metric")
 
-HIGHER = frozenset({"precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "vendi", "vendi_share"})
+HIGHER = frozenset(
+    {"precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "vendi", "vendi_share"}
+)
 """Numbers of which more is better; of all others less is."""
 SHARES = frozenset({"precision", "recall", "coverage", "clipped_density", "clipped_coverage"})
 """Numbers that end at 1."""

@@ -60,9 +60,9 @@ class Content:
 class Measures:
     """What the pixels of one content say: `hashes` (8,) uint64, a pHash for each of `DIHEDRAL`.
 
-    `brightness` and `contrast` are mean and standard deviation of the grey levels, in [0, 1]; `entropy` of their histogram in
-    bits, [0, 8]; `sharpness` the spread of the Laplacian over that of the picture, at 256 pixels, about [0, 1].
-    """
+    `brightness` and `contrast` are mean and standard deviation of the grey levels, in [0, 1]; `entropy` of their
+    histogram in bits, [0, 8]; `sharpness` the spread of the Laplacian over that of the picture, at 256 pixels, about
+    [0, 1]."""
 
     hashes: NDArray[np.uint64]
     sharpness: float
@@ -132,10 +132,9 @@ class Hits:
     """Result of a search, best first, ties by id; may be shorter than asked for.
 
     `ids` (k,) int64; `scores` (k,) float32; `z` (k,) how many spreads each score lies above what this query scores on a
-    fixed sample of the index; `confidence` (k,) in [0, 1], how surely the best of as many unrelated images as the
-    index holds would score lower; both NaN in an index too small to tell. `exact` says that every candidate was compared; `clear` is False
-    where nothing clearly matches; `notes` are remarks a person should read.
-    """
+    fixed sample of the index; `confidence` (k,) in [0, 1], how surely the best of as many unrelated images as the index
+    holds would score lower; both NaN in an index too small to tell. `exact` says that every candidate was compared;
+    `clear` is False where nothing clearly matches; `notes` are remarks a person should read."""
 
     ids: Ids
     scores: Scores
@@ -152,7 +151,8 @@ class Hits:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one `curator index` did. Counts of images; `seconds` of wall time; `problems` of roots that were left out."""
+    """What one `curator index` did. Counts of images; `seconds` of wall time; `problems` of roots that were left
+    out."""
 
     new: int = 0
     changed: int = 0
@@ -169,7 +169,8 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """Told while work runs: how much is done, of how much, how much was done at the start, what is being done, and in what unit."""
+    """Told while work runs: how much is done, of how much, how much was done at the start, what is being done, and in
+    what unit."""
 
     done: int
     total: int

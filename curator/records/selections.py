@@ -19,9 +19,9 @@ NAME = re.compile(r"[\w][\w.+-]*")  # of selections, splits and concepts
 class Selection:
     """Images in an order of which every prefix is the choice for a smaller budget.
 
-    `ids` (n,) int64; `sha256` n digests as they were when chosen; `values` (n,) what each was chosen for, NaN where nothing was computed;
-    `splits` n names or None. `digest` is the SHA-256 of the ordered digests, `recipe` the manifest without the images.
-    """
+    `ids` (n,) int64; `sha256` n digests as they were when chosen; `values` (n,) what each was chosen for, NaN where
+    nothing was computed; `splits` n names or None. `digest` is the SHA-256 of the ordered digests, `recipe` the
+    manifest without the images."""
 
     name: str
     ids: Ids
@@ -38,7 +38,8 @@ class Selection:
 
 @dataclass(frozen=True)
 class Concept:
-    """A direction (d,) in one space and a bias: the probability that an image shows it is the logistic of `vector @ x + bias`."""
+    """A direction (d,) in one space and a bias: the probability that an image shows it is the logistic of `vector @ x +
+    bias`."""
 
     name: str
     vector: Vectors

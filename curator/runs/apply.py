@@ -1,4 +1,5 @@
-"""What a trained network says of the index's images: a classifier's labels, a VAE's latents and reconstruction errors."""
+"""What a trained network says of the index's images: a classifier's labels, a VAE's latents and reconstruction
+errors."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ from curator.training.options import VaeOptions
 from curator.training.pictures import Bytes, to_bytes, to_unit
 
 
-def label_by_run(index: Index, run: Run, *, named: str | None = None, column: str = COLUMN, job: Job = QUIET) -> Labelled:
+def label_by_run(
+    index: Index, run: Run, *, named: str | None = None, column: str = COLUMN, job: Job = QUIET
+) -> Labelled:
     """A classifier's labels with confidence, in columns; its accuracy is that on labelled images it was not trained on.
 
     Raises `UsageError` for another run, or images of other channels.
@@ -39,14 +42,17 @@ def label_by_run(index: Index, run: Run, *, named: str | None = None, column: st
     found = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, job)]
     ids, shares = (np.concatenate(column) for column in zip(*found, strict=True))
     real = index.reader.ids_where("origin = 'real'")
-    tested = ids[np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))]  # a copy of what was trained on tests nothing
+    tested = ids[
+        np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))
+    ]  # a copy of what was trained on tests nothing
     source = run.facts["trained_on"]["column"]
     return keep_labels(index, ids, shares, run.shape.classes, column, tested=tested, source=source)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """`latents` (n, d) of images `ids` (n,); mean absolute `errors` (n,) of their reconstructions, in levels of 255; some of both."""
+    """`latents` (n, d) of images `ids` (n,); mean absolute `errors` (n,) of their reconstructions, in levels of 255;
+    some of both."""
 
     ids: Ids
     latents: NDArray[np.float32]
@@ -54,19 +60,25 @@ class Encoded:
     shown: Bytes
 
 
-def encode(index: Index, run: Run, *, named: str | None = None, keep: bool = True, shown: int = 16, job: Job = QUIET) -> Encoded:
+def encode(
+    index: Index, run: Run, *, named: str | None = None, keep: bool = True, shown: int = 16, job: Job = QUIET
+) -> Encoded:
     """Images through a VAE and back. With `keep` their errors become the column `reconstruction_error`, to filter by.
 
-    `shown` pairs of picture and reconstruction are returned, first the worst, then the best. Raises `UsageError` for another run.
-    """
+    `shown` pairs of picture and reconstruction are returned, first the worst, then the best. Raises `UsageError` for
+    another run."""
     import torch
 
     from curator.training.maker import load_maker
 
     if not isinstance(run.options, VaeOptions):
-        raise UsageError(f"{run.name} trained a {run.options.trainer}, which encodes no pictures; name the run of a vae")
+        raise UsageError(
+            f"{run.name} trained a {run.options.trainer}, which encodes no pictures; name the run of a vae"
+        )
     if run.options.condition != "none":
-        raise UsageError(f"{run.name} is conditioned by {run.options.condition}; encoding takes a run without a condition")
+        raise UsageError(
+            f"{run.name} is conditioned by {run.options.condition}; encoding takes a run without a condition"
+        )
     if keep:
         refuse_columns(index, "reconstruct")
     network = load_maker(run).network
@@ -79,7 +91,9 @@ def encode(index: Index, run: Run, *, named: str | None = None, keep: bool = Tru
             mean, _ = network.encode(x, c)
             read.append(found.ids)
             latents.append(mean.numpy())
-            errors.append(np.abs(to_bytes(network(mean, c), found.border).astype(np.float64) - found.inner).mean((1, 2, 3)))
+            errors.append(
+                np.abs(to_bytes(network(mean, c), found.border).astype(np.float64) - found.inner).mean((1, 2, 3))
+            )
     ids, e = np.concatenate(read), np.concatenate(errors)
     if keep:
         rows = {int(i): round(float(v), 4) for i, v in zip(ids, e, strict=True)}

@@ -1,4 +1,5 @@
-"""`curator generate`: a run → pictures with their seeds, a manifest, a grid, and the same pictures in the index as generated."""
+"""`curator generate`: a run → pictures with their seeds, a manifest, a grid, and the same pictures in the index as
+generated."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ _GRID = 256  # pictures at most
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be made: `n` pictures of seeds from `seed` on; at most one of `label`, `like`, `text` and `mix` conditions them.
+    """What is to be made: `n` pictures of seeds from `seed` on; at most one of `label`, `like`, `text` and `mix`
+    conditions them.
 
     `psi` in (0, 1] shrinks latents; `sampler` is a VAE's, None for the best it has.
     """
@@ -58,7 +60,9 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.n < 1 or not 0 <= self.seed < 2**31:
-            raise UsageError(f"-n takes 1 picture or more and --seed a number from 0 to {2**31 - 1}, not {self.n} and {self.seed}")
+            raise UsageError(
+                f"-n takes 1 picture or more and --seed a number from 0 to {2**31 - 1}, not {self.n} and {self.seed}"
+            )
         if not 0 < self.psi <= 1:
             raise UsageError(f"--psi takes a number above 0 and up to 1, not {self.psi}")
         if sum(v is not None for v in (self.label, self.like, self.text, self.mix)) > 1:
@@ -67,7 +71,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a picture was asked to show: rows (m, k), which pictures take in turn, the label of each, and all of it in words."""
+    """What a picture was asked to show: rows (m, k), which pictures take in turn, the label of each, and all of it in
+    words."""
 
     rows: NDArray[np.float32]
     labels: tuple[int, ...]
@@ -76,7 +81,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Generated:
-    """What was made: files in order of their seeds, the grid, and what indexing them said, None where that was not asked for."""
+    """What was made: files in order of their seeds, the grid, and what indexing them said, None where that was not
+    asked for."""
 
     files: tuple[Path, ...]
     grid: Path
@@ -92,10 +98,11 @@ def generate(
     add: bool = True,
     job: Job = QUIET,
 ) -> Generated:
-    """Make pictures into `target` (the run's `generated/` by default), and index them with run, checkpoint, seed and label as columns.
+    """Make pictures into `target` (the run's `generated/` by default), and index them with run, checkpoint, seed and
+    label as columns.
 
-    A seed gives the same file whatever else is made. Raises `UsageError` for a condition or sampler the run does not have.
-    """
+    A seed gives the same file whatever else is made. Raises `UsageError` for a condition or sampler the run does not
+    have."""
     if add:
         refuse_foreign(index, run)
     maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
@@ -112,8 +119,18 @@ def generate(
     def planned(i: int) -> tuple[Path, dict[str, Any]]:
         at = condition.labels[i % len(condition.labels)]
         label, file = names[at], target / f"{stems[at]}-seed-{asked.seed + i:06d}.png"
-        facts = {"run": run.name, "checkpoint": checkpoint, "seed": asked.seed + i, "label": label, "condition": condition.words}
-        return file, {"file_name": file.name} | facts | {"psi": asked.psi, "sampler": sampler, "near_data": sampler in NEAR_DATA}
+        facts = {
+            "run": run.name,
+            "checkpoint": checkpoint,
+            "seed": asked.seed + i,
+            "label": label,
+            "condition": condition.words,
+        }
+        return file, {"file_name": file.name} | facts | {
+            "psi": asked.psi,
+            "sampler": sampler,
+            "near_data": sampler in NEAR_DATA,
+        }
 
     files, rows = zip(*(planned(i) for i in range(asked.n)), strict=True)
     _merge(target / MANIFEST, rows)  # before the pictures: none is ever without its seed
@@ -139,14 +156,19 @@ def _refuse_foreign(target: Path) -> None:
     if not target.is_dir():
         return
     manifest = target / MANIFEST
-    ours = {r.get("file_name") for r in map(json.loads, manifest.read_text().splitlines())} if manifest.is_file() else set()
+    ours = (
+        {r.get("file_name") for r in map(json.loads, manifest.read_text().splitlines())}
+        if manifest.is_file()
+        else set()
+    )
     foreign = [f for f in walk(target).images if f.path not in ours]
     if foreign or None in ours:
         raise UsageError(f"{target} holds files that `curator generate` did not make; name a new folder with -o")
 
 
 def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Condition:
-    """The rows that condition pictures. Raises `UsageError` where the run was trained with another kind of condition, or none."""
+    """The rows that condition pictures. Raises `UsageError` where the run was trained with another kind of condition,
+    or none."""
     kind, shape = run.options.condition, maker.shape
     wanted = "label" if asked.label is not None else "embedding" if asked.like or asked.text else None
     if wanted and kind != wanted:
@@ -156,14 +178,16 @@ def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Conditi
     if kind == "none":
         if asked.mix:
             raise UsageError(
-                f"{run.name} was trained without a condition, so nothing can be mixed; train with --condition label or embedding"
+                f"{run.name} was trained without a condition, so nothing can be mixed; train with --condition label "
+                "or embedding"
             )
         return Condition(np.zeros((1, 0), np.float32), (-1,), "")
     if kind == "label":
         return _labels(shape.classes, asked)
     if run.facts["trained_on"]["space"] != index.space.encoder:
         raise UsageError(
-            f"{run.name} is conditioned on vectors of '{run.facts['trained_on']['space']}'; `curator encoders use` switches to it"
+            f"{run.name} is conditioned on vectors of '{run.facts['trained_on']['space']}'; `curator encoders use` "
+            "switches to it"
         )
     if asked.text is not None:
         return Condition(scaled(_moved(index, run, prompt(index, asked.text))), (-1,), f"text: {asked.text}")
@@ -171,10 +195,14 @@ def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Conditi
     if named is None:  # as the training images are
         ids = [r["id"] for r in run.rows("manifest.jsonl")]
         chosen = np.random.default_rng(asked.seed).choice(ids, asked.n)
-        return Condition(scaled(normalise(index.reader.vectors(index.space, chosen.tolist()))), (-1,) * asked.n, "training images")
+        return Condition(
+            scaled(normalise(index.reader.vectors(index.space, chosen.tolist()))), (-1,) * asked.n, "training images"
+        )
     x = np.stack([_vector(index, n) for n in named])
     return Condition(
-        scaled(normalise(x.mean(0, keepdims=True))), (-1,), ("mix: " if asked.mix else "like: ") + " and ".join(map(str, named))
+        scaled(normalise(x.mean(0, keepdims=True))),
+        (-1,),
+        ("mix: " if asked.mix else "like: ") + " and ".join(map(str, named)),
     )
 
 
@@ -197,7 +225,8 @@ def _vector(index: Index, named: str) -> NDArray[np.float32]:
 
 
 def _moved(index: Index, run: Run, text: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A text's vector moved to where images are, by the gap of the two means over the run's images (Liang et al. 2022, §4.2) → (1, d).
+    """A text's vector moved to where images are, by the gap of the two means over the run's images (Liang et al. 2022,
+    §4.2) → (1, d).
 
     Words are the images' own captions and labels; without any, the text itself stands for them.
     """
@@ -255,7 +284,8 @@ def interpolate(index: Index, run: Run, asked: Asked, target: Path, *, steps: in
     condition = condition_for(index, run, maker, asked)
     row, label = condition.rows[0], condition.labels[0]
     ends = [
-        maker.latent(asked.seed + i, sampler=asked.sampler or maker.samplers[0], psi=asked.psi, label=label) for i in range(max(2, asked.n))
+        maker.latent(asked.seed + i, sampler=asked.sampler or maker.samplers[0], psi=asked.psi, label=label)
+        for i in range(max(2, asked.n))
     ]
     between: list[Bytes] = []
     for first, second in zip(ends, [*ends[1:], ends[0]], strict=True):

@@ -26,7 +26,8 @@ _BLOCK = 256  # images in memory at once
 
 
 def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job) -> Iterator[Pictures]:
-    """Images as the run saw its own, block by block: at its side, with its border and channels, whatever sizes they have.
+    """Images as the run saw its own, block by block: at its side, with its border and channels, whatever sizes they
+    have.
 
     A file that cannot be read is left out. Raises `UsageError` where that is all of them.
     """
@@ -46,7 +47,9 @@ def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job) -> Iterator[Pict
         job.progress(start + len(part), len(ids), "applying")
         job.check()
     if len(problems) == len(ids):
-        raise UsageError(f"none of {len(ids)} files can be read; the first: {problems[0] if problems else 'there are none'}")
+        raise UsageError(
+            f"none of {len(ids)} files can be read; the first: {problems[0] if problems else 'there are none'}"
+        )
 
 
 def _grey(pixels: Bytes) -> Bytes:
@@ -68,7 +71,8 @@ class Plan:
 
 
 def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
-    """The pictures of a run's manifest, with the labels they had. Raises `UsageError` where one has changed or is gone."""
+    """The pictures of a run's manifest, with the labels they had. Raises `UsageError` where one has changed or is
+    gone."""
     rows = run.rows("manifest.jsonl")
     ids = np.array([r["id"] for r in rows], np.int64)
     gone = np.setdiff1d(ids, index.reader.ids_where("1"))
@@ -79,7 +83,11 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
         raise UsageError(f"{what}; bring the files back, or train anew")
     shape = run.shape
     read = read_pictures(
-        [i.path for i in index.images(ids)], shape.side - 2 * shape.border, fit=run.options.fit, home=home_of(index), job=job
+        [i.path for i in index.images(ids)],
+        shape.side - 2 * shape.border,
+        fit=run.options.fit,
+        home=home_of(index),
+        job=job,
     )
     if read.problems:
         raise UsageError(f"{len(read.problems)} files of {run.name} cannot be read any more: {read.problems[0]}")
@@ -89,10 +97,13 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
 
 
 def pictures_for(index: Index, plan: Plan, *, column: str, job: Job = QUIET) -> Pictures:
-    """Decode images at a plan's resolution, those that are held out last, with labels and embeddings where the options ask for them."""
+    """Decode images at a plan's resolution, those that are held out last, with labels and embeddings where the options
+    ask for them."""
     home_of(index).mkdir(exist_ok=True)
     hashes = Selections(index.reader).sha256_of(plan.ids)
-    order = np.argsort(held_out(hashes, plan.options.holdout), kind="stable")  # so that both parts are views of one array
+    order = np.argsort(
+        held_out(hashes, plan.options.holdout), kind="stable"
+    )  # so that both parts are views of one array
     ids = plan.ids[order]
     inner = inner_side(plan.sizes, plan.options.side)
     read = read_pictures([i.path for i in index.images(ids)], inner, fit=plan.options.fit, home=home_of(index), job=job)
@@ -104,11 +115,14 @@ def pictures_for(index: Index, plan: Plan, *, column: str, job: Job = QUIET) -> 
     values = index.reader.values_of(column) if plan.classes else {}
     code = {name: c for c, name in enumerate(plan.classes)}
     labels = np.array([code[str(values[int(i)])] if code else -1 for i in ids], np.int64)
-    return _with_embeddings(index, plan.options, Pictures(read.pixels, labels, plan.classes, ids, tuple(hashes[i] for i in order.tolist())))
+    return _with_embeddings(
+        index, plan.options, Pictures(read.pixels, labels, plan.classes, ids, tuple(hashes[i] for i in order.tolist()))
+    )
 
 
 def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:
-    """Padded to the side; with vectors, and for a GAN the nearest neighbours, where pictures are conditioned on them."""
+    """Padded to the side; with vectors, and for a GAN the nearest neighbours, where pictures are conditioned on
+    them."""
     if options.condition != "embedding":
         return padded(found, options.side)
     x = vectors_of(index, found.ids)

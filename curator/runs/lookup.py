@@ -12,8 +12,14 @@ from curator.index import Index
 from curator.records import Ids
 from curator.training.folder import LATEST, Run, find_run, runs_in
 from curator.training.pictures import held_out
+from curator.training.trainers import TRAINERS
 
 _RUNS = "runs"
+
+
+def makes_pictures(run: Run) -> bool:
+    """Whether a run trained a generator, told by its trainer; that of a plug-in which is not here made none."""
+    return run.trainer in TRAINERS and TRAINERS[run.trainer].generator is not None
 
 
 def trained_digests(run: Run) -> set[bytes]:
@@ -33,16 +39,23 @@ def held_out_ids(run: Run) -> Ids:
 def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:
     """What a run generated, of one checkpoint or all. Raises `UsageError` where nothing of it is in the index."""
     refuse_foreign(index, run)
-    if run.trainer == "classifier":
-        raise UsageError(f"{run.name} trained a classifier, which makes no pictures; name the run of a gan or vae")
+    if not makes_pictures(run):
+        raise UsageError(f"{run.name} trained a {run.trainer}, which makes no pictures; name the run of a gan or vae")
     columns = index.reader.columns()
-    ids = index.reader.ids_where(f"origin = 'generated' AND run = '{run.name}'") if "run" in columns else np.empty(0, np.int64)
+    ids = (
+        index.reader.ids_where(f"origin = 'generated' AND run = '{run.name}'")
+        if "run" in columns
+        else np.empty(0, np.int64)
+    )
     if checkpoint is not None and len(ids):
         of = index.reader.values_of("checkpoint") if "checkpoint" in columns else {}
         ids = ids[[str(of.get(int(i))) == str(checkpoint) for i in ids]]
     if not len(ids):
         what = run.name if checkpoint is None else f"checkpoint {checkpoint} of {run.name}"
-        way = f"`curator generate {run.name} -n 1000{'' if checkpoint is None else f' --checkpoint {checkpoint}'}` makes and indexes it"
+        way = (
+            f"`curator generate {run.name} -n 1000{'' if checkpoint is None else f' --checkpoint {checkpoint}'}` "
+            "makes and indexes it"
+        )
         raise UsageError(f"nothing of {what} is in the index; {way}")
     return ids
 
@@ -71,10 +84,15 @@ def run_of(index: Index, named: str, *, trainer: str | None = None) -> Run:
 
 
 def find_maker(index: Index, named: str) -> Run:
-    """A run that makes pictures, by name or number; `latest` is the latest that is not training now. Raises `UnknownName`."""
+    """A run that makes pictures, by name or number; `latest` is the latest that is not training now. Raises
+    `UnknownName`."""
     if named != LATEST:
         return run_of(index, named)
-    there = [r for r in runs_in(home_of(index)) if r.trainer != "classifier" and r.state["status"] not in ("started", "training")]
+    there = [
+        r for r in runs_in(home_of(index)) if makes_pictures(r) and r.state["status"] not in ("started", "training")
+    ]
     if not there:
-        raise UnknownName("no run here makes pictures yet; `curator train vae` or `curator train gan` is how one begins")
+        raise UnknownName(
+            "no run here makes pictures yet; `curator train vae` or `curator train gan` is how one begins"
+        )
     return there[-1]

@@ -21,8 +21,9 @@ from curator.records.selections import NAME
 from curator.runs.inputs import Plan, features_of, pictures_for, trained_on
 from curator.runs.lookup import home_of, run_of
 from curator.training.folder import LATEST, Run, start_run
-from curator.training.options import ClassifierOptions, Options, options_for, options_from
+from curator.training.options import ClassifierOptions, Options
 from curator.training.pictures import Pictures
+from curator.training.trainers import options_for, options_from
 
 _NAMES_ORIGIN = re.compile(r"(?<![\w'\"%])origin\s*(=|!=|<>|in\b|is\b|like\b)", re.IGNORECASE)
 RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
@@ -30,13 +31,16 @@ _LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are class
 
 
 def export_network(index: Index, named: str, form: str, target: Path) -> float:
-    """Write a run's network to a file → the largest difference to torch. Raises `UnknownName`, and what `export_run` raises."""
+    """Write a run's network to a file → the largest difference to torch. Raises `UnknownName`, and what `export_run`
+    raises."""
     from curator.training.exporting import export_run
 
     return export_run(run_of(index, named), form, target)
 
 
-def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label") -> Plan:
+def plan_training(
+    index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label"
+) -> Plan:
     """Settle images and options, without reading a picture.
 
     `named` is as `images_for` takes it. Raises `UsageError`, `UnknownName`, `WhereError`.
@@ -48,7 +52,9 @@ def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[
     if unlabelled:
         way_out = f'leave them out by a selection, made with --where "{column} IS NOT NULL"'
         if unlabelled == len(ids):
-            way_out = "`curator index --label-from folder` or --csv FILE gives them one, and --label names another column"
+            way_out = (
+                "`curator index --label-from folder` or --csv FILE gives them one, and --label names another column"
+            )
         raise UsageError(f"{unlabelled} of {len(ids)} images have no '{column}' to learn; {way_out}")
     images = index.images(ids)
     sizes = tuple((i.width, i.height) for i in images)
@@ -68,11 +74,15 @@ def plan_training(index: Index, trainer: str, named: str | None, given: Mapping[
 
 def _refuse_few(options: Options, n: int) -> None:
     if n < 2 * options.batch and options.optimiser != "gd":
-        raise UsageError(f"{n} images are too few for batches of {options.batch}: select more, or train with --batch {max(2, n // 4)}")
+        raise UsageError(
+            f"{n} images are too few for batches of {options.batch}: select more, or train with --batch "
+            f"{max(2, n // 4)}"
+        )
 
 
 def images_for(index: Index, named: str | None) -> tuple[Ids, str]:
-    """Ids of a selection as it is, with its digest; or of a folder, a condition, or all: real, not rejected, each picture once.
+    """Ids of a selection as it is, with its digest; or of a folder, a condition, or all: real, not rejected, each
+    picture once.
 
     A condition on the column `origin` decides itself. Raises `UsageError` where nothing is left.
     """
@@ -87,7 +97,10 @@ def images_for(index: Index, named: str | None) -> tuple[Ids, str]:
     ids = np.intersect1d(ids, index.reader.ids_where("duplicate_of IS NULL"))
     ids = np.setdiff1d(ids, np.array(sorted(rejected_ids(Curation(index.reader))), np.int64))
     if not len(ids):
-        raise UsageError(f"no image of {named or 'the index'} is left to train on: generated, rejected and duplicate ones are left out")
+        raise UsageError(
+            f"no image of {named or 'the index'} is left to train on: generated, rejected and duplicate ones are left "
+            "out"
+        )
     return ids, ""
 
 
@@ -124,7 +137,8 @@ def _refuse_large(options: Options, pictures: Pictures) -> None:
 def resume_training(
     index: Index, trainer: str, named: str = LATEST, changes: Mapping[str, Any] | None = None, *, job: Job = QUIET,
 ) -> tuple[Run, Any]:  # fmt: skip
-    """Go on with a run from its latest checkpoint, on the images of its manifest; `changes` may extend `images` and `max_minutes`.
+    """Go on with a run from its latest checkpoint, on the images of its manifest; `changes` may extend `images` and
+    `max_minutes`.
 
     Raises `UsageError` where one of those images has changed or is gone, or another option is changed.
     """
@@ -135,7 +149,8 @@ def resume_training(
     others = set(changes) - {"images", "max_minutes"}
     if others:
         raise UsageError(
-            f"a resumed run keeps its options; only --images and --max-minutes may change, not --{min(others).replace('_', '-')}"
+            "a resumed run keeps its options; only --images and --max-minutes may change, not "
+            f"--{min(others).replace('_', '-')}"
         )
     if "images" in changes:  # of a run that time limited
         changes = {"max_minutes": 0.0} | changes
@@ -143,7 +158,10 @@ def resume_training(
     facts["options"] |= changes
     options_from(facts["options"])
     if facts["trained_on"]["space"] != index.space.encoder:
-        raise UsageError(f"{run.name} was begun with vectors of '{facts['trained_on']['space']}'; `curator encoders use` switches to it")
+        raise UsageError(
+            f"{run.name} was begun with vectors of '{facts['trained_on']['space']}'; `curator encoders use` switches "
+            "to it"
+        )
     with Team.join() as team:
         pictures = trained_on(index, run, job=job)
         if team.rank == 0:
@@ -158,6 +176,6 @@ def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, 
     from curator.training.trainers import TRAINERS
 
     return train(
-        run, TRAINERS[run.options.trainer], pictures, features_of(lambda: index.encoder), team=team, resume=resume,
+        run, TRAINERS[run.options.trainer].make, pictures, features_of(lambda: index.encoder), team=team, resume=resume,
         job=job.quiet() if team.rank else job,
     )  # fmt: skip

@@ -64,7 +64,9 @@ def parse_query(words: Sequence[str]) -> list[Term]:
             pending.append(word)
     finish()
     if not terms:
-        raise UsageError('no query; say what to look for: words, ./picture.jpg, id:123, or "2:red shoe" + ./shoe.jpg - sandal')
+        raise UsageError(
+            'no query; say what to look for: words, ./picture.jpg, id:123, or "2:red shoe" + ./shoe.jpg - sandal'
+        )
     return terms
 
 
@@ -147,7 +149,9 @@ class Question:
 def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:
     """The hits for a parsed query. Raises what `Index.search` raises."""
     q = query_vector(index, terms, stdin=stdin)
-    hits = index.nearest(q, question.k, where=question.condition(), min_score=question.min_score, unique=question.unique)
+    hits = index.nearest(
+        q, question.k, where=question.condition(), min_score=question.min_score, unique=question.unique
+    )
     hits = replace(hits, notes=hits.notes + _unknown_values(index, question)) if not hits.searched else hits
     if question.min_confidence is None:
         return hits
@@ -160,7 +164,9 @@ def _unknown_values(index: Index, question: Question) -> tuple[str, ...]:
     """Why a search compared nothing, where a label or tag is simply not there."""
     known = {"label": [v for v, _ in index.reader.breakdown("label")], "tag": index.reader.tags()}
     asked = ((kind, getattr(question, kind)) for kind in known)
-    return tuple(f"no image has the {kind} '{v}'; {suggest(v, known[kind])}" for kind, v in asked if v and v not in known[kind])
+    return tuple(
+        f"no image has the {kind} '{v}'; {suggest(v, known[kind])}" for kind, v in asked if v and v not in known[kind]
+    )
 
 
 def compare_two(index: Index, a: Term, b: Term) -> Comparison:
@@ -182,7 +188,9 @@ def _encoded(encoder: Encoder, term: Term) -> Vectors:
     if term.kind == "text":
         return encoder.project_texts([term.value]).ravel()
     if term.kind != "file":
-        raise UsageError(f"'{term.kind}:{term.value}' can only be compared within an index; name a picture file or words")
+        raise UsageError(
+            f"'{term.kind}:{term.value}' can only be compared within an index; name a picture file or words"
+        )
     return encoder.project_images(encoder.prepare(read_picture(Path(term.value).expanduser()))[None]).ravel()
 
 

@@ -58,11 +58,16 @@ class Candidates:
             self.start = self.start[np.isin(self.start, usable)]
             before = len(self.ids)
             self.ids = np.union1d(self.ids, self.start)
-            self.steps.append(Step("to begin with", before, len(self.ids), {"extend": recipe.extend, "images": len(self.start)}))
+            self.steps.append(
+                Step("to begin with", before, len(self.ids), {"extend": recipe.extend, "images": len(self.start)})
+            )
         if recipe.dedupe != "none":
             self._dedupe()
         if not len(self.ids):
-            raise UsageError("no image is left to choose from: " + "; ".join(f"{s.step}: {s.after} of {s.before}" for s in self.steps[1:]))
+            raise UsageError(
+                "no image is left to choose from: "
+                + "; ".join(f"{s.step}: {s.after} of {s.before}" for s in self.steps[1:])
+            )
 
     def _dedupe(self) -> None:
         recipe = self.recipe
@@ -84,7 +89,8 @@ class Candidates:
         self._keep("not a duplicate", np.array([i for i in self.ids.tolist() if i not in out], np.int64), **facts)
 
     def _known_groups(self, found: list[list[int]]) -> list[list[int]]:
-        """What of the last dedupe's groups is here, the keeper first where it is; identical files count as the one that stays of them."""
+        """What of the last dedupe's groups is here, the keeper first where it is; identical files count as the one that
+        stays of them."""
         here = set(self.ids.tolist())
         stands = {i: members[0] for members in found for i in members}
         groups: dict[int, list[int]] = {}
@@ -122,8 +128,11 @@ class Candidates:
         )
         return pool, ids
 
-    def _fitting(self, ids: Ids, words: NDArray[np.float64], most: int, codes: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """Positions, ascending, of the images that fit the words best, evenly for each value of --per, and of those to begin with."""
+    def _fitting(
+        self, ids: Ids, words: NDArray[np.float64], most: int, codes: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
+        """Positions, ascending, of the images that fit the words best, evenly for each value of --per, and of those to
+        begin with."""
         begun = np.isin(ids, self.start)
         order = np.lexsort((np.arange(len(ids)), -words, ~begun))
         if codes is not None:
@@ -133,7 +142,9 @@ class Candidates:
                 turn[at] = np.arange(len(at))
             order = order[np.argsort(turn[order], kind="stable")]
         best = np.union1d(order[:most], np.flatnonzero(begun))
-        self.steps.append(Step("fits the words best", len(ids), len(best), {"match": self.recipe.match, "avoid": self.recipe.avoid}))
+        self.steps.append(
+            Step("fits the words best", len(ids), len(best), {"match": self.recipe.match, "avoid": self.recipe.avoid})
+        )
         return np.sort(best)
 
     def _graph(self, ids: Ids, x: NDArray[np.float16]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

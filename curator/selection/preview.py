@@ -1,4 +1,5 @@
-"""`curator preview`: what selections would be worth, before training: distance from a reference, variety, balance, duplicates left."""
+"""`curator preview`: what selections would be worth, before training: distance from a reference, variety, balance,
+duplicates left."""
 
 from __future__ import annotations
 
@@ -25,10 +26,10 @@ _LEAST = 10
 class Row:
     """One selection, or the mean of its controls, against the reference.
 
-    `frechet` distance with its 95 % interval (`low`, `high`); `precision`, `recall`, `density`, `coverage` as in `metrics.Manifold`;
-    `duplicates` is the share of images that stand in it more than once; `balance`, in [0, 1], how evenly labels are spread. `rank` 1 is
-    nearest; those within each other's intervals could be anywhere from `rank_low` to `rank_high`.
-    """
+    `frechet` distance with its 95 % interval (`low`, `high`); `precision`, `recall`, `density`, `coverage` as in
+    `metrics.Manifold`; `duplicates` is the share of images that stand in it more than once; `balance`, in [0, 1], how
+    evenly labels are spread. `rank` 1 is nearest; those within each other's intervals could be anywhere from `rank_low`
+    to `rank_high`."""
 
     name: str
     images: int
@@ -55,23 +56,26 @@ def preview(
     seed: int = 0,
     job: Job = QUIET,
 ) -> list[Row]:
-    """Compare selections with a reference they share no image with: a selection, a folder, or a condition; best first by Fréchet distance.
+    """Compare selections with a reference they share no image with: a selection, a folder, or a condition; best first
+    by Fréchet distance.
 
     Beside them stand `CONTROLS` random choices of each size from all real images that are not the reference, if there
-    are as many. All sets are cut to one size,
-    because distances of smaller sets are larger. Raises `UsageError` for shared images, or sets too small; `UnknownName`.
-    """
+    are as many. All sets are cut to one size, because distances of smaller sets are larger. Raises `UsageError` for
+    shared images, or sets too small; `UnknownName`."""
     reference = find_images(index, against)
     chosen = {name: _usable(index, Selections(index.reader).get(name)) for name in names}
     for name, ids in chosen.items():
         shared = len(np.intersect1d(ids, reference))
         if shared:
             raise UsageError(
-                f"{shared} images of '{name}' are in the reference too, which would flatter it; hold images out, as with "
+                f"{shared} images of '{name}' are in the reference too, which would flatter it; hold images out, as "
+                "with "
                 "`curator selections split`"
             )
     if min(len(reference), *(len(i) for i in chosen.values())) < _LEAST:
-        raise UsageError(f"a selection or the reference has fewer than {_LEAST} images with vectors, which tells nothing")
+        raise UsageError(
+            f"a selection or the reference has fewer than {_LEAST} images with vectors, which tells nothing"
+        )
     rng = np.random.default_rng(seed)
     size = min(_MOST, *(len(i) for i in chosen.values()))
     present = Curation(index.reader).nodes(index.space).image_ids
@@ -107,7 +111,8 @@ class _Judge:
         low, high = bootstrap(lambda some: frechet_distance(some, self.y), x, self.rng)
         m = manifold(x, self.y)
         return Row(
-            name, len(ids), distance, min(low, distance), max(high, distance), m.precision, m.recall, m.density, m.coverage,
+            name, len(ids), distance, min(low, distance), max(high, distance), m.precision, m.recall, m.density,
+            m.coverage,
             _duplicates(self.index, ids), _balance(codes_of(self.index, ids, self.column)),
         )  # fmt: skip
 
@@ -123,7 +128,8 @@ def _some(ids: Ids, size: int, rng: np.random.Generator) -> Ids:
 
 
 def _duplicates(index: Index, ids: Ids) -> float:
-    """Share of images whose picture, by identical pixels or the groups of the last `curator dedupe`, is in the set more than once."""
+    """Share of images whose picture, by identical pixels or the groups of the last `curator dedupe`, is in the set more
+    than once."""
     curation = Curation(index.reader)
     nodes = curation.nodes(index.space)
     node = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))

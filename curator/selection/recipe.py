@@ -28,11 +28,11 @@ _LIBRARIES = ("image-curator", "numpy", "faiss-cpu", "scikit-learn")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Filter → dedupe → score → select. `n` None takes all; `origin` "any" lets generated images in; `per` a column to balance over.
+    """Filter → dedupe → score → select. `n` None takes all; `origin` "any" lets generated images in; `per` a column to
+    balance over.
 
-    `dedupe` "known" leaves out identical files and the duplicates of the last `curator dedupe`; `extend` and `reference` name selections,
-    `reference` else a folder of the index or a condition.
-    """
+    `dedupe` "known" leaves out identical files and the duplicates of the last `curator dedupe`; `extend` and
+    `reference` name selections, `reference` else a folder of the index or a condition."""
 
     n: int | None = None
     by: str = "random"
@@ -99,7 +99,12 @@ def manifest_of(index: Index, selection: Selection) -> dict[str, Any]:
             zip(index.images(selection.ids), selection.sha256, selection.values.tolist(), selection.splits, strict=True)
         )
     ]
-    head = {"name": selection.name, "digest": selection.digest, "created_at": selection.created_at, "count": len(selection)}
+    head = {
+        "name": selection.name,
+        "digest": selection.digest,
+        "created_at": selection.created_at,
+        "count": len(selection),
+    }
     return head | dict(selection.recipe) | {"reason": what, "images": rows}
 
 
@@ -107,7 +112,9 @@ def write_manifest(manifest: Mapping[str, Any], target: Path) -> None:
     """Write a manifest, whole or not at all. Raises `UsageError`."""
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")  # escapes also keep names that are not UTF-8
+        beside.write_text(
+            json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
+        )  # escapes also keep names that are not UTF-8
         os.replace(beside, target)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
@@ -127,9 +134,13 @@ def read_manifest(file: Path) -> dict[str, Any]:
         if bad:
             raise ValueError(f"'{bad[0]}' is no name of a split")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} is no manifest of a selection ({error}); `curator selections manifest NAME` writes one") from error
+        raise UsageError(
+            f"{file} is no manifest of a selection ({error}); `curator selections manifest NAME` writes one"
+        ) from error
     if int(schema) > SCHEMA:
-        raise UsageError(f"{file} has the manifest schema {schema}, and this curator knows up to {SCHEMA}; upgrade image-curator")
+        raise UsageError(
+            f"{file} has the manifest schema {schema}, and this curator knows up to {SCHEMA}; upgrade image-curator"
+        )
     return dict(found)
 
 
@@ -138,7 +149,10 @@ def recipe_in(manifest: Mapping[str, Any]) -> Recipe:
     given = manifest.get("recipe")
     if not isinstance(given, dict) or set(given) - {f.name for f in fields(Recipe)}:
         made = manifest.get("made_by", "something else")
-        raise UsageError(f"this selection was not made by `curator select` but by {made}; --as-listed takes its images as they are listed")
+        raise UsageError(
+            f"this selection was not made by `curator select` but by {made}; --as-listed takes its images as they are "
+            "listed"
+        )
     lists = {k: tuple(given[k]) for k in ("match", "avoid") if k in given}
     try:
         return Recipe(**(given | lists))

@@ -1,4 +1,5 @@
-"""`curator select`: from an index to a named, ordered, immutable selection with its recipe; and the same again from a manifest."""
+"""`curator select`: from an index to a named, ordered, immutable selection with its recipe; and the same again from a
+manifest."""
 
 from __future__ import annotations
 
@@ -31,9 +32,8 @@ def select(
 ) -> Selection:
     """Choose images and keep the choice under a name.
 
-    Raises `UsageError` for a name that is taken or no name, an empty choice, or a part that lacks what it needs; `UnknownName`,
-    `WhereError`.
-    """
+    Raises `UsageError` for a name that is taken or no name, an empty choice, or a part that lacks what it needs;
+    `UnknownName`, `WhereError`."""
     check_name(index, name, overwrite=overwrite)
     made = make(index, name, recipe, command=command, job=job)
     keep(index, made)
@@ -63,7 +63,8 @@ def make(index: Index, name: str, recipe: Recipe, *, command: str = "", job: Job
 
 
 def _with_words(recipe: Recipe) -> str:
-    """Words that were given count, named in --by or not: alone where nothing else is asked for, else as one more factor of scores.
+    """Words that were given count, named in --by or not: alone where nothing else is asked for, else as one more factor
+    of scores.
 
     What selectors choose among was narrowed to images that fit already.
     """
@@ -80,7 +81,9 @@ def check_name(index: Index, name: str, *, overwrite: bool) -> None:
     if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for a selection: letters, digits, and . _ + - within")
     if not overwrite and name in Selections(index.reader).names():
-        raise UsageError(f"there is a selection '{name}' already, and selections do not change; take another name, or --overwrite")
+        raise UsageError(
+            f"there is a selection '{name}' already, and selections do not change; take another name, or --overwrite"
+        )
 
 
 def keep(index: Index, *selections: Selection) -> None:
@@ -93,7 +96,8 @@ def keep(index: Index, *selections: Selection) -> None:
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of a manifest: the selection made again, and in words what differs from the listed one; nothing, if it is identical."""
+    """What came of a manifest: the selection made again, and in words what differs from the listed one; nothing, if it
+    is identical."""
 
     selection: Selection
     differences: tuple[str, ...]
@@ -108,7 +112,8 @@ def replay(
     overwrite: bool = False,
     job: Job = QUIET,
 ) -> Replay:
-    """Make a manifest's selection again, and keep it if it is identical; `as_listed` takes its images by content instead of its recipe.
+    """Make a manifest's selection again, and keep it if it is identical; `as_listed` takes its images by content
+    instead of its recipe.
 
     Raises `UsageError` for a manifest without a recipe, or a name that is taken by another selection.
     """
@@ -148,11 +153,19 @@ def _differences(index: Index, manifest: Mapping[str, Any], listed: list[bytes],
     missing = [i["path"] for i in manifest["images"] if bytes.fromhex(i["sha256"]) not in there]
     new, old = set(made.sha256) - set(listed), set(listed) - set(made.sha256)
     now = made.recipe
-    lines = [f"{len(listed)} images are listed, {len(made)} were chosen, {len(set(listed) & set(made.sha256))} are the same"]
+    lines = [
+        f"{len(listed)} images are listed, {len(made)} were chosen, {len(set(listed) & set(made.sha256))} are the same"
+    ]
     if missing:
-        lines.append(f"{len(missing)} listed images are not in the index: {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}")
+        lines.append(
+            f"{len(missing)} listed images are not in the index: "
+            f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}"
+        )
     if new:
-        lines.append(f"{len(new)} images were chosen that are not listed, {len(old) - len(missing)} that are listed and here were not")
+        lines.append(
+            f"{len(new)} images were chosen that are not listed, {len(old) - len(missing)} that are listed and here "
+            "were not"
+        )
     if not new and not old:
         lines.append("the images are the same, in another order")
     for key in ("space", "versions", "extend_digest", "reference_digest"):
@@ -160,5 +173,8 @@ def _differences(index: Index, manifest: Mapping[str, Any], listed: list[bytes],
             lines.append(f"{key.replace('_', ' ')} was {manifest.get(key)}, is {now.get(key)}")
     for before, after in zip(manifest["steps"], now["steps"], strict=False):
         if (before["step"], before["before"], before["after"]) != (after["step"], after["before"], after["after"]):
-            lines.append(f"{before['step']}: {before['after']} of {before['before']} then, {after['after']} of {after['before']} now")
+            lines.append(
+                f"{before['step']}: {before['after']} of {before['before']} then, {after['after']} of "
+                f"{after['before']} now"
+            )
     return lines

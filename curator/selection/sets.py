@@ -41,7 +41,8 @@ def diff(index: Index, first: str, second: str) -> Difference:
 
 
 def combine(index: Index, name: str, how: str, parts: Sequence[str], *, overwrite: bool = False) -> Selection:
-    """Keep a selection made of others: "union", the parts one after the other, each content once; "minus", the first without the others."""
+    """Keep a selection made of others: "union", the parts one after the other, each content once; "minus", the first
+    without the others."""
     if len(parts) < 2:
         raise UsageError(f"{how} takes two selections or more")
     check_name(index, name, overwrite=overwrite)
@@ -71,12 +72,12 @@ def split(
     overwrite: bool = False,
     job: Job = QUIET,
 ) -> list[Selection]:
-    """Divide a selection into `NAME-PART`s by a hash of content and seed, so that adding other pictures never moves one.
+    """Divide a selection into `NAME-PART`s by a hash of content and seed, so that adding other pictures never moves
+    one.
 
-    A part of a split is divided by another hash than it came from. Images of one group at the level of `dedupe` go to one part, by the
-    smallest digest among them, which a new duplicate may change.
-    Raises `UsageError` for shares that do not add up to 1.
-    """
+    A part of a split is divided by another hash than it came from. Images of one group at the level of `dedupe` go to
+    one part, by the smallest digest among them, which a new duplicate may change. Raises `UsageError` for shares that
+    do not add up to 1."""
     if len(shares) < 2 or not all(s > 0 for s in shares.values()) or not abs(sum(shares.values()) - 1) <= 1e-6:
         raise UsageError("a split takes two parts or more with shares that add up to 1, such as train=0.8 test=0.2")
     for part in shares:
@@ -141,10 +142,14 @@ def _of(name: str, rows: Sequence[_Row], facts: Mapping[str, object], splits: Se
     return Selection(name, ids, hashes, values, tuple(splits), digest_of(hashes), {"schema": 1, **facts, "steps": []})
 
 
-def listed(index: Index, name: str, ids: Sequence[int], facts: Mapping[str, object], *, overwrite: bool = False) -> Selection:
+def listed(
+    index: Index, name: str, ids: Sequence[int], facts: Mapping[str, object], *, overwrite: bool = False
+) -> Selection:
     """Keep a selection of images as they are listed; `facts` say who made the list. Raises `UsageError`."""
     check_name(index, name, overwrite=overwrite)
     hashes = Selections(index.reader).sha256_of(ids)
-    made = _of(name, [(int(i), h, float("nan"), None) for i, h in zip(ids, hashes, strict=True)], facts, [None] * len(hashes))
+    made = _of(
+        name, [(int(i), h, float("nan"), None) for i, h in zip(ids, hashes, strict=True)], facts, [None] * len(hashes)
+    )
     keep(index, made)
     return made

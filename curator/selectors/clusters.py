@@ -54,9 +54,9 @@ def spherical_kmeans(x: Half | Vectors, c: int, rng: np.random.Generator) -> Vec
 def hierarchy(x: Half, sizes: list[int], rng: np.random.Generator) -> list[Codes]:
     """Clusters of clusters: for each of the decreasing `sizes`, (n,) the cluster of every row at that level.
 
-    Hierarchical k-means with resampling (Vo et al. 2024, "Automatic data curation for self-supervised learning", §3.3): on each level the
-    rows nearest to every centre are clustered again, which spreads the centres evenly over the support instead of over the density.
-    """
+    Hierarchical k-means with resampling (Vo et al. 2024, "Automatic data curation for self-supervised learning", §3.3):
+    on each level the rows nearest to every centre are clustered again, which spreads the centres evenly over the
+    support instead of over the density."""
     levels: list[Codes] = []
     rows: Half | Vectors = x
     for size in sizes:

@@ -20,10 +20,11 @@ _COMPONENTS = 64
 
 @selectors.register("k-center")
 def k_center(pool: Pool, k: int) -> Chosen:
-    """Farthest first (Gonzalez 1985): each image is the one farthest from all chosen before; the covering radius is at most twice the best.
+    """Farthest first (Gonzalez 1985): each image is the one farthest from all chosen before; the covering radius is at
+    most twice the best.
 
-    Values are those distances: the covering radius before each choice. With weights, the distance times the weight is largest.
-    """
+    Values are those distances: the covering radius before each choice. With weights, the distance times the weight is
+    largest."""
     best = np.full(len(pool), -1.0)  # score with the nearest chosen image
     if len(pool.start):
         _raise_scores(best, pool, pool.start)
@@ -54,9 +55,9 @@ def _raise_scores(best: Reals, pool: Pool, new: Positions) -> None:
 def _farthest(pool: Pool, best: Reals, free: NDArray[np.bool_], wanted: int) -> tuple[list[int], list[float]]:
     """The next choices, as many as can be made without looking at every image again.
 
-    Distances only shrink, so those of before are upper bounds: among the farthest images, one may be chosen as long as its own distance,
-    brought up to date, is above the bound of all that were not looked at. The result is that of one choice at a time.
-    """
+    Distances only shrink, so those of before are upper bounds: among the farthest images, one may be chosen as long as
+    its own distance, brought up to date, is above the bound of all that were not looked at. The result is that of one
+    choice at a time."""
     value = np.where(free, distance(best) * pool.weighted, -1.0)
     size = min(_BATCH, int(free.sum()))
     batch = np.argpartition(-value, size - 1)[:size]
@@ -89,8 +90,8 @@ def _farthest(pool: Pool, best: Reals, free: NDArray[np.bool_], wanted: int) -> 
 def facility_location(pool: Pool, k: int) -> Chosen:
     """Greedy maximum of Σ_i max_{j chosen} s_ij over the edges of the neighbour graph, evaluated lazily (Minoux 1978).
 
-    At least 1 − 1/e of the best (Nemhauser et al. 1978). Values are the gains. With weights, the gain times the weight is largest.
-    """
+    At least 1 − 1/e of the best (Nemhauser et al. 1978). Values are the gains. With weights, the gain times the weight
+    is largest."""
     columns, rows, scores = _edges(pool)
     covered = np.zeros(len(pool))
     bounds = np.searchsorted(columns, np.arange(len(pool) + 1))
@@ -137,13 +138,15 @@ def _edges(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64], Reals]:
 
 @selectors.register("herding")
 def herding(pool: Pool, k: int) -> Chosen:
-    """Images whose mean stays nearest to that of the pool, or of the reference (Welling 2009, eq. 18 and 19, linear features).
+    """Images whose mean stays nearest to that of the pool, or of the reference (Welling 2009, eq. 18 and 19, linear
+    features).
 
-    Where it would take long, on the first 64 principal components. Values are the distances of the means after each choice.
-    """
+    Where it would take long, on the first 64 principal components. Values are the distances of the means after each
+    choice."""
     if pool.weights is not None:
         raise UsageError(
-            "herding follows a mean, which leaves no room for weights; combine k-center, facility-location, random or balanced"
+            "herding follows a mean, which leaves no room for weights; combine k-center, facility-location, random or "
+            "balanced"
         )
     target = pool.x if pool.reference is None else pool.reference
     z, aim = _reduced(pool, target)
@@ -164,9 +167,9 @@ def herding(pool: Pool, k: int) -> Chosen:
 
 def _reduced(pool: Pool, target: NDArray[np.float16]) -> tuple[Vectors, Vectors]:
     """The pool's vectors and the mean to follow, on fewer dimensions where the work asks for it."""
-    mean = sum((target[part].astype(np.float64).sum(0) for part in blocks(len(target), _BLOCK)), np.zeros(target.shape[1])) / max(
-        1, len(target)
-    )
+    mean = sum(
+        (target[part].astype(np.float64).sum(0) for part in blocks(len(target), _BLOCK)), np.zeros(target.shape[1])
+    ) / max(1, len(target))
     if pool.x.size <= _LARGE or pool.x.shape[1] <= _COMPONENTS:
         return pool.x.astype(np.float32), mean.astype(np.float32)
     second = np.zeros((len(mean), len(mean)))
@@ -174,5 +177,7 @@ def _reduced(pool: Pool, target: NDArray[np.float16]) -> tuple[Vectors, Vectors]
         y = pool.x[part].astype(np.float64)
         second += y.T @ y
     axes = np.linalg.eigh(second)[1][:, -_COMPONENTS:]
-    z = np.concatenate([pool.x[part].astype(np.float32) @ axes.astype(np.float32) for part in blocks(len(pool), _BLOCK)])
+    z = np.concatenate(
+        [pool.x[part].astype(np.float32) @ axes.astype(np.float32) for part in blocks(len(pool), _BLOCK)]
+    )
     return z, (mean @ axes).astype(np.float32)

@@ -12,7 +12,8 @@ _BLOCK = 2_048
 
 
 def nearest(x: Half, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """(n, d) unit rows → (n, k') positions and scores of each row's nearest others, best first, ties by position; k' is k or n − 1."""
+    """(n, d) unit rows → (n, k') positions and scores of each row's nearest others, best first, ties by position; k' is
+    k or n − 1."""
     k = min(k, max(0, len(x) - 1))
     found, scores = np.empty((len(x), k), np.int32), np.empty((len(x), k), np.float32)
     if not k:

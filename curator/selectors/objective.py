@@ -31,14 +31,16 @@ class Objective:
 
 
 def parse_objective(text: str) -> Objective:
-    """Read a product. Raises `UnknownName` with near names, `UsageError` for two selectors or a power that is no number."""
+    """Read a product. Raises `UnknownName` with near names, `UsageError` for two selectors or a power that is no
+    number."""
     powers: list[tuple[str, float]] = []
     selector: tuple[str, float] | None = None
     for factor in text.split("*"):
         found = re.fullmatch(r"\s*([a-z][a-z-]*)\s*(?:\^\s*(-?\d+(?:\.\d+)?)\s*)?", factor)
         if not found:
             raise UsageError(
-                f"--by takes names joined by *, each with a power if wanted, such as 'typicality^0.5 * k-center', not {text!r}"
+                "--by takes names joined by *, each with a power if wanted, such as 'typicality^0.5 * k-center', not "
+                f"{text!r}"
             )
         name, power = found[1], float(found[2] or 1)
         if name in scorers:
@@ -71,7 +73,8 @@ def choose(pool: Pool, objective: Objective, k: int) -> Chosen:
 
 
 def choose_per_label(pool: Pool, objective: Objective, k: int) -> Chosen:
-    """The same within each label, merged in turn, so that every prefix has as many of each label as there are (water-filling)."""
+    """The same within each label, merged in turn, so that every prefix has as many of each label as there are
+    (water-filling)."""
     assert pool.labels is not None
     groups = [np.flatnonzero(pool.labels == code) for code in np.unique(pool.labels)]
     rank = np.full(len(pool), np.inf)

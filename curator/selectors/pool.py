@@ -1,4 +1,5 @@
-"""What a selector sees, what it returns, and the two registries: scorers give every image a number, selectors an order."""
+"""What a selector sees, what it returns, and the two registries: scorers give every image a number, selectors an
+order."""
 
 from __future__ import annotations
 
@@ -22,11 +23,10 @@ Reals = NDArray[np.float64]
 class Pool:
     """The n images to choose from, in ascending order of their content's SHA-256: ties by position are ties by content.
 
-    `x` (n, d) float16 unit rows; `sha256` n digests; `labels` (n,) a code for each value of a column, −1 for none; `neighbours`
-    (n, k) positions, −1 where there are fewer, and `near` (n, k) scores of the cached graph; `reference` (m, d) unit rows to match;
-    `words` (n,) how well each fits the words asked for, in [0, 1]; `start` positions that are chosen already; `weights` (n,) > 0
-    multiply what a selector makes large.
-    """
+    `x` (n, d) float16 unit rows; `sha256` n digests; `labels` (n,) a code for each value of a column, −1 for none;
+    `neighbours` (n, k) positions, −1 where there are fewer, and `near` (n, k) scores of the cached graph; `reference`
+    (m, d) unit rows to match; `words` (n,) how well each fits the words asked for, in [0, 1]; `start` positions that
+    are chosen already; `weights` (n,) > 0 multiply what a selector makes large."""
 
     x: Half
     sha256: tuple[bytes, ...]
@@ -63,7 +63,9 @@ class Pool:
 
     def graph(self, who: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The neighbour graph. Raises `UsageError` for a pool that has none."""
-        if len(self) == 1 and self.neighbours is not None:  # alone in its label: its own neighbour, as every score of one is the same
+        if (
+            len(self) == 1 and self.neighbours is not None
+        ):  # alone in its label: its own neighbour, as every score of one is the same
             return np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
         if self.neighbours is None or self.near is None or not self.neighbours.shape[1]:
             raise UsageError(f"{who} needs neighbours, and {len(self)} images have none; choose among more images")
@@ -72,7 +74,8 @@ class Pool:
 
 @dataclass(frozen=True)
 class Chosen:
-    """At most k positions, in an order of which every prefix is the choice for a smaller k; with the value of each, named `what`."""
+    """At most k positions, in an order of which every prefix is the choice for a smaller k; with the value of each,
+    named `what`."""
 
     positions: Positions
     values: Reals

@@ -27,7 +27,8 @@ def random(pool: Pool, k: int) -> Chosen:
 
 @selectors.register("balanced")
 def balanced(pool: Pool, k: int) -> Chosen:
-    """As many of each label as there are (water-filling), images without one being one more; without labels, of each cluster."""
+    """As many of each label as there are (water-filling), images without one being one more; without labels, of each
+    cluster."""
     codes = _clusters(pool) if pool.labels is None else pool.labels
     return _in_turn(pool, codes, k)
 
@@ -63,7 +64,8 @@ def importance(pool: Pool, k: int) -> Chosen:
 
 
 def spread(pool: Pool, keys: Reals, k: int) -> NDArray[np.int64]:
-    """The k largest keys, but of each of √n clusters (8 to 64) no more than one above twice its share of the reference, in any prefix."""
+    """The k largest keys, but of each of √n clusters (8 to 64) no more than one above twice its share of the reference,
+    in any prefix."""
     assert pool.reference is not None
     centres = spherical_kmeans(pool.x, min(64, max(8, int(math.sqrt(len(pool))))), np.random.default_rng(pool.seed))
     codes = assign(pool.x, centres)[0]

@@ -76,7 +76,8 @@ def _words(pool: Pool) -> Reals:
 
 
 def log_ratio(pool: Pool) -> Reals:
-    """(n,) log of how many times likelier each image is in the reference than in the pool, by logistic regression on the vectors."""
+    """(n,) log of how many times likelier each image is in the reference than in the pool, by logistic regression on
+    the vectors."""
     from sklearn.linear_model import LogisticRegression
 
     reference = _reference(pool, "importance")
@@ -134,5 +135,7 @@ def _ppca(x: Half) -> Reals:
 
 
 def _log_normal(x: Half, mean: Reals, whiten: Reals, log_volume: float) -> Reals:
-    squares = np.concatenate([(((x[part].astype(np.float64) - mean) @ whiten) ** 2).sum(1) for part in blocks(len(x), _BLOCK)])
+    squares = np.concatenate(
+        [(((x[part].astype(np.float64) - mean) @ whiten) ** 2).sum(1) for part in blocks(len(x), _BLOCK)]
+    )
     return np.asarray(-0.5 * (squares + log_volume + len(mean) * np.log(2 * np.pi)))

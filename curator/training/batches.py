@@ -1,4 +1,5 @@
-"""Batches whose every random number is a function of (seed, images seen): a resumed run, or one on two processes, draws the same."""
+"""Batches whose every random number is a function of (seed, images seen): a resumed run, or one on two processes, draws
+the same."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def order_of(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 @dataclass
 class Batch:
-    """`x` (b, C, H, W) in [−1, 1], `y` (b,) labels, `c` (b, k) conditions, k = 0 for none: this process' share of `whole` images.
+    """`x` (b, C, H, W) in [−1, 1], `y` (b,) labels, `c` (b, k) conditions, k = 0 for none: this process' share of
+    `whole` images.
 
     Random numbers are drawn for the whole batch, and cut to the share.
     """
@@ -52,7 +54,8 @@ class Batch:
 
 @dataclass
 class Source:
-    """Batches of pictures, in the order of `order_of`, on a device; `rank` of `world` processes takes each `world`-th image."""
+    """Batches of pictures, in the order of `order_of`, on a device; `rank` of `world` processes takes each `world`-th
+    image."""
 
     pictures: Pictures
     options: Options
@@ -63,10 +66,11 @@ class Source:
 
     @property
     def layout(self) -> torch.memory_format:
-        """Of pictures and weights: channels last is faster, but with fewer than 8 channels oneDNN writes beyond its buffers on AVX2.
+        """Of pictures and weights: channels last is faster, but with fewer than 8 channels oneDNN writes beyond its
+        buffers on AVX2.
 
-        (3.13.3 in torch 2.15: heap corruption in the gradients of a `resnet` of width 4 or 6, not of 8, 12, 16 or 20; 2026-11-25.)
-        """
+        (3.13.3 in torch 2.15: heap corruption in the gradients of a `resnet` of width 4 or 6, not of 8, 12, 16 or 20;
+        2026-11-25.)"""
         return torch.channels_last if self.options.width >= _LEAST_WIDTH else torch.contiguous_format
 
     def batch(self, images_seen: int, size: int, phase: str = "") -> Batch:
@@ -84,7 +88,9 @@ class Source:
         x = to_unit(torch.from_numpy(self.pictures.pixels[drawn]).to(self.device))
         y = torch.from_numpy(self.pictures.labels[drawn]).to(self.device)
         batch = Batch(x, y, self.conditions(mine), size, share, generator)
-        batch.x = augmented(batch, self.options.augment).clone(memory_format=self.layout)  # one channel alone would pass for either
+        batch.x = augmented(batch, self.options.augment).clone(
+            memory_format=self.layout
+        )  # one channel alone would pass for either
         noise = getattr(self.options, "condition_noise", 0.0)
         if noise and self.options.condition == "embedding":
             batch.c = with_noise(batch, noise)
@@ -147,7 +153,9 @@ def shifted(batch: Batch, x: torch.Tensor) -> torch.Tensor:
     wide = torch.nn.functional.pad(x, (most,) * 4, mode="replicate")
     rows = torch.arange(height, device=x.device) + by[:, :1]
     columns = torch.arange(width, device=x.device) + by[:, 1:]
-    return wide[torch.arange(b, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return wide[torch.arange(b, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
 
 
 def distorted(batch: Batch, x: torch.Tensor) -> torch.Tensor:

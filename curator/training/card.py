@@ -30,7 +30,8 @@ def write_card(run: Run) -> None:
     judged = "held-out images" if facts["images"]["held_out"] else "images that were trained on, as none are held out"
     lines = [
         f"# {run.name}", "",
-        f"A {options['trainer']} (net `{options['net']}`, loss `{options['loss']}`, preset `{options['preset']}`), {state['status']} after "
+        f"A {options['trainer']} (net `{options['net']}`, loss `{options['loss']}`, preset `{options['preset']}`), "
+        f"{state['status']} after "
         f"{state['images_seen']} images and {state.get('seconds', 0):.0f} s.", "",
         "## Trained on", "", *_trained_on(facts), "",
         "## Numbers", "", f"Best checkpoint: {state.get('best', 0)} images seen, beside {judged}.", "",
@@ -46,7 +47,11 @@ def write_card(run: Run) -> None:
 
 def _trained_on(facts: dict[str, Any]) -> list[str]:
     counts = facts["images"]
-    said = [f"{counts['trained']} images, and {counts['held_out']} held out; `manifest.jsonl` lists ids, SHA-256 and labels of both.", ""]
+    said = [
+        f"{counts['trained']} images, and {counts['held_out']} held out; `manifest.jsonl` lists ids, SHA-256 and "
+        "labels of both.",
+        "",
+    ]
     return said + [f"- {k.replace('_', ' ')}: {v}" for k, v in facts.get("trained_on", {}).items()]
 
 
@@ -60,12 +65,21 @@ def _confusion(best: dict[str, Any], classes: list[str]) -> list[str]:
 
 def _advice(best: dict[str, Any], trainer: str) -> list[str]:
     if trainer == "vae":
-        return ["The Fréchet distance and its like are of samples from N(0, I); `generate` draws from the mixture fitted at the end.", ""]
+        return [
+            "The Fréchet distance and its like are of samples from N(0, I); `generate` draws from the mixture fitted "
+            "at the end.",
+            "",
+        ]
     if min(best.get("recall", 1.0), best.get("coverage", 1.0)) >= 0.02:
         return []
-    return ["**Collapsed**: recall or coverage is near 0, so it makes few kinds of pictures, or none that look real.", ""]
+    return [
+        "**Collapsed**: recall or coverage is near 0, so it makes few kinds of pictures, or none that look real.",
+        "",
+    ]
 
 
 def _table(values: dict[str, Any]) -> list[str]:
     shown = [(k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in values.items() if v not in ((), [], None, "")]
-    return ["| | |", "|---|---|", *(f"| {k.replace('_', ' ')} | {v} |" for k, v in shown)] if shown else ["Nothing yet."]
+    return (
+        ["| | |", "|---|---|", *(f"| {k.replace('_', ' ')} | {v} |" for k, v in shown)] if shown else ["Nothing yet."]
+    )

@@ -59,10 +59,11 @@ class Classification:
 
 
 def loss_of(options: ClassifierOptions, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """(b, classes), (b,) → cross-entropy of logits, or of probabilities against one-hot rows the mean square or the sum of absolute errors.
+    """(b, classes), (b,) → cross-entropy of logits, or of probabilities against one-hot rows the mean square or the sum
+    of absolute errors.
 
-    The last two saturate where the network is surely wrong, which makes them slow and robust to wrong labels (Ghosh et al. 2017).
-    """
+    The last two saturate where the network is surely wrong, which makes them slow and robust to wrong labels (Ghosh et
+    al. 2017)."""
     if options.loss == "ce":
         return F.cross_entropy(logits, y, label_smoothing=options.smoothing)
     apart = logits.softmax(1) - F.one_hot(y, logits.shape[1])
@@ -82,15 +83,17 @@ def head_features(network: Any, pixels: Bytes) -> NDArray[np.float32]:
 
 def _through(part: Callable[[torch.Tensor], torch.Tensor], pixels: Bytes, device: torch.device) -> torch.Tensor:
     with torch.no_grad():
-        return torch.cat([part(to_unit(torch.from_numpy(pixels[i : i + _BLOCK]).to(device))) for i in range(0, len(pixels), _BLOCK)])
+        return torch.cat(
+            [part(to_unit(torch.from_numpy(pixels[i : i + _BLOCK]).to(device))) for i in range(0, len(pixels), _BLOCK)]
+        )
 
 
 def judged(options: ClassifierOptions, p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
     """(n, classes) probabilities against labels (n,).
 
-    `accuracy`, `error` = 1 − accuracy, `loss` as trained, `manhattan_distance` = Σ|p − one-hot| in [0, 2], `calibration_error`: the
-    expected gap of confidence and accuracy over 15 bins (Guo et al. 2017, eq. 3); `confusion` (classes, classes), true by predicted.
-    """
+    `accuracy`, `error` = 1 − accuracy, `loss` as trained, `manhattan_distance` = Σ|p − one-hot| in [0, 2],
+    `calibration_error`: the expected gap of confidence and accuracy over 15 bins (Guo et al. 2017, eq. 3); `confusion`
+    (classes, classes), true by predicted."""
     n, classes = p.shape
     sure, said = p.max(1), p.argmax(1)
     right = said == labels
@@ -103,7 +106,8 @@ def judged(options: ClassifierOptions, p: NDArray[np.float64], labels: NDArray[n
     distance = float(np.abs(p - np.eye(classes)[labels]).sum(1).mean())
     accuracy = float(right.mean())
     return {
-        "accuracy": accuracy, "error": 1 - accuracy, "loss": loss, "manhattan_distance": distance, "calibration_error": gap,
+        "accuracy": accuracy, "error": 1 - accuracy, "loss": loss, "manhattan_distance": distance,
+        "calibration_error": gap,
         "n": float(n), "confusion": confusion.tolist(),
     }  # fmt: skip
 
@@ -118,5 +122,7 @@ def refuse_large(options: ClassifierOptions, network: torch.nn.Module) -> None:
 
 def network_of(options: ClassifierOptions, shape: Shape) -> Classifier:
     """The network with its first weights."""
-    network: Classifier = NETS[options.net](options.width, shape.side, shape.channels, len(shape.classes), options.dropout)
+    network: Classifier = NETS[options.net](
+        options.width, shape.side, shape.channels, len(shape.classes), options.dropout
+    )
     return network

@@ -1,4 +1,5 @@
-"""Classifiers of at most a million parameters: the tutorial's, a residual and a separable one. Each gives its last features too."""
+"""Classifiers of at most a million parameters: the tutorial's, a residual and a separable one. Each gives its last
+features too."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Classifier(nn.Module):
 
 
 def cnn(width: int, side: int, channels: int, classes: int, dropout: float) -> Classifier:
-    """The tutorial's: convolutions of 32, 64 and 64 channels, 3 × 3 and unpadded, two poolings, 64 dense units; `width` 32 is its own."""
+    """The tutorial's: convolutions of 32, 64 and 64 channels, 3 × 3 and unpadded, two poolings, 64 dense units; `width`
+    32 is its own."""
     last = ((side - 2) // 2 - 2) // 2 - 2
     body = nn.Sequential(
         nn.Conv2d(channels, width, 3), nn.ReLU(), nn.MaxPool2d(2),
@@ -51,7 +53,11 @@ class Residual(nn.Module):
             nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after),
         )  # fmt: skip
         same = before == after and stride == 1
-        self.short = nn.Identity() if same else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        self.short = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, before, H, W) → (b, after, H / stride, W / stride)."""
@@ -76,7 +82,12 @@ class Separable(nn.Module):
         super().__init__()
 
         def pair(a: int, b: int) -> list[nn.Module]:
-            return [nn.ReLU(), nn.Conv2d(a, a, 3, padding=1, groups=a, bias=False), nn.Conv2d(a, b, 1, bias=False), nn.BatchNorm2d(b)]
+            return [
+                nn.ReLU(),
+                nn.Conv2d(a, a, 3, padding=1, groups=a, bias=False),
+                nn.Conv2d(a, b, 1, bias=False),
+                nn.BatchNorm2d(b),
+            ]
 
         self.main = nn.Sequential(*pair(before, after), *pair(after, after), nn.MaxPool2d(3, 2, 1))
         self.short = nn.Conv2d(before, after, 1, 2)

@@ -8,7 +8,8 @@ from curator.training.folder import Run
 
 
 def draw_curves(run: Run) -> None:
-    """Write `curves.png`: each number of stats.jsonl and metrics.jsonl over images seen. Does nothing before the second line."""
+    """Write `curves.png`: each number of stats.jsonl and metrics.jsonl over images seen. Does nothing before the second
+    line."""
     from matplotlib.figure import Figure
 
     stats, metrics = run.rows("stats.jsonl"), run.rows("metrics.jsonl")
@@ -18,7 +19,9 @@ def draw_curves(run: Run) -> None:
     columns = min(4, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.2 * lines))
-    figure.subplots_adjust(0.06, 0.5 / (2.2 * lines), 0.98, 1 - 0.3 / (2.2 * lines), 0.3, 0.45)  # a layout engine takes seconds
+    figure.subplots_adjust(
+        0.06, 0.5 / (2.2 * lines), 0.98, 1 - 0.3 / (2.2 * lines), 0.3, 0.45
+    )  # a layout engine takes seconds
     for i, (name, rows) in enumerate(panels):
         axes = figure.add_subplot(lines, columns, i + 1)
         points = [(r["images_seen"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
@@ -35,4 +38,6 @@ def draw_curves(run: Run) -> None:
 
 
 def _names(rows: list[dict[str, object]]) -> list[str]:
-    return [n for n in dict.fromkeys(k for r in rows for k in r) if n not in ("images_seen", "seconds", "n", "confusion")]
+    return [
+        n for n in dict.fromkeys(k for r in rows for k in r) if n not in ("images_seen", "seconds", "n", "confusion")
+    ]

@@ -1,9 +1,8 @@
 """The loop, for all trainers: budget, schedules, checkpoints, a guard against NaN, resuming.
 
-A step takes a batch that is a function of (seed, images seen), and lets each phase of the trainer update its network. Every
-`options.every` images the run is marked: numbers on held-out images, a grid of samples, a checkpoint. A run that is resumed from a
-checkpoint goes on as if it had never stopped, bit for bit on a CPU with as many threads.
-"""
+A step takes a batch that is a function of (seed, images seen), and lets each phase of the trainer update its network.
+Every `options.every` images the run is marked: numbers on held-out images, a grid of samples, a checkpoint. A run that
+is resumed from a checkpoint goes on as if it had never stopped, bit for bit on a CPU with as many threads."""
 
 from __future__ import annotations
 
@@ -45,7 +44,8 @@ def train(
     resume: bool = False,
     job: Job = QUIET,
 ) -> Outcome:
-    """Train until the budget is used, time is up, a held-out score no longer improves, or Ctrl-C; always leaves a checkpoint.
+    """Train until the budget is used, time is up, a held-out score no longer improves, or Ctrl-C; always leaves a
+    checkpoint.
 
     `team` is that of `Team.join()`, None for this process alone.
 
@@ -58,7 +58,9 @@ def train(
     with job.on_signals(), contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
         torch.manual_seed(options.seed)  # of the first weights; steps have seeds of their own
         if options.batch % joined.world:
-            raise UsageError(f"--batch {options.batch} cannot be divided among {joined.world} processes; take a multiple")
+            raise UsageError(
+                f"--batch {options.batch} cannot be divided among {joined.world} processes; take a multiple"
+            )
         source = Source(kept, options, joined.device, joined.rank, joined.world)
         judged = held if len(held) else kept
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
@@ -79,11 +81,20 @@ class Engine:
         team: Team,
         job: Job,
     ) -> None:
-        self.run, self.trainer, self.source, self.held, self.features, self.team = run, trainer, source, held, features, team
+        self.run, self.trainer, self.source, self.held, self.features, self.team = (
+            run,
+            trainer,
+            source,
+            held,
+            features,
+            team,
+        )
         self.job = job
         self.options: Options = run.options
         self.autocast = precision_of(self.options, team.device)
-        self.size = len(source.pictures) // team.world * team.world if self.options.optimiser == "gd" else self.options.batch
+        self.size = (
+            len(source.pictures) // team.world * team.world if self.options.optimiser == "gd" else self.options.batch
+        )
         self.loop = Loop(self.options.images)
         self.until = self.options.max_minutes * 60 or math.inf
         self.began = self.drawn = 0.0
@@ -109,10 +120,13 @@ class Engine:
         return Outcome(status, self.loop.images_seen, self.loop.seconds, self.loop.best)
 
     def _steps(self) -> str:
-        """Until something ends the run. Processes decide together: one that stopped alone would leave the others waiting."""
+        """Until something ends the run. Processes decide together: one that stopped alone would leave the others
+        waiting."""
         while True:
             seconds = self._seconds()
-            asked, late, warm = self.team.any(self.job.stop, seconds > self.until, seconds > _WARM_SHARE * min(self.until, 3600))
+            asked, late, warm = self.team.any(
+                self.job.stop, seconds > self.until, seconds > _WARM_SHARE * min(self.until, 3600)
+            )
             if not self.loop.images and self.loop.steps >= _WARM and warm:
                 self._plan()
             try:
@@ -144,7 +158,9 @@ class Engine:
         """One batch through all phases; numbers are gathered for the log."""
         loop = self.loop
         clock = self._clock()
-        torch.manual_seed(int(generator_of(self.options.seed, loop.images_seen, self.team.rank).initial_seed()))  # of dropout
+        torch.manual_seed(
+            int(generator_of(self.options.seed, loop.images_seen, self.team.rank).initial_seed())
+        )  # of dropout
         for phase in self.trainer.phases:
             for name, value in self._update(phase, clock).items():
                 loop.sums[name] = loop.sums.get(name, 0.0) + value
@@ -152,13 +168,21 @@ class Engine:
         loop.steps += 1
         loop.summed += 1
         for name, average in self.trainer.averages.items():
-            follow(average, self.trainer.networks[name], seen=loop.images_seen, batch=self.size, half_life=self.options.ema_images)
+            follow(
+                average,
+                self.trainer.networks[name],
+                seen=loop.images_seen,
+                batch=self.size,
+                half_life=self.options.ema_images,
+            )
         self._log()
 
     def _clock(self) -> Clock:
         """Before a budget is planned, the share of the time that has passed stands for that of the images."""
         loop = self.loop
-        return Clock(loop.images_seen, loop.images, 0.0 if loop.images else self.team.agree(self._seconds()) / self.until)
+        return Clock(
+            loop.images_seen, loop.images, 0.0 if loop.images else self.team.agree(self._seconds()) / self.until
+        )
 
     def _update(self, phase: Phase, clock: Clock) -> dict[str, float]:
         for network in self.trainer.networks.values():
@@ -262,7 +286,8 @@ class Engine:
                 self.run.write_state(status="diverged")
             last = self.run.checkpoint(LATEST)
             raise UsageError(
-                f"{why} after {seen} images, for the {retries}th time, with the rate halved to {rate:g}; the checkpoint at {last} images "
+                f"{why} after {seen} images, for the {retries}th time, with the rate halved to {rate:g}; the "
+                f"checkpoint at {last} images "
                 "is good: use it, or train with a smaller --rate"
             )
         self._restore()

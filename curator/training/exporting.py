@@ -38,16 +38,19 @@ class _Inputs(torch.nn.Module):
 def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best") -> float:
     """Write a run's averaged network → the largest difference of its outputs to torch's, 0 for safetensors.
 
-    ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in [−1, 1] for a classifier, whose outputs are logits.
-    Raises `UsageError` where the file cannot be written, or ONNX Runtime computes something else.
-    """
+    ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in [−1, 1] for a classifier, whose outputs
+    are logits. Raises `UsageError` where the file cannot be written, or ONNX Runtime computes something else."""
     if not target.absolute().parent.is_dir() or target.exists():
         raise UsageError(f"cannot write {target}: name a new file, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)
     beside = target.with_name(f".{target.name}.tmp")
     try:
         if form == "safetensors":
-            facts = {"options": json.dumps(run.options.as_json()), "shape": json.dumps(run.facts["shape"]), "run": run.name}
+            facts = {
+                "options": json.dumps(run.options.as_json()),
+                "shape": json.dumps(run.facts["shape"]),
+                "run": run.name,
+            }
             beside.write_bytes(packed({k: v.detach().numpy() for k, v in network.state_dict().items()}, facts))
             apart = 0.0
         else:
@@ -75,7 +78,9 @@ def load_classifier(run: Run, checkpoint: str | int = "best") -> torch.nn.Module
     """A run's averaged classifier. Raises `UsageError` for the run of another trainer."""
     options = run.options
     if not isinstance(options, ClassifierOptions):
-        raise UsageError(f"{run.name} trained a {options.trainer}, which says nothing of labels; name the run of a classifier")
+        raise UsageError(
+            f"{run.name} trained a {options.trainer}, which says nothing of labels; name the run of a classifier"
+        )
     network = classifier_of(options, run.shape)
     arrays, _ = run.load_checkpoint(run.checkpoint(checkpoint))
     load_network(network, arrays, "averages/classifier/")
@@ -87,7 +92,9 @@ def _write_onnx(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, and works for a dynamic batch without further packages
+        warnings.simplefilter(
+            "ignore"
+        )  # the tracing exporter is deprecated, and works for a dynamic batch without further packages
         torch.onnx.export(
             network, inputs, str(target), input_names=names, output_names=["y"], opset_version=_OPSET, dynamo=False,
             dynamic_axes={n: {0: "batch"} for n in [*names, "y"]},
@@ -96,8 +103,12 @@ def _write_onnx(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name
         three = network(*(torch.cat([i, i[:1]]) for i in inputs)).numpy()
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
     found = session.run(None, {n: i.numpy() for n, i in zip(names, inputs, strict=True)})[0]
-    wider = session.run(None, {n: np.concatenate([i.numpy(), i[:1].numpy()]) for n, i in zip(names, inputs, strict=True)})[0]
+    wider = session.run(
+        None, {n: np.concatenate([i.numpy(), i[:1].numpy()]) for n, i in zip(names, inputs, strict=True)}
+    )[0]
     apart = float(max(np.abs(found - wanted).max(), np.abs(wider - three).max()))
     if apart > _NEAR:
-        raise UsageError(f"ONNX Runtime computes something else than torch: outputs differ by up to {apart:.2g}; nothing was written")
+        raise UsageError(
+            f"ONNX Runtime computes something else than torch: outputs differ by up to {apart:.2g}; nothing was written"
+        )
     return apart

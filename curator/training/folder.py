@@ -1,4 +1,5 @@
-"""The folder of a run: numbered, written beside and replaced, JSON and safetensors only. No torch here, so that listing is instant."""
+"""The folder of a run: numbered, written beside and replaced, JSON and safetensors only. No torch here, so that listing
+is instant."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ from safetensors.numpy import load_file, save
 
 from curator.errors import UnknownName, UsageError
 from curator.registry import suggest
-from curator.training.options import Options, options_from
+from curator.training.options import Options
 from curator.training.pictures import Pictures, Shape, held_out
+from curator.training.trainers import options_from
 
 _NUMBERED = re.compile(r"(\d{5})-([a-z]+)(?:-(.+))?")
 _LIBRARIES = ("image-curator", "numpy", "torch", "safetensors")
@@ -108,7 +110,8 @@ class Run:
         return sorted(int(p.name) for p in (self.folder / "checkpoints").glob("*") if p.name.isdigit())
 
     def checkpoint(self, named: str | int = BEST) -> int:
-        """A checkpoint by its number, `best` or `latest`. Raises `UnknownName`, `UsageError` where there is none yet."""
+        """A checkpoint by its number, `best` or `latest`. Raises `UnknownName`, `UsageError` where there is none
+        yet."""
         there = self.checkpoints()
         if not there:
             raise UsageError(f"{self.name} has no checkpoint yet")
@@ -118,7 +121,9 @@ class Run:
             best = self.state.get("best")
             return int(best) if best in there else there[-1]
         if not str(named).isdigit() or int(named) not in there:
-            raise UnknownName(f"{self.name} has no checkpoint '{named}'; {suggest(str(named), [LATEST, BEST, *map(str, there)])}")
+            raise UnknownName(
+                f"{self.name} has no checkpoint '{named}'; {suggest(str(named), [LATEST, BEST, *map(str, there)])}"
+            )
         return int(named)
 
     def place_of(self, images_seen: int) -> Path:
@@ -158,7 +163,9 @@ class Run:
             shutil.rmtree(self.place_of(old), ignore_errors=True)
 
 
-def start_run(home: Path, options: Options, pictures: Pictures, facts: Mapping[str, Any] = MappingProxyType({}), *, name: str = "") -> Run:
+def start_run(
+    home: Path, options: Options, pictures: Pictures, facts: Mapping[str, Any] = MappingProxyType({}), *, name: str = ""
+) -> Run:
     """Make the next numbered folder below `home`, with options and manifest in it before the first step."""
     home.mkdir(parents=True, exist_ok=True)
     number = max((n for n, _ in _numbered(home)), default=0)
@@ -172,7 +179,9 @@ def start_run(home: Path, options: Options, pictures: Pictures, facts: Mapping[s
             continue
     versions = {library: version(library) for library in _LIBRARIES} | {"python": platform.python_version()}
     with (run.folder / "manifest.jsonl").open("w") as opened:
-        for image_id, digest, label in zip(pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True):
+        for image_id, digest, label in zip(
+            pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True
+        ):
             known = {"label": pictures.classes[label]} if label >= 0 and pictures.classes else {}
             opened.write(json.dumps({"id": image_id, "sha256": digest.hex()} | known) + "\n")
     held = int(held_out(pictures.sha256, options.holdout).sum())
@@ -189,7 +198,8 @@ def runs_in(home: Path) -> list[Run]:
 
 
 def packed(arrays: Arrays, facts: Mapping[str, str] | None = None) -> bytes:
-    """Arrays in the safetensors format; written like any file, and not for its owner's eyes alone as its own `save_file` does."""
+    """Arrays in the safetensors format; written like any file, and not for its owner's eyes alone as its own
+    `save_file` does."""
     return bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, dict(facts) if facts else None))
 
 

@@ -1,4 +1,5 @@
-"""The GAN: relativistic pairing with both gradient penalties (Huang et al. 2024, "R3GAN"), and older losses beside it."""
+"""The GAN: relativistic pairing with both gradient penalties (Huang et al. 2024, "R3GAN"), and older losses beside
+it."""
 
 from __future__ import annotations
 
@@ -21,11 +22,14 @@ from curator.training.pictures import Bytes, Pictures, Shape, to_bytes
 _JUDGED = 1_000  # samples that a checkpoint is measured on
 _SHOWN = 64
 
-Losses = tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
+Losses = tuple[
+    Callable[[torch.Tensor, torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+]
 
 # loss → (that of D, that of G), of logits (r of real, f of generated), each (b,).
 LOSSES: dict[str, Losses] = {
-    # Each picture against its partner: softplus(−t) is −log sigmoid(t) (Jolicoeur-Martineau 2019; Huang et al. 2024, eq. 2).
+    # Each picture against its partner: softplus(−t) is −log sigmoid(t) (Jolicoeur-Martineau 2019; Huang et al. 2024,
+    # eq. 2).
     "relativistic": (lambda r, f: F.softplus(f - r).mean(), lambda r, f: F.softplus(r - f).mean()),
     # (Goodfellow et al. 2014, §3), with R1 as Mescheder et al. 2018 advise.
     "nonsaturating": (lambda r, f: (F.softplus(-r) + F.softplus(f)).mean(), lambda r, f: F.softplus(-f).mean()),
@@ -47,11 +51,12 @@ _PENALTIES = {
 
 
 def gamma_range(options: GanOptions) -> tuple[float, float]:
-    """(at the start, at the end), falling tenfold: from 1 up to 32 px, 2 at 64, 20 above, as the paper's; 0 for losses without penalties.
+    """(at the start, at the end), falling tenfold: from 1 up to 32 px, 2 at 64, 20 above, as the paper's; 0 for losses
+    without penalties.
 
-    The small net `lite` begins at 10 up to 32 px: on Fashion-MNIST, 100,000 images, γ 10 → 2 had FD 0.021 and coverage 0.41 in the space of
-    8 × 8 pixels, 5 → 0.5 0.036 and 0.36, 2 → 1 0.034 and 0.36; at 50,000 images 1 → 0.1 had 0.066 and 0.14 (2026-11-25, two cores).
-    """
+    The small net `lite` begins at 10 up to 32 px: on Fashion-MNIST, 100,000 images, γ 10 → 2 had FD 0.021 and coverage
+    0.41 in the space of 8 × 8 pixels, 5 → 0.5 0.036 and 0.36, 2 → 1 0.034 and 0.36; at 50,000 images 1 → 0.1 had 0.066
+    and 0.14 (2026-11-25, two cores)."""
     if options.gamma is not None:
         return options.gamma, options.gamma if options.gamma_end is None else options.gamma_end
     if not any(_PENALTIES[options.loss]):
@@ -86,7 +91,8 @@ class Gan:
         self.penalised = (first or asked, second or (asked and not first))
 
     def judge(self, batch: Batch, clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The discriminator's loss: tell real from generated, with ½γ(R1 + R2), the squared gradients at both (Mescheder et al. 2018)."""
+        """The discriminator's loss: tell real from generated, with ½γ(R1 + R2), the squared gradients at both
+        (Mescheder et al. 2018)."""
         with torch.no_grad():
             made = self.generator(batch.normal(self.options.latent), batch.c).float()
         real, fake = self._seen(batch, batch.x).detach(), self._seen(batch, made).detach()
@@ -103,7 +109,9 @@ class Gan:
             sizes = [g.float().square().sum((1, 2, 3)).mean() for g in gradients]
             loss = loss + 0.5 * gamma * sum(sizes)
             numbers |= {name: s.detach() for name, s in zip(self._names(), sizes, strict=True)}
-            if len(sizes) == 2:  # far from 1: the discriminator is much steeper at one kind of picture than at the other
+            if (
+                len(sizes) == 2
+            ):  # far from 1: the discriminator is much steeper at one kind of picture than at the other
                 numbers["r1_over_r2"] = (sizes[0] / sizes[1].clamp_min(1e-12)).detach()
         return loss, numbers
 
@@ -140,10 +148,14 @@ class Gan:
         return compared(features(made), self.real(held, n, features))
 
     def samples(self, held: Pictures) -> Bytes:
-        """The grid's pictures: z and conditions are the same at every checkpoint; a column for each label where there are labels."""
+        """The grid's pictures: z and conditions are the same at every checkpoint; a column for each label where there
+        are labels."""
         at = np.arange(_SHOWN) % len(held)
         if self.options.condition == "label":
-            first = [int(np.flatnonzero(held.labels == c)[0]) if (held.labels == c).any() else 0 for c in range(len(held.classes))]
+            first = [
+                int(np.flatnonzero(held.labels == c)[0]) if (held.labels == c).any() else 0
+                for c in range(len(held.classes))
+            ]
             at = np.array([first[i % 8 % len(first)] for i in range(_SHOWN)])
         return self._made(generator_of(self.options.seed, "shown"), held, at)
 
@@ -173,7 +185,10 @@ class Remembered:
 def generated(network: torch.nn.Module, z: torch.Tensor, c: torch.Tensor, device: torch.device, border: int) -> Bytes:
     """(n, latent), (n, k) → (n, C, H, W) bytes, in blocks of 256."""
     with torch.no_grad():
-        parts = [to_bytes(network(z[i : i + 256].to(device), c[i : i + 256].to(device)), border) for i in range(0, len(z), 256)]
+        parts = [
+            to_bytes(network(z[i : i + 256].to(device), c[i : i + 256].to(device)), border)
+            for i in range(0, len(z), 256)
+        ]
     return np.concatenate(parts)
 
 

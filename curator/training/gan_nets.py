@@ -1,4 +1,5 @@
-"""Generators and discriminators. Conditions are concatenated in G and projected in D (Miyato and Koyama 2018), one path for all kinds."""
+"""Generators and discriminators. Conditions are concatenated in G and projected in D (Miyato and Koyama 2018), one path
+for all kinds."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ _SLOPE = 0.2  # of leaky ReLUs
 
 
 class Generator(nn.Module):
-    """z (b, latent), c (b, k) → x (b, C, side, side): `body` maps (b, latent + k') to pictures, k' = 64 numbers made of c."""
+    """z (b, latent), c (b, k) → x (b, C, side, side): `body` maps (b, latent + k') to pictures, k' = 64 numbers made of
+    c."""
 
     def __init__(self, body: nn.Module, condition: int) -> None:
         super().__init__()
@@ -30,7 +32,8 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x (b, C, side, side), c (b, k) → logits (b,): of the picture alone, plus ⟨V c, its features averaged over positions⟩."""
+    """x (b, C, side, side), c (b, k) → logits (b,): of the picture alone, plus ⟨V c, its features averaged over
+    positions⟩."""
 
     def __init__(self, body: nn.Module, channels: int, condition: int) -> None:
         super().__init__()
@@ -74,11 +77,11 @@ def _widths(width: int, side: int) -> list[int]:
 def lite(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
     """DCGAN's shape without its normalisation, for a CPU.
 
-    The generator ends with a nonlinearity at full resolution: without one, what is drawn is a filter over enlarged maps, and the
-    discriminator wins by texture (Fashion-MNIST, 60,000 images, features of the benchmark's classifier, 2026-11-25: FD 55 and recall 0.37
-    with it; without, one convolution a resolution 75 and 0.22, two 63 and 0.13, transposed ones 90 and 0.16). The discriminator halves by
-    4 × 4 convolutions of stride 2, which cost a third of 3 × 3 ones followed by bilinear halving.
-    """
+    The generator ends with a nonlinearity at full resolution: without one, what is drawn is a filter over enlarged
+    maps, and the discriminator wins by texture (Fashion-MNIST, 60,000 images, features of the benchmark's classifier,
+    2026-11-25: FD 55 and recall 0.37 with it; without, one convolution a resolution 75 and 0.22, two 63 and 0.13,
+    transposed ones 90 and 0.16). The discriminator halves by 4 × 4 convolutions of stride 2, which cost a third of 3 ×
+    3 ones followed by bilinear halving."""
     widths = _widths(width, side)
     widest = widths[-1]
     up: list[nn.Module] = [
@@ -93,11 +96,14 @@ def lite(width: int, side: int, channels: int, latent: int, condition: int) -> t
     down: list[nn.Module] = []
     for before, after in zip([channels, *widths[:-1]], widths, strict=True):
         down += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(_SLOPE)]
-    return _he(Generator(nn.Sequential(*up), condition)), _he(Discriminator(nn.Sequential(*down), widths[-1], condition))
+    return _he(Generator(nn.Sequential(*up), condition)), _he(
+        Discriminator(nn.Sequential(*down), widths[-1], condition)
+    )
 
 
 def _he(network: nn.Module) -> nn.Module:
-    """Weights that keep the variance of their input through leaky ReLUs (He et al. 2015, eq. 15): nothing else normalises here."""
+    """Weights that keep the variance of their input through leaky ReLUs (He et al. 2015, eq. 15): nothing else
+    normalises here."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, _SLOPE)
@@ -109,9 +115,9 @@ def _he(network: nn.Module) -> nn.Module:
 def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
     """The baseline (Radford et al. 2016): transposed convolutions, batch normalisation, tanh, weights from N(0, 0.02²).
 
-    Conditions begin louder: from N(0, 0.02²) they were not learnt in 30,000 images (a classifier saw the label that was asked for in 9 % of
-    Fashion-MNIST's ten, and 0.80 of held-out images were covered); as loud as the latent in both networks 61 %, and all variety gone; a
-    third as loud in the generator 95 %, which is what stands here (2026-11-25).
+    Conditions begin louder: from N(0, 0.02²) they were not learnt in 30,000 images (a classifier saw the label that was
+    asked for in 9 % of Fashion-MNIST's ten, and 0.80 of held-out images were covered); as loud as the latent in both
+    networks 61 %, and all variety gone; a third as loud in the generator 95 %, which is what stands here (2026-11-25).
     """
     widths = _widths(width, side)
     entry = latent + (CONDITION if condition else 0)
@@ -126,8 +132,15 @@ def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> 
     up += [nn.ConvTranspose2d(widths[0], channels, 4, 2, 1), nn.Tanh()]
     down: list[nn.Module] = []
     for i, (before, after) in enumerate(zip([channels, *widths[:-1]], widths, strict=True)):
-        down += [nn.Conv2d(before, after, 4, 2, 1, bias=i == 0), *([nn.BatchNorm2d(after)] if i else []), nn.LeakyReLU(_SLOPE)]
-    generator, discriminator = Generator(nn.Sequential(*up), condition), Discriminator(nn.Sequential(*down), widths[-1], condition)
+        down += [
+            nn.Conv2d(before, after, 4, 2, 1, bias=i == 0),
+            *([nn.BatchNorm2d(after)] if i else []),
+            nn.LeakyReLU(_SLOPE),
+        ]
+    generator, discriminator = (
+        Generator(nn.Sequential(*up), condition),
+        Discriminator(nn.Sequential(*down), widths[-1], condition),
+    )
     for network in (generator, discriminator):
         for name, weight in network.named_parameters():
             if name == "condition.weight":
@@ -140,7 +153,8 @@ def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> 
 
 
 class Block(nn.Module):
-    """R3GAN's residual block (Huang et al. 2024, §3.3): 1 × 1 – grouped 3 × 3 – 1 × 1, no normalisation, the last weights from 0."""
+    """R3GAN's residual block (Huang et al. 2024, §3.3): 1 × 1 – grouped 3 × 3 – 1 × 1, no normalisation, the last
+    weights from 0."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -150,7 +164,8 @@ class Block(nn.Module):
         self.leave = nn.Conv2d(inner, channels, 1, bias=False)
 
     def begin(self, blocks: int) -> None:
-        """First weights in a stack of so many blocks: each starts as the identity, and all keep the variance (Zhang et al. 2019, Fixup)."""
+        """First weights in a stack of so many blocks: each starts as the identity, and all keep the variance (Zhang et
+        al. 2019, Fixup)."""
         for conv, gain in ((self.enter, blocks**-0.25), (self.mix, blocks**-0.25), (self.leave, 0.0)):
             nn.init.normal_(conv.weight, 0.0, gain * math.sqrt(2 / (1 + _SLOPE**2) / conv.weight[0].numel()))
 
@@ -162,7 +177,8 @@ class Block(nn.Module):
 
 
 def res(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
-    """R3GAN's shape: two blocks at each resolution, bilinear resampling between, 1 × 1 convolutions where the width changes."""
+    """R3GAN's shape: two blocks at each resolution, bilinear resampling between, 1 × 1 convolutions where the width
+    changes."""
     widths = [*_widths(width, side), min(width * 2 ** (int(math.log2(side)) - 2), width * 8)]
     depth = 2 * len(widths)
 

@@ -25,12 +25,15 @@ def save_loop(run: Run, trainer: Trainer, loop: Loop, keep: int) -> None:
     arrays, optimisers = pack(trainer)
     reached = vars(loop) | {"best_value": loop.best_value if math.isfinite(loop.best_value) else None}
     run.save_checkpoint(loop.images_seen, arrays, {"loop": reached, "optimisers": optimisers})
-    run.write_state(images_seen=loop.images_seen, images=loop.images, seconds=round(loop.seconds, 3), best=max(loop.best, 0))
+    run.write_state(
+        images_seen=loop.images_seen, images=loop.images, seconds=round(loop.seconds, 3), best=max(loop.best, 0)
+    )
     run.prune(keep, [loop.best])
 
 
 def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
-    """Restore the latest checkpoint that can be read, and with it all that is random. Raises `UsageError` where none can."""
+    """Restore the latest checkpoint that can be read, and with it all that is random. Raises `UsageError` where none
+    can."""
     problem: UsageError | None = None
     damaged: list[int] = []
     for images_seen in reversed(run.checkpoints()):

@@ -13,13 +13,12 @@ from safetensors.numpy import load_file
 
 from curator.errors import UsageError
 from curator.training.folder import Arrays, Run
-from curator.training.gan import both_networks
 from curator.training.keeping import FITTED, save_arrays
-from curator.training.options import GanOptions, Options, VaeOptions
+from curator.training.options import Options, VaeOptions
 from curator.training.pictures import Bytes, Shape, to_bytes
 from curator.training.samplers import SAMPLERS, Drawn, draw, fit_second_stage
 from curator.training.state import load_network
-from curator.training.vae import network_of
+from curator.training.trainers import TRAINERS
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,19 @@ class Maker:
     @property
     def samplers(self) -> tuple[str, ...]:
         """Where latents may come from, the default first."""
-        if isinstance(self.options, GanOptions):
-            return ("normal",)
         return ("gmm", *(s for s in SAMPLERS if s != "gmm")) if "means" in self.fitted else ("normal",)
 
     def latent(self, seed: int, *, sampler: str, psi: float = 1.0, label: int = -1) -> NDArray[np.float32]:
-        """(d,) of a seed; `psi` below 1 draws nearer to the middle: likelier pictures, and fewer kinds (Brock et al. 2019, §3.1)."""
+        """(d,) of a seed; `psi` below 1 draws nearer to the middle: likelier pictures, and fewer kinds (Brock et al.
+        2019, §3.1)."""
         return draw(sampler, self.fitted, _size(self.options), Drawn(seed, psi), label)
 
     def make(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Bytes:
         """(d,), (k,) → (C, H, W): one at a time, so that a picture depends on nothing but its seed and condition."""
         with torch.no_grad():
-            made = self.network(torch.from_numpy(z.astype(np.float32))[None], torch.from_numpy(c.astype(np.float32))[None])
+            made = self.network(
+                torch.from_numpy(z.astype(np.float32))[None], torch.from_numpy(c.astype(np.float32))[None]
+            )
         out: Bytes = to_bytes(made, self.shape.border)[0]
         return out
 
@@ -56,22 +56,25 @@ def load_maker(run: Run, checkpoint: str | int = "best", *, sampler: str | None 
     images_seen = run.checkpoint(checkpoint)
     place = run.place_of(images_seen)
     arrays, _ = run.load_checkpoint(images_seen)
-    if isinstance(options, GanOptions):
-        network, name = both_networks(options, shape)[0], "generator"
-    elif isinstance(options, VaeOptions):
-        network, name = network_of(options, shape), "autoencoder"
-    else:
-        raise UsageError(f"{run.name} trained a {options.trainer}, which makes no pictures; name the run of a gan or vae")
+    generator = TRAINERS[options.trainer].generator
+    if generator is None:
+        raise UsageError(
+            f"{run.name} trained a {options.trainer}, which makes no pictures; name the run of a gan or vae"
+        )
+    network, name = generator(options, shape)
     load_network(network, arrays, f"averages/{name}/")
     fitted = _fitted(place, sampler, options) if isinstance(options, VaeOptions) else {}
     maker = Maker(network.eval(), options, shape, fitted)
     if sampler is not None and sampler not in maker.samplers:
-        raise UsageError(f"checkpoint {place.name} of {run.name} has the samplers {', '.join(maker.samplers)}, not '{sampler}'")
+        raise UsageError(
+            f"checkpoint {place.name} of {run.name} has the samplers {', '.join(maker.samplers)}, not '{sampler}'"
+        )
     return maker
 
 
 def _fitted(place: Path, sampler: str | None, options: Options) -> Arrays:
-    """What was fitted when training ended, for the checkpoint that was best; the second stage when it is first asked for."""
+    """What was fitted when training ended, for the checkpoint that was best; the second stage when it is first asked
+    for."""
     if not (place / FITTED).is_file():
         return {}
     fitted: dict[str, NDArray[Any]] = load_file(place / FITTED)
@@ -82,12 +85,12 @@ def _fitted(place: Path, sampler: str | None, options: Options) -> Arrays:
 
 
 def _size(options: Options) -> int:
-    assert isinstance(options, GanOptions | VaeOptions)
-    return options.latent
+    """How many numbers a picture is made from."""
+    return int(getattr(options, "latent"))  # noqa: B009 - of every trainer that has a generator
 
 
 def interpolated(first: NDArray[np.float32], second: NDArray[np.float32], t: float) -> NDArray[np.float32]:
-    """From one latent to another along the great circle (Shoemake 1985), along which lengths stay those of a Gaussian's draws."""
+    """From one latent to another along the great circle (Shoemake 1985), where lengths stay those of a Gaussian."""
     a, b = first / np.linalg.norm(first), second / np.linalg.norm(second)
     angle = float(np.arccos(np.clip(a @ b, -1, 1)))
     if angle < 1e-4:

@@ -1,9 +1,10 @@
-"""What a run was asked for: one frozen dataclass per trainer, defaults from a preset, and refusals that say why. No torch here."""
+"""What a run was asked for: one frozen dataclass per trainer, defaults from a preset, and refusals that say why. No
+torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from curator.errors import UnknownName, UsageError
@@ -21,11 +22,10 @@ SCHEDULES = ("constant", "cosine")
 class Options:
     """What all trainers share.
 
-    `side` in pixels; `images` is the budget in real images seen, 0 for as many as `max_minutes` allow; `rate` the learning rate;
-    `every` how many images lie between two checkpoints, 0 for a twentieth of the budget; `ema_images` the half-life of the averaged
-    weights; `patience` how many checkpoints without a better held-out score end the run, 0 for none; `l1`, `l2` weigh the sum of
-    absolute values and half the sum of squares of all weights.
-    """
+    `side` in pixels; `images` is the budget in real images seen, 0 for as many as `max_minutes` allow; `rate` the
+    learning rate; `every` how many images lie between two checkpoints, 0 for a twentieth of the budget; `ema_images`
+    the half-life of the averaged weights; `patience` how many checkpoints without a better held-out score end the run,
+    0 for none; `l1`, `l2` weigh the sum of absolute values and half the sum of squares of all weights."""
 
     trainer: ClassVar[str] = ""
     preset: str = "tiny"
@@ -80,7 +80,10 @@ class Options:
                 not self.patience or self.holdout > 0 or self.trainer == "gan",
                 "early stopping (--patience) watches held-out images; leave --holdout above 0",
             ),
-            (not self.nesterov or self.optimiser == "sgd", "--nesterov is a form of momentum, which only --optimiser sgd has here"),
+            (
+                not self.nesterov or self.optimiser == "sgd",
+                "--nesterov is a form of momentum, which only --optimiser sgd has here",
+            ),
         )
         broken = [text for holds, text in rules if not holds] or [text for refused, text in self.refusals() if refused]
         if broken:
@@ -113,7 +116,8 @@ class Options:
 
 
 _DCGAN: Mapping[str, Any] = {
-    "net": "dcgan", "loss": "bce", "rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "schedule": "constant", "batch": 64, "latent": 100,
+    "net": "dcgan", "loss": "bce", "rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "schedule": "constant", "batch": 64,
+    "latent": 100,
     "images": 1_000_000,
 }  # fmt: skip
 
@@ -122,9 +126,8 @@ _DCGAN: Mapping[str, Any] = {
 class GanOptions(Options):
     """Of a GAN: `gamma` → `gamma_end` weigh the gradient penalties, None for what suits the loss and `side`;
 
-    `neighbours` are those of an image's condition (with itself) that a real sample is drawn from, with --condition embedding;
-    `condition_noise` the length of noise added to it, which unit rows have 1 of.
-    """
+    `neighbours` are those of an image's condition (with itself) that a real sample is drawn from, with --condition
+    embedding; `condition_noise` the length of noise added to it, which unit rows have 1 of."""
 
     trainer: ClassVar[str] = "gan"
     nets: ClassVar[tuple[str, ...]] = ("lite", "res", "dcgan")
@@ -146,13 +149,18 @@ class GanOptions(Options):
         return (
             (
                 self.optimiser == "gd",
-                "a GAN has no loss that full-batch gradient descent (gd) could go down: two networks move; use sgd or adam",
+                "a GAN has no loss that full-batch gradient descent (gd) could go down: two networks move; use sgd or "
+                "adam",
             ),
             (
                 self.dropout > 0,
-                "dropout would be differentiated twice by a GAN's gradient penalties; use --augment diffaug, or a larger --gamma",
+                "dropout would be differentiated twice by a GAN's gradient penalties; use --augment diffaug, or a "
+                "larger --gamma",
             ),
-            (self.patience > 0, "a GAN has no held-out loss to stop at; the checkpoint with the best Fréchet distance is kept as best"),
+            (
+                self.patience > 0,
+                "a GAN has no held-out loss to stop at; the checkpoint with the best Fréchet distance is kept as best",
+            ),
             (
                 self.side & (self.side - 1) != 0,
                 f"a GAN's --side is a power of two, as 32 or 64, not {self.side}; pictures are padded to it",
@@ -180,7 +188,8 @@ class GanOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class VaeOptions(Options):
-    """Of a VAE: `beta` weighs the KL term, reached after the share `warmup` of the run; `free_bits` nats per latent dimension are free."""
+    """Of a VAE: `beta` weighs the KL term, reached after the share `warmup` of the run; `free_bits` nats per latent
+    dimension are free."""
 
     trainer: ClassVar[str] = "vae"
     nets: ClassVar[tuple[str, ...]] = ("conv",)
@@ -198,13 +207,17 @@ class VaeOptions(Options):
         return (
             (
                 "diffaug" in self.augment,
-                "diffaug distorts what a discriminator sees; a VAE would learn to draw the distortions: use flip or shift",
+                "diffaug distorts what a discriminator sees; a VAE would learn to draw the distortions: use flip or "
+                "shift",
             ),
             (self.side % 8 != 0, f"a VAE halves the picture three times: --side is a multiple of 8, not {self.side}"),
             (self.beta < 0 or self.free_bits < 0, "--beta and --free-bits cannot be negative"),
             (self.latent < 1, f"--latent takes 1 or more, not {self.latent}"),
             (not 0 <= self.warmup <= 1, f"--warmup takes a share of the run, not {self.warmup}"),
-            (self.loss == "rae" and self.free_bits > 0, "a regularised autoencoder (rae) has no KL term that bits could be free in"),
+            (
+                self.loss == "rae" and self.free_bits > 0,
+                "a regularised autoencoder (rae) has no KL term that bits could be free in",
+            ),
         )
 
     @classmethod
@@ -238,10 +251,14 @@ class ClassifierOptions(Options):
         return (
             (not 0 <= self.smoothing < 1, f"--smoothing takes a share from 0 to below 1, not {self.smoothing}"),
             (self.condition != "none", "a classifier learns labels; --condition is for generators"),
-            ("diffaug" in self.augment, "diffaug distorts what a discriminator sees; for a classifier use --augment flip,shift"),
+            (
+                "diffaug" in self.augment,
+                "diffaug distorts what a discriminator sees; for a classifier use --augment flip,shift",
+            ),
             (
                 self.side < 20 and self.net == "cnn",
-                f"the tutorial's network (cnn) shrinks {self.side} px to nothing; use --side 20 or more, or --net resnet",
+                f"the tutorial's network (cnn) shrinks {self.side} px to nothing; use --side 20 or more, or --net "
+                "resnet",
             ),
         )
 
@@ -249,52 +266,3 @@ class ClassifierOptions(Options):
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
         """Minutes on two cores."""
         return {"tiny": {}, "small": {"net": "resnet", "images": 3_000_000}}
-
-
-TRAINERS: Mapping[str, type[Options]] = {c.trainer: c for c in (GanOptions, VaeOptions, ClassifierOptions)}
-
-
-def options_for(trainer: str, given: Mapping[str, Any]) -> Options:
-    """Options of a trainer: the dataclass, changed by the preset, changed by what was given. Raises `UnknownName`, `UsageError`."""
-    if trainer not in TRAINERS:
-        raise UnknownName(f"no trainer '{trainer}'; {suggest(trainer, TRAINERS)}")
-    kind = TRAINERS[trainer]
-    preset = str(given.get("preset", "tiny"))
-    if preset not in kind.presets():
-        raise UnknownName(f"no preset '{preset}' for a {trainer}; {suggest(preset, kind.presets())}")
-    unknown = set(given) - {f.name for f in fields(kind)}
-    if unknown:
-        raise UsageError(f"a {trainer} has no option '{min(unknown)}'")
-    chosen = dict(kind.presets()[preset]) | dict(given)
-    _refuse_idle(kind, given, chosen)
-    if given.get("max_minutes") and "images" not in given:
-        chosen["images"] = 0  # as many as the time allows
-    return kind(**chosen)
-
-
-_ONLY: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "momentum": ("optimiser", ("sgd",)),
-    "nesterov": ("optimiser", ("sgd",)),
-    "beta1": ("optimiser", ("adam", "adamw")),
-    "smoothing": ("loss", ("ce",)),
-    "neighbours": ("condition", ("embedding",)),
-    "condition_noise": ("condition", ("embedding",)),
-}
-
-
-def _refuse_idle(kind: type[Options], given: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for an option that would do nothing."""
-    defaults = {f.name: f.default for f in fields(kind)}
-    for name, (other, values) in _ONLY.items():
-        if name in given and chosen.get(other, defaults[other]) not in values:
-            raise UsageError(f"--{name.replace('_', '-')} does something only with --{other} {' or '.join(values)}")
-
-
-def options_from(stored: Mapping[str, Any]) -> Options:
-    """What `as_json` wrote. Raises `UsageError` for what another version wrote and this one does not know."""
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "trainer"}
-    try:
-        kind: Callable[..., Options] = TRAINERS[stored["trainer"]]
-        return kind(**given)
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"these options were written by another version of curator: {error}") from error

@@ -1,7 +1,8 @@
-"""Several processes under `torchrun`: each takes its share of a batch, and gradients are averaged as one flat vector after backward.
+"""Several processes under `torchrun`: each takes its share of a batch, and gradients are averaged as one flat vector
+after backward.
 
-DistributedDataParallel is not used, because its hooks do not see the gradients of gradients that a GAN's penalties need.
-"""
+DistributedDataParallel is not used, because its hooks do not see the gradients of gradients that a GAN's penalties
+need."""
 
 from __future__ import annotations
 

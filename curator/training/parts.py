@@ -19,7 +19,8 @@ Features = Callable[[Bytes], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Clock:
-    """How far a run is: `images_seen` of `images`, or `in_time` of its time while it is not known how many images that allows."""
+    """How far a run is: `images_seen` of `images`, or `in_time` of its time while it is not known how many images that
+    allows."""
 
     images_seen: int
     images: int
@@ -79,10 +80,11 @@ class Trainer(Protocol):
 
 
 def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimizer:
-    """`gd` and `sgd` (Robbins and Monro 1951; Nesterov 1983), `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019).
+    """`gd` and `sgd` (Robbins and Monro 1951; Nesterov 1983), `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and
+    Hutter 2019).
 
-    `l2` is the gradient of half the sum of squares of weights, biases left alone; in adamw it is decoupled from the step.
-    """
+    `l2` is the gradient of half the sum of squares of weights, biases left alone; in adamw it is decoupled from the
+    step."""
     weights = weights_of(network)
     kept = set(map(id, weights))
     others = [p for p in network.parameters() if id(p) not in kept]
@@ -110,7 +112,8 @@ def averaged(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def follow(average: torch.nn.Module, network: torch.nn.Module, *, seen: int, batch: int, half_life: int) -> None:
-    """EMA of weights with a half-life in images: at most 5 % of the images seen, so that early ones are forgotten (Karras et al. 2020)."""
+    """EMA of weights with a half-life in images: at most 5 % of the images seen, so that early ones are forgotten
+    (Karras et al. 2020)."""
     decay = 0.5 ** (batch / max(1.0, min(half_life, 0.05 * seen)))
     ours, theirs = list(average.parameters()), list(network.parameters())
     with torch.no_grad():

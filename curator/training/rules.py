@@ -33,7 +33,8 @@ class Loop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended: `finished`, `interrupted`, `out of time` or `stopped early`; images seen, seconds, the best checkpoint."""
+    """How training ended: `finished`, `interrupted`, `out of time` or `stopped early`; images seen, seconds, the best
+    checkpoint."""
 
     status: str
     images_seen: int
@@ -46,13 +47,15 @@ class Diverged(Exception):
 
 
 def scheduled(schedule: str, clock: Clock) -> float:
-    """The factor of the learning rate: constant, or a cosine from 1 to 0 (Loshchilov and Hutter 2017, eq. 5), after 1 % of warm-up."""
+    """The factor of the learning rate: constant, or a cosine from 1 to 0 (Loshchilov and Hutter 2017, eq. 5), after 1 %
+    of warm-up."""
     warm = min(1.0, clock.share / 0.01 + 1e-3)
     return warm if schedule == "constant" else warm * (0.5 + 0.5 * math.cos(math.pi * clock.share))
 
 
 def precision_of(options: Options, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """Autocast to bf16 where the machine computes in it and nobody said otherwise; never fp16, whose range gradient penalties leave."""
+    """Autocast to bf16 where the machine computes in it and nobody said otherwise; never fp16, whose range gradient
+    penalties leave."""
     bf16 = options.precision == "bf16" or (options.precision == "auto" and has_bf16(device))
 
     @contextlib.contextmanager
@@ -76,7 +79,9 @@ def advice(numbers: Mapping[str, float], clock: Clock) -> list[str]:
     if not low or clock.share < 0.2:
         return []
     return [
-        f"Warning: {' and '.join(low)} near 0 after {clock.images_seen} images: the generator makes few kinds of pictures, or none that "
-        "look real. Train longer, try --preset dcgan for small pictures, a larger --gamma, a smaller --rate, or --augment diffaug where "
+        f"Warning: {' and '.join(low)} near 0 after {clock.images_seen} images: the generator makes few kinds of "
+        "pictures, or none that "
+        "look real. Train longer, try --preset dcgan for small pictures, a larger --gamma, a smaller --rate, or "
+        "--augment diffaug where "
         "images are few."
     ]

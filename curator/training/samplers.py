@@ -1,4 +1,5 @@
-"""Where a VAE's new latents come from: N(0, I), a mixture fitted to those of training images, a second VAE, or between neighbours."""
+"""Where a VAE's new latents come from: N(0, I), a mixture fitted to those of training images, a second VAE, or between
+neighbours."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from curator.metrics import distances
 from curator.training.batches import generator_of
 
 SAMPLERS = ("normal", "gmm", "two-stage", "near")
-NEAR_DATA = ("near",)  # samplers whose pictures lie between two of the training set, and are no proof that it can invent any
+NEAR_DATA = (
+    "near",
+)  # samplers whose pictures lie between two of the training set, and are no proof that it can invent any
 _COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128)
 _FITTED_ON = 20_000
 _NEIGHBOURS = 5
@@ -36,7 +39,8 @@ class Drawn:
 
 
 def fit_mixture(z: NDArray[np.float32], labels: NDArray[np.int64], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """A Gaussian mixture for each label (−1: for all): weights (K,), means (K, d), Cholesky roots (K, d, d), owners (K,).
+    """A Gaussian mixture for each label (−1: for all): weights (K,), means (K, d), Cholesky roots (K, d, d), owners
+    (K,).
 
     As many components as a fifth of the latents, held out, are likeliest under (Ghosh et al. 2020, §4).
     """
@@ -49,7 +53,9 @@ def fit_mixture(z: NDArray[np.float32], labels: NDArray[np.int64], rng: np.rando
     }
 
 
-def _best_mixture(z: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _best_mixture(
+    z: NDArray[np.float32], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     from sklearn.mixture import GaussianMixture
 
     n, d = z.shape
@@ -72,7 +78,9 @@ def _best_mixture(z: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDA
             break
         best, likelihood = k, score
     made = fitted(best, x)
-    covariances = made.covariances_ if made.covariance_type == "full" else np.stack([np.diag(v) for v in made.covariances_])
+    covariances = (
+        made.covariances_ if made.covariance_type == "full" else np.stack([np.diag(v) for v in made.covariances_])
+    )
     return made.weights_, made.means_, np.linalg.cholesky(covariances)
 
 
@@ -85,7 +93,8 @@ def draw(sampler: str, fitted: Fitted, latent: int, rng: Drawn, label: int = -1)
         return rng.normal(latent)
     if "means" not in fitted:
         raise UsageError(
-            f"the sampler '{sampler}' needs what is fitted when training ends, for its best checkpoint; use it, or --sampler normal"
+            f"the sampler '{sampler}' needs what is fitted when training ends, for its best checkpoint; use it, or "
+            "--sampler normal"
         )
     if sampler == "near":
         return _between(fitted, rng, label)
@@ -108,7 +117,8 @@ def _between(fitted: Fitted, rng: Drawn, label: int) -> NDArray[np.float32]:
 
 
 def fit_second_stage(fitted: Fitted, seed: int, *, steps: int = _STEPS) -> dict[str, NDArray[Any]]:
-    """A second, small VAE on the latents themselves, whose own latents do fill N(0, I) (Dai and Wipf 2019, §5): its decoder and σ."""
+    """A second, small VAE on the latents themselves, whose own latents do fill N(0, I) (Dai and Wipf 2019, §5): its
+    decoder and σ."""
     mean, spread = torch.from_numpy(fitted["means"].copy()), torch.from_numpy(np.exp(0.5 * fitted["log_variances"]))
     d, generator = mean.shape[1], generator_of(seed, "two-stage")
     with torch.random.fork_rng():
@@ -132,7 +142,9 @@ def fit_second_stage(fitted: Fitted, seed: int, *, steps: int = _STEPS) -> dict[
 
 
 def _mlp(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(before, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, after))
+    return nn.Sequential(
+        nn.Linear(before, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, after)
+    )
 
 
 def _decoded(fitted: Fitted, rng: Drawn) -> NDArray[np.float32]:

@@ -22,9 +22,14 @@ def pack(trainer: Trainer) -> tuple[dict[str, NDArray[Any]], list[list[dict[str,
     for i, phase in enumerate(trainer.phases):
         state = phase.optimiser.state_dict()
         for p, values in state["state"].items():
-            arrays |= {f"optimisers/{i}/{p}/{k}": v.detach().cpu().numpy() for k, v in values.items() if torch.is_tensor(v)}
+            arrays |= {
+                f"optimisers/{i}/{p}/{k}": v.detach().cpu().numpy() for k, v in values.items() if torch.is_tensor(v)
+            }
         groups.append(
-            [{k: v for k, v in g.items() if isinstance(v, int | float | bool)} | {"params": g["params"]} for g in state["param_groups"]]
+            [
+                {k: v for k, v in g.items() if isinstance(v, int | float | bool)} | {"params": g["params"]}
+                for g in state["param_groups"]
+            ]
         )
     return {k: np.array(v) for k, v in arrays.items()}, groups
 
@@ -54,6 +59,7 @@ def load_network(network: torch.nn.Module, arrays: dict[str, NDArray[Any]], pref
     except RuntimeError as error:
         first = next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), str(error))
         raise UsageError(
-            f"this checkpoint is of other networks than this version makes of the same options ({first}); `options.json` of the run says "
+            f"this checkpoint is of other networks than this version makes of the same options ({first}); "
+            "`options.json` of the run says "
             "which version wrote it: use that one, or train anew"
         ) from error

@@ -1,32 +1,116 @@
-"""The trainers by name."""
+"""The trainers by name: what each can be asked for, and how it is made. No torch before one is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-from curator.registry import Registry
-from curator.training.batches import Source
-from curator.training.classifier import Classification
-from curator.training.gan import Gan
-from curator.training.parts import Trainer
-from curator.training.vae import Vae
+from curator.errors import UnknownName, UsageError
+from curator.registry import Registry, suggest
+from curator.training.options import ClassifierOptions, GanOptions, Options, VaeOptions
 
-TRAINERS: Registry[Callable[[Source], Trainer]] = Registry("trainer")
+if TYPE_CHECKING:
+    import torch
+
+    from curator.training.batches import Source
+    from curator.training.parts import Trainer
+    from curator.training.pictures import Shape
 
 
-@TRAINERS.register("gan")
-def gan(source: Source) -> Trainer:
-    """Two networks that play against each other."""
+@dataclass(frozen=True)
+class Training:
+    """A kind of training: the dataclass of its options, and a function from a source of batches to its parts.
+
+    `generator` makes the network that turns latents into pictures, and names it among the trainer's averages; None
+    where nothing is made. A distribution registers a training under the entry-point group `curator.trainers`.
+    """
+
+    options: type[Options]
+    make: Callable[[Source], Trainer]
+    generator: Callable[[Any, Shape], tuple[torch.nn.Module, str]] | None = None
+
+
+TRAINERS: Registry[Training] = Registry("trainer")
+
+
+def _gan(source: Source) -> Trainer:
+    from curator.training.gan import Gan
+
     return Gan(source)
 
 
-@TRAINERS.register("vae")
-def vae(source: Source) -> Trainer:
-    """An autoencoder whose latents can be drawn."""
+def _gan_generator(options: GanOptions, shape: Shape) -> tuple[torch.nn.Module, str]:
+    from curator.training.gan import both_networks
+
+    return both_networks(options, shape)[0], "generator"
+
+
+def _vae(source: Source) -> Trainer:
+    from curator.training.vae import Vae
+
     return Vae(source)
 
 
-@TRAINERS.register("classifier")
-def classifier(source: Source) -> Trainer:
-    """A network that learns labels."""
+def _vae_generator(options: VaeOptions, shape: Shape) -> tuple[torch.nn.Module, str]:
+    from curator.training.vae import network_of
+
+    return network_of(options, shape), "autoencoder"
+
+
+def _classifier(source: Source) -> Trainer:
+    from curator.training.classifier import Classification
+
     return Classification(source)
+
+
+TRAINERS.register("gan")(Training(GanOptions, _gan, _gan_generator))
+TRAINERS.register("vae")(Training(VaeOptions, _vae, _vae_generator))
+TRAINERS.register("classifier")(Training(ClassifierOptions, _classifier))
+
+# Options that do something only beside a value of another.
+_ONLY: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "momentum": ("optimiser", ("sgd",)),
+    "nesterov": ("optimiser", ("sgd",)),
+    "beta1": ("optimiser", ("adam", "adamw")),
+    "smoothing": ("loss", ("ce",)),
+    "neighbours": ("condition", ("embedding",)),
+    "condition_noise": ("condition", ("embedding",)),
+}
+
+
+def options_for(trainer: str, given: Mapping[str, Any]) -> Options:
+    """Options of a trainer: the dataclass, changed by the preset, changed by what was given.
+
+    Raises `UnknownName` for a trainer or preset there is none of, `UsageError` for what makes no sense.
+    """
+    kind = TRAINERS[trainer].options
+    preset = str(given.get("preset", "tiny"))
+    if preset not in kind.presets():
+        raise UnknownName(f"no preset '{preset}' for a {trainer}; {suggest(preset, kind.presets())}")
+    unknown = set(given) - {f.name for f in fields(kind)}
+    if unknown:
+        raise UsageError(f"a {trainer} has no option '{min(unknown)}'")
+    chosen = dict(kind.presets()[preset]) | dict(given)
+    _refuse_idle(kind, given, chosen)
+    if given.get("max_minutes") and "images" not in given:
+        chosen["images"] = 0  # as many as the time allows
+    return kind(**chosen)
+
+
+def _refuse_idle(kind: type[Options], given: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for an option that would do nothing."""
+    defaults = {f.name: f.default for f in fields(kind)}
+    for name, (other, values) in _ONLY.items():
+        if name in given and chosen.get(other, defaults[other]) not in values:
+            raise UsageError(f"--{name.replace('_', '-')} does something only with --{other} {' or '.join(values)}")
+
+
+def options_from(stored: Mapping[str, Any]) -> Options:
+    """What `as_json` wrote. Raises `UsageError` for what another version wrote and this one does not know."""
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "trainer"}
+    try:
+        kind: Callable[..., Options] = TRAINERS[stored["trainer"]].options
+        return kind(**given)
+    except (KeyError, TypeError, UnknownName) as error:
+        raise UsageError(f"these options were written by another version of curator: {error}") from error

@@ -1,4 +1,5 @@
-"""The VAE: σ-VAE, whose one option, the variance of pixels, has an optimum in closed form (Rybkin et al. 2021); older losses beside it."""
+"""The VAE: σ-VAE, whose one option, the variance of pixels, has an optimum in closed form (Rybkin et al. 2021); older
+losses beside it."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ class Vae:
         assert isinstance(options, VaeOptions)
         self.options, self.source = options, source
         mean = to_unit(torch.from_numpy(source.pictures.pixels[:: max(1, len(source.pictures) // 5_000)].mean(0)))
-        self.network = network_of(options, source.pictures.shape, mean, output).to(source.device, memory_format=source.layout)
+        self.network = network_of(options, source.pictures.shape, mean, output).to(
+            source.device, memory_format=source.layout
+        )
         self.real = Remembered()
         self.networks = {"autoencoder": self.network}
         self.averages = {"autoencoder": averaged(self.network)}
@@ -41,8 +44,18 @@ class Vae:
         """Reconstruction plus β KL, in nats an image (Kingma and Welling 2014, eq. 10)."""
         network = self.network.train()
         mean, log_variance = network.encode(batch.x, batch.c)
-        z = mean if self.options.loss == "rae" else mean + torch.exp(0.5 * log_variance) * batch.normal(self.options.latent)
-        return self._sum(network.decode(z, batch.c), batch.x, mean, log_variance, min(1.0, clock.share / max(self.options.warmup, 1e-9)))
+        z = (
+            mean
+            if self.options.loss == "rae"
+            else mean + torch.exp(0.5 * log_variance) * batch.normal(self.options.latent)
+        )
+        return self._sum(
+            network.decode(z, batch.c),
+            batch.x,
+            mean,
+            log_variance,
+            min(1.0, clock.share / max(self.options.warmup, 1e-9)),
+        )
 
     def _sum(
         self, y: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, log_variance: torch.Tensor, warm: float
@@ -88,7 +101,11 @@ class Vae:
         """Latents of all training images, and the mixture fitted to draws of them."""
         mean, log_variance = self.encoded(pictures)
         rng = np.random.default_rng(self.options.seed)
-        z = mean if self.options.loss == "rae" else mean + np.exp(0.5 * log_variance) * rng.standard_normal(mean.shape, np.float32)
+        z = (
+            mean
+            if self.options.loss == "rae"
+            else mean + np.exp(0.5 * log_variance) * rng.standard_normal(mean.shape, np.float32)
+        )
         labels = pictures.labels if self.options.condition == "label" else np.full(len(pictures), -1, np.int64)
         latents: dict[str, NDArray[Any]] = {"means": mean, "log_variances": log_variance, "labels": pictures.labels}
         return latents | fit_mixture(z, labels, rng)
@@ -96,7 +113,10 @@ class Vae:
     def encoded(self, pictures: Pictures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(n, latent) means and log-variances of pictures."""
         network = self.averages["autoencoder"]
-        found = [network.encode(*self._tensors(pictures, np.arange(i, min(i + 512, len(pictures))))) for i in range(0, len(pictures), 512)]
+        found = [
+            network.encode(*self._tensors(pictures, np.arange(i, min(i + 512, len(pictures)))))
+            for i in range(0, len(pictures), 512)
+        ]
         return np.concatenate([m.cpu().numpy() for m, _ in found]), np.concatenate([v.cpu().numpy() for _, v in found])
 
     def _tensors(self, pictures: Pictures, at: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,10 +127,9 @@ class Vae:
 def reconstruction_loss(loss: str, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Nats an image, up to a constant. D values an image.
 
-    `sigma`: ½ D log MSE, a Gaussian with its best variance (Rybkin et al. 2021, eq. 6); over several processes the variance is that of the
-    whole batch, by the gradient ½ D ∇MSE / MSE. `mse`: half the sum of squares, as `rae`. `l1`: the sum of absolute errors. `bce`:
-    cross-entropy of pixels in [0, 1], y as logits.
-    """
+    `sigma`: ½ D log MSE, a Gaussian with its best variance (Rybkin et al. 2021, eq. 6); over several processes the
+    variance is that of the whole batch, by the gradient ½ D ∇MSE / MSE. `mse`: half the sum of squares, as `rae`. `l1`:
+    the sum of absolute errors. `bce`: cross-entropy of pixels in [0, 1], y as logits."""
     values = x[0].numel()
     if loss == "sigma":
         error = F.mse_loss(y, x)
@@ -121,10 +140,13 @@ def reconstruction_loss(loss: str, y: torch.Tensor, x: torch.Tensor) -> torch.Te
     return F.l1_loss(y, x) * values if loss == "l1" else 0.5 * F.mse_loss(y, x) * values
 
 
-def network_of(options: VaeOptions, shape: Shape, mean: torch.Tensor | None = None, output: str | None = None) -> Autoencoder:
+def network_of(
+    options: VaeOptions, shape: Shape, mean: torch.Tensor | None = None, output: str | None = None
+) -> Autoencoder:
     """The network with its first weights; `mean` (C, H, W) is the mean picture."""
     return Autoencoder(
-        width=options.width, side=shape.side, mean=torch.zeros(shape.channels, shape.side, shape.side) if mean is None else mean,
+        width=options.width, side=shape.side, mean=torch.zeros(shape.channels, shape.side,
+        shape.side) if mean is None else mean,
         latent=options.latent, condition=shape.condition_size(options.condition), dropout=options.dropout,
         output=output or (SIGMOID if options.loss == "bce" else LINEAR),
     )  # fmt: skip

@@ -14,12 +14,20 @@ LINEAR, SIGMOID = "linear", "sigmoid"
 class Autoencoder(nn.Module):
     """x (b, C, side, side), c (b, k) → latents (b, latent) and back.
 
-    The output is linear, from the mean picture on. A sigmoid's gradient vanishes where pictures are dark while the optimal-variance loss
-    grows its steps, and both together collapse to black; it is kept for cross-entropy, whose gradient undoes it.
-    """
+    The output is linear, from the mean picture on. A sigmoid's gradient vanishes where pictures are dark while the
+    optimal-variance loss grows its steps, and both together collapse to black; it is kept for cross-entropy, whose
+    gradient undoes it."""
 
     def __init__(
-        self, *, width: int, side: int, mean: torch.Tensor, latent: int, condition: int, dropout: float, output: str = LINEAR
+        self,
+        *,
+        width: int,
+        side: int,
+        mean: torch.Tensor,
+        latent: int,
+        condition: int,
+        dropout: float,
+        output: str = LINEAR,
     ) -> None:
         super().__init__()
         channels, small = len(mean), side // 8

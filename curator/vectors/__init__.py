@@ -1,5 +1,6 @@
 """FAISS: files of vectors that searches map, and all-pairs work. The only room with `faiss`."""
 
+from curator.vectors.engine import Answer, Engine
 from curator.vectors.generation import (
     Generation,
     GenerationDamaged,
@@ -11,6 +12,8 @@ from curator.vectors.generation import (
 from curator.vectors.neighbours import Neighbours, exact_neighbours, near_hashes
 
 __all__ = [
+    "Answer",
+    "Engine",
     "Generation",
     "GenerationDamaged",
     "Neighbours",

@@ -1,8 +1,7 @@
 """All-pairs work: the nearest neighbours of every vector, and hashes within a few bits of each other.
 
-HNSW is not used: among many identical vectors its recall halves. Nor are FAISS's own threads shared with searches, which set
-them to one.
-"""
+HNSW is not used: among many identical vectors its recall halves. Nor are FAISS's own threads shared with searches,
+which set them to one."""
 
 from __future__ import annotations
 
@@ -28,9 +27,8 @@ Half = NDArray[np.float16]
 class Neighbours:
     """Nearest neighbours among the rows of `x`: (n, d) float16, unit rows. Exact up to 50,000, inverted lists beyond.
 
-    The inverted lists (Jégou et al. 2011, §IV) have 4√n centroids of spherical k-means, chosen with the seed; `nprobe` of them are
-    visited for each query.
-    """
+    The inverted lists (Jégou et al. 2011, §IV) have 4√n centroids of spherical k-means, chosen with the seed; `nprobe`
+    of them are visited for each query."""
 
     def __init__(self, x: Half, *, nprobe: int = 4, seed: int = 0, exact: int = EXACT) -> None:
         import faiss
@@ -70,7 +68,8 @@ class Neighbours:
         return self._index.search(q, k)  # type: ignore[no-any-return]
 
     def within(self, positions: Positions, threshold: float) -> tuple[NDArray[np.int32], Scores]:
-        """Pairs (m, 2) and scores (m,) of the given rows with every other whose score reaches the threshold, up to 1,024 each."""
+        """Pairs (m, 2) and scores (m,) of the given rows with every other whose score reaches the threshold, up to
+        1,024 each."""
         pairs, scores = [np.empty((0, 2), np.int32)], [np.empty(0, np.float32)]
         whole = self.x.astype(np.float32) if self.is_exact and len(positions) else None
         k = min(_MOST + 1, len(self.x))
@@ -105,10 +104,10 @@ def exact_neighbours(x: Half, positions: Positions, k: int) -> tuple[Positions, 
 def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     """Pairs (m, 2) of positions, first < second, where a 64-bit hash lies within `distance` bits of one of another's.
 
-    `hashes` (n,), `turned` (n, t). Of each hash and turn the nearest 64 others at most, or a film's frames would all be pairs; they still
-    hang together. Up to 100,000 hashes each is compared with each; beyond, those that differ by at most 2 bits in one of three bands of 21,
-    which all within 8 bits do (Norouzi et al. 2012, "Fast search in Hamming space with multi-index hashing").
-    """
+    `hashes` (n,), `turned` (n, t). Of each hash and turn the nearest 64 others at most, or a film's frames would all be
+    pairs; they still hang together. Up to 100,000 hashes each is compared with each; beyond, those that differ by at
+    most 2 bits in one of three bands of 21, which all within 8 bits do (Norouzi et al. 2012, "Fast search in Hamming
+    space with multi-index hashing")."""
     import faiss
 
     faiss.omp_set_num_threads(os.cpu_count() or 1)

@@ -22,16 +22,17 @@ _SHOWN = 12  # leaks, and images of one issue
 
 @click.command()
 @index_option
-@click.option("--sample", type=click.IntRange(10), default=300, show_default=True, help="Pictures to make known duplicates of.")
+@click.option(
+    "--sample", type=click.IntRange(10), default=300, show_default=True, help="Pictures to make known duplicates of."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of what is done to it.")
 @json_option
 def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
     """Choose the thresholds of `curator dedupe` on your own images.
 
-    Known duplicates are made of a sample (resized, JPEG, crops, mirrored, turned, recoloured, blurred, captioned, letterboxed) and
-    told from its nearest neighbours. Kept per kind: the smallest threshold whose precision is at least 0.99 at the lower end of its 95 %
-    interval.
-    """
+    Known duplicates are made of a sample (resized, JPEG, crops, mirrored, turned, recoloured, blurred, captioned,
+    letterboxed) and told from its nearest neighbours. Kept per kind: the smallest threshold whose precision is at least
+    0.99 at the lower end of its 95 % interval."""
     from dataclasses import asdict
 
     from curator.cleaning.calibrate import calibrate as choose
@@ -43,15 +44,35 @@ def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
         return
     rows = [
         [
-            *(c.kind, _known(c.threshold), c.source, f"{c.cut.precision:.4f}", f"{c.cut.low:.4f}", f"{c.cut.recall:.3f}"),
+            *(
+                c.kind,
+                _known(c.threshold),
+                c.source,
+                f"{c.cut.precision:.4f}",
+                f"{c.cut.low:.4f}",
+                f"{c.cut.recall:.3f}",
+            ),
             *(_known(c.held_out_recall), c.cut.positives, c.cut.negatives),
         ]
         for c in found
     ]
-    heads = ("kind", "threshold", "from", "precision", "at least", "recall", "recall, other transforms", "duplicates", "others")
+    heads = (
+        "kind",
+        "threshold",
+        "from",
+        "precision",
+        "at least",
+        "recall",
+        "recall, other transforms",
+        "duplicates",
+        "others",
+    )
     click.echo(table(rows, heads))
     if any(c.source != "calibrated" for c in found):
-        say("Where no threshold reached a precision of 0.99 at the lower end, the built-in one stays. More --sample narrows the interval.")
+        say(
+            "Where no threshold reached a precision of 0.99 at the lower end, the built-in one stays. More --sample "
+            "narrows the interval."
+        )
 
 
 def _known(value: float) -> str:
@@ -62,11 +83,19 @@ def _known(value: float) -> str:
 @index_option
 @click.option("--between", nargs=2, required=True, metavar="A B", help="The two sides, such as train test.")
 @click.option(
-    "--by", metavar="COLUMN|folder|selection", help="What names the side. [default: selections or a column that have both, else folders]"
+    "--by",
+    metavar="COLUMN|folder|selection",
+    help="What names the side. [default: selections or a column that have both, else folders]",
 )
-@click.option("--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as the same.")
+@click.option(
+    "--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as the same."
+)
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate.")
-@click.option("--fix", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV with mended sides; needs one of the next two.")
+@click.option(
+    "--fix",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a CSV with mended sides; needs one of the next two.",
+)
 @click.option("--drop-from", metavar="SIDE", help="Leave leaked images of this side out.")
 @click.option("--move-to", metavar="SIDE", help="Move every leaked group to this side as a whole.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the leaks on a contact sheet.")
@@ -92,7 +121,10 @@ def leaks(
         images = {i.id: i for i in index.images([i for leak in found.leaks for i in leak.sides])}
         if fix:
             changed = write_fixed(index, found, fix, drop_from=drop_from, move_to=move_to)
-            say(f"{fix}: {plural(changed, 'image')} on another side or left out; `curator index FOLDER --csv {fix}` reads it.")
+            say(
+                f"{fix}: {plural(changed, 'image')} on another side or left out; `curator index FOLDER --csv {fix}` "
+                "reads it."
+            )
     if as_json:
         rows = [{"sides": {str(images[i].path): side for i, side in leak.sides.items()}} for leak in found.leaks]
         print_json({"by": found.by, "sizes": dict(found.sizes), "leaked": dict(found.leaked), "leaks": rows})
@@ -115,7 +147,10 @@ def _print_leaks(found: Leaks, images: dict[int, Image]) -> None:
     click.echo(table([(s, n, found.leaked[s]) for s, n in found.sizes.items()], (f"{found.by}", "images", "leaked")))
     click.echo(f"\n{plural(len(found.leaks), 'group')} on more than one side.")
     if found.outside:
-        say(f"{plural(found.outside, 'image')} on neither side, by {found.by}; --by COLUMN|folder|selection tells sides apart otherwise.")
+        say(
+            f"{plural(found.outside, 'image')} on neither side, by {found.by}; --by COLUMN|folder|selection tells "
+            "sides apart otherwise."
+        )
     for line in remarks(found.found):
         say(line)
 
@@ -124,7 +159,9 @@ def _draw_leaks(found: Leaks, images: dict[int, Image], sheet: Path) -> None:
     from curator.drawing.sheets import Section, Tile, save_sheet
 
     sections = [
-        Section("", [Tile(images[i].path, side, f"id:{i}  {images[i].path.name}") for i, side in sorted(leak.sides.items())])
+        Section(
+            "", [Tile(images[i].path, side, f"id:{i}  {images[i].path.name}") for i, side in sorted(leak.sides.items())]
+        )
         for leak in found.leaks[:60]
     ]
     save_sheet(sections, sheet)
@@ -136,14 +173,18 @@ def _draw_leaks(found: Leaks, images: dict[int, Image], sheet: Path) -> None:
 @index_option
 @click.option("--where", help="Look only at images for which this SQL condition holds.")
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the worst of each kind on a contact sheet.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the worst of each kind on a contact sheet."
+)
 @json_option
-def issues(*, kinds: tuple[str, ...], name: str | None, where: str | None, paths: bool, sheet: Path | None, as_json: bool) -> None:
-    """List pictures that stand out as bad: blank, dark, bright, blurred, of odd size or shape; or only of the KINDS named.
+def issues(
+    *, kinds: tuple[str, ...], name: str | None, where: str | None, paths: bool, sheet: Path | None, as_json: bool
+) -> None:
+    """List pictures that stand out as bad: blank, dark, bright, blurred, of odd size or shape; or only of the KINDS
+    named.
 
-    The columns behind it, sharpness, brightness, contrast, entropy, width, height and aspect, can be used in --where. Exit code 1 if there
-    are any.
-    """
+    The columns behind it, sharpness, brightness, contrast, entropy, width, height and aspect, can be used in --where.
+    Exit code 1 if there are any."""
     from curator.cleaning.issues import find_issues
 
     with opened(name) as index:
@@ -151,7 +192,12 @@ def issues(*, kinds: tuple[str, ...], name: str | None, where: str | None, paths
         images = {i.id: i for i in index.images(sorted({i for issue in found for i in issue.ids}))}
     if as_json:
         print_json(
-            {f.name: [{"id": i, "path": str(images[i].path), "value": v} for i, v in zip(f.ids, f.values, strict=True)] for f in found}
+            {
+                f.name: [
+                    {"id": i, "path": str(images[i].path), "value": v} for i, v in zip(f.ids, f.values, strict=True)
+                ]
+                for f in found
+            }
         )
     elif paths:
         for image in images.values():

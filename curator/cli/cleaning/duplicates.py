@@ -21,23 +21,42 @@ _SHOWN = 12  # groups
 
 @click.command()
 @index_option
-@click.option("--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as a duplicate.")
+@click.option(
+    "--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as a duplicate."
+)
 @click.option("--keep", metavar="RULES", help="Which image of a group to keep: rules in order. [default: see below]")
 @click.option(
-    "--protect", multiple=True, type=click.Path(path_type=Path), help="Never propose images in this folder for removal; repeatable."
+    "--protect",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Never propose images in this folder for removal; repeatable.",
 )
 @click.option("--across", is_flag=True, help="Only duplicates between roots.")
 @click.option("--ignore-same-dir", is_flag=True, help="Only duplicates between folders.")
 @click.option("--where", help="Look only at images for which this SQL condition holds.")
 @click.option(
-    "--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate. [default: calibrated, else from the tail]"
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    help="Least score of a semantic duplicate. [default: calibrated, else from the tail]",
 )
 @click.option("--all", "everything", is_flag=True, help="Also list groups that were decided about.")
 @json_option
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the groups on a contact sheet.")
-@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write the groups to a page that needs nothing else.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the groups to a page that needs nothing else.",
+)
 def dedupe(
-    *, name: str | None, keep: str | None, everything: bool, as_json: bool, sheet: Path | None, page: Path | None, **options: Any
+    *,
+    name: str | None,
+    keep: str | None,
+    everything: bool,
+    as_json: bool,
+    sheet: Path | None,
+    page: Path | None,
+    **options: Any,
 ) -> None:
     """Find what is in the index twice, say of what kind, and propose what to keep. No file is touched.
 
@@ -46,9 +65,9 @@ def dedupe(
     verified   also re-encoded, mirrored, rotated, cropped or edited, proved on the pixels
     semantic   also what an encoder cannot tell apart: shots of one thing, variants
 
-    --keep takes, in order: protected, real, labelled, largest, lossless, oldest, shortest-path (these, so, by default), and captioned,
-    tagged, smallest, largest-file, newest. `curator decide` says yes or no; exit code 1 if there is something to decide.
-    """
+    --keep takes, in order: protected, real, labelled, largest, lossless, oldest, shortest-path (these, so, by default),
+    and captioned, tagged, smallest, largest-file, newest. `curator decide` says yes or no; exit code 1 if there is
+    something to decide."""
     from curator.cleaning import describe as report
     from curator.cleaning.dedupe import DedupeOptions
     from curator.cleaning.dedupe import dedupe as find
@@ -59,7 +78,9 @@ def dedupe(
             result = find(index, DedupeOptions(keep=parse_keep(keep), **options), job=job)
         groups = [g for g in result.groups if everything or not g.settled]
         images = {i.id: i for i in index.images([m.image_id for g in groups for m in g.members])}
-    drawn = report.draw_groups(result, groups, images, sheet=sheet, page=page)  # first, as a reader of the text may stop early
+    drawn = report.draw_groups(
+        result, groups, images, sheet=sheet, page=page
+    )  # first, as a reader of the text may stop early
     if as_json:
         print_json(report.as_json(result, groups, images))
     else:
@@ -72,19 +93,31 @@ def dedupe(
 def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, Image]) -> None:
     from curator.cleaning.describe import describe_member, remarks
 
-    click.echo(table([(kind, result.pairs[kind], result.images[kind]) for kind in result.pairs], ("kind", "pairs", "duplicates")))
+    click.echo(
+        table(
+            [(kind, result.pairs[kind], result.images[kind]) for kind in result.pairs], ("kind", "pairs", "duplicates")
+        )
+    )
     found, decided = sum(len(g.duplicates) for g in result.groups), sum(g.settled for g in result.groups)
-    summary = f"{plural(len(result.groups), 'group')} with {plural(found, 'duplicate')} among {plural(result.searched, 'image')}"
+    summary = (
+        f"{plural(len(result.groups), 'group')} with {plural(found, 'duplicate')} among "
+        f"{plural(result.searched, 'image')}"
+    )
     click.echo(f"\n{summary}; {decided} decided about.")
     for group in groups[:_SHOWN]:
         click.echo()
         for m in group.members:
             kind, evidence = describe_member(m, result)
-            click.echo(f"  {kind:<16} id:{m.image_id:<7} {images[m.image_id].path}{f'   ({evidence})' if evidence else ''}")
+            click.echo(
+                f"  {kind:<16} id:{m.image_id:<7} {images[m.image_id].path}{f'   ({evidence})' if evidence else ''}"
+            )
     if len(groups) > _SHOWN:
         click.echo(f"\n… and {len(groups) - _SHOWN} groups more; --sheet, --html and --json show them.")
     if groups:
-        click.echo("\n`curator decide reject --proposed` accepts the proposals, `decide keep|reject|not-duplicate ID...` speaks of some.")
+        click.echo(
+            "\n`curator decide reject --proposed` accepts the proposals, `decide keep|reject|not-duplicate ID...` "
+            "speaks of some."
+        )
     for line in remarks(result):
         say(line)
 
@@ -117,9 +150,13 @@ def keep_command(images: tuple[str, ...], name: str | None, where: str | None) -
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
 @click.option("--where", help="All images for which this SQL condition holds.")
-@click.option("--proposed", is_flag=True, help="All duplicates that `curator dedupe` proposed, and nobody decided about.")
+@click.option(
+    "--proposed", is_flag=True, help="All duplicates that `curator dedupe` proposed, and nobody decided about."
+)
 @click.option("--kind", "kinds", multiple=True, help="With --proposed: only this kind of duplicate; repeatable.")
-def reject_command(images: tuple[str, ...], name: str | None, where: str | None, proposed: bool, kinds: tuple[str, ...]) -> None:
+def reject_command(
+    images: tuple[str, ...], name: str | None, where: str | None, proposed: bool, kinds: tuple[str, ...]
+) -> None:
     """These images are duplicates of their groups' keepers. `curator quarantine` may move them later."""
     from curator.cleaning.decisions import accept
 
@@ -128,7 +165,10 @@ def reject_command(images: tuple[str, ...], name: str | None, where: str | None,
         return
     with opened(name) as index:
         ids = accept(index, kinds)
-    click.echo(f"reject: {plural(len(ids), 'image')}. No file was touched; `curator quarantine --dry-run` shows what could be moved.")
+    click.echo(
+        f"reject: {plural(len(ids), 'image')}. No file was touched; `curator quarantine --dry-run` shows what could "
+        "be moved."
+    )
 
 
 @decide.command("not-duplicate")
@@ -179,15 +219,19 @@ def list_command(name: str | None, as_json: bool) -> None:
 
 @click.command()
 @index_option
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="A folder of the same file system. [default: see below]")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder of the same file system. [default: see below]",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
 @json_option
 def quarantine(name: str | None, to: Path | None, dry_run: bool, as_json: bool) -> None:
     """Move the files of rejected images aside. `curator restore` puts them back, byte for byte.
 
-    They go to `.curator-quarantine` in their root, which scans pass over, or to --to. A file moves only if it and the one that is kept
-    are what the index says. A journal of every move lies beside the files and in the index. Exit code 1 if a file was left.
-    """
+    They go to `.curator-quarantine` in their root, which scans pass over, or to --to. A file moves only if it and the
+    one that is kept are what the index says. A journal of every move lies beside the files and in the index. Exit code
+    1 if a file was left."""
     from curator.cleaning.quarantine import quarantine as move_aside
 
     with opened(name) as index, working() as job:
@@ -201,13 +245,17 @@ def quarantine(name: str | None, to: Path | None, dry_run: bool, as_json: bool) 
 @click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
 @json_option
 def restore(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: bool) -> None:
-    """Put quarantined files back where they were: all, or those whose former PATHS are named. Nothing is overwritten."""
+    """Put quarantined files back where they were: all, or those whose former PATHS are named. Nothing is
+    overwritten."""
     from curator.cleaning.quarantine import restore as put_back
 
     with opened(name) as index, working() as job:
         report = put_back(index, paths, dry_run=dry_run, job=job)
     if report.moves and not dry_run:
-        say("They are still rejected, and `curator quarantine` would move them again; `curator decide undo` forgets a verdict.")
+        say(
+            "They are still rejected, and `curator quarantine` would move them again; `curator decide undo` forgets a "
+            "verdict."
+        )
     _print_moves(report, "would be put back" if dry_run else "put back", as_json, back=True)
 
 
@@ -215,10 +263,14 @@ def _print_moves(report: Report, done: str, as_json: bool, *, back: bool) -> Non
     from dataclasses import asdict
 
     if as_json:
-        print_json({"moves": [asdict(m) for m in report.moves], "left": [{"path": p, "reason": r} for p, r in report.left]})
+        print_json(
+            {"moves": [asdict(m) for m in report.moves], "left": [{"path": p, "reason": r} for p, r in report.left]}
+        )
     else:
         for m in report.moves:
-            click.echo(f"{m.moved_to} -> {m.path}" if back else f"{m.path} -> {m.moved_to}   ({m.reason}; kept: {m.keeper})")
+            click.echo(
+                f"{m.moved_to} -> {m.path}" if back else f"{m.path} -> {m.moved_to}   ({m.reason}; kept: {m.keeper})"
+            )
         click.echo(f"{plural(len(report.moves), 'file')} {done}.")
         for path, reason in report.left:
             say(f"Left: {path}: {reason}")

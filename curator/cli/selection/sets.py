@@ -29,7 +29,8 @@ def selections(ctx: click.Context, name: str | None, as_json: bool) -> None:
     with opened(name) as index:
         found = [Selections(index.reader).get(n) for n in Selections(index.reader).names()]
     rows = [
-        {"name": s.name, "images": len(s), "by": _made(s), "digest": s.digest, "created_at": s.created_at} for s in found
+        {"name": s.name, "images": len(s), "by": _made(s), "digest": s.digest,
+        "created_at": s.created_at} for s in found
     ]  # fmt: skip
     if as_json:
         print_json(rows)
@@ -53,10 +54,16 @@ def _inner_index(command: Any) -> Any:
 
 @selections.command("manifest")
 @click.argument("chosen", metavar="NAME")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file instead of standard output.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it to a file instead of standard output.",
+)
 @_inner_index
 def manifest_command(outer: str | None, chosen: str, output: Path | None, name: str | None) -> None:
-    """Write a selection's manifest: recipe, counts of every step, and every image with its SHA-256. `select --replay` reads it."""
+    """Write a selection's manifest: recipe, counts of every step, and every image with its SHA-256. `select --replay`
+    reads it."""
     from curator.database import Selections
     from curator.selection.recipe import manifest_of, write_manifest
 
@@ -72,10 +79,14 @@ def manifest_command(outer: str | None, chosen: str, output: Path | None, name: 
 @selections.command("show")
 @click.argument("chosen", metavar="NAME")
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the first images on a contact sheet.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the first images on a contact sheet."
+)
 @json_option
 @_inner_index
-def show_command(outer: str | None, *, chosen: str, paths: bool, sheet: Path | None, as_json: bool, name: str | None) -> None:
+def show_command(
+    outer: str | None, *, chosen: str, paths: bool, sheet: Path | None, as_json: bool, name: str | None
+) -> None:
     """Show how a selection was made, or its images."""
     from curator.database import Selections
 
@@ -106,7 +117,9 @@ def diff_command(outer: str | None, *, first: str, second: str, as_json: bool, n
     if as_json:
         print_json(asdict(found))
     else:
-        click.echo(f"{len(found.first)} only in {first}, {len(found.second)} only in {second}, {len(found.both)} in both.")
+        click.echo(
+            f"{len(found.first)} only in {first}, {len(found.second)} only in {second}, {len(found.both)} in both."
+        )
     sys.exit(1 if found.first or found.second else 0)
 
 
@@ -142,7 +155,11 @@ def _combine(index_name: str | None, chosen: str, how: str, parts: tuple[str, ..
 @click.argument("parts", nargs=-1, required=True, metavar="PART=SHARE...")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the hash that divides.")
 @click.option(
-    "--level", type=click.Choice(["exact", "verified", "semantic"]), default="verified", show_default=True, help="What stays together."
+    "--level",
+    type=click.Choice(["exact", "verified", "semantic"]),
+    default="verified",
+    show_default=True,
+    help="What stays together.",
 )
 @overwrite_option
 @_inner_index

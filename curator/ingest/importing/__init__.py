@@ -31,7 +31,8 @@ class Imported:
 
 
 def guess_form(source: Path) -> str:
-    """What a folder holds, by the files in it; "imagefolder" for pictures with side-cars or tables. Raises `UsageError` for none."""
+    """What a folder holds, by the files in it; "imagefolder" for pictures with side-cars or tables. Raises `UsageError`
+    for none."""
     if not source.is_dir():
         raise UsageError(f"{source} is no folder; `curator import` takes a folder that holds a data set")
     if any((source / "img_emb").glob("*.npy")):
@@ -40,7 +41,9 @@ def guess_form(source: Path) -> str:
         return "webdataset"
     if any((source / "annotations").glob("*.json")):
         return "coco"
-    if any(source.glob("*.parquet")) and not any(p.suffix.lower() in SUFFIXES for p in source.glob("*/*")):  # as img2dataset writes
+    if any(source.glob("*.parquet")) and not any(
+        p.suffix.lower() in SUFFIXES for p in source.glob("*/*")
+    ):  # as img2dataset writes
         return "parquet"
     return "imagefolder"
 
@@ -55,7 +58,8 @@ def import_set(
     origin: str | None = None,
     job: Job = QUIET,
 ) -> Imported:
-    """Index a data set. Packed pictures are unpacked into `to`, or SOURCE-pictures beside it; all others stay where they are.
+    """Index a data set. Packed pictures are unpacked into `to`, or SOURCE-pictures beside it; all others stay where
+    they are.
 
     Runs again from where it was cut off. Raises `UsageError`, `SpaceMismatch`, and what `ingest` raises.
     """

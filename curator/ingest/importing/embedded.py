@@ -1,4 +1,5 @@
-"""Vectors that another tool computed, in clip-retrieval's and embedding-reader's layout, taken over without encoding again."""
+"""Vectors that another tool computed, in clip-retrieval's and embedding-reader's layout, taken over without encoding
+again."""
 
 from __future__ import annotations
 
@@ -24,24 +25,33 @@ _SAME = 0.98  # least cosine; other runtimes and float16 differ in the last digi
 
 
 def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list[Path]:
-    """Keep the vectors of every picture in the layout's `metadata` under the encoder's space → the pictures' files, to be indexed.
+    """Keep the vectors of every picture in the layout's `metadata` under the encoder's space → the pictures' files, to
+    be indexed.
 
     Raises `SpaceMismatch` where a sample encodes to other vectors, `UsageError` for a layout that lacks something.
     """
     files: list[Path] = []
-    with index.write() as db:
+    with index.write(alone=True) as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
         for paths, x in _parts(source):
             norms = lengths(np.asarray(x, np.float32))
             bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
             if len(bad):
-                raise UsageError(f"row {bad[0]} of the vectors for {paths[bad[0]]} is zero or not finite, so it has no direction")
+                raise UsageError(
+                    f"row {bad[0]} of the vectors for {paths[bad[0]]} is zero or not finite, so it has no direction"
+                )
             if x.shape[1] != encoder.dim:
-                raise SpaceMismatch(f"{source} holds vectors of {x.shape[1]} dimensions, and '{encoder.name}' has {encoder.dim}")
+                raise SpaceMismatch(
+                    f"{source} holds vectors of {x.shape[1]} dimensions, and '{encoder.name}' has {encoder.dim}"
+                )
             for start in range(0, len(paths), _BATCH):
                 some = slice(start, start + _BATCH)
-                read = [(p, v, d) for p, v in zip(paths[some], x[some], strict=True) if (d := _decoded(p, encoder.side)) is not None]
+                read = [
+                    (p, v, d)
+                    for p, v in zip(paths[some], x[some], strict=True)
+                    if (d := _decoded(p, encoder.side)) is not None
+                ]
                 if not read:
                     continue
                 vectors = np.stack([v for _, v, _ in read]).astype(np.float32)
@@ -52,12 +62,16 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list
                     ids = db.put_contents(d.content for _, _, d in read)
                     contents = [ids[d.content.sha256] for _, _, d in read]
                     db.put_vectors(space, contents, normalise(vectors), lengths(vectors))
-                    Curation(db).put_measures({c: measure(d.picture) for c, (_, _, d) in zip(contents, read, strict=True)})
+                    Curation(db).put_measures(
+                        {c: measure(d.picture) for c, (_, _, d) in zip(contents, read, strict=True)}
+                    )
                 files += [p for p, _, _ in read]
                 job.progress(len(files), len(files), "reading vectors")
                 job.check()
     if not files:
-        raise UsageError(f"no picture that {source}/metadata names can be read; its column image_path must lead to files")
+        raise UsageError(
+            f"no picture that {source}/metadata names can be read; its column image_path must lead to files"
+        )
     return files
 
 
@@ -72,7 +86,8 @@ def _check(encoder: Encoder, pictures: list[Any], x: NDArray[np.float32], source
     cosine = (encoder.encode_images(pictures) * normalise(x)).sum(1)
     if cosine.min() < _SAME:
         raise SpaceMismatch(
-            f"the vectors in {source} are not those of '{encoder.name}' (a picture encodes with cosine {cosine.min():.3f}); "
+            f"the vectors in {source} are not those of '{encoder.name}' (a picture encodes with cosine "
+            f"{cosine.min():.3f}); "
             "name the encoder they come from with --encoder"
         )
 
@@ -87,5 +102,7 @@ def _parts(source: Path) -> Iterator[tuple[list[Path], NDArray[np.floating]]]:
         rows = pq.read_table(table).to_pylist()
         x = np.load(file, mmap_mode="r", allow_pickle=False)
         if x.ndim != 2 or len(rows) != len(x) or any("image_path" not in r for r in rows):
-            raise UsageError(f"{table} must have a column image_path and as many rows as {file.name}, which is {x.shape}")
+            raise UsageError(
+                f"{table} must have a column image_path and as many rows as {file.name}, which is {x.shape}"
+            )
         yield [source / str(r["image_path"]) for r in rows], x

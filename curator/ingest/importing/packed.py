@@ -1,4 +1,5 @@
-"""Pictures that lie packed in tar shards or parquet files → files in a folder with side-cars, which `curator index` reads."""
+"""Pictures that lie packed in tar shards or parquet files → files in a folder with side-cars, which `curator index`
+reads."""
 
 from __future__ import annotations
 
@@ -15,11 +16,19 @@ from curator.images import SUFFIXES
 from curator.job import Job
 
 _UNSAFE = re.compile(r"[^\w.+-]+")
-_BY_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"RIFF", ".webp"), (b"II*\0", ".tiff"))
+_BY_MAGIC = (
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG", ".png"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"RIFF", ".webp"),
+    (b"II*\0", ".tiff"),
+)
 
 
 def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
-    """Each sample of WebDataset or img2dataset shards → picture, `.json` and `.txt` beside it; a number in `.cls` by `labels.json`.
+    """Each sample of WebDataset or img2dataset shards → picture, `.json` and `.txt` beside it; a number in `.cls` by
+    `labels.json`.
 
     What is there already stays. Raises `UsageError` for a file that is no tar.
     """
@@ -73,7 +82,8 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
-    """Rows with pictures inside, as `datasets` stores them → files and `.json` side-cars. Raises `UsageError` for a file without any."""
+    """Rows with pictures inside, as `datasets` stores them → files and `.json` side-cars. Raises `UsageError` for a
+    file without any."""
     import pyarrow.parquet as pq
 
     done = 0
@@ -89,7 +99,8 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
                 data = picture.get("bytes")
                 if not data:
                     continue
-                stem = f"{done:08d}-{_safe(Path(picture.get('path') or 'picture').stem)}"  # paths need not differ between rows
+                # paths need not differ between rows
+                stem = f"{done:08d}-{_safe(Path(picture.get('path') or 'picture').stem)}"
                 _write(target / file.stem / f"{stem}{_suffix(data)}", data)
                 notes = {k: _named(v, names.get(k)) for k, v in row.items() if v is not None}
                 _write(target / file.stem / f"{stem}.json", json.dumps(notes, ensure_ascii=False, default=str).encode())

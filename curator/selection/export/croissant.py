@@ -1,4 +1,5 @@
-"""`croissant.json`: the export described as MLCommons Croissant 1.0, with a SHA-256 for every file that is no single picture."""
+"""`croissant.json`: the export described as MLCommons Croissant 1.0, with a SHA-256 for every file that is no single
+picture."""
 
 from __future__ import annotations
 
@@ -11,14 +12,19 @@ from curator.files import sha256_of
 from curator.selection.export.items import write_text
 
 _CONTEXT: dict[str, Any] = {
-    "@language": "en", "@vocab": "https://schema.org/", "citeAs": "cr:citeAs", "column": "cr:column", "conformsTo": "dct:conformsTo",
+    "@language": "en", "@vocab": "https://schema.org/", "citeAs": "cr:citeAs", "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/", "rai": "http://mlcommons.org/croissant/RAI/", "dct": "http://purl.org/dc/terms/",
     "data": {"@id": "cr:data", "@type": "@json"}, "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "examples": {"@id": "cr:examples", "@type": "@json"}, "extract": "cr:extract", "field": "cr:field", "fileProperty": "cr:fileProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"}, "extract": "cr:extract", "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
     "fileObject": "cr:fileObject", "fileSet": "cr:fileSet", "format": "cr:format", "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset", "jsonPath": "cr:jsonPath", "key": "cr:key", "md5": "cr:md5", "parentField": "cr:parentField",
-    "path": "cr:path", "recordSet": "cr:recordSet", "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated",
-    "replace": "cr:replace", "sc": "https://schema.org/", "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField",
+    "isLiveDataset": "cr:isLiveDataset", "jsonPath": "cr:jsonPath", "key": "cr:key", "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path", "recordSet": "cr:recordSet", "references": "cr:references", "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace", "sc": "https://schema.org/", "separator": "cr:separator", "source": "cr:source",
+    "subField": "cr:subField",
     "transform": "cr:transform",
 }  # fmt: skip
 _TYPES = {"rank": "sc:Integer", "width": "sc:Integer", "height": "sc:Integer", "value": "sc:Float"}
@@ -38,7 +44,8 @@ def write_croissant(folder: Path, name: str, manifest: Mapping[str, Any], column
     distribution = [
         {
             "@type": "cr:FileObject", "@id": p.relative_to(folder).as_posix(), "name": p.relative_to(folder).as_posix(),
-            "contentUrl": p.relative_to(folder).as_posix(), "encodingFormat": _FORMATS[p.suffix], "sha256": sha256_of(p),
+            "contentUrl": p.relative_to(folder).as_posix(), "encodingFormat": _FORMATS[p.suffix],
+            "sha256": sha256_of(p),
         }
         for p in files
     ]  # fmt: skip
@@ -54,7 +61,8 @@ def write_croissant(folder: Path, name: str, manifest: Mapping[str, Any], column
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": name,
-        "description": f"The selection '{name}' of {manifest['count']} images, made by curator; recipe and digests are in manifest.json.",
+        "description": f"The selection '{name}' of {manifest['count']} images, made by curator; "
+        "recipe and digests are in manifest.json.",
         "version": "1.0.0",
         "distribution": distribution,
         "recordSet": [{"@type": "cr:RecordSet", "@id": "images", "name": "images", "field": fields}],

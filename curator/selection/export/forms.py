@@ -17,7 +17,8 @@ from curator.selection.export.items import MTIME, ExportPlan, Item, as_csv, as_j
 
 @forms.register("imagefolder")
 def _imagefolder(plan: ExportPlan) -> None:
-    """`SPLIT/LABEL/picture` and `SPLIT/metadata.jsonl`, as `datasets.load_dataset("imagefolder")` and torchvision's ImageFolder read it."""
+    """`SPLIT/LABEL/picture` and `SPLIT/metadata.jsonl`, as `datasets.load_dataset("imagefolder")` and torchvision's
+    ImageFolder read it."""
     _refuse_none(plan, "imagefolder")
     for done, item in enumerate(plan.items, 1):
         place(plan, item, plan.folder / item.file)
@@ -28,14 +29,16 @@ def _imagefolder(plan: ExportPlan) -> None:
             if item.split == split:
                 row = item.row()
                 rows.append(
-                    {"file_name": item.file.removeprefix(f"{split}/")} | {k: v for k, v in row.items() if k not in ("file", "split")}
+                    {"file_name": item.file.removeprefix(f"{split}/")}
+                    | {k: v for k, v in row.items() if k not in ("file", "split")}
                 )
         write_text(plan.folder / split / "metadata.jsonl", as_jsonl(rows))
 
 
 @forms.register("webdataset")
 def _webdataset(plan: ExportPlan) -> None:
-    """Shards `SPLIT-000000.tar` of `key.jpg`, `key.json`, and `key.txt` and `key.cls` where there are caption and label."""
+    """Shards `SPLIT-000000.tar` of `key.jpg`, `key.json`, and `key.txt` and `key.cls` where there are caption and
+    label."""
     codes = _codes(plan.items)
     done = 0
     for split in sorted({i.split for i in plan.items}):
@@ -63,7 +66,8 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 @forms.register("parquet")
 def _parquet(plan: ExportPlan) -> None:
-    """`SPLIT-00000.parquet` with the pictures inside, as `datasets` stores images: a column `image` of bytes and path."""
+    """`SPLIT-00000.parquet` with the pictures inside, as `datasets` stores images: a column `image` of bytes and
+    path."""
     import pyarrow as pa
 
     codes = _codes(plan.items)
@@ -80,7 +84,10 @@ def _parquet(plan: ExportPlan) -> None:
     features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": list(codes), "_type": "ClassLabel"}}
     features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in plain.items()}
     types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
-    fields = [pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), pa.field("label", pa.int64())]
+    fields = [
+        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        pa.field("label", pa.int64()),
+    ]
     fields += [pa.field(name, types[kind]) for name, kind in plain.items()]
     schema = pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
     done = 0
@@ -108,7 +115,8 @@ def _save_table(table: Any, plan: ExportPlan, name: str) -> None:
 
 @forms.register("coco")
 def _coco(plan: ExportPlan) -> None:
-    """`images/`, `annotations/instances_SPLIT.json` with each label as a box around its picture, and `captions_SPLIT.json`."""
+    """`images/`, `annotations/instances_SPLIT.json` with each label as a box around its picture, and
+    `captions_SPLIT.json`."""
     _refuse_none(plan, "coco")
     codes = _codes(plan.items)
     for done, item in enumerate(plan.items, 1):
@@ -118,7 +126,13 @@ def _coco(plan: ExportPlan) -> None:
     for split in sorted({i.split for i in plan.items}):
         items = [i for i in plan.items if i.split == split]
         images = [
-            {"id": i.rank + 1, "file_name": i.file.removeprefix("images/"), "width": i.image.width, "height": i.image.height} for i in items
+            {
+                "id": i.rank + 1,
+                "file_name": i.file.removeprefix("images/"),
+                "width": i.image.width,
+                "height": i.image.height,
+            }
+            for i in items
         ]
         boxes = [
             {
@@ -128,8 +142,16 @@ def _coco(plan: ExportPlan) -> None:
             for i in items
             if i.image.label is not None
         ]  # fmt: skip
-        _dump(plan, f"annotations/instances_{split}.json", {"images": images, "annotations": boxes, "categories": categories})
-        captions = [{"id": i.rank + 1, "image_id": i.rank + 1, "caption": i.image.caption} for i in items if i.image.caption is not None]
+        _dump(
+            plan,
+            f"annotations/instances_{split}.json",
+            {"images": images, "annotations": boxes, "categories": categories},
+        )
+        captions = [
+            {"id": i.rank + 1, "image_id": i.rank + 1, "caption": i.image.caption}
+            for i in items
+            if i.image.caption is not None
+        ]
         if captions:
             _dump(plan, f"annotations/captions_{split}.json", {"images": images, "annotations": captions})
 
@@ -149,7 +171,8 @@ def _jsonl(plan: ExportPlan) -> None:
 
 @forms.register("npy")
 def _npy(plan: ExportPlan) -> None:
-    """`embeddings.npy` (n, d) float32 unit rows in the order of `images.csv`, `ids.npy` (n,) int64; the pictures unless --link none."""
+    """`embeddings.npy` (n, d) float32 unit rows in the order of `images.csv`, `ids.npy` (n,) int64; the pictures unless
+    --link none."""
     _place_all(plan)
     _save_array(plan, "embeddings.npy", plan.vectors().astype(np.float32))
     _save_array(plan, "ids.npy", np.array([i.image.id for i in plan.items], np.int64))
@@ -157,7 +180,8 @@ def _npy(plan: ExportPlan) -> None:
 
 @forms.register("clip-retrieval")
 def _clip_retrieval(plan: ExportPlan) -> None:
-    """`img_emb/img_emb_0.npy` float16 and `metadata/metadata_0.parquet`, the layout of clip-retrieval and embedding-reader."""
+    """`img_emb/img_emb_0.npy` float16 and `metadata/metadata_0.parquet`, the layout of clip-retrieval and
+    embedding-reader."""
     import pyarrow as pa
 
     _place_all(plan)

@@ -1,4 +1,5 @@
-"""What an export writes: the images of a selection with what is known of them, and files whose bytes depend on nothing else."""
+"""What an export writes: the images of a selection with what is known of them, and files whose bytes depend on nothing
+else."""
 
 from __future__ import annotations
 
@@ -24,13 +25,23 @@ from curator.registry import Registry
 LINKS = ("copy", "hardlink", "symlink", "none")
 MTIME = 0  # of all that is written: seconds since 1970
 _LOSSLESS = {"PNG", "BMP", "GIF", "TIFF", "PPM"}
-_SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tiff", "AVIF": ".avif", "PPM": ".ppm"}
+_SUFFIX = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "TIFF": ".tiff",
+    "AVIF": ".avif",
+    "PPM": ".ppm",
+}
 _WHOLE = 1 << 20  # an input side so large that no JPEG is decoded at reduced scale
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a selection, in its order: `key` names it in the export, `file` says where, relative to the export or absolute."""
+    """One image of a selection, in its order: `key` names it in the export, `file` says where, relative to the export
+    or absolute."""
 
     rank: int
     key: str
@@ -45,14 +56,17 @@ class Item:
         """What every form says of it, by column."""
         i = self.image
         return {
-            "file": self.file, "sha256": self.sha256, "label": i.label, "caption": i.caption, "split": self.split, "rank": self.rank,
-            "value": self.value, "width": i.width, "height": i.height, "origin": i.origin, "source": printable(i.path.name),
+            "file": self.file, "sha256": self.sha256, "label": i.label, "caption": i.caption, "split": self.split,
+            "rank": self.rank,
+            "value": self.value, "width": i.width, "height": i.height, "origin": i.origin,
+            "source": printable(i.path.name),
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What a form is given: an empty folder to fill, the items, and how. `size` is the long side in pixels, None as it is."""
+    """What a form is given: an empty folder to fill, the items, and how. `size` is the long side in pixels, None as it
+    is."""
 
     folder: Path
     items: Sequence[Item]
@@ -73,11 +87,14 @@ forms: Registry[Form] = Registry("form of export")
 
 
 def content(item: Item, size: int | None) -> bytes:
-    """The bytes of a picture to export: the file as it is, or resized. Raises `UsageError` where the file is not what was selected."""
+    """The bytes of a picture to export: the file as it is, or resized. Raises `UsageError` where the file is not what
+    was selected."""
     try:
         data = read_bytes(item.image.path)
     except PictureError as error:
-        raise UsageError(f"{item.image.path} cannot be exported: {error}; `curator index` notes it, and then select again") from error
+        raise UsageError(
+            f"{item.image.path} cannot be exported: {error}; `curator index` notes it, and then select again"
+        ) from error
     if hashlib.sha256(data).hexdigest() != item.sha256:
         raise UsageError(f"{item.image.path} has changed since it was selected; run `curator index`, and select again")
     return data if size is None else _resized(data, item, size)
@@ -97,7 +114,11 @@ def _resized(data: bytes, item: Item, size: int) -> bytes:
 
 def scaled(image: Image, size: int) -> Image:
     """The record of an image whose long side is at most `size` pixels."""
-    width, height = _shape(image.width, image.height, size) if max(image.width, image.height) > size else (image.width, image.height)
+    width, height = (
+        _shape(image.width, image.height, size)
+        if max(image.width, image.height) > size
+        else (image.width, image.height)
+    )
     return replace(image, width=width, height=height)
 
 
@@ -134,7 +155,8 @@ def place(plan: ExportPlan, item: Item, target: Path) -> None:
 
 
 def printable(path: str) -> str:
-    """A path as text that every program reads: bytes that are not UTF-8 become escapes, and such a path leads nowhere."""
+    """A path as text that every program reads: bytes that are not UTF-8 become escapes, and such a path leads
+    nowhere."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

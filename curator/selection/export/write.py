@@ -31,7 +31,8 @@ _UNLABELLED = "unlabelled"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`form` by name; `link` "copy", "hardlink", "symlink" or "none"; `size` the long side in pixels; `shard` images per file of many."""
+    """`form` by name; `link` "copy", "hardlink", "symlink" or "none"; `size` the long side in pixels; `shard` images
+    per file of many."""
 
     form: str = "imagefolder"
     link: str = "copy"
@@ -43,7 +44,9 @@ class ExportOptions:
         if self.link not in LINKS:
             raise UsageError(f"no way to link '{self.link}'; {suggest(self.link, LINKS)}")
         if self.form in PACKED and self.link != "copy":
-            raise UsageError(f"--as {self.form} holds the pictures inside, so --link {self.link} means nothing; leave it out")
+            raise UsageError(
+                f"--as {self.form} holds the pictures inside, so --link {self.link} means nothing; leave it out"
+            )
         if self.size is not None and self.link in ("hardlink", "symlink"):
             raise UsageError(f"--size writes new pictures, so --link {self.link} cannot be; leave one of them out")
 
@@ -56,11 +59,11 @@ def export(
     *,
     job: Job = QUIET,
 ) -> int:
-    """Write selections into a new folder → number of images. Several are joined, each a split of its own name where it has none.
+    """Write selections into a new folder → number of images. Several are joined, each a split of its own name where it
+    has none.
 
-    Nothing is at `target` until all is. Raises `UsageError` for a folder that is there, a form that lacks something, or a file that is no
-    longer what was selected; `UnknownName`.
-    """
+    Nothing is at `target` until all is. Raises `UsageError` for a folder that is there, a form that lacks something, or
+    a file that is no longer what was selected; `UnknownName`."""
     target = target.expanduser().absolute()
     if len(set(names)) < len(names):
         raise UsageError("a selection is named twice; an export holds each once")
@@ -90,23 +93,31 @@ def export(
             target.rmdir()
         os.replace(beside, target)
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room") from error
+        raise UsageError(
+            f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room"
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return len(items)
 
 
-def _items(index: Index, s: Selection, options: ExportOptions, labels: set[str], *, first: int, alone: bool) -> list[Item]:
+def _items(
+    index: Index, s: Selection, options: ExportOptions, labels: set[str], *, first: int, alone: bool
+) -> list[Item]:
     """Items with names that are safe, unlike each other, and the same every time."""
     found = []
     images = index.images(s.ids)
     folders = _folders(labels)
-    for rank, (image, sha256, value, split) in enumerate(zip(images, s.sha256, s.values.tolist(), s.splits, strict=True)):
+    for rank, (image, sha256, value, split) in enumerate(
+        zip(images, s.sha256, s.values.tolist(), s.splits, strict=True)
+    ):
         part = _SAFE.sub("_", split or ("train" if alone else s.name)).lstrip(".") or "_"
         key = f"{first + rank:06d}-{sha256.hex()[:8]}"
         file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
         shown = image if options.size is None else scaled(image, options.size)
-        found.append(Item(first + rank, key, shown, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name))
+        found.append(
+            Item(first + rank, key, shown, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name)
+        )
     return found
 
 
@@ -140,6 +151,9 @@ def _refuse_doubles(items: list[Item]) -> None:
     for i in items:
         other = seen.setdefault(i.sha256, i)
         if other.origin != i.origin:
-            raise UsageError(f"{i.image.path} is in '{other.origin}' and in '{i.origin}'; split one selection, or use `selections minus`")
+            raise UsageError(
+                f"{i.image.path} is in '{other.origin}' and in '{i.origin}'; split one selection, or use `selections "
+                "minus`"
+            )
     if not items:
         raise UsageError("the selection is empty, so there is nothing to export")

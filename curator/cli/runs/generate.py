@@ -1,0 +1,120 @@
+"""Commands that use what was trained: generate, reconstruct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curator.cli.face import SELECTION, index_option, json_option, opened, plural, print_json, say, working
+
+
+@click.command()
+@click.argument("named", metavar="RUN", default="latest")
+@index_option
+@click.option("-n", type=int, help="How many pictures. [default: 64; 6 to go between with --interpolate]")
+@click.option("--label", help="Of a run with --condition label: make this one. [default: each in turn]")
+@click.option("--like", metavar="ID|PATH", help="Of a run with --condition embedding: make what looks like this.")
+@click.option("--text", help="Of a run with --condition embedding: make what fits these words.")
+@click.option("--mix", nargs=2, metavar="A B", help="Make what lies between two images, or labels.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first picture; the next has the next.")
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Below 1: likelier pictures, of fewer kinds.")
+@click.option("--sampler", help="Of a vae: gmm, normal, two-stage or near (between training images). [default: gmm]")
+@click.option("--checkpoint", default="best", show_default=True, help="best, latest, or images seen.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to. [default: generated/ in the run's folder]",
+)
+@click.option("--no-index", is_flag=True, help="Do not put the pictures into the index.")
+@click.option(
+    "--interpolate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a strip (.png) or animation (.webp) instead.",
+)
+@json_option
+def generate(
+    *,
+    named: str,
+    name: str | None,
+    output: Path | None,
+    no_index: bool,
+    interpolate: Path | None,
+    as_json: bool,
+    n: int | None,
+    mix: tuple[str, str] | None,
+    **given: Any,
+) -> None:
+    """Make pictures with a RUN, each of its own seed, and put them into the index as generated.
+
+    RUN is a name, a number, a folder, or the latest. Their columns are run, checkpoint, seed, condition and label.
+    """
+    from curator.runs.generate import Asked
+    from curator.runs.generate import generate as make
+    from curator.runs.generate import interpolate as move
+    from curator.runs.lookup import find_maker
+
+    asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
+    with opened(name) as index, working() as job:
+        run = find_maker(index, named)
+        if interpolate:
+            move(index, run, asked, interpolate)
+            say(f"Interpolation: {interpolate}")
+            return
+        done = make(index, run, asked, target=output, add=not no_index, job=job)
+    if as_json:
+        print_json({"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)})
+        return
+    added = f", {done.report.new} new in the index" if done.report else ""
+    click.echo(f"{plural(len(done.files), 'picture')} in {done.files[0].parent}{added}.")
+    click.echo(f"Grid: {done.grid}")
+
+
+@click.command()
+@click.argument("named", metavar="RUN", default="latest")
+@index_option
+@click.option("--selection", "chosen", metavar=SELECTION, help="Which images. [default: all real ones]")
+@click.option(
+    "--latents",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write latents to a .npy file, and ids beside it.",
+)
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the best and the worst, each beside its reconstruction.",
+)
+@json_option
+def reconstruct(
+    named: str, *, name: str | None, chosen: str | None, latents: Path | None, sheet: Path | None, as_json: bool
+) -> None:
+    """Encode images with a VAE's RUN and back: the error becomes the column reconstruction_error, high for what does
+    not belong."""
+    import numpy as np
+
+    from curator.drawing.sheets import refuse_sheet
+    from curator.runs.apply import encode, save_latents
+    from curator.runs.lookup import run_of
+    from curator.training.pictures import tiled
+
+    if sheet:
+        refuse_sheet(sheet)
+    with opened(name) as index, working() as job:
+        found = encode(index, run_of(index, named, trainer="vae"), named=chosen, job=job)
+    if latents:
+        save_latents(found, latents)
+    if sheet:
+        tiled(found.shown, 8, 3).save(sheet)
+        say(f"Sheet: {sheet}")
+    low, middle, high = (float(v) for v in np.quantile(found.errors, (0, 0.5, 1)))
+    facts = {"images": len(found.ids), "latents": found.latents.shape[1], "least": low, "median": middle, "most": high}
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(
+            f"{plural(len(found.ids), 'image')}, {found.latents.shape[1]} latents; error {low:.1f} to {high:.1f} of "
+            "255."
+        )
+        click.echo('Try `curator search WORDS --where "reconstruction_error > …"`, or the same in `curator select`.')

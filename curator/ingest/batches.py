@@ -1,0 +1,132 @@
+"""The first half of indexing, which needs no index: files → pictures → vectors, a batch at a time.
+
+No exception crosses a batch. A file that cannot be read, or of which the encoder makes no vector, is skipped with its
+reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Container, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from curator.encoders import Encoder
+from curator.errors import PictureError
+from curator.images import decode, measure, read_bytes
+from curator.records import Content, ImageFile, Measures, Pixels, Skipped, Vectors
+
+BATCH = 64  # images per transaction and per call of the encoder
+_AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
+_TINY = 1e-12  # a vector shorter than this has no direction
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """One file that could be read; all but its hash is None where its content is known already."""
+
+    file: ImageFile
+    sha256: bytes
+    content: Content | None = None
+    prepared: Pixels | None = None
+    measures: Measures | None = None
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """Files that were read, the ones skipped, and `vectors`: content (sha256) → (d,) float32, not normalised."""
+
+    files: Sequence[ReadFile] = ()
+    skipped: Sequence[Skipped] = ()
+    vectors: dict[bytes, Vectors] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.files) + len(self.skipped)
+
+
+def read_batch(
+    root: Path, files: Sequence[ImageFile], encoder: Encoder, *, known: Container[bytes] = frozenset()
+) -> EncodedBatch:
+    """Read, decode and encode files below `root`; contents that are `known` by sha256 are only hashed."""
+    return encode_batch([read_file(root, file, encoder, known=known) for file in files], encoder, known=known)
+
+
+def read_file(root: Path, file: ImageFile, encoder: Encoder, *, known: Container[bytes]) -> ReadFile | Skipped:
+    """One file, decoded and prepared for the encoder unless its content is known."""
+    try:
+        data = read_bytes(root / file.path)
+        sha256 = hashlib.sha256(data).digest()
+        if sha256 in known:
+            return ReadFile(file, sha256)
+        decoded = decode(data, side=encoder.side)
+        return ReadFile(file, sha256, decoded.content, encoder.prepare(decoded.picture), measure(decoded.picture))
+    except PictureError as error:
+        return _skipped(file, str(error))
+    except (ValueError, MemoryError) as error:  # a shape that the encoder cannot take
+        return _skipped(file, f"cannot be prepared for the encoder: {error}")
+
+
+def encode_batch(
+    read: Sequence[ReadFile | Skipped], encoder: Encoder, *, known: Container[bytes] = frozenset()
+) -> EncodedBatch:
+    """Vectors of what was read, each content once, and none of contents that have become `known` meanwhile."""
+    files = [r for r in read if isinstance(r, ReadFile)]
+    prepared = {r.sha256: r.prepared for r in files if r.prepared is not None and r.sha256 not in known}
+    vectors = project(prepared, encoder)
+    failed = prepared.keys() - vectors.keys()
+    skipped = [r for r in read if isinstance(r, Skipped)]
+    skipped += [_skipped(r.file, f"'{encoder.name}' makes no vector of it") for r in files if r.sha256 in failed]
+    return EncodedBatch([r for r in files if r.sha256 not in failed], skipped, vectors)
+
+
+def project(prepared: dict[bytes, Pixels], encoder: Encoder) -> dict[bytes, Vectors]:
+    """content → (d,) before normalising, of those that have a direction: a row of NaN or zeros says nothing."""
+    if not prepared:
+        return {}
+    rows = encoder.project_images(np.stack(list(prepared.values())))
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    has_direction = np.isfinite(lengths) & (lengths > _TINY)
+    return {h: row for h, row, good in zip(prepared, rows, has_direction, strict=True) if good}
+
+
+def read_ahead(
+    root: Path, files: Sequence[ImageFile], encoder: Encoder, *, known: Container[bytes]
+) -> Iterator[ReadFile | Skipped]:
+    """Files in order, read and decoded by threads a few batches ahead of their use.
+
+    The threads read, hash and decode, all of which release the interpreter's lock, while the encoder runs elsewhere.
+    """
+    threads = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+    waiting: deque[Future[ReadFile | Skipped]] = deque()
+    try:
+        for file in files:
+            waiting.append(threads.submit(read_file, root, file, encoder, known=known))
+            if len(waiting) >= _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        threads.shutdown(wait=True, cancel_futures=True)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size` items, in order."""
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _skipped(file: ImageFile, reason: str) -> Skipped:
+    return Skipped(file.path, reason, file.size, file.mtime_ns)
