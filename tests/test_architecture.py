@@ -19,7 +19,7 @@ ROWS = (
     {"ingest", "search", "cleaning", "labelling", "admin"},
     {"selection", "runs"},
     {"evaluation"},
-    {"loop", "demo"},
+    {"loop", "demo", "face", "guide"},
     {"cli"},
     {"__init__", "__main__"},
 )
@@ -125,7 +125,7 @@ def test_stored_vectors_are_measured_and_mistakes_are_said_without_torch(tmp_pat
     indexed = ("index", str(folder), "-e", "pixels", "--label-from", "folder", "-i", place)
     subprocess.run([sys.executable, "-m", "curator", *indexed], capture_output=True, check=True)
     measured = loaded_by(
-        "evaluate", "label = 'cats'", "--against", "label = 'dogs'", "--metric", "manifold", "-i", place
+        "evaluate", "label = 'cats'", "--reference", "label = 'dogs'", "--metric", "manifold", "-i", place
     )
     assert "curator.metrics.manifolds" in measured
     assert "torch" not in measured | loaded_by("loop", "nothing", "--words", "-i", place)

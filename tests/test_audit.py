@@ -111,7 +111,7 @@ def audited(made_once: Path, tmp_path: Path, curator: Run) -> str:
 
 
 def test_planted_copies_are_found_and_unseen_real_images_are_not(audited: str, curator: Run, tmp_path: Path) -> None:
-    done = curator("audit", audited, "--json", "--sheet", "pairs.png", "--html", "pairs.html")
+    done = curator("audit", audited, "--json", "--sheet", "pairs.png", "-o", "pairs.html")
     assert done.exit_code == 1, done.output
     found = json.loads(done.stdout)
     assert found["false_alarms"] <= 0.02
@@ -128,7 +128,7 @@ def test_planted_copies_are_found_and_unseen_real_images_are_not(audited: str, c
     assert (tmp_path / "pairs.png").stat().st_size > 10_000
     assert "<img" in (tmp_path / "pairs.html").read_text()
     assert curator("audit", audited, "--max-copies", 1).exit_code == 0
-    assert "too few" in curator("audit", audited, "--held-out", "path LIKE '1%' AND id < 30").output
+    assert "too few" in curator("audit", audited, "--reference", "path LIKE '1%' AND id < 30").output
 
 
 def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curator: Run) -> None:
@@ -151,14 +151,14 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
     assert any("equal n" in note for note in found["notes"])
     again = json.loads(
         curator(
-            "evaluate", "origin = 'generated'", "--against", "origin = 'real'", "--json", "--metric", "manifold"
+            "evaluate", "origin = 'generated'", "--reference", "origin = 'real'", "--json", "--metric", "manifold"
         ).stdout
     )
     assert len({n["metric"] for n in again["numbers"]}) == 4
     assert again["m"] == 480, "what is judged as well is left out"
     other = json.loads(
         curator(
-            "evaluate", "origin = 'real'", "--against", "origin = 'generated'", "--json", "--metric", "vendi"
+            "evaluate", "origin = 'real'", "--reference", "origin = 'generated'", "--json", "--metric", "vendi"
         ).stdout
     )
     assert other["n"] == 500
@@ -168,13 +168,13 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
     assert len(two["numbers"]) == 6
     for named in ("00009-gan", "77", "nowhere/"):
         assert f"no run, selection or folder '{named}';" in curator("evaluate", named).output
-    assert "no selection or folder 'nope'" in curator("evaluate", audited, "--against", "nope").output
-    few = curator("evaluate", "id < 20", "--against", "id > 100", "--metric", "vendi").output
+    assert "no selection or folder 'nope'" in curator("evaluate", audited, "--reference", "nope").output
+    few = curator("evaluate", "id < 20", "--reference", "id > 100", "--metric", "vendi").output
     assert "–" in few
     assert "nan" not in few
     assert "nothing is known of the intervals" in few
     assert "cannot write" in curator("evaluate", audited, "--sheet", "nowhere/x.png").output
-    assert "--against" in curator("evaluate", "origin = 'real'").output
+    assert "--reference" in curator("evaluate", "origin = 'real'").output
 
 
 def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator: Run, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator:
 def test_a_report_of_images_that_are_not_there_is_refused_and_missing_training_images_are_said(
     audited: str, curator: Run, tmp_path: Path
 ) -> None:
-    assert curator("report", audited, "--against", "no-such").exit_code == 2
+    assert curator("report", audited, "--reference", "no-such").exit_code == 2
     assert not (tmp_path / "report.html").exists()
     with Index.open() as index:
         held = set(held_out_ids(run_of(index, audited)).tolist())

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import Result
 from conftest import draw
 from PIL import Image
 
-from curator.cli import cli
+from curator.cli import SECTIONS, cli
 from curator.drawing.scenes import draw_thing
 from curator.encoders import Encoder
 from curator.errors import UsageError
@@ -381,7 +382,7 @@ def test_every_command_has_help_with_a_sentence_and_every_option_too() -> None:
 
     for command in commands(cli):
         assert command.help, command.name  # type: ignore[attr-defined]
-        assert all(p.help for p in command.params if p.param_type_name == "option"), command.name  # type: ignore[attr-defined]
+        assert all(p.help or p.hidden for p in command.params if p.param_type_name == "option"), command.name  # type: ignore[attr-defined]
 
 
 def test_the_demo_runs_offline_and_draws_its_sheet(curator: Run, tmp_path: Path, tiny: Encoder) -> None:
@@ -391,3 +392,65 @@ def test_the_demo_runs_offline_and_draws_its_sheet(curator: Run, tmp_path: Path,
     assert "large red circle" in done.stdout.split("a red circle")[1][:200]
     assert (tmp_path / "demo-sheet.png").stat().st_size > 50_000
     assert "0 new" in curator("demo", "--minutes", 0).stdout
+
+
+def test_the_help_shows_every_command_in_a_section_with_a_whole_short_sentence(curator: Callable[..., Result]) -> None:
+    shown = curator("--help").stdout
+    for title, commands in SECTIONS:
+        assert f"{title}:" in shown
+        for command in commands:
+            sentence = command.get_short_help_str(200)
+            assert len(sentence) <= 50, command.name
+            assert f"{sentence}\n" in shown, command.name
+
+
+@pytest.mark.parametrize(
+    ("spelt", "now"),
+    [
+        (("preview", "some", "--against", "1"), "--reference"),
+        (("evaluate", "id < 3", "--against", "1"), "--reference"),
+        (("audit", "1", "--held-out", "1"), "--reference"),
+        (("dedupe", "--html", "page.html"), "--output"),
+        (("tag", "a", "1", "--remove"), "--undo"),
+        (("backup", "copy.db"), "--output"),
+        (("export", "some", "out"), "-o"),
+        (("loop", "some", "--words"), "--selection"),
+        (("concept", "--json"), "concepts"),
+    ],
+)
+def test_former_spellings_work_and_say_what_they_are_called_now(
+    curator: Callable[..., Result], folder: Path, spelt: tuple[str, ...], now: str
+) -> None:
+    curator("index", folder, "-e", "pixels")
+    curator("select", "some", "-n", "4")
+    done = curator(*spelt)
+    assert any(line.startswith("Note:") and now in line for line in done.stderr.splitlines()), done.output
+    assert "No such option" not in done.output
+    assert "unexpected extra argument" not in done.output
+
+
+def test_files_that_were_skipped_before_break_no_chain(curator: Callable[..., Result], folder: Path) -> None:
+    (folder / "bad.png").write_bytes(b"no picture")
+    assert curator("index", folder, "-e", "pixels").exit_code == 1, "it is new, and a person should know"
+    assert curator("index", folder).exit_code == 0
+    assert curator("index", folder, "--strict").exit_code == 1
+    (folder / "worse.png").write_bytes(b"no picture either")
+    assert curator("index").exit_code == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed(curator: Callable[..., Result], shell: str) -> None:
+    assert "_CURATOR_COMPLETE" in curator("completion", shell).stdout
+
+
+def test_names_of_an_index_are_completed(curator: Callable[..., Result], folder: Path) -> None:
+    curator("index", folder, "-e", "pixels")
+    curator("select", "shoes", "-n", "4")
+
+    def offered(*words: str) -> list[str]:
+        return [c.value for c in ShellComplete(cli, {}, "curator", "_X").get_completions(list(words[:-1]), words[-1])]
+
+    assert offered("train", "vae", "--selection", "sh") == ["shoes"]
+    assert "width" in offered("search", "red", "--where", "wid")
+    assert offered("search", "red", "-i", "de") == ["default"]
+    assert offered("selections", "show", "sh") == ["shoes"]

@@ -653,7 +653,7 @@ def test_the_commands_from_end_to_end(curator: Run, tmp_path: Path) -> None:
     save_set(tmp_path / "pictures")
     before = tree(tmp_path / "pictures")
     assert curator("index", "pictures", "-e", "pixels").exit_code == 0
-    done = curator("dedupe", "--sheet", "s.png", "--html", "p.html")
+    done = curator("dedupe", "--sheet", "s.png", "-o", "p.html")
     assert done.exit_code == 1, "there is something to decide"
     assert "6 groups with 6 duplicates among 18 images; 0 decided about." in done.stdout
     assert "every pair was compared" in done.stderr

@@ -14,10 +14,11 @@ from conftest import digest, draw
 from PIL import Image
 
 from curator.admin.maintenance import verify
-from curator.admin.manage import find_ids, forget_root, remove_images, repoint_root, restore_images, tag_images
+from curator.admin.manage import forget_root, remove_images, repoint_root, restore_images, tag_images
 from curator.encoders import PixelEncoder
 from curator.errors import RootMissing, UsageError
 from curator.index import Index
+from curator.index.images import find_ids
 from curator.ingest import IngestOptions, ingest, use_space
 from curator.job import Job
 from curator.records import IngestReport, Progress

@@ -625,11 +625,11 @@ def test_the_commands_from_end_to_end(curator: Run, tmp_path: Path) -> None:
     assert len(curator("selections", "show", "few", "--paths").stdout.splitlines()) == 12
     rest = curator("select", "rest", "--reference", "few", "--by", "match", "-n", "20")
     assert rest.exit_code == 0, rest.stderr
-    shown = curator("preview", "rest", "--against", "few")
+    shown = curator("preview", "rest", "--reference", "few")
     assert "random, 20 images" in shown.stdout
-    assert json.loads(curator("preview", "rest", "--against", "few", "--json").stdout)[0]["rank"] == 1
-    assert curator("export", "few", "out").stdout == "out: 12 images as imagefolder.\n"
+    assert json.loads(curator("preview", "rest", "--reference", "few", "--json").stdout)[0]["rank"] == 1
+    assert curator("export", "few", "-o", "out").stdout == "out: 12 images as imagefolder.\n"
     digests = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / "out").rglob("*.png")}
     assert digests == {i["sha256"] for i in json.loads((tmp_path / "few.json").read_text())["images"]}
-    assert "name a selection, and a new folder" in curator("export", "few").stderr
+    assert "name a new folder" in curator("export", "few").stderr
     assert curator("selections", "drop", "u", "m").exit_code == 0

@@ -300,17 +300,17 @@ def test_what_is_no_set_is_refused(index: Index, tmp_path: Path) -> None:
 def test_the_commands_from_end_to_end(curator: Run, tmp_path: Path, colours: Index) -> None:
     place = ("-i", colours.folder)
     red, blue = ids_of(colours, "red"), ids_of(colours, "blue")
-    done = curator("concept", "fit", "warm", "--like", f"{red[0]},{red[1]}", "--unlike", blue[0], *place)
+    done = curator("concepts", "fit", "warm", "--like", f"{red[0]},{red[1]}", "--unlike", blue[0], *place)
     assert "2 wanted, 1 unwanted" in done.stdout, done.stderr
     assert json.loads(curator("search", "concept:warm", "-n", "5", "--json", *place).stdout)[0]["label"] == "red"
-    assert json.loads(curator("concept", "--json", *place).stdout) == [{"name": "warm", "like": 2, "unlike": 1}]
+    assert json.loads(curator("concepts", "--json", *place).stdout) == [{"name": "warm", "like": 2, "unlike": 1}]
     labelled = curator("label", "--probe", "label", "--sheet", "l.png", *place)
     assert "64 images labelled in 'predicted'; accuracy" in labelled.stdout, labelled.stderr
     assert json.loads(curator("label", "--probe", "label", "--json", *place).stdout)["tested"] == 12
     assert "takes one of" in curator("label", *place).stderr
-    assert curator("concept", "drop", "warm", *place).stdout == "Dropped warm.\n"
+    assert curator("concepts", "drop", "warm", *place).stdout == "Dropped warm.\n"
     assert curator("select", "few", "-n", "8", "--per", "label", *place).exit_code == 0
-    assert curator("export", "few", "out", "--as", "webdataset", *place).exit_code == 0
+    assert curator("export", "few", "-o", "out", "--as", "webdataset", *place).exit_code == 0
     taken = curator("import", "out", "-i", tmp_path / "again", "-e", "pixels")
     assert taken.exit_code == 0, taken.stderr
     assert "webdataset: pictures in" in taken.stdout

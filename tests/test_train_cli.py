@@ -95,9 +95,11 @@ def test_a_run_is_listed_shown_resumed_and_exported(digits: Path, curator: Run, 
     assert "--width" in ok(curator("train", "vae", "--resume", "--width", 8), 2)
     assert "no classifier run" in ok(curator("train", "classifier", "--resume"), 2)
     for form in ("onnx", "safetensors"):
-        assert form in ok(curator("export", "00001-vae", f"net.{form}", "--as", form))
+        assert form in ok(curator("runs", "export", "00001-vae", "-o", f"net.{form}", "--as", form))
         assert (tmp_path / f"net.{form}").stat().st_size > 1_000
-    assert "in a folder that is there" in ok(curator("export", "latest", "nowhere/net.onnx", "--as", "onnx"), 2)
+    assert "in a folder that is there" in ok(
+        curator("runs", "export", "latest", "-o", "nowhere/net.onnx", "--as", "onnx"), 2
+    )
     said = made(curator("reconstruct", "--sheet", "again.png", "--latents", "z.npy", "--json"))
     assert said["images"] == 96
     assert np.load(tmp_path / "z.npy").shape == (96, 3)
@@ -191,7 +193,10 @@ def test_generated_images_are_not_trained_on_unless_asked(digits: Path, curator:
     ok(curator("train", "vae", *SMALL, "--latent", 3))
     ok(curator("generate", "-n", 5))
     assert made(curator("train", "vae", *SMALL, "--selection", "id > 0", "--dry-run"))["images"] == 96
-    assert made(curator("train", "vae", *SMALL, "--selection", "id > 0 AND origin != ''", "--dry-run"))["images"] == 101
+    told = "caption IS NULL OR caption != 'origin = generated'"  # a condition that only mentions it
+    assert made(curator("train", "vae", *SMALL, "--selection", told, "--dry-run"))["images"] == 96
+    assert made(curator("train", "vae", *SMALL, "--origin", "any", "--dry-run"))["images"] == 101
+    assert "--origin" in ok(curator("train", "vae", *SMALL, "--selection", "origin = 'generated'", "--dry-run"), 2)
 
 
 def test_a_resumed_run_keeps_the_labels_it_had(digits: Path, curator: Run) -> None:
@@ -250,7 +255,7 @@ def test_a_report_tells_a_run_from_query_to_picture(digits: Path, curator: Run, 
     ok(curator("report", "00001-vae", "-o", "before.html"))
     assert "Not measured" in (tmp_path / "before.html").read_text()
     ok(curator("generate", "-n", 12))
-    ok(curator("report", "00001-vae", "-o", "page.html", "--against", "label = '0'"))
+    ok(curator("report", "00001-vae", "-o", "page.html", "--reference", "label = '0'"))
     page = (tmp_path / "page.html").read_text()
     for said in ("k-center", "frechet_distance", "closest pairs", "seed 3", "curves.png", "Trained on"):
         assert said in page, said

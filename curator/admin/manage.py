@@ -12,32 +12,6 @@ from curator.records import FORGOTTEN, Root
 from curator.registry import suggest
 
 
-def find_ids(index: Index, named: Sequence[str], *, where: str | None = None, removed: bool = False) -> list[int]:
-    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds; or of those removed by
-    hand.
-
-    Raises `UnknownName`, `WhereError`, or `UsageError` where nothing is named.
-    """
-    ids = [_named(index, n, removed=removed) for n in named]
-    ids += [int(i) for i in index.reader.ids_where(where, removed=removed)] if where else []
-    if not named and not where:
-        raise UsageError("name images by id or path, or give --where")
-    return list(dict.fromkeys(ids))
-
-
-def _named(index: Index, name: str, *, removed: bool) -> int:
-    number = name.removeprefix("id:")
-    if number.isdecimal():
-        return index.images([int(number)])[0].id
-    found = index.reader.find(absolute(Path(name)), removed=removed)
-    if found is None:
-        what = "no image removed by hand" if removed else "no image"
-        raise UnknownName(
-            f"{what} at {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones"
-        )
-    return found
-
-
 def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bool = False) -> None:
     """Put tags on images, or take them off. Raises `UsageError` for an empty tag or one with white space."""
     for tag in tags:

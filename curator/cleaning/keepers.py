@@ -55,6 +55,27 @@ class Policy:
 
         return sorted(images, key=key)
 
+    def reason(self, keeper: int, images: Sequence[Image]) -> str:
+        """Why the keeper comes before the rest of its group: "decided", or the rule that beats the last of them.
+
+        "name" where all rules find them the same, and "other rules" where these would keep another image.
+        """
+        best = next(i for i in images if i.id == keeper)
+        if keeper in self.kept:
+            return "decided"
+        others = [i for i in images if i.id != keeper and i.id not in self.rejected]
+        if not others:
+            return "decided"
+        facts = Facts(self, find_enlarged(images) if "largest" in self.keep else frozenset())
+        for name in self.keep:
+            value, values = keep_rules[name](best, facts), [keep_rules[name](o, facts) for o in others]
+            if min(values) < value:
+                return "other rules"
+            others = [o for o, v in zip(others, values, strict=True) if v == value]
+            if not others:
+                return name
+        return "name"
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -7,8 +7,31 @@ import sys
 
 import click
 
-from curator.cli import admin, cleaning, encoders, evaluation, ingest, labelling, runs, search, selection
+from curator.cli import (
+    admin,
+    cleaning,
+    completion,
+    encoders,
+    evaluation,
+    guide,
+    ingest,
+    labelling,
+    runs,
+    search,
+    selection,
+)
 from curator.cli.face import Face
+
+SECTIONS = (
+    ("Ingest", ingest.COMMANDS),
+    ("Search", search.COMMANDS),
+    ("Clean", cleaning.COMMANDS),
+    ("Select", selection.COMMANDS),
+    ("Label", labelling.COMMANDS),
+    ("Train and generate", runs.COMMANDS),
+    ("Evaluate", evaluation.COMMANDS),
+    ("Keep in order", (*admin.COMMANDS, *encoders.COMMANDS, *guide.COMMANDS, *completion.COMMANDS)),
+)
 
 
 @click.group(cls=Face, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -16,14 +39,16 @@ from curator.cli.face import Face
 def cli() -> None:
     """Index folders of images, search them by words or pictures, curate training data.
 
-    Start with `curator demo`, or `curator index FOLDER` and then `curator search WORDS`. Exit codes: 0 fine, 1 findings
-    (nothing found, pictures differ, checks failed), 2 could not run.
+    Start with `curator demo`, or `curator index FOLDER` and then `curator search WORDS`; `curator guide` explains. Exit
+    codes: 0 fine, 1 findings (nothing found, pictures differ, checks failed), 2 could not run.
     """
 
 
-for part in (ingest, search, cleaning, selection, labelling, runs, evaluation, admin, encoders):
-    for command in part.COMMANDS:
+cli.sections = SECTIONS
+for _, commands in SECTIONS:
+    for command in commands:
         cli.add_command(command)
+cli.add_command(labelling.FORMER)
 
 
 def main() -> None:

@@ -8,37 +8,51 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, table
+from curator.cli.face import opened, plural, print_json, table
+from curator.cli.options import (
+    former,
+    former_argument,
+    index_option,
+    inner_index,
+    json_option,
+    output_option,
+)
 
 
-@click.command()
+@click.command("tag")
 @click.argument("tags", metavar="TAG[,TAG]")
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
 @click.option("--where", help="Tag all images for which this SQL condition holds.")
-@click.option("--remove", "off", is_flag=True, help="Take the tags off instead.")
-def tag(tags: str, images: tuple[str, ...], name: str | None, where: str | None, off: bool) -> None:
-    """Put tags on images; search them with --tag, or --where "tags LIKE '%good%'"."""
-    from curator.admin.manage import find_ids, tag_images
+@click.option("--undo", is_flag=True, help="Take the tags off instead.")
+@former("--remove", now="--undo", is_flag=True)
+def tag_command(tags: str, images: tuple[str, ...], name: str | None, where: str | None, undo: bool) -> None:
+    """Put tags on images.
+
+    Search them with --tag, or with --where "tags LIKE '%good%'".
+    """
+    from curator.admin.manage import tag_images
+    from curator.index.images import find_ids
 
     with opened(name) as index:
         ids = find_ids(index, images, where=where)
-        tag_images(index, ids, tags.split(","), off=off)
-    click.echo(f"{'Untagged' if off else 'Tagged'} {plural(len(ids), 'image')}.")
+        tag_images(index, ids, tags.split(","), off=undo)
+    click.echo(f"{'Untagged' if undo else 'Tagged'} {plural(len(ids), 'image')}.")
 
 
-@click.command()
+@click.command("remove")
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
 @click.option("--where", help="Remove all images for which this SQL condition holds.")
 @click.option("--undo", is_flag=True, help="Bring removed images back: by id, path or --where.")
 @click.option("--list", "listing", is_flag=True, help="List the images that were removed.")
-def remove(images: tuple[str, ...], name: str | None, *, where: str | None, undo: bool, listing: bool) -> None:
-    """Take images out of the index. Files are not touched, and later `curator index` runs leave the images out.
+def remove_command(images: tuple[str, ...], name: str | None, *, where: str | None, undo: bool, listing: bool) -> None:
+    """Take images out of the index.
 
-    --undo brings them back.
+    Files are not touched, and later `curator index` runs leave the images out. --undo brings them back.
     """
-    from curator.admin.manage import find_ids, remove_images, restore_images
+    from curator.admin.manage import remove_images, restore_images
+    from curator.index.images import find_ids
 
     with opened(name) as index:
         if listing:
@@ -51,69 +65,64 @@ def remove(images: tuple[str, ...], name: str | None, *, where: str | None, undo
     click.echo(f"{'Restored' if undo else 'Removed'} {plural(len(ids), 'image')}; no file was touched.{hint}")
 
 
-@click.group(invoke_without_command=True)
+@click.group("roots", invoke_without_command=True)
 @index_option
 @json_option
 @click.pass_context
-def roots(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """List the folders an index knows, say that one has moved, or forget one."""
-    from curator.records import FORGOTTEN
+def roots_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """List, move or forget the folders of an index."""
+    from curator.search.facts import roots
 
     ctx.obj = name
-    if ctx.invoked_subcommand is None:
-        with opened(name) as index:
-            rows = [
-                {"id": r.id, "path": str(r.path), "reachable": r.path.is_dir()}
-                for r in index.reader.roots()
-                if FORGOTTEN not in r.options
-            ]
-        if as_json:
-            print_json(rows)
-        else:
-            click.echo(
-                table(
-                    [(r["id"], "yes" if r["reachable"] else "NO", r["path"]) for r in rows], ("id", "reachable", "path")
-                )
-            )
+    if ctx.invoked_subcommand is not None:
+        return
+    with opened(name) as index:
+        facts = roots(index, forgotten=False)
+    if as_json:
+        print_json([{"id": r.id, "path": str(r.path), "reachable": r.reachable} for r in facts])
+    else:
+        rows = [(r.id, "yes" if r.reachable else "NO", r.path) for r in facts]
+        click.echo(table(rows, ("id", "reachable", "path")))
 
 
-@roots.command("move")
+@roots_group.command("move")
 @click.argument("old")
 @click.argument("new", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
-@click.pass_obj
-def move_root(outer: str | None, old: str, new: Path, name: str | None) -> None:
+@inner_index
+def move_root(*, old: str, new: Path, name: str | None) -> None:
     """Say that the root OLD (path or id) is now at NEW. Nothing is read or encoded again."""
     from curator.admin.manage import repoint_root
 
-    with opened(name or outer) as index:
+    with opened(name) as index:
         repoint_root(index, old, new.absolute())
     click.echo(f"{old} is now {new.absolute()}.")
 
 
-@roots.command("forget")
+@roots_group.command("forget")
 @click.argument("root")
-@click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
-@click.pass_obj
-def forget(outer: str | None, root: str, name: str | None) -> None:
+@inner_index
+def forget(*, root: str, name: str | None) -> None:
     """Leave ROOT (path or id) out from now on. No file is touched; `curator index ROOT` brings its images back."""
     from curator.admin.manage import forget_root
 
-    with opened(name or outer) as index:
+    with opened(name) as index:
         count = forget_root(index, root)
     click.echo(f"Forgot {root} with {plural(count, 'image')}; no file was touched.")
 
 
-@click.command()
+@click.command("verify")
 @index_option
 @click.option("--deep", is_flag=True, help="Also encode a sample of images again and compare.")
 @json_option
-def verify(name: str | None, deep: bool, as_json: bool) -> None:
-    """Check an index: database, checksums, counts, dangling rows. Exit code 1 if anything is wrong."""
-    from curator.admin.maintenance import verify as check
+def verify_command(name: str | None, deep: bool, as_json: bool) -> None:
+    """Check that an index is sound.
+
+    Database, checksums, counts, dangling rows. Exit code 1 if anything is wrong.
+    """
+    from curator.admin.maintenance import verify
     from curator.index import locate
 
-    findings = list(check(locate(name), deep=deep))
+    findings = list(verify(locate(name), deep=deep))
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
@@ -123,26 +132,33 @@ def verify(name: str | None, deep: bool, as_json: bool) -> None:
     sys.exit(1 if findings else 0)
 
 
-@click.command()
+@click.command("repair")
 @index_option
-def repair(name: str | None) -> None:
-    """Save every sound row and write new FAISS files. A damaged database is kept beside."""
-    from curator.admin.maintenance import repair as mend
+def repair_command(name: str | None) -> None:
+    """Save every sound row of a damaged index.
+
+    Writes new FAISS files. The damaged database is kept beside.
+    """
+    from curator.admin.maintenance import repair
     from curator.index import locate
 
-    for line in mend(locate(name)):
+    for line in repair(locate(name)):
         click.echo(line)
 
 
-@click.command()
-@click.argument("target", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.command("backup")
+@former_argument("--output", click.Path(path_type=Path, dir_okay=False))
+@output_option("The copy. [default: backups/ in the index]")
 @index_option
-def backup(target: Path | None, name: str | None) -> None:
-    """Copy the database, consistently, while others may write. FAISS files need none: they are made again from it."""
-    from curator.admin.maintenance import backup as copy
+def backup_command(output: Path | None, name: str | None) -> None:
+    """Copy the database, while others may write.
+
+    FAISS files need no copy: they are made again from the database.
+    """
+    from curator.admin.maintenance import backup
     from curator.index import locate
 
-    click.echo(f"Backup: {copy(locate(name), target)}")
+    click.echo(f"Backup: {backup(locate(name), output)}")
 
 
-COMMANDS = (tag, remove, roots, verify, repair, backup)
+COMMANDS = (tag_command, remove_command, roots_group, verify_command, repair_command, backup_command)

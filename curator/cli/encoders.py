@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, print_json, table
+from curator.cli.face import opened, print_json, table
+from curator.cli.options import index_option, json_option
 
 
-@click.group(invoke_without_command=True)
+@click.group("encoders", invoke_without_command=True)
 @click.option("--all", "everything", is_flag=True, help="List every MODEL/PRETRAINED that open_clip knows.")
 @json_option
 @click.pass_context
-def encoders(ctx: click.Context, everything: bool, as_json: bool) -> None:
-    """List encoders: what they are good for, how large they are, and which are on this machine."""
+def encoders_group(ctx: click.Context, everything: bool, as_json: bool) -> None:
+    """List encoders, fetch one, or switch to one.
+
+    What they are good for, how large they are, and which are on this machine.
+    """
     if ctx.invoked_subcommand is not None:
         return
     from curator.encoders import describe_encoders, list_open_clip
@@ -37,7 +41,7 @@ def _shown(value: object) -> object:
     return {"None": "", "True": "yes", "False": "no"}.get(str(value), value)
 
 
-@encoders.command()
+@encoders_group.command()
 @click.argument("name")
 def pull(name: str) -> None:
     """Fetch an encoder's weights from the hub and export its towers."""
@@ -47,7 +51,7 @@ def pull(name: str) -> None:
     click.echo(f"{encoder.name} is ready: {encoder.dim} dims, input {encoder.side} px.")
 
 
-@encoders.command()
+@encoders_group.command()
 @click.argument("encoder")
 @click.option("--anyway", is_flag=True, help="Even if some images have no vector there; searches then pass over them.")
 @index_option
@@ -60,4 +64,4 @@ def use(encoder: str, name: str | None, anyway: bool) -> None:
     click.echo(f"Searches use '{encoder}' now.")
 
 
-COMMANDS = (encoders,)
+COMMANDS = (encoders_group,)

@@ -8,13 +8,26 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import SELECTION, index_option, json_option, opened, plural, print_json, say, table, working
+from curator.cli import completing
+from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.options import (
+    former,
+    former_argument,
+    index_option,
+    json_option,
+    output_option,
+    reference_option,
+    seed_option,
+    selection_option,
+    sheet_option,
+)
 
 
-@click.command()
+@click.command("evaluate")
 @click.argument("named", metavar="RUN|SELECTION|FOLDER|CONDITION")
 @index_option
-@click.option("--against", metavar=SELECTION, help="Held-out images. [default: what the run held out]")
+@reference_option("Held-out images. [default: what the run held out]")
+@former("--against", now="--reference")
 @click.option(
     "--checkpoint", help="Only what this checkpoint of the run generated: best, latest or its number. [default: all]"
 )
@@ -31,11 +44,7 @@ from curator.cli.face import SELECTION, index_option, json_option, opened, plura
 @click.option(
     "--columns", is_flag=True, help="Write each image's realism, rarity and nearest_ratio to columns, to filter by."
 )
-@click.option(
-    "--sheet",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the least and the most realistic on a contact sheet.",
-)
+@sheet_option("the least and the most realistic")
 @click.option(
     "--metric",
     "parts",
@@ -47,11 +56,11 @@ from curator.cli.face import SELECTION, index_option, json_option, opened, plura
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @json_option
-def evaluate(
+def evaluate_command(
     *,
     named: str,
     name: str | None,
-    against: str | None,
+    reference: str | None,
     checkpoint: str | None,
     classifier: str | None,
     raw: bool,
@@ -62,15 +71,14 @@ def evaluate(
     rounds: int,
     seed: int,
 ) -> None:
-    """Measure what a run made, or a selection, against held-out images, from stored vectors.
+    """Measure images against held-out ones.
 
-    Numbers compare only with numbers of the same space and the same n. ↑ more is better, ↓ less.
-    """
+    They are what a run made, or a selection, by stored vectors. Numbers compare only with numbers of the same space and
+    the same n. ↑ more is better, ↓ less."""
     from dataclasses import asdict
 
     from curator.drawing.sheets import refuse_sheet, save_sheet
-    from curator.evaluation.evaluate import each_image, find_classifier
-    from curator.evaluation.evaluate import evaluate as measure
+    from curator.evaluation.evaluate import each_image, evaluate, find_classifier
     from curator.evaluation.report import extremes
     from curator.evaluation.sides import sides_of
     from curator.index.columns import COLUMNS
@@ -79,8 +87,8 @@ def evaluate(
         refuse_sheet(sheet)
     with opened(name) as index, working() as job:
         judge = find_classifier(index, classifier)
-        sides = sides_of(index, named, against, checkpoint=checkpoint)
-        done = measure(
+        sides = sides_of(index, named, reference, checkpoint=checkpoint)
+        done = evaluate(
             index,
             sides,
             parts=[p for given in parts for p in given.split(",")],
@@ -108,14 +116,11 @@ def evaluate(
         say(f"Note: {note}.")
 
 
-@click.command()
-@click.argument("named", metavar="RUN", default="latest")
+@click.command("audit")
+@click.argument("named", metavar="RUN", default="latest", shell_complete=completing.runs)
 @index_option
-@click.option(
-    "--held-out",
-    metavar=SELECTION,
-    help="Real images the run never saw. [default: those it held out]",
-)
+@reference_option("Real images the run never saw. [default: those it held out]")
+@former("--held-out", "--against", now="--reference")
 @click.option("--checkpoint", help="Only what this checkpoint generated: best, latest or its number. [default: all]")
 @click.option(
     "--max-copies",
@@ -124,27 +129,24 @@ def evaluate(
     show_default=True,
     help="Share of copies above which the exit code is 1.",
 )
-@click.option(
-    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the closest pairs on a contact sheet."
-)
-@click.option(
-    "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the closest pairs to a page that needs nothing else.",
-)
+@sheet_option("the closest pairs")
+@output_option("Write the closest pairs to a page that needs nothing else.")
+@former("--html", now="--output")
 @json_option
-def audit(
+def audit_command(
     *,
     named: str,
     name: str | None,
-    held_out: str | None,
+    reference: str | None,
     checkpoint: str | None,
     max_copies: float,
     sheet: Path | None,
-    html: Path | None,
+    output: Path | None,
     as_json: bool,
 ) -> None:
-    """Find what a RUN copied from the images it was trained on. Exit code 1 above --max-copies.
+    """Find what a run copied.
+
+    From the images it was trained on. Exit code 1 above --max-copies.
 
     Each generated image is compared with its nearest training image, as real images that the run never saw are, which
     set the threshold. Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest,
@@ -154,7 +156,7 @@ def audit(
 
     from curator.drawing.pages import Page, save_page
     from curator.drawing.sheets import refuse_sheet, save_sheet
-    from curator.evaluation.audit import audit as look
+    from curator.evaluation.audit import audit
     from curator.evaluation.report import closest_pairs, describe_audit
     from curator.runs.lookup import find_maker, generated_ids
 
@@ -163,16 +165,16 @@ def audit(
     with opened(name) as index, working() as job:
         run = find_maker(index, named)
         made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
-        done = look(index, run, made, held_out=held_out, job=job)
-        pairs = [closest_pairs(index, done)] if sheet or html else []
+        done = audit(index, run, made, held_out=reference, job=job)
+        pairs = [closest_pairs(index, done)] if sheet or output else []
     lines = describe_audit(done)
     if sheet:
         save_sheet(pairs, sheet, columns=8)
         say(f"Sheet: {sheet}")
-    if html:
+    if output:
         rows = (("label", "images"), *((label, str(n)) for label, n in done.counts.items()))
-        save_page(Page(f"Whether {done.run} copied", rows, tuple(lines), pairs), html)
-        say(f"Page: {html}")
+        save_page(Page(f"Whether {done.run} copied", rows, tuple(lines), pairs), output)
+        say(f"Page: {output}")
     if as_json:
         print_json(asdict(done) | {"copies": done.copies, "beyond": done.beyond})
     else:
@@ -181,7 +183,8 @@ def audit(
 
 
 @click.command("loop")
-@click.argument("selection")
+@selection_option("The selection to begin with.")
+@former_argument("--selection")
 @index_option
 @click.option(
     "--classifier", metavar="RUN", help="A classifier, trained on real images, that vouches for a picture's label."
@@ -195,7 +198,7 @@ def audit(
 @click.option("--images", type=int, help="Budget of each training: real images seen.")
 @click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget of each training in time.")
 @click.option("--preset", help="Of each training.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@seed_option
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -204,7 +207,7 @@ def audit(
 @json_option
 def loop_command(
     *,
-    selection: str,
+    selection: str | None,
     name: str | None,
     classifier: str | None,
     words: bool,
@@ -216,17 +219,18 @@ def loop_command(
     as_json: bool,
     **given: object,
 ) -> None:
-    """Train on a SELECTION, admit what the generator makes where it is verified, and train again. Honest: it may well
-    not help.
+    """Train, admit what is verified, train again.
 
-    Admitted is what the audit calls novel and the classifier, or words, are sure of; of each label at most as many as
-    there are real images, none of which ever gives way. 15 % calibrate the audit and 15 % score; two falls of their
-    coverage end the loop. The same command goes on with a loop that was cut off."""
+    Honest: it may well not help. Admitted is what the audit calls novel and the classifier, or words, are sure of; of
+    each label at most as many as there are real images, none of which ever gives way. 15 % calibrate the audit and 15 %
+    score; two falls of their coverage end the loop. The same command goes on with a loop that was cut off."""
     from dataclasses import asdict
 
     from curator.loop import LoopOptions, loop
     from curator.runs.lookup import run_of
 
+    if selection is None:
+        raise click.UsageError("name the selection to begin with: --selection NAME")
     if words == (classifier is not None):
         raise click.UsageError("something must vouch for what is admitted: --classifier RUN or --words, one of the two")
     options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
@@ -262,8 +266,8 @@ def _shown(number: Sequence[float]) -> str:
     return f"{value:.4f} ({interval(low, high)})"
 
 
-@click.command()
-@click.argument("named", metavar="RUN")
+@click.command("report")
+@click.argument("named", metavar="RUN", shell_complete=completing.runs)
 @index_option
 @click.option(
     "-o",
@@ -273,20 +277,19 @@ def _shown(number: Sequence[float]) -> str:
     show_default=True,
     help="The page.",
 )
-@click.option(
-    "--against",
-    metavar=SELECTION,
-    help="Held-out images to measure with. [default: what the run held out]",
-)
-def report(named: str, *, name: str | None, output: Path, against: str | None) -> None:
-    """Write one page about a RUN that needs nothing else: what it trained on, curves, samples, metrics, closest pairs,
-    lineage."""
+@reference_option("Held-out images to measure with. [default: what the run held out]")
+@former("--against", now="--reference")
+def report_command(named: str, *, name: str | None, output: Path, reference: str | None) -> None:
+    """Write one page about a run.
+
+    It needs nothing else: what the run trained on, curves, samples, metrics, closest pairs, lineage.
+    """
     from curator.evaluation.report import write_report
     from curator.runs.lookup import run_of
 
     with opened(name) as index, working() as job:
-        write_report(index, run_of(index, named), output, against=against, job=job)
+        write_report(index, run_of(index, named), output, against=reference, job=job)
     say(f"Report: {output}")
 
 
-COMMANDS = (evaluate, audit, loop_command, report)
+COMMANDS = (evaluate_command, audit_command, loop_command, report_command)

@@ -1,4 +1,4 @@
-"""The face of the command line: error boundary, "did you mean", options shared by commands, and printing."""
+"""The face of the command line: error boundary, "did you mean", sections of the help, jobs, and printing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from curator.cli.options import write_sections
 from curator.errors import CuratorError, Stopped
 
 if TYPE_CHECKING:
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
     from curator.job import Job
     from curator.records import Progress
 
-F = TypeVar("F", bound=Callable[..., Any])
-SELECTION = "SELECTION|FOLDER|CONDITION"  # how a set of images is named
-
 
 class Face(click.Group):
-    """Turns a `CuratorError` into one line and exit code 2; suggests near names of commands."""
+    """Turns a `CuratorError` into one line and exit code 2; suggests near names of commands; shows them in sections."""
+
+    sections: Sequence[tuple[str, Sequence[click.Command]]] = ()
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, with the one boundary between errors of users and bugs."""
@@ -44,6 +44,10 @@ class Face(click.Group):
             sys.stderr.close()
             ctx.exit(0)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Commands in the sections of their wings."""
+        write_sections(formatter, self.sections)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -53,23 +57,6 @@ class Face(click.Group):
 
             ctx.fail(f"no command '{args[0]}'; {suggest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
-
-
-def index_option(command: F) -> F:
-    """`--index/-i`, as every command has it."""
-    decorate = click.option(
-        "--index",
-        "-i",
-        "name",
-        metavar="NAME|PATH",
-        help="Which index: a name below indexes/, or a path. [default: $CURATOR_INDEX or 'default']",
-    )
-    return decorate(command)
-
-
-def json_option(command: F) -> F:
-    """`--json`, as every printing command has it."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.face import index_option, json_option, print_json, say, working
+from curator.cli.face import print_json, say, working
+from curator.cli.options import index_option, json_option
 
 if TYPE_CHECKING:
     from curator.records import IngestReport
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-empty", is_flag=True, help="Believe a folder that has lost every picture.")
 @click.option("--retry", is_flag=True, help="Read files again that were skipped.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also for files that were skipped before.")
 @json_option
 def index_command(
     *,
@@ -42,12 +44,14 @@ def index_command(
     as_json: bool,
     exclude: tuple[str, ...],
     table: str | None,
+    strict: bool,
     **options: object,
 ) -> None:
-    """Index folders of images, or bring an index up to date.
+    """Index folders of images.
 
-    Without PATHS: all folders that the index knows, as they were indexed before. Only what is new or changed is read;
-    moved files keep their id; Ctrl-C keeps what is done. Options are remembered per folder.
+    Or bring an index up to date: without PATHS all folders that it knows, as they were indexed before. Only what
+    is new or changed is read; moved files keep their id; Ctrl-C keeps what is done. Options are remembered per folder.
+    Exit code 1 if a file was skipped for the first time, or, with --strict, if any is.
     """
     from dataclasses import asdict
 
@@ -65,10 +69,10 @@ def index_command(
     if report.interrupted:
         say("Interrupted; everything up to here is kept. Run the same command again to go on.")
         sys.exit(130)
-    sys.exit(1 if report.skipped or report.problems else 0)
+    sys.exit(1 if report.problems or report.newly_skipped or (strict and report.skipped) else 0)
 
 
-@click.command()
+@click.command("demo")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo-pictures"))
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet when done.")
 @click.option(
@@ -78,8 +82,10 @@ def index_command(
     show_default=True,
     help="For each of two trainings; 0 leaves them out.",
 )
-def demo(folder: Path, show: bool, minutes: float) -> None:
-    """Show the whole tool on pictures made for it: offline, in about three minutes.
+def demo_command(folder: Path, show: bool, minutes: float) -> None:
+    """Show the whole tool on pictures made for it.
+
+    Offline, in about three minutes.
 
     Makes FOLDER with drawn scenes, handwritten digits and two photos, indexes it with the bundled encoder, searches it
     by words, by picture and with a filter, and draws a contact sheet; then trains a VAE and a GAN on digits, and shows
@@ -134,11 +140,10 @@ def import_command(
     origin: str | None,
     as_json: bool,
 ) -> None:
-    """Index a data set that another program made: what `curator export` writes, and img2dataset's and
-    embedding-reader's layouts.
+    """Index a data set that another program made.
 
-    Tar shards and parquet files are unpacked into a folder; vectors of clip-retrieval are taken over, after a sample
-    was encoded anew."""
+    What `curator export` writes, and the layouts of img2dataset and embedding-reader. Tar shards and parquet files are
+    unpacked into a folder; vectors of clip-retrieval are taken over, after a sample was encoded anew."""
     from dataclasses import asdict
 
     from curator.encoders import load_encoder
@@ -157,7 +162,7 @@ def import_command(
         print_json(asdict(done))
     else:
         click.echo(f"{done.form}: pictures in {done.folder}. {describe(done.report)}")
-    sys.exit(1 if done.report.skipped or done.report.problems else 0)
+    sys.exit(1 if done.report.newly_skipped or done.report.problems else 0)
 
 
-COMMANDS = (index_command, import_command, demo)
+COMMANDS = (index_command, import_command, demo_command)

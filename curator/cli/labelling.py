@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
+from curator.cli import completing
+from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.options import index_option, inner_index, json_option, sheet_option, where_option
 
 if TYPE_CHECKING:
     from curator.labelling.label import Labelled
     from curator.records import Image
 
 
-@click.group(invoke_without_command=True)
+@click.group("concepts", invoke_without_command=True)
 @index_option
 @json_option
 @click.pass_context
-def concept(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """List concepts: what you marked as wanted and unwanted, usable as `concept:NAME` wherever words are."""
+def concepts_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """List, fit or drop concepts.
+
+    A concept is what you marked as wanted and unwanted. `concept:NAME` stands wherever words may.
+    """
     from curator.database import Selections
 
     ctx.obj = name
@@ -34,29 +40,28 @@ def concept(ctx: click.Context, name: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         shown = table([(r["name"], r["like"], r["unlike"]) for r in rows], ("concept", "like", "unlike"))
-        click.echo(shown if rows else "No concepts yet; `curator concept fit NAME --like ID` makes one.")
+        click.echo(shown if rows else "No concepts yet; `curator concepts fit NAME --like ID` makes one.")
 
 
-@concept.command("fit")
-@click.argument("chosen", metavar="NAME")
+@concepts_group.command("fit")
+@click.argument("chosen", metavar="NAME", shell_complete=completing.concepts)
 @click.option("--like", multiple=True, metavar="ID|PATH[,...]", help="Images that show it; repeatable.")
 @click.option("--unlike", multiple=True, metavar="ID|PATH[,...]", help="Images that do not; repeatable.")
 @click.option("--afresh", is_flag=True, help="Forget earlier marks.")
-@click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
-@click.pass_obj
-def fit(
-    outer: str | None, *, chosen: str, like: tuple[str, ...], unlike: tuple[str, ...], afresh: bool, name: str | None
-) -> None:
-    """Fit NAME to marked images, or add marks to it: `curator search concept:NAME` finds more, whose marks make it
-    better."""
-    from curator.admin.manage import find_ids
+@inner_index
+def fit_command(*, chosen: str, like: tuple[str, ...], unlike: tuple[str, ...], afresh: bool, name: str | None) -> None:
+    """Fit NAME to marked images, or add marks to it.
+
+    `curator search concept:NAME` finds more images, and marks on those make it better.
+    """
+    from curator.index.images import find_ids
     from curator.labelling.concepts import fit_concept
 
     def ids(named: tuple[str, ...]) -> list[int]:
         split = [part for n in named for part in (n.split(",") if not Path(n).exists() else [n]) if part]
         return find_ids(index, split) if split else []
 
-    with opened(name or outer) as index:
+    with opened(name) as index:
         made = fit_concept(index, chosen, ids(like), ids(unlike), afresh=afresh)
     click.echo(
         f"{chosen}: {made.facts['like']} wanted, {made.facts['unlike']} unwanted. Try `curator search "
@@ -64,25 +69,24 @@ def fit(
     )
 
 
-@concept.command("drop")
-@click.argument("chosen", metavar="NAME")
-@click.option("--index", "-i", "name", metavar="NAME|PATH", help="Which index.")
-@click.pass_obj
-def drop(outer: str | None, chosen: str, name: str | None) -> None:
+@concepts_group.command("drop")
+@click.argument("chosen", metavar="NAME", shell_complete=completing.concepts)
+@inner_index
+def drop_command(*, chosen: str, name: str | None) -> None:
     """Forget a concept and its marks."""
     from curator.labelling.concepts import drop_concept
 
-    with opened(name or outer) as index:
+    with opened(name) as index:
         drop_concept(index, chosen)
     click.echo(f"Dropped {chosen}.")
 
 
-@click.command()
+@click.command("label")
 @index_option
 @click.option("--classes", metavar="A,B,...", help="Zero-shot: names of classes, in words.")
 @click.option("--probe", metavar="COLUMN", help="Learn from the values of a column, such as label.")
 @click.option("--run", "run", metavar="RUN", help="Use a classifier that `curator train classifier` trained.")
-@click.option("--where", help="Label only images for which this SQL condition holds.")
+@where_option
 @click.option(
     "--column",
     default="predicted",
@@ -90,11 +94,9 @@ def drop(outer: str | None, chosen: str, name: str | None) -> None:
     help="Where labels go; confidence goes to the same with _confidence.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the images held out to test a probe.")
-@click.option(
-    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the surest disagreements on a contact sheet."
-)
+@sheet_option("the surest disagreements")
 @json_option
-def label(
+def label_command(
     *,
     name: str | None,
     classes: str | None,
@@ -106,9 +108,9 @@ def label(
     sheet: Path | None,
     as_json: bool,
 ) -> None:
-    """Label images by words (--classes), a linear probe on stored vectors (--probe) or a trained classifier (--run),
-    with confidence.
+    """Label images, with a confidence.
 
+    By words (--classes), by a linear probe on stored vectors (--probe) or by a trained classifier (--run).
     A person's labels are never written over: predictions go to columns of their own, for --where and --per. The
     accuracy is measured on images that have a label, and that a probe did not learn from."""
     from curator.errors import UsageError
@@ -166,4 +168,14 @@ def _draw_disagreements(done: Labelled, images: dict[int, Image], sheet: Path) -
     say(f"Sheet: {sheet}")
 
 
-COMMANDS = (concept, label)
+COMMANDS = (concepts_group, label_command)
+
+
+def _former(**given: Any) -> Any:
+    say("Note: `curator concept` is now called `curator concepts`.")
+    assert concepts_group.callback is not None
+    return concepts_group.callback(**given)
+
+
+FORMER = copy.copy(concepts_group)
+FORMER.name, FORMER.hidden, FORMER.callback = "concept", True, _former

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -12,44 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table
+from curator.cli.face import opened, plural, print_json, say, table
+from curator.cli.options import index_option, json_option, sheet_option, where_option
 from curator.cli.runs import show_run
 
 if TYPE_CHECKING:
-    from curator.index import Index
     from curator.records import Hits, Image
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command("search")
 @click.argument("query", nargs=-1, required=True)
 @index_option
 @click.option("-n", "k", type=click.IntRange(1), default=20, show_default=True, help="How many hits.")
-@click.option("--where", help="SQL condition, such as \"width >= 256 and label = 'shoe'\".")
+@where_option
 @click.option("--label", help="Only images with this label.")
 @click.option("--origin", type=click.Choice(["real", "generated"]), help="Only real or only generated images.")
 @click.option("--tag", help="Only images with this tag.")
 @click.option("--min-score", type=click.FloatRange(-1, 1), help="Least inner product.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Least confidence; see the README.")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Least confidence; see `curator guide search`.")
 @click.option("--unique", is_flag=True, help="One image per content: byte-identical copies count once.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="Print one JSON object per line.")
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
 @click.option("-0", "null", is_flag=True, help="Print paths only, each ended by a NUL, for `xargs -0`.")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the hits on a contact sheet.")
+@sheet_option("the hits")
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet.")
-def search(
-    *,
-    query: tuple[str, ...],
-    name: str | None,
-    as_json: bool,
-    jsonl: bool,
-    paths: bool,
-    null: bool,
-    sheet: Path | None,
-    show: bool,
-    **question: object,
-) -> None:
-    """Find the images nearest to QUERY.
+def search_command(
+    *, query: tuple[str, ...], name: str | None, as_json: bool, jsonl: bool, paths: bool, null: bool,
+    sheet: Path | None, show: bool, **question: object,
+) -> None:  # fmt: skip
+    """Find the images nearest to a query.
 
     \b
     words             curator search red sneakers
@@ -59,13 +52,12 @@ def search(
     """
     # One query keeps one core busy; starting numpy's threads would cost more than the search.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from curator.search.query import Question, parse_query
-    from curator.search.query import search as ask
+    from curator.search.query import Question, parse_query, search
 
     terms = parse_query(query)
     stdin = sys.stdin.buffer.read() if any(t.kind == "stdin" for t in terms) else b""
     with opened(name) as index:
-        hits = ask(index, terms, Question(**question), stdin=stdin)  # type: ignore[arg-type]
+        hits = search(index, terms, Question(**question), stdin=stdin)  # type: ignore[arg-type]
         images = index.images(hits.ids)
     _print_hits(hits, images, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
     if sheet or (show and images):
@@ -78,26 +70,25 @@ def search(
 
 
 def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
-    import json
-
     if paths or null:
         click.echo("".join(str(i.path) + ("\0" if null else "\n") for i in images), nl=False)
         return
-    found = [
+    scored = list(zip(images, hits.scores, hits.z, hits.confidence, strict=True))
+    facts = [
         {"id": i.id, "path": str(i.path), "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
         | {"label": i.label, "caption": i.caption, "origin": i.origin, "width": i.width, "height": i.height}
         | {"tags": list(i.tags), "extra": dict(i.extra)}
-        for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
+        for i, s, z, c in scored
     ]
     if as_json:
-        print_json(found)
+        print_json(facts)
     elif jsonl:
-        for row in found:
+        for row in facts:
             click.echo(json.dumps(row))
-    elif found:
+    elif facts:
         rows = [
             (f"{s:.3f}", _shown(z, "+.1f"), _shown(c, ".0%"), i.id, i.label or i.caption or "", _short(i.path))
-            for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
+            for i, s, z, c in scored
         ]
         click.echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
 
@@ -115,11 +106,8 @@ def _summary(hits: Hits) -> str:
     how = "exact" if hits.exact else "approximate"
     lines = [f"{plural(len(hits), 'hit')} of {hits.searched} searched ({how})."]
     if not hits.clear:
-        lines.append(
-            "Nothing here clearly matches; these are only the nearest."
-            if len(hits)
-            else "Nothing here clearly matches."
-        )
+        nearest = "; these are only the nearest" if len(hits) else ""
+        lines.append(f"Nothing here clearly matches{nearest}.")
     return "\n".join([*lines, *(f"Note: {n}" for n in hits.notes)])
 
 
@@ -139,24 +127,22 @@ def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:
     say(f"Sheet: {target}")
 
 
-@click.command()
+@click.command("compare")
 @click.argument("a")
 @click.argument("b")
 @index_option
 @click.option("--encoder", "-e", help="Compare in this encoder's space, without an index.")
 @click.option(
-    "--threshold",
-    type=click.FloatRange(-1, 1),
-    default=0.95,
-    show_default=True,
+    "--threshold", type=click.FloatRange(-1, 1), default=0.95, show_default=True,
     help="Inner product from which A and B count as the same.",
-)
+)  # fmt: skip
 @json_option
-def compare(*, a: str, b: str, name: str | None, encoder: str | None, threshold: float, as_json: bool) -> None:
-    """Compare two pictures (or words, or id:N): inner product, angle, lengths.
+def compare_command(*, a: str, b: str, name: str | None, encoder: str | None, threshold: float, as_json: bool) -> None:
+    """Compare two pictures, words or ids.
 
-    Exit code 0 if they are the same at --threshold, 1 if they differ. What a score means depends on the encoder: two
-    unrelated photos score 0.2 to 0.6 with most CLIP models.
+    Prints the inner product of their directions, the angle between them, and both lengths. Exit code 0 if they are the
+    same at --threshold, 1 if they differ. What a score means depends on the encoder: two unrelated photos score 0.2 to
+    0.6 with most CLIP models.
     """
     from curator.encoders import load_encoder
     from curator.search.query import compare_in, compare_two, parse_query
@@ -179,30 +165,34 @@ def compare(*, a: str, b: str, name: str | None, encoder: str | None, threshold:
     sys.exit(0 if same else 1)
 
 
-@click.command()
+@click.command("show")
 @click.argument("images", nargs=-1, required=True, metavar="ID|PATH|RUN...")
 @index_option
 @json_option
-def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
-    """Show everything the index knows of images, by id or path, or of a training run, by name."""
-    from curator.admin.manage import find_ids
-    from curator.database import Selections
+def show_command(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
+    """Show all that is known of images or a run.
+
+    Images are named by id or path, a training run by name.
+    """
+    from curator.index.images import find_ids
     from curator.runs.lookup import find_named
+    from curator.search.facts import image_facts
 
     with opened(name) as index:
         if len(images) == 1 and (run := find_named(index, images[0])):
             show_run(run, as_json=as_json)
             return
-        ids = find_ids(index, images)
-        computed = Selections(index.reader).computed_of(ids)
-        found: list[dict[str, Any]] = [
-            asdict(i) | {"tags": list(i.tags), "extra": dict(i.extra), "computed": computed[i.id]}
-            for i in index.images(ids)
-        ]
+        known = image_facts(index, find_ids(index, images))
+    facts: list[dict[str, Any]] = [
+        asdict(k.image)
+        | {"tags": list(k.image.tags), "extra": dict(k.image.extra)}
+        | {"computed": dict(k.computed), "selections": list(k.selections)}
+        for k in known
+    ]
     if as_json:
-        print_json(found)
+        print_json(facts)
         return
-    for image in found:
+    for image in facts:
         extra, computed = image.pop("extra"), image.pop("computed")
         for key, value in (image | extra | computed).items():
             if value not in (None, [], ""):
@@ -210,74 +200,56 @@ def show(images: tuple[str, ...], name: str | None, as_json: bool) -> None:
         click.echo()
 
 
-@click.command()
+@click.command("status")
 @index_option
 @json_option
-def status(name: str | None, as_json: bool) -> None:
-    """Say what is in an index: counts, roots, spaces, labels, columns."""
+def status_command(name: str | None, as_json: bool) -> None:
+    """Say what is in an index.
+
+    Counts, roots, spaces, labels, and the columns that a condition may use.
+    """
+    from curator.search.facts import status
+
     with opened(name) as index:
-        facts = _facts(index)
+        facts = status(index)
     if as_json:
-        print_json(facts)
+        print_json(asdict(facts))
         return
-    counts = facts["counts"]
-    click.echo(f"Index    {facts['folder']}")
+    counts = facts.counts
+    click.echo(f"Index    {facts.folder}")
     click.echo(
         f"Images   {counts['images']} ({counts['contents']} different), {counts['removed']} removed, "
         f"{counts['skipped']} skipped"
     )
-    for root in facts["roots"]:
-        click.echo(f"Root     {root['path']}{'' if root['reachable'] else '  (not reachable now)'}")
-    for space in facts["spaces"]:
-        mark = "*" if space["active"] else " "
-        click.echo(f"Space  {mark} {space['encoder']}, {space['dim']} dims, {space['missing']} images without a vector")
-    for column, values in facts["values"].items():
+    for root in facts.roots:
+        click.echo(f"Root     {root.path}{'' if root.reachable else '  (not reachable now)'}")
+    for space in facts.spaces:
+        mark = "*" if space.active else " "
+        click.echo(f"Space  {mark} {space.encoder}, {space.dim} dims, {space.missing} images without a vector")
+    for column, values in facts.values.items():
         shown = ", ".join(f"{v} {n}" for v, n in values[:12]) + (" …" if len(values) > 12 else "")
         click.echo(f"{column.capitalize():<8} {shown}" if values else f"{column.capitalize():<8} none")
-    click.echo(f"Columns  {', '.join(facts['columns'])}")
+    click.echo(f"Columns  {', '.join(facts.columns)}")
 
 
-def _facts(index: Index) -> dict[str, Any]:
-    reader = index.reader
-    active = reader.active_space()
-    return {
-        "folder": str(index.folder),
-        "counts": reader.counts(),
-        "roots": [
-            {"id": r.id, "path": str(r.path), "reachable": r.path.is_dir(), "options": dict(r.options)}
-            for r in reader.roots()
-        ],
-        "spaces": [
-            {
-                "encoder": s.encoder,
-                "dim": s.dim,
-                "fingerprint": s.fingerprint,
-                "active": s == active,
-                "missing": len(reader.missing(s)),
-            }
-            for s in reader.spaces()
-        ],
-        "values": {column: reader.breakdown(column) for column in ("origin", "label", "format")},
-        "columns": reader.columns(),
-    }
-
-
-@click.command()
+@click.command("skipped")
 @index_option
 @json_option
-def skipped(name: str | None, as_json: bool) -> None:
-    """List files that could not be read, with the reason. They are read again when they change, or with `index
-    --retry`."""
+def skipped_command(name: str | None, as_json: bool) -> None:
+    """List files that could not be read.
+
+    Each with its reason. They are read again when they change, or with `curator index --retry`.
+    """
+    from curator.search.facts import skipped
+
     with opened(name) as index:
-        roots = {r.id: r.path for r in index.reader.roots()}
-        files = [{"path": str(roots[root] / s.path), "reason": s.reason} for root, s in index.reader.skipped()]
+        files = skipped(index)
     if as_json:
-        print_json(files)
+        print_json([asdict(f) for f in files])
     else:
-        click.echo(
-            table([(f["reason"], f["path"]) for f in files], ("reason", "path")) if files else "No file was skipped."
-        )
+        rows = [(f.reason, f.path) for f in files]
+        click.echo(table(rows, ("reason", "path")) if files else "No file was skipped.")
     sys.exit(1 if files else 0)
 
 
-COMMANDS = (search, compare, show, status, skipped)
+COMMANDS = (search_command, compare_command, show_command, status_command, skipped_command)

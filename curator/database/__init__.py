@@ -6,6 +6,7 @@ from curator.database.integrity import damaged_rows, dangling_rows, has_tables
 from curator.database.reader import FEW, KnownImage, Reader
 from curator.database.salvage import salvage
 from curator.database.selections import Selections
+from curator.database.where import quoted
 from curator.database.writer import NewImage, Writer
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "has_tables",
     "is_born",
     "open_raw",
+    "quoted",
     "refuse_newer",
     "salvage",
     "take_lock",

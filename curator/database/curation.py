@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,29 @@ class Curation:
         """(first, second) content ids → evidence, for every pair ever looked at."""
         rows = self.reader.rows(f"SELECT {', '.join(SEALED['edges'])} FROM edges")
         return {(r[0], r[1]): Evidence(*r[2:]) for r in rows}
+
+    def evidence_between(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Evidence]:
+        """(image id, image id) → what was seen when their contents, or others of the same pixels, were compared."""
+        ids = sorted({i for pair in pairs for i in pair})
+        alike: dict[int, list[int]] = {}  # image id → contents of the same pixels, which stand for each other
+        for start in range(0, len(ids), _MANY):
+            part = ", ".join(map(str, ids[start : start + _MANY]))
+            sql = (
+                "SELECT i.id, o.id FROM images i JOIN contents c ON c.id = i.content_id "
+                f"JOIN contents o ON o.pixel_hash = c.pixel_hash WHERE i.id IN ({part})"
+            )
+            for image_id, content in self.reader.rows(sql):
+                alike.setdefault(image_id, []).append(content)
+        found: dict[tuple[int, int], Evidence] = {}
+        columns = ", ".join(SEALED["edges"][2:])
+        for a, b in pairs:
+            for one, two in product(alike.get(a, ()), alike.get(b, ())):
+                sql = f"SELECT {columns} FROM edges WHERE first = ? AND second = ?"
+                rows = self.reader.rows(sql, [min(one, two), max(one, two)])
+                if rows:
+                    found[a, b] = Evidence(*rows[0])
+                    break
+        return found
 
     def put_edges(self, edges: Mapping[tuple[int, int], Evidence]) -> None:
         """Keep evidence; that of a pair looked at before is replaced."""

@@ -124,6 +124,17 @@ class Selections:
             found[image_id][name] = value
         return found
 
+    def selections_of(self, ids: Ids | Sequence[int]) -> dict[int, list[str]]:
+        """image id → names of the selections that it is in, oldest first."""
+        found: dict[int, list[str]] = {int(i): [] for i in ids}
+        sql = (
+            "SELECT DISTINCT x.image_id, s.id, s.name FROM selected x JOIN selections s ON s.id = x.selection_id "
+            f"WHERE x.image_id IN ({', '.join(map(str, found))}) ORDER BY s.id"
+        )
+        for image_id, _, name in self.reader.rows(sql):
+            found[image_id].append(name)
+        return found
+
     def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
         """Digests of the contents of images, in their order. Raises `UnknownName` for an id there never was."""
         wanted = [int(i) for i in ids]

@@ -130,7 +130,7 @@ def audit(
         raise UsageError(
             f"of {len(fair)} real images that {run.name} never saw, all but {fair.sum()} are duplicates of what it "
             "was trained on, which "
-            f"leaves too few to calibrate on; name {FEWEST} others or more with --held-out"
+            f"leaves too few to calibrate on; name {FEWEST} others or more with --reference"
         )
     threshold = _lower(of_near.ratio[set_by & fair])
     far = float(np.quantile(of_held.distance[set_by], _FAR))
@@ -183,7 +183,7 @@ def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]
     if len(held) < FEWEST:
         raise UsageError(
             f"{len(held)} real images that {run.name} never saw are too few to calibrate on; name {FEWEST} or more "
-            "with --held-out, "
+            "with --reference, "
             "or train with --holdout 0.1"
         )
     return trained, held, len(rows)

@@ -103,12 +103,12 @@ def _reference(index: Index, run: Run | None, against: str | None) -> tuple[Ids,
     if against is not None:
         return find_images(index, against), against
     if run is None:
-        raise UsageError("name the held-out images to compare with: --against SELECTION|FOLDER|CONDITION")
+        raise UsageError("name the held-out images to compare with: --reference SELECTION|FOLDER|CONDITION")
     ids = held_out_ids(run)
     ids = ids[np.isin(ids, index.reader.ids_where("1"))]
     if not len(ids):
         raise UsageError(
-            f"{run.name} held nothing out; name real images that it has not seen with --against, or train with "
+            f"{run.name} held nothing out; name real images that it has not seen with --reference, or train with "
             "--holdout 0.1"
         )
     return ids, f"held out by {run.name}"

@@ -102,3 +102,29 @@ def find_images(index: Index, named: str) -> Ids:
 def relative(image: Image, roots: Sequence[Path]) -> str:
     """An image's path below its root, with `/`."""
     return image.path.relative_to(next(r for r in roots if image.path.is_relative_to(r))).as_posix()
+
+
+def find_ids(index: Index, named: Sequence[str], *, where: str | None = None, removed: bool = False) -> list[int]:
+    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds; or of those removed by
+    hand.
+
+    Raises `UnknownName`, `WhereError`, or `UsageError` where nothing is named.
+    """
+    ids = [_named(index, n, removed=removed) for n in named]
+    ids += [int(i) for i in index.reader.ids_where(where, removed=removed)] if where else []
+    if not named and not where:
+        raise UsageError("name images by id or path, or give --where")
+    return list(dict.fromkeys(ids))
+
+
+def _named(index: Index, name: str, *, removed: bool) -> int:
+    number = name.removeprefix("id:")
+    if number.isdecimal():
+        return index.images([int(number)])[0].id
+    found = index.reader.find(absolute(Path(name)), removed=removed)
+    if found is None:
+        what = "no image removed by hand" if removed else "no image"
+        raise UnknownName(
+            f"{what} at {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones"
+        )
+    return found

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -123,7 +123,7 @@ class Index:
                 self._encoder = (space.id, open_space(space))
             return self._encoder[1]
 
-    def images(self, ids: Ids | list[int]) -> list[Image]:
+    def images(self, ids: Ids | Sequence[int]) -> list[Image]:
         """Metadata of images, in the order of `ids`. Raises `UnknownName` for an id there never was."""
         return self.reader.images(ids)
 

@@ -72,6 +72,7 @@ def _pass(work: Work, plan: Plan) -> None:
         with db.atomic():
             db.put_skipped(plan.root.id, early)
     work.count("skipped", len(early) + plan.still_skipped)
+    work.count("still_skipped", sum(s.path in plan.listed for s in early) + plan.still_skipped)
     embedded = db.embedded_hashes(work.space)
     placing = _Placing(plan)
     done, already, since_files = 0, len(plan.unchanged), 0
@@ -107,7 +108,8 @@ def commit(db: Writer, plan: Plan, encoded: EncodedBatch, space: Space, placing:
     tally = placing.put(db, encoded.files, ids)
     db.clear_skipped(plan.root.id, [r.file.path for r in encoded.files])
     db.put_skipped(plan.root.id, encoded.skipped)
-    tally.update(encoded=len(new), skipped=len(encoded.skipped))
+    again = sum(s.path in plan.listed for s in encoded.skipped)
+    tally.update(encoded=len(new), skipped=len(encoded.skipped), still_skipped=again)
     return tally
 
 

@@ -58,7 +58,8 @@ class Plan:
     unchanged: list[str] = field(default_factory=list)
     gone: dict[str, KnownImage] = field(default_factory=dict)
     hidden_gone: dict[str, KnownImage] = field(default_factory=dict)
-    still_skipped: int = 0
+    still_skipped: int = 0  # files that are not read again
+    listed: frozenset[str] = frozenset()  # paths that were skipped before
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
         known = {p: k for p, k in db.known(root.id).items() if p in look.scope}
         _refuse_empty(look, walked, known)
         plan = Plan(root, look.options, walked, notes, known)
-        _sort_out(plan, {s.path: s for _, s in db.skipped(root.id) if s.path in look.scope})
+        skipped = {s.path: s for _, s in db.skipped(root.id) if s.path in look.scope}
+        plan.listed = frozenset(skipped)
+        _sort_out(plan, skipped)
         is_new = root.id not in before or FORGOTTEN in root.options
         if is_new:
             _refuse_moved(db, plan)

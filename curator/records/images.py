@@ -161,10 +161,16 @@ class IngestReport:
     restored: int = 0
     removed: int = 0
     skipped: int = 0
+    still_skipped: int = 0
     encoded: int = 0
     seconds: float = 0.0
     interrupted: bool = False
     problems: tuple[str, ...] = ()
+
+    @property
+    def newly_skipped(self) -> int:
+        """Files that could not be read, and were not listed before."""
+        return self.skipped - self.still_skipped
 
 
 @dataclass(frozen=True)

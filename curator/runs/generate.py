@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.admin.manage import find_ids
 from curator.embeddings import normalise
 from curator.errors import UsageError
 from curator.images import walk
 from curator.index import Index
+from curator.index.images import find_ids
 from curator.index.words import prompt
 from curator.ingest import IngestOptions, ingest
 from curator.job import QUIET, Job

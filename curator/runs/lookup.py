@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.database import Selections
+from curator.database import Selections, quoted
 from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.records import Ids
@@ -43,7 +43,7 @@ def generated_ids(index: Index, run: Run, checkpoint: int | None = None) -> Ids:
         raise UsageError(f"{run.name} trained a {run.trainer}, which makes no pictures; name the run of a gan or vae")
     columns = index.reader.columns()
     ids = (
-        index.reader.ids_where(f"origin = 'generated' AND run = '{run.name}'")
+        index.reader.ids_where(f"origin = 'generated' AND run = {quoted(run.name)}")
         if "run" in columns
         else np.empty(0, np.int64)
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from curator.database import Curation, Selections
+from curator.database import Curation, Selections, quoted
 from curator.database.curation import rejected_ids
 from curator.errors import UsageError
 from curator.index import Index
@@ -25,7 +24,6 @@ from curator.training.options import ClassifierOptions, Options
 from curator.training.pictures import Pictures
 from curator.training.trainers import options_for, options_from
 
-_NAMES_ORIGIN = re.compile(r"(?<![\w'\"%])origin\s*(=|!=|<>|in\b|is\b|like\b)", re.IGNORECASE)
 RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
 _LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
 
@@ -39,13 +37,14 @@ def export_network(index: Index, named: str, form: str, target: Path) -> float:
 
 
 def plan_training(
-    index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label"
-) -> Plan:
+    index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label",
+    origin: str = "real",
+) -> Plan:  # fmt: skip
     """Settle images and options, without reading a picture.
 
-    `named` is as `images_for` takes it. Raises `UsageError`, `UnknownName`, `WhereError`.
+    `named` and `origin` are as `images_for` takes them. Raises `UsageError`, `UnknownName`, `WhereError`.
     """
-    ids, digest = images_for(index, named)
+    ids, digest = images_for(index, named, origin=origin)
     chosen = dict(given)
     labels = index.reader.values_of(column) if trainer == "classifier" or chosen.get("condition") == "label" else {}
     unlabelled = sum(labels.get(int(i)) is None for i in ids) if labels else 0
@@ -69,7 +68,7 @@ def plan_training(
     classes = tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else ()
     if trainer == "classifier" and len(classes) < 2:
         raise UsageError(f"a classifier learns two classes or more, and all {len(ids)} images have the same '{column}'")
-    return Plan(options, ids, named or "all real images", digest, classes, sizes)
+    return Plan(options, ids, named or f"all {origin} images".replace("all any", "all"), digest, classes, sizes)
 
 
 def _refuse_few(options: Options, n: int) -> None:
@@ -80,26 +79,29 @@ def _refuse_few(options: Options, n: int) -> None:
         )
 
 
-def images_for(index: Index, named: str | None) -> tuple[Ids, str]:
-    """Ids of a selection as it is, with its digest; or of a folder, a condition, or all: real, not rejected, each
-    picture once.
+def images_for(index: Index, named: str | None, *, origin: str = "real") -> tuple[Ids, str]:
+    """Ids of a selection as it is, with its digest; or of a folder, a condition, or all: each picture once.
 
-    A condition on the column `origin` decides itself. Raises `UsageError` where nothing is left.
+    What is no selection is limited to an origin, "real", "generated" or "any", and to what is neither rejected nor a
+    duplicate. Raises `UsageError` where nothing is left.
     """
     if named in Selections(index.reader).names():
+        if origin != "real":
+            raise UsageError(f"'{named}' is trained on as it was selected; --origin goes with a folder or a condition")
         selection = Selections(index.reader).get(str(named))
         refuse_changed(index, selection)
         return find_images(index, str(named)), selection.digest
     ids = find_images(index, named) if named else index.reader.ids_where("1")
-    if not (named and not Path(named).is_dir() and _NAMES_ORIGIN.search(named)):
-        ids = np.intersect1d(ids, index.reader.ids_where("origin = 'real'"))
-    ids = np.intersect1d(ids, Curation(index.reader).nodes(index.space).image_ids)
+    if origin != "any":
+        ids = np.intersect1d(ids, index.reader.ids_where(f"origin = {quoted(origin)}"))
+    curation = Curation(index.reader)
+    ids = np.intersect1d(ids, curation.nodes(index.space).image_ids)
     ids = np.intersect1d(ids, index.reader.ids_where("duplicate_of IS NULL"))
-    ids = np.setdiff1d(ids, np.array(sorted(rejected_ids(Curation(index.reader))), np.int64))
+    ids = np.setdiff1d(ids, np.array(sorted(rejected_ids(curation)), np.int64))
     if not len(ids):
+        only = "" if origin == "any" else f", and only {origin} ones are taken (--origin generated or any takes others)"
         raise UsageError(
-            f"no image of {named or 'the index'} is left to train on: generated, rejected and duplicate ones are left "
-            "out"
+            f"no image of {named or 'the index'} is left to train on: rejected and duplicate ones are left out{only}"
         )
     return ids, ""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.database import Selections
+from curator.database import Selections, quoted
 from curator.embeddings import Comparison, compare, normalise
 from curator.encoders import Encoder
 from curator.errors import UsageError
@@ -140,9 +140,9 @@ class Question:
         for column in ("label", "origin"):
             value = getattr(self, column)
             if value is not None:
-                parts.append(f"{column} = {_quoted(value)}")
+                parts.append(f"{column} = {quoted(value)}")
         if self.tag is not None:
-            parts.append(f"instr(' ' || tags || ' ', {_quoted(f' {self.tag} ')}) > 0")
+            parts.append(f"instr(' ' || tags || ' ', {quoted(f' {self.tag} ')}) > 0")
         return " AND ".join(parts) or None
 
 
@@ -192,7 +192,3 @@ def _encoded(encoder: Encoder, term: Term) -> Vectors:
             f"'{term.kind}:{term.value}' can only be compared within an index; name a picture file or words"
         )
     return encoder.project_images(encoder.prepare(read_picture(Path(term.value).expanduser()))[None]).ravel()
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.cleaning.duplicates import LEVELS
-from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
+from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.options import index_option, json_option, sheet_option, where_option
 
 if TYPE_CHECKING:
     from curator.cleaning.issues import Issue
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
 _SHOWN = 12  # leaks, and images of one issue
 
 
-@click.command()
+@click.command("calibrate")
 @index_option
 @click.option(
     "--sample", type=click.IntRange(10), default=300, show_default=True, help="Pictures to make known duplicates of."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of what is done to it.")
 @json_option
-def calibrate(name: str | None, sample: int, seed: int, as_json: bool) -> None:
-    """Choose the thresholds of `curator dedupe` on your own images.
+def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -> None:
+    """Choose the thresholds of dedupe on your images.
 
     Known duplicates are made of a sample (resized, JPEG, crops, mirrored, turned, recoloured, blurred, captioned,
     letterboxed) and told from its nearest neighbours. Kept per kind: the smallest threshold whose precision is at least
     0.99 at the lower end of its 95 % interval."""
     from dataclasses import asdict
 
-    from curator.cleaning.calibrate import calibrate as choose
+    from curator.cleaning.calibrate import calibrate
 
     with opened(name) as index, working() as job:
-        found = choose(index, sample=sample, seed=seed, job=job)
+        found = calibrate(index, sample=sample, seed=seed, job=job)
     if as_json:
         print_json([asdict(c) for c in found])
         return
@@ -79,7 +80,7 @@ def _known(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-@click.command()
+@click.command("leaks")
 @index_option
 @click.option("--between", nargs=2, required=True, metavar="A B", help="The two sides, such as train test.")
 @click.option(
@@ -98,13 +99,15 @@ def _known(value: float) -> str:
 )
 @click.option("--drop-from", metavar="SIDE", help="Leave leaked images of this side out.")
 @click.option("--move-to", metavar="SIDE", help="Move every leaked group to this side as a whole.")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the leaks on a contact sheet.")
+@sheet_option("the leaks")
 @json_option
-def leaks(
+def leaks_command(
     *, name: str | None, between: tuple[str, str], by: str | None, level: str, threshold: float | None,
     fix: Path | None, drop_from: str | None, move_to: str | None, sheet: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Find pictures that stand on both sides of a split. Exit code 1 if there are any.
+    """Find pictures on both sides of a split.
+
+    Exit code 1 if there are any.
 
     --fix FILE --drop-from train, --drop-from test or --move-to train writes a CSV of all images with mended sides;
     `curator index FOLDER --csv FILE` reads it.
@@ -168,20 +171,19 @@ def _draw_leaks(found: Leaks, images: dict[int, Image], sheet: Path) -> None:
     say(f"Sheet: {sheet}")
 
 
-@click.command()
+@click.command("issues")
 @click.argument("kinds", nargs=-1)
 @index_option
-@click.option("--where", help="Look only at images for which this SQL condition holds.")
+@where_option
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
-@click.option(
-    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the worst of each kind on a contact sheet."
-)
+@sheet_option("the worst of each kind")
 @json_option
-def issues(
+def issues_command(
     *, kinds: tuple[str, ...], name: str | None, where: str | None, paths: bool, sheet: Path | None, as_json: bool
 ) -> None:
-    """List pictures that stand out as bad: blank, dark, bright, blurred, of odd size or shape; or only of the KINDS
-    named.
+    """List pictures that stand out as bad.
+
+    They are blank, dark, bright, blurred, of odd size or shape; or only of the KINDS named.
 
     The columns behind it, sharpness, brightness, contrast, entropy, width, height and aspect, can be used in --where.
     Exit code 1 if there are any."""
@@ -233,4 +235,4 @@ def _draw_issues(found: list[Issue], images: dict[int, Image], sheet: Path) -> N
     say(f"Sheet: {sheet}")
 
 
-COMMANDS = (calibrate, leaks, issues)
+COMMANDS = (calibrate_command, leaks_command, issues_command)

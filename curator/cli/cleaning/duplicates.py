@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, plural, print_json, say, table, working
+from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.options import former, index_option, json_option, output_option, sheet_option, where_option
 
 if TYPE_CHECKING:
     from curator.cleaning.dedupe import DedupeResult, Group
@@ -19,7 +20,7 @@ LEVELS = ("exact", "verified", "semantic")
 _SHOWN = 12  # groups
 
 
-@click.command()
+@click.command("dedupe")
 @index_option
 @click.option(
     "--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as a duplicate."
@@ -33,7 +34,7 @@ _SHOWN = 12  # groups
 )
 @click.option("--across", is_flag=True, help="Only duplicates between roots.")
 @click.option("--ignore-same-dir", is_flag=True, help="Only duplicates between folders.")
-@click.option("--where", help="Look only at images for which this SQL condition holds.")
+@where_option
 @click.option(
     "--threshold",
     type=click.FloatRange(-1, 1),
@@ -41,24 +42,22 @@ _SHOWN = 12  # groups
 )
 @click.option("--all", "everything", is_flag=True, help="Also list groups that were decided about.")
 @json_option
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the groups on a contact sheet.")
-@click.option(
-    "--html",
-    "page",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the groups to a page that needs nothing else.",
-)
-def dedupe(
+@sheet_option("the groups")
+@output_option("Write the groups to a page that needs nothing else.")
+@former("--html", now="--output")
+def dedupe_command(
     *,
     name: str | None,
     keep: str | None,
     everything: bool,
     as_json: bool,
     sheet: Path | None,
-    page: Path | None,
+    output: Path | None,
     **options: Any,
 ) -> None:
-    """Find what is in the index twice, say of what kind, and propose what to keep. No file is touched.
+    """Find what is in the index twice.
+
+    Says of what kind it is, and proposes what to keep. No file is touched.
 
     \b
     exact      identical files, identical pixels
@@ -68,21 +67,21 @@ def dedupe(
     --keep takes, in order: protected, real, labelled, largest, lossless, oldest, shortest-path (these, so, by default),
     and captioned, tagged, smallest, largest-file, newest. `curator decide` says yes or no; exit code 1 if there is
     something to decide."""
-    from curator.cleaning import describe as report
-    from curator.cleaning.dedupe import DedupeOptions
-    from curator.cleaning.dedupe import dedupe as find
+    from curator.cleaning.dedupe import DedupeOptions, dedupe
+    from curator.cleaning.describe import as_json as json_of
+    from curator.cleaning.describe import draw_groups
     from curator.cleaning.keepers import parse_keep
 
     with opened(name) as index:
         with working() as job:
-            result = find(index, DedupeOptions(keep=parse_keep(keep), **options), job=job)
+            result = dedupe(index, DedupeOptions(keep=parse_keep(keep), **options), job=job)
         groups = [g for g in result.groups if everything or not g.settled]
         images = {i.id: i for i in index.images([m.image_id for g in groups for m in g.members])}
-    drawn = report.draw_groups(
-        result, groups, images, sheet=sheet, page=page
+    drawn = draw_groups(
+        result, groups, images, sheet=sheet, page=output
     )  # first, as a reader of the text may stop early
     if as_json:
-        print_json(report.as_json(result, groups, images))
+        print_json(json_of(result, groups, images))
     else:
         _print_groups(result, groups, images)
     for line in drawn:
@@ -112,7 +111,7 @@ def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, I
                 f"  {kind:<16} id:{m.image_id:<7} {images[m.image_id].path}{f'   ({evidence})' if evidence else ''}"
             )
     if len(groups) > _SHOWN:
-        click.echo(f"\n… and {len(groups) - _SHOWN} groups more; --sheet, --html and --json show them.")
+        click.echo(f"\n… and {len(groups) - _SHOWN} groups more; --sheet, -o and --json show them.")
     if groups:
         click.echo(
             "\n`curator decide reject --proposed` accepts the proposals, `decide keep|reject|not-duplicate ID...` "
@@ -122,22 +121,25 @@ def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, I
         say(line)
 
 
-@click.group()
-def decide() -> None:
-    """Say yes or no to what `curator dedupe` found. Verdicts are kept by content, for ever; no file is touched."""
+@click.group("decide")
+def decide_group() -> None:
+    """Say yes or no to what dedupe found.
+
+    Verdicts are kept by content, for ever. No file is touched.
+    """
 
 
 def _verdict(verdict: str, images: tuple[str, ...], name: str | None, where: str | None) -> None:
-    from curator.admin.manage import find_ids
-    from curator.cleaning.decisions import decide as remember
+    from curator.cleaning.decisions import decide
+    from curator.index.images import find_ids
 
     with opened(name) as index:
         ids = find_ids(index, images, where=where)
-        remember(index, verdict, ids)
+        decide(index, verdict, ids)
     click.echo(f"{verdict}: {plural(len(ids), 'image')}.")
 
 
-@decide.command("keep")
+@decide_group.command("keep")
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
 @click.option("--where", help="All images for which this SQL condition holds.")
@@ -146,7 +148,7 @@ def keep_command(images: tuple[str, ...], name: str | None, where: str | None) -
     _verdict("keep", images, name, where)
 
 
-@decide.command("reject")
+@decide_group.command("reject")
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
 @click.option("--where", help="All images for which this SQL condition holds.")
@@ -171,7 +173,7 @@ def reject_command(
     )
 
 
-@decide.command("not-duplicate")
+@decide_group.command("not-duplicate")
 @click.argument("images", nargs=-1, metavar="ID|PATH...", required=True)
 @index_option
 def apart_command(images: tuple[str, ...], name: str | None) -> None:
@@ -179,36 +181,31 @@ def apart_command(images: tuple[str, ...], name: str | None) -> None:
     _verdict("not-duplicate", images, name, None)
 
 
-@decide.command("undo")
+@decide_group.command("undo")
 @click.argument("images", nargs=-1, metavar="ID|PATH...", required=True)
 @index_option
 def undo_command(images: tuple[str, ...], name: str | None) -> None:
     """Forget every verdict that speaks of these images."""
-    from curator.admin.manage import find_ids
     from curator.cleaning.decisions import undo
+    from curator.index.images import find_ids
 
     with opened(name) as index:
         count = undo(index, find_ids(index, images))
     click.echo(f"Forgot {plural(count, 'verdict')}.")
 
 
-@decide.command("list")
+@decide_group.command("list")
 @index_option
 @json_option
 def list_command(name: str | None, as_json: bool) -> None:
     """List every verdict."""
-    from curator.database import Curation
+    from curator.search.facts import verdicts
 
     with opened(name) as index:
         rows = [
-            {
-                "verdict": d.verdict,
-                "subject": d.subject.hex(),
-                "other": d.other.hex(),
-                "image": d.subject_id or None,
-                "decided_at": d.decided_at,
-            }
-            for d in Curation(index.reader).decisions()
+            {"verdict": d.verdict, "subject": d.subject.hex(), "other": d.other.hex(), "image": d.subject_id or None}
+            | {"decided_at": d.decided_at}
+            for d in verdicts(index)
         ]
     if as_json:
         print_json(rows)
@@ -217,7 +214,7 @@ def list_command(name: str | None, as_json: bool) -> None:
         click.echo(table(short, ("verdict", "content", "beside", "decided at")) if rows else "No verdicts yet.")
 
 
-@click.command()
+@click.command("quarantine")
 @index_option
 @click.option(
     "--to",
@@ -225,32 +222,44 @@ def list_command(name: str | None, as_json: bool) -> None:
     help="A folder of the same file system. [default: see below]",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
+@click.option("--undo", is_flag=True, help="Put everything back, as `curator restore` does.")
 @json_option
-def quarantine(name: str | None, to: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Move the files of rejected images aside. `curator restore` puts them back, byte for byte.
+def quarantine_command(name: str | None, *, to: Path | None, dry_run: bool, undo: bool, as_json: bool) -> None:
+    """Move the files of rejected images aside.
+
+    `curator restore`, or --undo, puts them back, byte for byte.
 
     They go to `.curator-quarantine` in their root, which scans pass over, or to --to. A file moves only if it and the
     one that is kept are what the index says. A journal of every move lies beside the files and in the index. Exit code
     1 if a file was left."""
-    from curator.cleaning.quarantine import quarantine as move_aside
+    from curator.cleaning.quarantine import quarantine
 
+    if undo:
+        _restore(name, (), dry_run=dry_run, as_json=as_json)
+        return
     with opened(name) as index, working() as job:
-        report = move_aside(index, to=to, dry_run=dry_run, job=job)
+        report = quarantine(index, to=to, dry_run=dry_run, job=job)
     _print_moves(report, "would be moved" if dry_run else "moved", as_json, back=False)
 
 
-@click.command()
+@click.command("restore")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @index_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
 @json_option
-def restore(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: bool) -> None:
-    """Put quarantined files back where they were: all, or those whose former PATHS are named. Nothing is
-    overwritten."""
-    from curator.cleaning.quarantine import restore as put_back
+def restore_command(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: bool) -> None:
+    """Put quarantined files back.
+
+    All of them go where they were, or those whose former PATHS are named. Nothing is overwritten.
+    """
+    _restore(name, paths, dry_run=dry_run, as_json=as_json)
+
+
+def _restore(name: str | None, paths: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
+    from curator.cleaning.quarantine import restore
 
     with opened(name) as index, working() as job:
-        report = put_back(index, paths, dry_run=dry_run, job=job)
+        report = restore(index, paths, dry_run=dry_run, job=job)
     if report.moves and not dry_run:
         say(
             "They are still rejected, and `curator quarantine` would move them again; `curator decide undo` forgets a "
@@ -277,4 +286,4 @@ def _print_moves(report: Report, done: str, as_json: bool, *, back: bool) -> Non
     sys.exit(1 if report.left else 0)
 
 
-COMMANDS = (dedupe, decide, quarantine, restore)
+COMMANDS = (dedupe_command, decide_group, quarantine_command, restore_command)

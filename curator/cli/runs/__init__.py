@@ -1,9 +1,9 @@
 """Commands that train and use what was trained: train, generate, reconstruct, runs."""
 
-from curator.cli.runs.generate import generate, reconstruct
-from curator.cli.runs.runs import runs, show_run
-from curator.cli.runs.train import train
+from curator.cli.runs.generate import generate_command, reconstruct_command
+from curator.cli.runs.runs import export_run, runs_group, show_run
+from curator.cli.runs.train import train_group
 
-COMMANDS = (train, generate, reconstruct, runs)
+COMMANDS = (train_group, generate_command, reconstruct_command, runs_group)
 
-__all__ = ["COMMANDS", "show_run"]
+__all__ = ["COMMANDS", "export_run", "show_run"]

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
-from curator.cli.face import SELECTION, index_option, json_option, opened, plural, print_json, say, working
+from curator.cli import completing
+from curator.cli.face import opened, plural, print_json, say, working
+from curator.cli.options import index_option, json_option, output_option, selection_option, sheet_option
 
 
-@click.command()
-@click.argument("named", metavar="RUN", default="latest")
+@click.command("generate")
+@click.argument("named", metavar="RUN", default="latest", shell_complete=completing.runs)
 @index_option
 @click.option("-n", type=int, help="How many pictures. [default: 64; 6 to go between with --interpolate]")
 @click.option("--label", help="Of a run with --condition label: make this one. [default: each in turn]")
@@ -22,12 +24,7 @@ from curator.cli.face import SELECTION, index_option, json_option, opened, plura
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Below 1: likelier pictures, of fewer kinds.")
 @click.option("--sampler", help="Of a vae: gmm, normal, two-stage or near (between training images). [default: gmm]")
 @click.option("--checkpoint", default="best", show_default=True, help="best, latest, or images seen.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where to. [default: generated/ in the run's folder]",
-)
+@output_option("Where to. [default: generated/ in the run's folder]", folder=True)
 @click.option("--no-index", is_flag=True, help="Do not put the pictures into the index.")
 @click.option(
     "--interpolate",
@@ -35,7 +32,7 @@ from curator.cli.face import SELECTION, index_option, json_option, opened, plura
     help="Write a strip (.png) or animation (.webp) instead.",
 )
 @json_option
-def generate(
+def generate_command(
     *,
     named: str,
     name: str | None,
@@ -47,23 +44,23 @@ def generate(
     mix: tuple[str, str] | None,
     **given: Any,
 ) -> None:
-    """Make pictures with a RUN, each of its own seed, and put them into the index as generated.
+    """Make pictures with a run.
 
+    Each has a seed of its own, and they go into the index as generated.
     RUN is a name, a number, a folder, or the latest. Their columns are run, checkpoint, seed, condition and label.
     """
-    from curator.runs.generate import Asked
-    from curator.runs.generate import generate as make
-    from curator.runs.generate import interpolate as move
+    from curator.runs.generate import Asked, generate
+    from curator.runs.generate import interpolate as interpolate_between
     from curator.runs.lookup import find_maker
 
     asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
     with opened(name) as index, working() as job:
         run = find_maker(index, named)
         if interpolate:
-            move(index, run, asked, interpolate)
+            interpolate_between(index, run, asked, interpolate)
             say(f"Interpolation: {interpolate}")
             return
-        done = make(index, run, asked, target=output, add=not no_index, job=job)
+        done = generate(index, run, asked, target=output, add=not no_index, job=job)
     if as_json:
         print_json({"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)})
         return
@@ -72,26 +69,20 @@ def generate(
     click.echo(f"Grid: {done.grid}")
 
 
-@click.command()
-@click.argument("named", metavar="RUN", default="latest")
+@click.command("reconstruct")
+@click.argument("named", metavar="RUN", default="latest", shell_complete=completing.runs)
 @index_option
-@click.option("--selection", "chosen", metavar=SELECTION, help="Which images. [default: all real ones]")
-@click.option(
-    "--latents",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write latents to a .npy file, and ids beside it.",
-)
-@click.option(
-    "--sheet",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the best and the worst, each beside its reconstruction.",
-)
+@selection_option("Which images. [default: all real ones]")
+@click.option("--latents", type=click.Path(path_type=Path, dir_okay=False), help="Write latents to a .npy file.")
+@sheet_option("the best and the worst, each beside its reconstruction")
 @json_option
-def reconstruct(
-    named: str, *, name: str | None, chosen: str | None, latents: Path | None, sheet: Path | None, as_json: bool
+def reconstruct_command(
+    named: str, *, name: str | None, selection: str | None, latents: Path | None, sheet: Path | None, as_json: bool
 ) -> None:
-    """Encode images with a VAE's RUN and back: the error becomes the column reconstruction_error, high for what does
-    not belong."""
+    """Encode images with a VAE and back.
+
+    The error becomes the column reconstruction_error, which is high for what does not belong.
+    """
     import numpy as np
 
     from curator.drawing.sheets import refuse_sheet
@@ -102,7 +93,7 @@ def reconstruct(
     if sheet:
         refuse_sheet(sheet)
     with opened(name) as index, working() as job:
-        found = encode(index, run_of(index, named, trainer="vae"), named=chosen, job=job)
+        found = encode(index, run_of(index, named, trainer="vae"), named=selection, job=job)
     if latents:
         save_latents(found, latents)
     if sheet:

@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import index_option, json_option, opened, print_json, table
+from curator.cli import completing
+from curator.cli.face import opened, print_json, table
+from curator.cli.options import index_option, inner_index, json_option, output_option
+
+if TYPE_CHECKING:
+    from curator.index import Index
 
 
-@click.command()
+@click.group("runs", invoke_without_command=True)
 @index_option
 @json_option
-def runs(name: str | None, as_json: bool) -> None:
-    """List training runs, oldest first."""
+@click.pass_context
+def runs_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """List runs, show one or export one.
+
+    Without a subcommand: list them, oldest first.
+    """
     from curator.runs.lookup import home_of
     from curator.training.folder import runs_in
 
+    ctx.obj = name
+    if ctx.invoked_subcommand is not None:
+        return
     with opened(name) as index:
-        found = [describe_run(r) for r in runs_in(home_of(index))]
+        runs = [describe_run(r) for r in runs_in(home_of(index))]
     if as_json:
-        print_json(found)
+        print_json(runs)
     else:
         heads = ("run", "status", "images_seen", "seconds", "trained_on", "best")
-        rows = [[r[h] for h in heads] for r in found]
+        rows = [[r[h] for h in heads] for r in runs]
         click.echo(table(rows, heads) if rows else "No runs yet; `curator train vae` makes one.")
+
+
+@runs_group.command("show")
+@click.argument("run", shell_complete=completing.runs)
+@json_option
+@inner_index
+def show_command(*, run: str, name: str | None, as_json: bool) -> None:
+    """Show everything of a run: options, numbers, what to look at."""
+    from curator.runs.lookup import run_of
+
+    with opened(name) as index:
+        show_run(run_of(index, run), as_json=as_json)
+
+
+@runs_group.command("export")
+@click.argument("run", shell_complete=completing.runs)
+@output_option("The file.", required=True)
+@click.option("--as", "form", default="onnx", show_default=True, metavar="FORM", help="onnx or safetensors.")
+@inner_index
+def export_command(*, run: str, name: str | None, output: Path, form: str) -> None:
+    """Write a run's network to a file that others read; ONNX is checked against torch."""
+    with opened(name) as index:
+        export_run(index, run, output, form)
+
+
+def export_run(index: Index, run: str, output: Path, form: str) -> None:
+    """Write the file, and say how far it is from torch."""
+    from curator.runs.train import export_network
+
+    apart = export_network(index, run, form, output)
+    click.echo(f"{output}: {run} as {form}" + (f", within {apart:.1g} of torch." if apart else "."))
 
 
 def describe_run(run: Any) -> dict[str, Any]:

@@ -9,21 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import SELECTION, index_option, json_option, opened, plural, print_json, say, table, working
+from curator.cli import completing
+from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.options import (
+    IMAGES,
+    former,
+    index_option,
+    json_option,
+    output_option,
+    overwrite_option,
+    reference_option,
+    seed_option,
+    sheet_option,
+    where_option,
+)
+from curator.cli.runs import export_run
 
 if TYPE_CHECKING:
     from curator.index import Index
     from curator.records import Selection
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a selection of the same name.")
 
-
-@click.command()
+@click.command("select")
 @click.argument("chosen", metavar="NAME", required=False)
 @index_option
 @click.option("-n", type=click.IntRange(1), help="How many images. [default: all that are left]")
 @click.option("--by", default="random", show_default=True, metavar="OBJECTIVE", help="What to choose by; see below.")
-@click.option("--where", help="Only images for which this SQL condition holds.")
+@where_option
 @click.option(
     "--origin",
     type=click.Choice(["real", "generated", "any"]),
@@ -47,11 +59,12 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a sel
     help="As many of each value of this column, such as label; images without one count as one more.",
 )
 @click.option("--extend", metavar="SELECTION", help="Begin with these images, and choose what adds to them.")
-@click.option("--reference", metavar=SELECTION, help="What match, importance and herding follow.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--reference", metavar=IMAGES, help="What match, importance and herding follow.")
+@seed_option
 @overwrite_option
 @click.option(
     "--replay",
+    "manifest",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="MANIFEST",
     help="Make this one again.",
@@ -59,16 +72,16 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a sel
 @click.option(
     "--as-listed", is_flag=True, help="With --replay: take the listed images by content, instead of the recipe."
 )
-@click.option(
-    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the first images on a contact sheet."
-)
+@sheet_option("the first images")
 @json_option
-def select(
-    *, chosen: str | None, name: str | None, replay: Path | None, as_listed: bool, overwrite: bool, sheet: Path | None,
-    as_json: bool,
+def select_command(
+    *, chosen: str | None, name: str | None, manifest: Path | None, as_listed: bool, overwrite: bool,
+    sheet: Path | None, as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Choose images to train on, and keep the choice as NAME: ordered, immutable, with a recipe that makes it again.
+    """Choose images to train on.
+
+    The choice is kept as NAME: ordered, immutable, with a recipe that makes it again.
 
     Filter, dedupe, score, select:  curator select shoes-2k --where "width >= 128" --match "red sneakers" --avoid
     drawing --by k-center -n 2000 --per label
@@ -83,26 +96,25 @@ def select(
     identical."""
     from curator.errors import UsageError
     from curator.selection.recipe import Recipe, read_manifest
-    from curator.selection.select import replay as again
-    from curator.selection.select import select as choose
+    from curator.selection.select import replay, select
 
     differences: tuple[str, ...] = ()
     with opened(name) as index:
         with working() as job:
-            if replay is not None:
+            if manifest is not None:
                 if Recipe(**options) != Recipe():
                     raise UsageError(
                         "--replay makes a selection by the manifest's own recipe; leave the other options out"
                     )
-                done = again(
-                    index, read_manifest(replay), name=chosen, as_listed=as_listed, overwrite=overwrite, job=job
+                done = replay(
+                    index, read_manifest(manifest), name=chosen, as_listed=as_listed, overwrite=overwrite, job=job
                 )
                 selection, differences = done.selection, done.differences
             elif chosen is None:
                 raise UsageError("name the selection: curator select NAME [OPTIONS]")
             else:
                 command = shlex.join(["curator", *sys.argv[1:]])
-                selection = choose(index, chosen, Recipe(**options), overwrite=overwrite, command=command, job=job)
+                selection = select(index, chosen, Recipe(**options), overwrite=overwrite, command=command, job=job)
         print_selection(index, selection, as_json=as_json)
         if sheet:
             draw_selection(index, selection, sheet)
@@ -139,10 +151,11 @@ def draw_selection(index: Index, s: Selection, target: Path) -> None:
     say(f"Sheet: {target}")
 
 
-@click.command()
-@click.argument("names", nargs=-1, required=True, metavar="SELECTION...")
+@click.command("preview")
+@click.argument("names", nargs=-1, required=True, metavar="SELECTION...", shell_complete=completing.selections)
 @index_option
-@click.option("--against", required=True, metavar=SELECTION, help="Held-out images to compare with.")
+@reference_option("Held-out images to compare with.", required=True)
+@former("--against", now="--reference")
 @click.option(
     "--balance",
     "column",
@@ -153,18 +166,21 @@ def draw_selection(index: Index, s: Selection, target: Path) -> None:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the controls and the intervals.")
 @json_option
-def preview(names: tuple[str, ...], *, name: str | None, against: str, column: str, seed: int, as_json: bool) -> None:
-    """Compare selections with held-out images before training on them: distance, variety, duplicates, balance; best
-    first.
+def preview_command(
+    names: tuple[str, ...], *, name: str | None, reference: str, column: str, seed: int, as_json: bool
+) -> None:
+    """Compare selections with held-out images.
+
+    Before any training: distance, variety, duplicates, balance; the best first.
 
     Beside each stand random choices of the same size. Ranks are by Fréchet distance in the index's space, with the
     ranks that its interval allows."""
     from dataclasses import asdict
 
-    from curator.selection.preview import preview as compare
+    from curator.selection.preview import preview
 
     with opened(name) as index, working() as job:
-        rows = compare(index, names, against, column=column, seed=seed, job=job)
+        rows = preview(index, names, reference, column=column, seed=seed, job=job)
     if as_json:
         print_json([asdict(r) for r in rows])
         return
@@ -191,8 +207,9 @@ def preview(names: tuple[str, ...], *, name: str | None, against: str, column: s
     click.echo(table(shown, heads))
 
 
-@click.command()
-@click.argument("names", nargs=-1, required=True, metavar="SELECTION... FOLDER | RUN FILE")
+@click.command("export")
+@click.argument("names", nargs=-1, required=True, metavar="SELECTION...", shell_complete=completing.selections)
+@output_option("A new folder for it.", folder=True)
 @index_option
 @click.option("--as", "form", default="imagefolder", show_default=True, metavar="FORM", help="In what form; see below.")
 @click.option(
@@ -206,8 +223,10 @@ def preview(names: tuple[str, ...], *, name: str | None, against: str, column: s
 @click.option(
     "--shard", type=click.IntRange(1), default=1000, show_default=True, help="Images per tar or parquet file."
 )
-def export(names: tuple[str, ...], *, name: str | None, **options: Any) -> None:
-    """Write selections into a new FOLDER, in a form that others read; several selections become splits of one set.
+def export_command(names: tuple[str, ...], *, output: Path | None, name: str | None, **options: Any) -> None:
+    """Write selections in a form that others read.
+
+    They go into a new folder, -o; several selections become splits of one set.
 
     \b
     imagefolder     SPLIT/LABEL/picture and metadata.jsonl: datasets, torchvision
@@ -218,24 +237,26 @@ def export(names: tuple[str, ...], *, name: str | None, **options: Any) -> None:
     npy             embeddings and ids
     clip-retrieval  embeddings and metadata as clip-retrieval and embedding-reader lay them out
 
-    Beside it stand images.csv, manifest.json and croissant.json. The same selection gives the same bytes. A training
-    run is written as `onnx`, checked against torch, or `safetensors`: curator export RUN FILE --as onnx"""
+    Beside it stand images.csv, manifest.json and croissant.json. The same selection gives the same bytes. What a run
+    trained is written by `curator runs export`.
+    """
     from curator.errors import UsageError
-    from curator.runs.train import RUN_FORMS, export_network
-    from curator.selection.export import ExportOptions
-    from curator.selection.export import export as write
+    from curator.runs.train import RUN_FORMS
+    from curator.selection.export import ExportOptions, export
 
-    if len(names) < 2:
-        raise UsageError("name a selection, and a new folder: curator export SELECTION FOLDER")
+    if output is None and len(names) > 1:
+        *first, last = names
+        say(f"Note: the folder is now named by -o: curator export {' '.join(first)} -o {last}")
+        names, output = tuple(first), Path(last)
+    if output is None:
+        raise UsageError("name a new folder for it: curator export SELECTION -o FOLDER")
     with opened(name) as index, working() as job:
-        if options["form"] in RUN_FORMS:
-            apart = export_network(index, names[0], options["form"], Path(names[-1]))
-            click.echo(
-                f"{names[-1]}: {names[0]} as {options['form']}" + (f", within {apart:.1g} of torch." if apart else ".")
-            )
+        if options["form"] in RUN_FORMS:  # as it was written once
+            say(f"Note: it is now `curator runs export {names[0]} -o {output} --as {options['form']}`.")
+            export_run(index, names[0], output, options["form"])
             return
-        count = write(index, list(names[:-1]), Path(names[-1]), ExportOptions(**options), job=job)
-    click.echo(f"{names[-1]}: {plural(count, 'image')} as {options['form']}.")
+        count = export(index, list(names), output, ExportOptions(**options), job=job)
+    click.echo(f"{output}: {plural(count, 'image')} as {options['form']}.")
 
 
-COMMANDS = (select, preview, export)
+COMMANDS = (select_command, preview_command, export_command)

@@ -1,0 +1,51 @@
+"""The groups of the last `curator dedupe`, read back without running it: members, evidence, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curator.cleaning.dedupe import Group, as_groups
+from curator.cleaning.keepers import KEEP, Policy
+from curator.database import Curation
+from curator.database.curation import kept_ids, rejected_ids
+from curator.index import Index
+from curator.records import Evidence, Ids, Image
+
+
+@dataclass(frozen=True)
+class StoredGroup:
+    """A group with its `images` by id, the `evidence` on each member's edge by id, and the rule that chose the keeper.
+
+    There is no evidence on identical files and pixels, which need none, nor on semantic edges, which have a score.
+    """
+
+    group: Group
+    images: Mapping[int, Image]
+    evidence: Mapping[int, Evidence]
+    reason: str
+
+
+def group_keepers(index: Index, kinds: Sequence[str] = ()) -> Ids:
+    """(g,) the keepers of all groups, or of those with a duplicate of these kinds, ascending: what to page by."""
+    wanted = set(kinds)
+    members = Curation(index.reader).groups()
+    keepers = {m.keeper_id for m in members if m.kind not in ("keeper", "kept") and (not wanted or m.kind in wanted)}
+    return np.array(sorted(keepers), np.int64)
+
+
+def stored_groups(index: Index, keepers: Ids | Sequence[int], *, keep: Sequence[str] = KEEP) -> list[StoredGroup]:
+    """The groups of these keepers, a slice of `group_keepers`. `keep` are the rules by which reasons are told."""
+    curation = Curation(index.reader)
+    members = curation.groups_of([int(i) for i in keepers])
+    policy = Policy(tuple(keep), kept=kept_ids(curation), rejected=set(rejected_ids(curation)))
+    images = {i.id: i for i in index.images([m.image_id for m in members])}
+    evidence = curation.evidence_between([(m.image_id, m.via_id) for m in members if m.via_id != m.image_id])
+    found = []
+    for group in as_groups(members, policy.rejected):
+        own = {m.image_id: images[m.image_id] for m in group.members}
+        seen = {m.image_id: evidence[m.image_id, m.via_id] for m in group.members if (m.image_id, m.via_id) in evidence}
+        found.append(StoredGroup(group, own, seen, policy.reason(group.keeper, list(own.values()))))
+    return found

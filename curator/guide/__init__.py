@@ -1,0 +1,32 @@
+"""The guide: pages of Markdown that ship with the package and that `curator guide` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from curator.errors import UnknownName
+from curator.registry import suggest
+
+PAGES: Mapping[str, str] = {
+    "tour": "From a folder to a trained model, in twelve commands",
+    "search": "Queries by words, pictures and conditions; what a score means",
+    "cleaning": "Duplicates, verdicts, quarantine, leaks, bad pictures",
+    "selecting": "Choose training data, split it, preview it, export it",
+    "labelling": "Concepts, zero-shot labels, probes, classifiers",
+    "training": "GAN, VAE and classifier; runs; generating",
+    "evaluating": "Metrics, the copy audit, the loop, the report",
+    "encoders": "Which encoder, spaces, weights, offline",
+    "python": "The same from Python and in a notebook",
+    "page": "The local page (not built yet)",
+    "scale": "Beyond one machine (not built yet)",
+    "reference": "Every command and every part, generated",
+    "glossary": "The words",
+}
+
+
+def page(topic: str) -> str:
+    """The text of a page. Raises `UnknownName` with near topics."""
+    if topic not in PAGES:
+        raise UnknownName(f"no page '{topic}' in the guide; {suggest(topic, PAGES)}")
+    return (Path(__file__).parent / f"{topic}.md").read_text(encoding="utf-8")

@@ -1,0 +1,103 @@
+"""What an index holds, as records that any face can show: counts, roots, spaces, images, skipped files, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curator.database import Curation, Selections
+from curator.index import Index
+from curator.records import FORGOTTEN, Decision, Ids, Image
+
+
+@dataclass(frozen=True)
+class RootFacts:
+    """A folder of pictures: whether it is there now, and the options of its last `curator index`."""
+
+    id: int
+    path: Path
+    reachable: bool
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SpaceFacts:
+    """A space: `active` is the one that searches use; `missing` images have no vector in it."""
+
+    encoder: str
+    dim: int
+    fingerprint: str
+    active: bool
+    missing: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """An index in numbers; `values` maps origin, label and format to (value, images), the most first."""
+
+    folder: Path
+    counts: Mapping[str, int]
+    roots: tuple[RootFacts, ...]
+    spaces: tuple[SpaceFacts, ...]
+    values: Mapping[str, Sequence[tuple[str, int]]]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """An image with the columns that programs computed for it, and the selections that it is in."""
+
+    image: Image
+    computed: Mapping[str, Any]
+    selections: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that could not be read, with the reason in words."""
+
+    path: Path
+    reason: str
+
+
+def status(index: Index) -> Status:
+    """Everything about an index that fits a screen."""
+    reader = index.reader
+    active = reader.active_space()
+    spaces = (SpaceFacts(s.encoder, s.dim, s.fingerprint, s == active, len(reader.missing(s))) for s in reader.spaces())
+    values = {column: reader.breakdown(column) for column in ("origin", "label", "format")}
+    return Status(
+        index.folder, reader.counts(), tuple(roots(index)), tuple(spaces), values, tuple(reader.columns())
+    )  # fmt: skip
+
+
+def roots(index: Index, *, forgotten: bool = True) -> list[RootFacts]:
+    """Registered folders, in the order they were added; without those left out from now on unless `forgotten`."""
+    registered = (r for r in index.reader.roots() if forgotten or FORGOTTEN not in r.options)
+    return [RootFacts(r.id, r.path, r.path.is_dir(), dict(r.options)) for r in registered]
+
+
+def image_facts(index: Index, ids: Ids | Sequence[int]) -> list[ImageFacts]:
+    """All that is known of images, in the order of `ids`. Raises `UnknownName`."""
+    images = index.images(ids)
+    kept = Selections(index.reader)
+    computed, selected = kept.computed_of(ids), kept.selections_of(ids)
+    return [ImageFacts(i, computed[i.id], tuple(selected[i.id])) for i in images]
+
+
+def skipped(index: Index) -> list[SkippedFile]:
+    """Files that could not be read, by root and path."""
+    paths = {r.id: r.path for r in index.reader.roots()}
+    return [SkippedFile(paths[root] / s.path, s.reason) for root, s in index.reader.skipped()]
+
+
+def verdicts(index: Index) -> list[Decision]:
+    """Every verdict on duplicates, oldest first."""
+    return Curation(index.reader).decisions()
+
+
+def run_names(index: Index) -> list[str]:
+    """Names of the training runs, oldest first, told from their folders alone."""
+    return sorted(p.parent.name for p in (index.folder / "runs").glob("*/options.json"))
