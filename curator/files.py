@@ -1,4 +1,4 @@
-"""Files that must not have changed: SHA-256, computed once per state of the file.
+"""Files written whole or not at all, and files that must not have changed: SHA-256, once per state of the file.
 
 A file's state is its size, mtime and ctime; any write through the file system changes one of them, and then the bytes
 are read again. Decay of the medium itself is found by `forget`, then `problem_in`.
@@ -10,10 +10,42 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from curator.errors import UsageError
+
 VERIFIED = "verified.json"
+
+
+@contextlib.contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to. It takes the target's place when the block ends well; else nothing is
+    left."""
+    mark = f"{os.getpid()}-{threading.get_ident()}"
+    beside = target.with_name(f".{target.stem}.{mark}{target.suffix}")  # the suffix says which format to write
+    try:
+        yield beside
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(target: Path, content: str | bytes) -> None:
+    """Write a file, whole or not at all; text as UTF-8."""
+    with whole(target) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def whole_for_user(target: Path) -> Iterator[Path]:
+    """The same for a file that a person named. Raises `UsageError` where it cannot be written."""
+    try:
+        with whole(target) as beside:
+            yield beside
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
 
 
 def sha256_of(file: Path) -> str:
@@ -43,9 +75,7 @@ def problem_in(folder: Path, expected: Mapping[str, str]) -> str | None:
 def remember(folder: Path, names: Iterable[str]) -> None:
     """Note that the files are right as they are now. A folder that cannot be written is simply checked each time."""
     with contextlib.suppress(OSError):
-        beside = folder / f".{VERIFIED}.{os.getpid()}"
-        beside.write_text(json.dumps(_state(folder, names)))
-        os.replace(beside, folder / VERIFIED)
+        write_whole(folder / VERIFIED, json.dumps(_state(folder, names)))
 
 
 def forget(folder: Path) -> None:

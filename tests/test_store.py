@@ -22,7 +22,16 @@ from curator.admin.manage import remove_images, restore_images, tag_images
 from curator.database import Curation, NewImage, Reader, Selections, Writer
 from curator.database.schema import FORMAT
 from curator.embeddings import exact_scores, normalise, top_k
-from curator.errors import CuratorError, IndexDamaged, IndexLocked, IndexTooNew, NoIndex, UnknownName, WhereError
+from curator.errors import (
+    CuratorError,
+    IndexDamaged,
+    IndexLocked,
+    IndexTooNew,
+    NoIndex,
+    UnknownName,
+    UsageError,
+    WhereError,
+)
 from curator.index import Index, locate
 from curator.index.images import vectors_of
 from curator.records import Content, ImageFile, Notes, Space
@@ -496,7 +505,7 @@ def test_a_picture_outside_the_index_is_encoded_and_one_inside_is_not(
 def test_exactly_one_query(index: Index, fill: Callable[..., object]) -> None:
     fill()
     for wrong in ({}, {"text": "a", "like": 1}):
-        with pytest.raises(ValueError, match="exactly one"):
+        with pytest.raises(UsageError, match="exactly one"):
             index.search(**wrong)  # type: ignore[arg-type]
 
 

@@ -27,6 +27,7 @@ from curator.database import (
     take_lock,
 )
 from curator.errors import IndexExists, IndexLocked, NoIndex, PictureError
+from curator.files import whole
 from curator.images import decode, read_bytes
 from curator.index import Index
 from curator.index.engine import verify_files
@@ -105,10 +106,8 @@ def backup(folder: Path, target: Path | None = None) -> Path:
     if target.exists():
         raise IndexExists(f"{target} is there already; name another file")
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    with Reader.open(folder) as reader:
+    with Reader.open(folder) as reader, whole(target) as beside:
         reader.copy_to(beside)
-    os.replace(beside, target)
     return target
 
 

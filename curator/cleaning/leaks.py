@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curator.cleaning.dedupe import DedupeOptions, DedupeResult, dedupe
 from curator.database import Curation, Selections
 from curator.errors import UsageError
+from curator.files import whole_for_user
 from curator.index import Index
 from curator.index.images import relative
 from curator.job import QUIET, Job
@@ -140,16 +141,10 @@ def write_fixed(
             "both"
         )
     column = "split" if leaks.by in ("folder", "selection") else leaks.by
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-            lines = csv.writer(out)
-            lines.writerow(["file", column])
-            for name, image_id in zip(names, sorted(side_of), strict=True):
-                lines.writerow([name, fixed.get(image_id, side_of[image_id])])
-        os.replace(beside, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    kind: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with whole_for_user(target) as beside, beside.open("w", **kind) as out:
+        lines = csv.writer(out)
+        lines.writerow(["file", column])
+        for name, image_id in zip(names, sorted(side_of), strict=True):
+            lines.writerow([name, fixed.get(image_id, side_of[image_id])])
     return len(fixed)

@@ -17,6 +17,7 @@ from typing import IO
 from curator.database.integrity import BUSY_MS, damaged_rows, refuse_if_busy, row_crc
 from curator.database.schema import APPLICATION_ID, FORMAT
 from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, IndexTooOld, NoIndex
+from curator.files import write_whole
 
 DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
 ALONE = "ingest.lock"  # of work that lends the writer's lock to others, but not to its own kind
@@ -129,9 +130,7 @@ def is_clean(folder: Path) -> bool:
 def mark_clean(folder: Path) -> None:
     """Remember the database file as checked. A folder that cannot be written is simply checked each time."""
     with contextlib.suppress(OSError):
-        beside = folder / f".{STAMP}.{os.getpid()}"
-        beside.write_text(json.dumps(_state(folder)))
-        os.replace(beside, folder / STAMP)
+        write_whole(folder / STAMP, json.dumps(_state(folder)))
 
 
 @contextlib.contextmanager

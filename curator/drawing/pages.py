@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from curator.drawing.sheets import Section, Tile
-from curator.errors import PictureError, UsageError
+from curator.errors import PictureError
+from curator.files import whole_for_user
 from curator.images import read_picture
 
 _SIDE = 220  # pixels of a thumbnail
@@ -45,23 +45,15 @@ class Page:
 
 def save_page(page: Page, target: Path) -> None:
     """Write one HTML file, whole or not at all. Raises `UsageError` where it cannot be written."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", errors="replace") as out:
-            out.write(
-                f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(page.title)}</title>\n'
-            )
-            out.write(f"<style>{_STYLE}</style>\n<h1>{html.escape(page.title)}</h1>\n{_table(page.table)}")
-            out.write(f"<pre>{html.escape(chr(10).join(page.lines))}</pre>\n" if page.lines else "")
-            for section in page.sections:
-                tiles = "".join(_figure(tile) for tile in section.tiles)
-                out.write(f'<h2>{html.escape(section.heading)}</h2>\n<div class="row">{tiles}</div>\n')
-            out.write("</html>\n")
-        os.replace(beside, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    title = html.escape(page.title)
+    with whole_for_user(target) as beside, beside.open("w", encoding="utf-8", errors="replace") as out:
+        out.write(f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n')
+        out.write(f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n{_table(page.table)}")
+        out.write(f"<pre>{html.escape(chr(10).join(page.lines))}</pre>\n" if page.lines else "")
+        for section in page.sections:
+            tiles = "".join(_figure(tile) for tile in section.tiles)
+            out.write(f'<h2>{html.escape(section.heading)}</h2>\n<div class="row">{tiles}</div>\n')
+        out.write("</html>\n")
 
 
 def _table(rows: tuple[tuple[str, ...], ...]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from curator.errors import PictureError, UsageError
+from curator.files import whole
 from curator.images import read_picture
 
 _MARGIN = 10
@@ -63,12 +63,10 @@ def refuse_sheet(target: Path) -> None:
 
 def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -> None:
     """Draw a sheet into a file, whole or not at all; the format is that of its name. Raises `UsageError`."""
-    beside = target.with_name(f".{target.name}.tmp{target.suffix}")
     try:
-        draw_sheet(sections, columns=columns).save(beside)
-        os.replace(beside, target)
+        with whole(target) as beside:
+            draw_sheet(sections, columns=columns).save(beside)
     except (OSError, ValueError) as error:
-        beside.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(
             f"cannot write {target}: {reason}; name a .png or .jpg file in a folder that is there"

@@ -22,6 +22,7 @@ from curator.encoders.hub import local_weights
 from curator.encoders.spec import IMAGE, TEXT, TowerSpec, sound_spec
 from curator.encoders.tokenizer import Tokenizer
 from curator.errors import EncoderError, SpaceMismatch
+from curator.files import write_whole
 from curator.records import Pixels, Vectors
 
 if TYPE_CHECKING:
@@ -191,9 +192,7 @@ def _remember_export(weights: Weights, folder: Path) -> None:
     memo = _memo(weights)
     if memo is not None:
         memo.parent.mkdir(parents=True, exist_ok=True)
-        beside = memo.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps({"fingerprint": folder.name}))
-        os.replace(beside, memo)
+        write_whole(memo, json.dumps({"fingerprint": folder.name}))
 
 
 def _session(file: Path) -> onnxruntime.InferenceSession:

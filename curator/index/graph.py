@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from curator.database import Curation, Reader
 from curator.duplicates import tail_cut, wilson
+from curator.files import whole
 from curator.job import QUIET, Job
 from curator.records import Certificate, Graph, Nodes, Scores, Space
 from curator.vectors import Neighbours, exact_neighbours
@@ -135,18 +135,7 @@ def _read(file: Path) -> Graph:
 
 def _write(file: Path, graph: Graph) -> None:
     file.parent.mkdir(exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     certificate = np.frombuffer(json.dumps(asdict(graph.certificate)).encode(), np.uint8)
-    try:
-        with beside.open("wb") as out:
-            np.savez(
-                out,
-                neighbours=graph.neighbours,
-                scores=graph.scores,
-                pairs=graph.pairs,
-                pair_scores=graph.pair_scores,
-                certificate=certificate,
-            )
-        os.replace(beside, file)
-    finally:
-        beside.unlink(missing_ok=True)
+    arrays = {name: getattr(graph, name) for name in ("neighbours", "scores", "pairs", "pair_scores")}
+    with whole(file) as beside:
+        np.savez(beside, certificate=certificate, **arrays)

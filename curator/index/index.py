@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -181,22 +181,35 @@ class Index:
         """The `k` images nearest to words, a picture file, an image's id or a vector (d,); exactly one of them.
 
         `where` is a SQL condition on `reader.columns()`; `min_score` an inner product in [−1, 1]; `unique` keeps one
-        image per content. Raises `ValueError` for none or several queries, `WhereError`, `NoTextTower`, `PictureError`.
-        """
-        given = [
-            name
-            for name, value in {"text": text, "image": image, "like": like, "vector": vector}.items()
-            if value is not None
-        ]
-        if len(given) != 1:
-            raise ValueError(f"name exactly one of text, image, like and vector, not {given or 'none'}")
+        image per content. Raises `UsageError` for none or several queries or one of the wrong kind, `WhereError`,
+        `NoTextTower`, `PictureError`."""
+        queries = {"text": text, "image": image, "like": like, "vector": vector}
+        named = [name for name, value in queries.items() if value is not None]
+        if len(named) != 1:
+            raise UsageError(f"name exactly one of text, image, like and vector, not {' and '.join(named) or 'none'}")
         if text is not None:
+            if not isinstance(text, str):
+                raise UsageError(f"text is a string of words, not {type(text).__name__}")
             q = self.vector_of_text(text, remember=remember)
         elif image is not None:
             q = self.vector_of_file(Path(image))
+        elif like is not None:
+            if isinstance(like, bool) or not isinstance(like, int | np.integer):
+                raise UsageError(f"like is an image's id, a whole number, not {like!r}")
+            q = self.vector_of_id(int(like))
         else:
-            q = self.vector_of_id(like) if like is not None else normalise(np.asarray(vector, np.float32)[None]).ravel()
+            q = self._as_unit(vector)
         return self.nearest(q, k, where=where, min_score=min_score, unique=unique)
+
+    def _as_unit(self, vector: Any) -> Vectors:
+        """A vector (d,) of any length → a unit one. Raises `UsageError` for another shape, or without a direction."""
+        try:
+            v = np.asarray(vector, np.float32)
+            if v.shape != (self.space.dim,):
+                raise UsageError(f"a vector of this index has the shape ({self.space.dim},), not {v.shape}")
+            return normalise(v[None]).ravel()
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"the vector cannot be searched with: {error}") from error
 
     def nearest(
         self, q: Vectors, k: int, *, where: str | None = None, min_score: float | None = None, unique: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 
 from curator.embeddings import normalise
 from curator.errors import UsageError
+from curator.files import whole_for_user, write_whole
 from curator.images import walk
 from curator.index import Index
 from curator.index.images import find_ids
@@ -253,22 +253,15 @@ def _stem(run: Run, asked: Asked, sampler: str, words: str, label: str | None) -
 
 
 def _save(picture: Image.Image, file: Path) -> None:
-    beside = file.with_name(f".{file.name}.tmp")
-    try:
+    with whole_for_user(file) as beside:
         picture.save(beside, file.suffix[1:].upper())
-        os.replace(beside, file)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _merge(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add lines to a manifest; a picture that is made again replaces its own."""
     lines = file.read_text().splitlines() if file.is_file() else []
     merged = {r["file_name"]: r for r in map(json.loads, lines)} | {str(r["file_name"]): r for r in rows}
-    beside = file.with_name(f".{file.name}.tmp")
-    beside.write_text("".join(json.dumps(r) + "\n" for _, r in sorted(merged.items())))
-    os.replace(beside, file)
+    write_whole(file, "".join(json.dumps(r) + "\n" for _, r in sorted(merged.items())))
 
 
 def interpolate(index: Index, run: Run, asked: Asked, target: Path, *, steps: int = 8) -> None:
@@ -295,6 +288,5 @@ def interpolate(index: Index, run: Run, asked: Asked, target: Path, *, steps: in
         return
     frames = [to_picture(p).convert("RGB") for p in between]
     large = [f.resize((f.width * _SCALE, f.height * _SCALE), Image.Resampling.NEAREST) for f in frames]
-    beside = target.with_name(f".{target.name}.tmp")
-    large[0].save(beside, "WEBP", save_all=True, append_images=large[1:], duration=80, loop=0, lossless=True)
-    os.replace(beside, target)
+    with whole_for_user(target) as beside:
+        large[0].save(beside, "WEBP", save_all=True, append_images=large[1:], duration=80, loop=0, lossless=True)

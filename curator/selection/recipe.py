@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
-from curator.files import digest_of
+from curator.files import digest_of, whole_for_user
 from curator.index import Index
 from curator.index.images import relative
 from curator.records import Selection
@@ -110,16 +109,8 @@ def manifest_of(index: Index, selection: Selection) -> dict[str, Any]:
 
 def write_manifest(manifest: Mapping[str, Any], target: Path) -> None:
     """Write a manifest, whole or not at all. Raises `UsageError`."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        beside.write_text(
-            json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
-        )  # escapes also keep names that are not UTF-8
-        os.replace(beside, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_for_user(target) as beside:
+        beside.write_text(json.dumps(manifest, indent=1) + "\n")  # its escapes keep names that are not UTF-8
 
 
 def read_manifest(file: Path) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from curator.files import whole
 from curator.training.folder import Run
 
 
@@ -32,9 +31,8 @@ def draw_curves(run: Run) -> None:
         axes.locator_params(nbins=4)
         axes.grid(alpha=0.25)
     figure.supxlabel("images seen", fontsize=9)
-    beside = run.folder / ".curves.tmp.png"
-    figure.savefig(beside, dpi=110)
-    os.replace(beside, run.folder / "curves.png")
+    with whole(run.folder / "curves.png") as beside:
+        figure.savefig(beside, dpi=110)
 
 
 def _names(rows: list[dict[str, object]]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from curator.errors import UsageError
+from curator.files import whole
 from curator.training.classifier import network_of as classifier_of
 from curator.training.folder import Run, packed
 from curator.training.maker import load_maker
@@ -43,8 +43,7 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
     if not target.absolute().parent.is_dir() or target.exists():
         raise UsageError(f"cannot write {target}: name a new file, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)
-    beside = target.with_name(f".{target.name}.tmp")
-    try:
+    with whole(target) as beside:
         if form == "safetensors":
             facts = {
                 "options": json.dumps(run.options.as_json()),
@@ -55,9 +54,6 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
             apart = 0.0
         else:
             apart = _write_onnx(network, inputs, names, beside)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
     return apart
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from curator.errors import UnknownName, UsageError
+from curator.files import write_whole
 from curator.registry import suggest
 from curator.training.options import Options
 from curator.training.pictures import Pictures, Shape, held_out
@@ -84,10 +85,8 @@ class Run:
         self.write_text(name, json.dumps(value, indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file beside and replace it."""
-        beside = self.folder / f".{name}.tmp"
-        beside.write_text(text)
-        os.replace(beside, self.folder / name)
+        """Write a file, whole or not at all."""
+        write_whole(self.folder / name, text)
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Add one line of JSON."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
 from curator.errors import UsageError
+from curator.files import write_whole
 from curator.job import QUIET, Job
 from curator.training.folder import Run, packed
 from curator.training.parts import Trainer
@@ -72,8 +73,6 @@ def finish(run: Run, trainer: Trainer, best: int, pictures: Pictures) -> None:
         save_arrays(fitted, run.place_of(best) / FITTED)
 
 
-def save_arrays(arrays: dict[str, NDArray[Any]], target: Any) -> None:
-    """Write a safetensors file beside, and replace it."""
-    beside = target.with_name(f".{target.name}.tmp")
-    beside.write_bytes(packed(arrays))
-    os.replace(beside, target)
+def save_arrays(arrays: dict[str, NDArray[Any]], target: Path) -> None:
+    """Write a safetensors file, whole or not at all."""
+    write_whole(target, packed(arrays))

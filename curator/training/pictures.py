@@ -160,7 +160,7 @@ def read_pictures(
 
     def read(path: Path) -> Bytes | str:
         try:
-            return np.asarray(_fitted(read_picture(path, side=side), side, fit))
+            return np.asarray(fitted(read_picture(path, side=side), side, fit))
         except PictureError as error:
             return str(error)
 
@@ -190,7 +190,7 @@ def _room(shape: tuple[int, ...], home: Path | None) -> Bytes:
         return np.memmap(nameless, np.uint8, "w+", shape=shape)
 
 
-def _fitted(picture: Image.Image, side: int, fit: str) -> Image.Image:
+def fitted(picture: Image.Image, side: int, fit: str) -> Image.Image:
     """To a square of `side` pixels."""
     if fit == "crop" and picture.width != picture.height:
         least = min(picture.size)

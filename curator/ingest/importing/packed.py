@@ -4,7 +4,6 @@ reads."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
+from curator.files import write_whole
 from curator.images import SUFFIXES
 from curator.job import Job
 
@@ -150,6 +150,4 @@ def _write(path: Path, data: bytes) -> None:
     if path.exists() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+    write_whole(path, data)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
+from curator.files import whole
 
 
 def read_coco(annotations: list[Path]) -> dict[str, dict[str, Any]]:
@@ -40,9 +40,7 @@ def read_coco(annotations: list[Path]) -> dict[str, dict[str, Any]]:
 def write_rows(rows: dict[str, dict[str, Any]], target: Path) -> None:
     """file → columns, as CSV."""
     columns = ["file", *sorted({c for row in rows.values() for c in row})]
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    with beside.open("w", newline="", encoding="utf-8") as out:
+    with whole(target) as beside, beside.open("w", newline="", encoding="utf-8") as out:
         lines = csv.DictWriter(out, columns)
         lines.writeheader()
         lines.writerows({"file": file} | row for file, row in sorted(rows.items()))
-    os.replace(beside, target)

@@ -1,0 +1,146 @@
+"""The Python face: what `import curator` promises."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw
+from PIL import Image
+
+import curator
+from curator.errors import UnknownName
+
+
+@pytest.fixture
+def photos(tmp_path: Path, folder: Path, tiny: object) -> Iterator[curator.Index]:
+    with curator.open(tmp_path / "index", create=True) as index:
+        index.ingest(folder, encoder="tiny", label_from="folder")
+        yield index
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in curator.__all__:
+        part = getattr(curator, name)
+        assert part.__doc__, name
+    assert set(dir(curator)) == set(curator.__all__)
+    assert len(curator.__all__) <= 16
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = curator.nothing
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = "import sys, curator; curator.Job; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "faiss", "sqlite_utils", "onnxruntime", "PIL"} & set(loaded)
+
+
+def test_hits_know_their_pictures(photos: curator.Index, tmp_path: Path) -> None:
+    hits = photos.search("red circle", where="label = 'cats'", k=3)
+    assert len(hits) == 3
+    assert [hit.image.id for hit in hits] == hits.ids.tolist()
+    assert all(hit.image.path.is_file() and hit.score <= 1 for hit in hits)
+    assert isinstance(hits[0], curator.Hit)
+    assert hits[1:].ids.tolist() == hits.ids[1:].tolist()
+    drawn = hits.sheet(tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as written:
+        assert drawn.size == written.size
+    page = hits._repr_html_()
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "http" not in page
+    assert str(hits.images[0].path) in repr(hits)
+    assert list(hits.to_pandas()["score"]) == pytest.approx(hits.scores.tolist())
+
+
+def test_a_query_may_be_of_any_kind(photos: curator.Index) -> None:
+    image = photos[1]
+    queries = [1, np.int64(1), image.path, Image.open(image.path).convert("RGB"), photos.vectors([1])[0]]
+    for query in queries:
+        assert photos.search(query, k=1)[0].image.id == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [True, 1.5, b"words", ["a", "b"], np.zeros(3), np.zeros((1, 256)), np.full(256, np.nan)]
+)
+def test_a_wrong_query_is_a_clear_error(photos: curator.Index, wrong: object) -> None:
+    with pytest.raises(curator.UsageError):
+        photos.search(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"like": 1.5}, {"text": ["a"]}, {}, {"text": "a", "like": 1}, {"vector": "abc"}])
+def test_a_wrong_named_query_too(photos: curator.Index, wrong: dict[str, object]) -> None:
+    with pytest.raises(curator.UsageError):
+        photos.search(**wrong)
+
+
+def test_what_an_index_answers(photos: curator.Index) -> None:
+    assert len(photos) == 10
+    assert "10 images, 'tiny'" in repr(photos)
+    ids = photos.where("label = 'dogs'")
+    assert [i.label for i in photos.images(ids)] == ["dogs"] * 5
+    assert photos.vectors(ids).shape == (5, photos.space.dim)
+    assert np.allclose(np.linalg.norm(photos.vectors(ids), axis=1), 1, atol=1e-6)
+    photos.tag(ids[:2], "seen")
+    assert photos.where("tags = 'seen'").tolist() == ids[:2].tolist()
+    photos.tag(ids[:2], "seen", undo=True)
+    assert photos.where("tags = 'seen'").tolist() == []
+    with pytest.raises(UnknownName):
+        photos[99]
+    assert photos.runs() == []
+
+
+def test_pictures_are_added_from_memory(photos: curator.Index, tmp_path: Path) -> None:
+    pictures = [draw(100), np.asarray(draw(101)), np.zeros((9, 7), np.uint8)]
+    facts = [{"label": "new", "weight": 3}, {"caption": "a thing"}, {}]
+    ids = photos.add(pictures, metadata=facts)
+    assert [photos[int(i)].label for i in ids] == ["new", None, None]
+    assert photos[int(ids[0])].extra == {"weight": 3}
+    assert photos.add(pictures, metadata=facts).tolist() == ids.tolist(), "the same again is no news"
+    target = tmp_path / "mine" / "a.png"
+    (own,) = photos.add([draw(102)], paths=[target])
+    assert photos[int(own)].path == target
+    with pytest.raises(curator.UsageError, match="other pixels"):
+        photos.add([draw(103)], paths=[target])
+    for wrong in ([np.zeros((4, 4), float)], [np.zeros((4, 4, 4), np.uint8)]):
+        with pytest.raises(curator.UsageError, match="uint8"):
+            photos.add(wrong)
+    assert len(photos) == 14
+
+
+def test_a_selection_is_a_data_set_for_torch(photos: curator.Index) -> None:
+    chosen = photos.select("some", 6, by="random")
+    assert chosen.paths == [i.path for i in photos.images(chosen.ids)]
+    assert photos.selection("some").digest == chosen.digest
+    assert photos.selections() == ["some"]
+    assert len(chosen.to_pandas()) == 6
+    assert "'some': 6 images" in repr(chosen)
+    data = pickle.loads(pickle.dumps(chosen.to_torch(side=16)))
+    picture, code = data[0]
+    assert picture.shape == (3, 16, 16)
+    assert picture.dtype == torch.float32
+    assert -1 <= float(picture.min()) <= float(picture.max()) <= 1
+    assert data.classes[code] == chosen.labels[0]
+    loader = torch.utils.data.DataLoader(data, batch_size=3, num_workers=0)
+    assert [len(y) for _, y in loader] == [3, 3]
+    assert chosen.to_torch(transform=lambda p: p.size)[0][0] == (24, 24)
+
+
+def test_duplicates_are_found(photos: curator.Index, folder: Path) -> None:
+    (folder / "cats" / "copy.png").write_bytes((folder / "cats" / "0.png").read_bytes())
+    photos.ingest()
+    assert [len(g.members) for g in photos.dedupe(level="exact").groups] == [2]
+
+
+def test_a_closed_index_says_so(tmp_path: Path) -> None:
+    with curator.open(tmp_path / "i", create=True) as index:
+        pass
+    with pytest.raises(curator.CuratorError, match="is closed"):
+        len(index)
+    with pytest.raises(curator.NoIndex):
+        curator.open(tmp_path / "nowhere")
