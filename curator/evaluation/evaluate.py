@@ -13,7 +13,7 @@ from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import have_content, unit_vectors_of
 from curator.job import QUIET, Job
-from curator.metrics import HIGHER, SHARES, UNBIASED, PerImage, half_of, half_width, metrics, per_image
+from curator.metrics import PerImage, half_of, half_width, metrics, per_image
 from curator.records import Ids, Vectors
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import home_of, run_of, trained_digests
@@ -188,8 +188,10 @@ def with_intervals(
     )
     found = []
     for key, value in whole.items():
-        spread = max(half_width([h[key] for h in halves]), 3 / min(len(x), len(y)) if key in SHARES and enough else 0.0)
-        low = value - spread if key in UNBIASED else np.maximum(0.0, value - spread)
-        high = np.minimum(1.0, value + spread) if key in SHARES else value + spread
-        found.append((key, value, float(low), float(high), key in HIGHER))
+        kind = part.numbers[key]
+        rule_of_three = 3 / min(len(x), len(y)) if kind.is_share and enough else 0.0
+        spread = max(half_width([h[key] for h in halves]), rule_of_three)
+        low = value - spread if kind.may_be_negative else np.maximum(0.0, value - spread)
+        high = np.minimum(1.0, value + spread) if kind.is_share else value + spread
+        found.append((key, value, float(low), float(high), kind.higher_is_better))
     return found

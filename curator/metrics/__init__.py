@@ -1,5 +1,4 @@
-"""Metrics of two sets of embeddings: how near, how varied. Pure; x is what is judged, y the reference, both (n, d)
-rows.
+"""Metrics of two sets of embeddings: how near, how varied. Pure: `x` is what is judged, `y` the reference, (n, d) rows.
 
 `metrics` holds them by name: a part takes x, y and a generator, and returns its numbers by name.
 """
@@ -8,13 +7,12 @@ from curator.intervals import bootstrap, half_of, half_width
 from curator.metrics.kernels import cmmd, kid, mmd
 from curator.metrics.manifolds import Manifold, Nearest, PerImage, clipped, distances, manifold, nearest_to, per_image
 from curator.metrics.moments import frechet_distance, frechet_infinity, sliced_wasserstein, vendi
-from curator.metrics.parts import HIGHER, SHARES, UNBIASED, metrics
+from curator.metrics.parts import Kind, Metric, metrics
 
 __all__ = [
-    "HIGHER",
-    "SHARES",
-    "UNBIASED",
+    "Kind",
     "Manifold",
+    "Metric",
     "Nearest",
     "PerImage",
     "bootstrap",

@@ -1,8 +1,9 @@
-"""The metrics by name."""
+"""The metrics by name, each with what is known of its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,39 +13,51 @@ from curator.metrics.moments import frechet_distance, frechet_infinity, sliced_w
 from curator.records import Vectors
 from curator.registry import Registry
 
-Metric = Callable[[Vectors, Vectors, np.random.Generator], dict[str, float]]
+Measure = Callable[[Vectors, Vectors, np.random.Generator], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a number: whether more is better, whether it ends at 1, whether it may fall below 0."""
+
+    higher_is_better: bool = False
+    is_share: bool = False
+    may_be_negative: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of x (n, d), y (m, d) and a generator to numbers by name, and the kind of each number."""
+
+    measure: Measure
+    numbers: Mapping[str, Kind]
+
+    def __call__(self, x: Vectors, y: Vectors, rng: np.random.Generator) -> dict[str, float]:
+        """Its numbers of `x`, what is judged, against `y`, the reference."""
+        return self.measure(x, y, rng)
+
+
 metrics: Registry[Metric] = Registry("metric")
-
-HIGHER = frozenset(
-    {"precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "vendi", "vendi_share"}
-)
-"""Numbers of which more is better; of all others less is."""
-SHARES = frozenset({"precision", "recall", "coverage", "clipped_density", "clipped_coverage"})
-"""Numbers that end at 1."""
-UNBIASED = frozenset({"kid", "kid_unit", "mmd", "frechet_infinity"})
-"""Estimates that may fall below 0."""
+_DISTANCE, _ESTIMATE, _AMOUNT = Kind(), Kind(may_be_negative=True), Kind(higher_is_better=True)
+_SHARE = Kind(higher_is_better=True, is_share=True)
 
 
-@metrics.register("frechet")
 def _frechet(x: Vectors, y: Vectors, rng: np.random.Generator) -> dict[str, float]:
     """Fréchet distance, and without the bias of few images."""
     return {"frechet_distance": frechet_distance(x, y), "frechet_infinity": frechet_infinity(x, y, rng)}
 
 
-@metrics.register("manifold")
 def _manifold(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """Precision and recall (k = 3), density and coverage (k = 5)."""
     return {k: float(v) for k, v in vars(manifold(x, y)).items()}
 
 
-@metrics.register("clipped")
 def _clipped(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """Clipped density and coverage (k = 5)."""
     density, coverage = clipped(x, y)
     return {"clipped_density": density, "clipped_coverage": coverage}
 
 
-@metrics.register("kernel")
 def _kernel(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """KID's kernel, named for unit rows where they are, MMD at the median bandwidth, CMMD."""
     kid, mmd, cmmd = kernel_metrics(x, y)
@@ -52,14 +65,24 @@ def _kernel(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, floa
     return {"kid_unit" if unit else "kid": kid, "mmd": mmd, "cmmd": cmmd}
 
 
-@metrics.register("vendi")
 def _vendi(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """Effective number of different images, relative to the reference's."""
     own = vendi(x)
     return {"vendi": own, "vendi_share": own / vendi(y)}
 
 
-@metrics.register("sliced-wasserstein")
 def _sliced(x: Vectors, y: Vectors, rng: np.random.Generator) -> dict[str, float]:
     """Sliced Wasserstein-2 distance."""
     return {"sliced_wasserstein": sliced_wasserstein(x, y, rng)}
+
+
+metrics.register("frechet")(Metric(_frechet, {"frechet_distance": _DISTANCE, "frechet_infinity": _ESTIMATE}))
+metrics.register("manifold")(
+    Metric(_manifold, {"precision": _SHARE, "recall": _SHARE, "density": _AMOUNT, "coverage": _SHARE})
+)
+metrics.register("clipped")(Metric(_clipped, {"clipped_density": _SHARE, "clipped_coverage": _SHARE}))
+metrics.register("kernel")(
+    Metric(_kernel, {"kid": _ESTIMATE, "kid_unit": _ESTIMATE, "mmd": _ESTIMATE, "cmmd": _DISTANCE})
+)
+metrics.register("vendi")(Metric(_vendi, {"vendi": _AMOUNT, "vendi_share": _AMOUNT}))
+metrics.register("sliced-wasserstein")(Metric(_sliced, {"sliced_wasserstein": _DISTANCE}))

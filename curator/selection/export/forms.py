@@ -12,10 +12,20 @@ from typing import Any
 import numpy as np
 
 from curator.errors import UsageError
-from curator.selection.export.items import MTIME, ExportPlan, Item, as_csv, as_jsonl, content, forms, place, write_text
+from curator.selection.export.items import (
+    MTIME,
+    ExportPlan,
+    Form,
+    Item,
+    as_csv,
+    as_jsonl,
+    content,
+    forms,
+    place,
+    write_text,
+)
 
 
-@forms.register("imagefolder")
 def _imagefolder(plan: ExportPlan) -> None:
     """`SPLIT/LABEL/picture` and `SPLIT/metadata.jsonl`, as `datasets.load_dataset("imagefolder")` and torchvision's
     ImageFolder read it."""
@@ -35,7 +45,6 @@ def _imagefolder(plan: ExportPlan) -> None:
         write_text(plan.folder / split / "metadata.jsonl", as_jsonl(rows))
 
 
-@forms.register("webdataset")
 def _webdataset(plan: ExportPlan) -> None:
     """Shards `SPLIT-000000.tar` of `key.jpg`, `key.json`, and `key.txt` and `key.cls` where there are caption and
     label."""
@@ -64,7 +73,6 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-@forms.register("parquet")
 def _parquet(plan: ExportPlan) -> None:
     """`SPLIT-00000.parquet` with the pictures inside, as `datasets` stores images: a column `image` of bytes and
     path."""
@@ -113,7 +121,6 @@ def _save_table(table: Any, plan: ExportPlan, name: str) -> None:
     os.utime(plan.folder / name, (MTIME, MTIME))
 
 
-@forms.register("coco")
 def _coco(plan: ExportPlan) -> None:
     """`images/`, `annotations/instances_SPLIT.json` with each label as a box around its picture, and
     `captions_SPLIT.json`."""
@@ -156,20 +163,17 @@ def _coco(plan: ExportPlan) -> None:
             _dump(plan, f"annotations/captions_{split}.json", {"images": images, "annotations": captions})
 
 
-@forms.register("csv")
 def _csv(plan: ExportPlan) -> None:
     """`images.csv`, which every form has, and the pictures themselves unless --link none."""
     _place_all(plan)
 
 
-@forms.register("jsonl")
 def _jsonl(plan: ExportPlan) -> None:
     """`images.jsonl`, and the pictures themselves unless --link none."""
     _place_all(plan)
     write_text(plan.folder / "images.jsonl", as_jsonl([i.row() for i in plan.items]))
 
 
-@forms.register("npy")
 def _npy(plan: ExportPlan) -> None:
     """`embeddings.npy` (n, d) float32 unit rows in the order of `images.csv`, `ids.npy` (n,) int64; the pictures unless
     --link none."""
@@ -178,7 +182,6 @@ def _npy(plan: ExportPlan) -> None:
     _save_array(plan, "ids.npy", np.array([i.image.id for i in plan.items], np.int64))
 
 
-@forms.register("clip-retrieval")
 def _clip_retrieval(plan: ExportPlan) -> None:
     """`img_emb/img_emb_0.npy` float16 and `metadata/metadata_0.parquet`, the layout of clip-retrieval and
     embedding-reader."""
@@ -223,3 +226,18 @@ def _refuse_none(plan: ExportPlan, form: str) -> None:
 def write_table(plan: ExportPlan) -> None:
     """`images.csv`, the table that every form has and the Croissant description speaks of."""
     write_text(plan.folder / "images.csv", as_csv([i.row() for i in plan.items]))
+
+
+def _within(split: str, label: str, name: str) -> str:
+    """Within a shard a picture has its name alone."""
+    return name
+
+
+forms.register("imagefolder")(Form(_imagefolder, place=lambda split, label, name: f"{split}/{label}/{name}"))
+forms.register("webdataset")(Form(_webdataset, place=_within, packed=True))
+forms.register("parquet")(Form(_parquet, place=_within, packed=True))
+forms.register("coco")(Form(_coco, place=lambda split, label, name: f"images/{split}-{name}"))
+forms.register("csv")(Form(_csv))
+forms.register("jsonl")(Form(_jsonl))
+forms.register("npy")(Form(_npy))
+forms.register("clip-retrieval")(Form(_clip_retrieval))

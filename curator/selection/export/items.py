@@ -82,7 +82,18 @@ class ExportPlan:
         self.job.check()
 
 
-Form = Callable[[ExportPlan], None]
+@dataclass(frozen=True)
+class Form:
+    """A way to write a selection: what fills the folder, and where a picture of a split and label lies in it.
+
+    `packed` forms hold the pictures inside shards, so that nothing can be linked.
+    """
+
+    write: Callable[[ExportPlan], None]
+    place: Callable[[str, str, str], str] = lambda split, label, name: f"images/{split}/{name}"
+    packed: bool = False
+
+
 forms: Registry[Form] = Registry("form of export")
 
 

@@ -25,7 +25,6 @@ from curator.selection.export.items import LINKS, ExportPlan, Item, forms, print
 from curator.selection.recipe import manifest_of
 
 _SAFE = re.compile(r"[^\w.+-]+")
-PACKED = ("webdataset", "parquet")
 _UNLABELLED = "unlabelled"
 
 
@@ -43,7 +42,7 @@ class ExportOptions:
         forms[self.form]
         if self.link not in LINKS:
             raise UsageError(f"no way to link '{self.link}'; {suggest(self.link, LINKS)}")
-        if self.form in PACKED and self.link != "copy":
+        if forms[self.form].packed and self.link != "copy":
             raise UsageError(
                 f"--as {self.form} holds the pictures inside, so --link {self.link} means nothing; leave it out"
             )
@@ -82,7 +81,7 @@ def export(
         beside.mkdir(parents=True)
         ids = np.array([i.image.id for i in items], np.int64)
         plan = ExportPlan(beside, items, options.link, options.size, options.shard, lambda: vectors_of(index, ids), job)
-        forms[options.form](plan)
+        forms[options.form].write(plan)
         write_table(plan)
         for s in chosen:
             manifest = manifest_of(index, s)
@@ -139,11 +138,7 @@ def _file(image: Image, key: str, split: str, folder: str, options: ExportOption
     if options.link == "none":
         return printable(str(image.path))
     name = f"{key}{suffix_of(image, options.size)}"
-    if options.form == "imagefolder":
-        return f"{split}/{folder}/{name}"
-    if options.form in PACKED:
-        return name  # within a shard
-    return f"images/{split}-{name}" if options.form == "coco" else f"images/{split}/{name}"
+    return forms[options.form].place(split, folder, name)
 
 
 def _refuse_doubles(items: list[Item]) -> None:

@@ -1,0 +1,170 @@
+"""Work beside `curator index`: it lends the lock between its batches, and its halves need no index."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from conftest import draw
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.admin.maintenance import verify
+from curator.cleaning.decisions import _State, accept, decide
+from curator.cleaning.dedupe import DedupeOptions, dedupe
+from curator.cleaning.groups import group_keepers, stored_groups
+from curator.database import Curation
+from curator.encoders import PixelEncoder
+from curator.errors import IndexLocked
+from curator.images import walk
+from curator.index import Index
+from curator.ingest import IngestOptions, ingest, read_batch
+from curator.records import IngestReport, Vectors
+
+Fill = Callable[..., IngestReport]
+
+
+class Odd(PixelEncoder):
+    """An encoder that makes no vector of dark pictures, as one with overflowing weights would."""
+
+    def project_images(self, batch: NDArray[np.uint8]) -> Vectors:
+        x = super().project_images(batch)
+        x[batch.mean((1, 2, 3)) < 20] = np.nan
+        return x
+
+
+def test_selecting_and_deciding_go_on_while_another_process_indexes(
+    tmp_path: Path, curator: Callable[..., Result]
+) -> None:
+    """The other process holds `ingest.lock` all the time, and the writer's lock for each batch alone."""
+    first, many = tmp_path / "first", tmp_path / "many"
+    for number in range(1600):
+        file = (first / "ab"[number % 2] if number < 40 else many) / f"{number:04d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draw(number % 1200, (96, 96)).save(file)
+    assert curator("index", first, "-e", "pixels").exit_code == 0
+    command = [sys.executable, "-m", "curator", "index", str(many), "-e", "pixels"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as indexing:
+        began = time.monotonic()
+        while not (tmp_path / "indexes/default/ingest.lock").exists() and time.monotonic() - began < 60:
+            time.sleep(0.01)
+        rounds, second = 0, ""
+        while indexing.poll() is None:
+            rounds += 1
+            for words in (
+                ("select", f"s{rounds}", "-n", 5, "--where", "id <= 40"),
+                ("selections", "split", f"s{rounds}", "a=0.5", "b=0.5"),
+                ("preview", f"s{rounds}-a", "--reference", "id <= 30"),
+                ("leaks", "--between", "a", "b", "--by", "folder", "--level", "exact"),
+                ("tag", f"t{rounds}", 1),
+                ("dedupe", "--level", "exact"),
+            ):
+                done = curator(*words)
+                assert "another process" not in done.output, words
+                assert done.exit_code in (0, 1) or "reference" in done.output, (words, done.output)
+            if indexing.poll() is None:
+                second = second or curator("index", many, "-e", "pixels").output
+    assert indexing.returncode == 0
+    assert rounds >= 1
+    assert not second or "another process" in second, "two of a kind do not meet"
+    with Index.open() as index:
+        assert len(index) == 1600
+        assert list(verify(index.folder)) == []
+        assert index.reader.images([1])[0].tags
+
+
+def test_a_batch_is_read_and_encoded_without_an_index(tmp_path: Path) -> None:
+    """No exception crosses a batch: what cannot be read, and what has no vector, is skipped with its reason."""
+    for number in range(5):
+        draw(number).save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    Image.new("RGB", (20, 20), (3, 3, 3)).save(tmp_path / "dark.png")
+    files = walk(tmp_path).images
+    batch = read_batch(tmp_path, files, Odd())
+    assert len(batch) == 7
+    assert sorted(r.file.path for r in batch.files) == [f"{n}.png" for n in range(5)]
+    reasons = {s.path: s.reason for s in batch.skipped}
+    assert "makes no vector" in reasons["dark.png"]
+    assert set(reasons) == {"bad.png", "dark.png"}
+    assert len(batch.vectors) == 5
+    again = read_batch(tmp_path, files, Odd(), known=batch.vectors.keys())
+    assert not again.vectors
+    assert all(r.content is None for r in again.files)
+
+
+def test_a_picture_without_a_vector_is_skipped_and_the_rest_is_indexed(index: Index, tmp_path: Path) -> None:
+    for number in range(5):
+        draw(number).save(tmp_path / f"{number}.png")
+    Image.new("RGB", (20, 20), (3, 3, 3)).save(tmp_path / "dark.png")
+    report = ingest(index, [tmp_path], Odd(), IngestOptions())
+    assert (report.new, report.skipped, report.newly_skipped) == (5, 1, 1)
+    assert len(index) == 5
+    assert list(verify(index.folder)) == []
+    assert ingest(index, [tmp_path], Odd(), IngestOptions()).newly_skipped == 0
+
+
+def test_two_of_a_kind_do_not_meet(index: Index) -> None:
+    with index.write(alone=True) as db, db.aside():
+        with index.write() as other, other.atomic():
+            other.tag([], [])
+        with pytest.raises(IndexLocked), index.write(alone=True):
+            pass
+
+
+def test_groups_are_read_back_with_evidence_and_reasons(index: Index, tmp_path: Path) -> None:
+    large, small = tmp_path / "large.png", tmp_path / "small.jpg"
+    draw(1, (400, 400)).save(large)
+    draw(1, (400, 400)).resize((200, 200)).save(small, quality=90)
+    draw(2, (300, 300)).save(tmp_path / "a.png")
+    draw(2, (300, 300)).save(tmp_path / "b.png")
+    ingest(index, [tmp_path], PixelEncoder(), IngestOptions())
+    result = dedupe(index, DedupeOptions())
+    keepers = group_keepers(index)
+    assert keepers.tolist() == sorted(g.keeper for g in result.groups)
+    groups = {g.group.keeper: g for g in stored_groups(index, keepers)}
+    assert {k: g.group for k, g in groups.items()} == {g.keeper: g for g in result.groups}
+    by_size = groups[index.reader.find(large) or 0]
+    assert by_size.reason == "largest"
+    ((image_id, evidence),) = by_size.evidence.items()
+    assert evidence == result.evidence_of(image_id, by_size.group.keeper)
+    assert stored_groups(index, []) == []
+    assert group_keepers(index, ["identical-file"]).tolist() == [
+        k for k in keepers.tolist() if k != by_size.group.keeper
+    ]
+
+
+def test_a_verdict_is_given_in_its_own_group_alone(index: Index, tmp_path: Path) -> None:
+    """What is read for a verdict does not grow with the number of groups."""
+    for number in range(30):
+        for copy in "ab":
+            draw(number).save(tmp_path / f"{number:03d}{copy}.png")
+    ingest(index, [tmp_path], PixelEncoder(), IngestOptions())
+    dedupe(index, DedupeOptions("exact"))
+    image_id = index.reader.find(tmp_path / "007b.png") or 0
+    state = _State.around(Curation(index.reader), [image_id])
+    assert len(state.members) == 1
+    assert len(state.sha256) == 2
+    assert decide(index, "keep", [image_id]) == 1
+    assert len(accept(index)) == 29
+
+
+def test_groups_of_images_that_changed_meanwhile_are_not_kept(index: Index, fill: Fill, folder: Path) -> None:
+    """Another process may index between the comparing and the storing."""
+    (folder / "copy.png").write_bytes((folder / "cats" / "0.png").read_bytes())
+    fill()
+
+    def step(name: str) -> None:
+        if name == "graph cached":
+            draw(77).save(folder / "copy.png")
+            with Index.open(index.folder) as other:
+                ingest(other, [folder], PixelEncoder(), IngestOptions())
+
+    index.step = step
+    assert len(dedupe(index, DedupeOptions()).groups) == 1
+    assert Curation(index.reader).groups() == []
