@@ -36,10 +36,10 @@ class _Shown:
 
 
 def run_demo(folder: Path, *, minutes: float = 0.75, job: Job = QUIET) -> Path:
-    """Make pictures in `folder`, index them with `tiny`, search them four ways, train on digits → the contact sheet's
-    path.
+    """Show the tool on pictures made in `folder` → the contact sheet's path.
 
-    `minutes` is the time that each of two trainings gets; 0 leaves them out.
+    They are indexed with `tiny`, searched four ways, and digits are trained on. `minutes` is the time that each of two
+    trainings gets; 0 leaves them out.
     """
     job.say(
         f"Pictures: {make_pictures(folder)} in {folder}/ (drawn scenes with captions, handwritten digits, pieces of "

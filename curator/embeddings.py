@@ -64,8 +64,10 @@ def top_k(x: Vectors, q: Vectors, k: int) -> tuple[Positions, Scores]:
 
 
 def find_sorted(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[Positions, NDArray[np.bool_]]:
-    """Positions of `values` in an ascending array, and which of them are in it at all; the others' positions mean
-    nothing."""
+    """Positions of `values` in an ascending array, and which of them are in it at all.
+
+    Positions of the others mean nothing.
+    """
     at = np.searchsorted(ordered, values)
     here = at < len(ordered)
     here[here] = ordered[at[here]] == values[here]
@@ -91,8 +93,10 @@ class Background:
 
     @classmethod
     def of(cls, sample_scores: Scores) -> Background:
-        """Fit to the query's scores on a sample; one of fewer than 30 says nothing, and then all that follows is
-        NaN."""
+        """Fit to the query's scores on a sample.
+
+        A sample of fewer than 30 says nothing, and then all that follows is NaN.
+        """
         if len(sample_scores) < LEAST_SAMPLE:
             return cls(math.nan, math.nan)
         ordered = np.sort(_fisher(sample_scores))  # np.percentile imports numpy.ma, which takes longer than a search

@@ -21,8 +21,10 @@ VERIFIED = "verified.json"
 
 @contextlib.contextmanager
 def whole(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to. It takes the target's place when the block ends well; else nothing is
-    left."""
+    """A path beside `target` to write to.
+
+    It takes the target's place when the block ends well; else nothing is left.
+    """
     mark = f"{os.getpid()}-{threading.get_ident()}"
     beside = target.with_name(f".{target.stem}.{mark}{target.suffix}")  # the suffix says which format to write
     try:

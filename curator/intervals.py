@@ -37,11 +37,12 @@ def half_of(x: Vectors, rng: np.random.Generator) -> Vectors:
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Half a 95 % interval from a measure of random halves, drawn without replacement, so that no row stands twice and
-    shrinks radii to 0.
+    """Half a 95 % interval from a measure of random halves.
 
-    A mean over half of n rows so drawn varies as one over n fresh ones does: σ²/(n/2) · (1 − ½) = σ²/n (Politis and
-    Romano 1994, with the correction for a finite population). Few rounds widen it by Student's t."""
+    Halves are drawn without replacement, so that no row stands twice and shrinks radii to 0. A mean over half of n rows
+    so drawn varies as one over n fresh ones does: σ²/(n/2) · (1 − ½) = σ²/n (Politis and Romano 1994, with the
+    correction for a finite population). Few rounds widen it by Student's t.
+    """
     from scipy.stats import t
 
     return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1)) if len(values) > 1 else float("nan")

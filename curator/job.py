@@ -9,7 +9,8 @@ True
 
 Whatever is long takes a `job`, and asks it at each batch: `job.stop` where a part of the work is worth keeping,
 `job.check()` where it is not. So Ctrl-C, the Stop button of a page and the cancel of a cluster are one thing, and it
-works in any thread."""
+works in any thread.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Duplicates: precision and recall on transformed photos beside imagededup and CleanVision, and the graph at a million
 vectors.
 
-    python scripts/bench_dedupe.py photos --data ../shared/data [--originals 300] [--distractors 3000] [--peers]
-    python scripts/bench_dedupe.py vectors --sizes 100000 1000000
+python scripts/bench_dedupe.py photos --data ../shared/data [--originals 300] [--distractors 3000] [--peers] python
+scripts/bench_dedupe.py vectors --sizes 100000 1000000
 
 `photos`: originals of three sets, each transformed in every way of `curator.duplicates.TRANSFORMS` (held-out ones among
 them, which nothing is calibrated on), between distractors of the same sets. Two files are the same picture if they come
@@ -11,7 +11,8 @@ duplicates. Every tool reads the same files; the peers run in an environment of 
 
 `vectors`: unit vectors around many centres, a tenth of them with planted near copies. Time and memory are of
 `build_graph` in a process of its own; recall is measured on the planted pairs, besides what the graph certifies of
-itself."""
+itself.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ def is_right(pair: Pair) -> bool:
 
 def report(tool: str, pairs: set[Pair], files: list[str], seconds: float) -> dict[str, float]:
     """A row for photos and one for emoji, and recall per transform: the share of originals found together with their
-    copy."""
+    copy.
+    """
     recall = {}
     for transform in TRANSFORMS:
         copies = [f for f in files if f.endswith(f"__{transform}.png")]

@@ -1,11 +1,12 @@
 """Whether the loop pays: `curator loop` on Fashion-MNIST, round by round, by several seeds.
 
-    python scripts/bench_loop.py --data ../shared/data
+python scripts/bench_loop.py --data ../shared/data
 
 A selection of REAL labelled pictures of 28 px, of which the loop trains on seven tenths; a classifier trained on 5,000
 others vouches, 15 % of the selection score. Every round trains a DCGAN anew (batches of 16), for the same number of
 images seen. Printed: a row for each round and seed, numbers in the space of `tiny` with half their 95 % interval; and
-what as many real pictures in place of the admitted ones give in each round (row `more real`), trained for as long."""
+what as many real pictures in place of the admitted ones give in each round (row `more real`), trained for as long.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Metrics beside other implementations: seconds of each, and memory beyond vectors and imports, in a process of its
 own.
 
-    python scripts/bench_metrics.py --sizes 2000 10000
+python scripts/bench_metrics.py --sizes 2000 10000
 
 Unit rows of 512 dims, two sets of one size. prdc makes precision, recall, density and coverage at one k; `manifold`
 makes the first two at k = 3 and the others at k = 5. torch-fidelity makes FID and KID from features here, without its
-networks; KID with one subset of all rows."""
+networks; KID with one subset of all rows.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Selectors: seconds and memory by size; and what marks do for a concept.
 
-    python scripts/bench_select.py sizes --sizes 10000 100000 1000000
-    python scripts/bench_select.py concepts --data ../shared/data
+python scripts/bench_select.py sizes --sizes 10000 100000 1000000 python scripts/bench_select.py concepts --data
+../shared/data
 
 `sizes`: synthetic unit vectors (512 dims, 1,000 centres), a tenth of them chosen (at most 10,000), each selector in a
 process of its own. The neighbour graph is built once before, as an index caches it, and its time is the row `graph`.
@@ -9,7 +9,8 @@ Memory is the process's peak, vectors and graph included.
 
 `concepts`: grocery's coarse classes with 20 test images or more, in the space of `tiny`. A class begins as one training
 image, or as its name in words; then, five times, the five best training images not yet seen are marked by their label,
-and the concept is fitted. Printed: mean precision of the best 20 test images."""
+and the concept is fitted. Printed: mean precision of the best 20 test images.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ def main() -> None:
 
 def measure_speed(pictures: Pictures, out: Path) -> None:
     """Images a second of a GAN's whole step, both networks and both penalties, widths 32-64-128 at 32 px, in the second
-    half of a run."""
+    half of a run.
+    """
     print("| GAN step, `tiny` | images/s |\n|---|--:|")
     for precision in ("auto", "fp32"):
         run = start_run(

@@ -28,7 +28,8 @@ Features = Callable[[Bytes], np.ndarray]
 @dataclass(frozen=True)
 class World:
     """A folder of `clean`, `stranger`, `copy`, `trusted` and `held` (for preview) pictures, by sub-folders, and the
-    judge's features."""
+    judge's features.
+    """
 
     folder: Path
     features: Features

@@ -1,9 +1,8 @@
 """Whether curation pays: the bundled GAN and VAE, trained for a fixed budget on what each way of choosing takes from a
 contaminated folder.
 
-python scripts/prove_curation.py --data ../shared/data --quick      # under half an hour on two cores python
-scripts/prove_curation.py --data ../shared/data              # two and a half times the pictures and budget, and a
-colour set
+python scripts/prove_curation.py --data ../shared/data --quick # under half an hour on two cores python
+scripts/prove_curation.py --data ../shared/data # two and a half times the pictures and budget, and a colour set
 
 The folder: clean pictures, and for each ten of them three that do not belong (half of them alike: one texture; half of
 all kinds: pieces of photos and drawn scenes) and two copies, saved with noise. Each choice takes N of them in the space
@@ -22,7 +21,8 @@ Spearman and Brown's formula from one seed's correlation with another.
 
 Fashion-MNIST needs `fashion_mnist.npz`, the colour set `clothing.tar` and `noto_emoji.tar`. `tiny` was trained on about
 half of these pictures of Fashion-MNIST and on most of the clothing and the emoji (see `train_tiny_clip.py`), so it
-knows them better than a stranger's."""
+knows them better than a stranger's.
+"""
 
 from __future__ import annotations
 
@@ -269,8 +269,7 @@ def report(title: str, done: dict[str, Any]) -> None:
 
 
 def correlation(foretold: NDArray[np.float64], fd: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Spearman's of a forecast (choices,) and the mean of (choices, seeds), and its 95 % interval by resampling
-    both."""
+    """Spearman's of a forecast (choices,) and means of (choices, seeds), with a 95 % interval by resampling both."""
     rng = np.random.default_rng(0)
     again = []
     for _ in range(2_000):

@@ -1,11 +1,12 @@
 """A tour of selecting: a messy folder of digits, what each selector chooses from it, and how clean the choice is.
 
-    python scripts/tour_select.py [FOLDER]
+python scripts/tour_select.py [FOLDER]
 
 Makes FOLDER (tour-pictures) with 600 handwritten digits from scikit-learn, a quarter as many pieces of photos and drawn
 scenes that do not belong, and 150 duplicates (copies, smaller ones, mirrored ones); indexes it with the bundled
 encoder, finds the duplicates, selects 60 by every selector, and draws the first twelve of each on tour-sheet.png.
-Everything is seeded."""
+Everything is seeded.
+"""
 
 from __future__ import annotations
 

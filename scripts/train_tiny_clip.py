@@ -185,8 +185,10 @@ class Batches:
 
 
 def augment(x: torch.Tensor, kinds: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Random crop, flip, light, tint, blur and noise, each in the measure the kind of image stands. (b, 3, 80, 80) →
-    (b, 3, 64, 64)."""
+    """Random crop, flip, light, tint, blur and noise, each in the measure the kind of image stands.
+
+    (b, 3, 80, 80) → (b, 3, 64, 64).
+    """
     b = len(x)
 
     def uniform(low: torch.Tensor | float, high: torch.Tensor | float, *shape: int) -> torch.Tensor:

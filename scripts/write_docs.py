@@ -1,7 +1,8 @@
 """Write the generated parts of the documents: the reference, the table of encoders, the list of pages.
 
 A generated part stands between `<!-- begin NAME -->` and `<!-- end -->`; the reference is generated as a whole.
-`--check` only compares."""
+`--check` only compares.
+"""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ def repair(folder: Path) -> list[str]:
     """Save every sound row into a fresh database and write new FAISS files → what was done, in words.
 
     The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator
-    index`. Raises `NoIndex`, or `IndexLocked` while another process writes."""
+    index`. Raises `NoIndex`, or `IndexLocked` while another process writes.
+    """
     done = []
     _refuse_nothing(folder)
     with take_lock(folder, name=ALONE), take_lock(folder) as lock:
@@ -100,8 +101,10 @@ def repair(folder: Path) -> list[str]:
 
 
 def backup(folder: Path, target: Path | None = None) -> Path:
-    """A consistent copy of the database, taken while others may write → its path. Raises `IndexExists` for a taken
-    name."""
+    """A consistent copy of the database, taken while others may write → its path.
+
+    Raises `IndexExists` for a taken name.
+    """
     target = target or folder / "backups" / f"index-{datetime.now():%Y%m%d-%H%M%S}.db"
     if target.exists():
         raise IndexExists(f"{target} is there already; name another file")

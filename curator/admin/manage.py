@@ -54,8 +54,10 @@ def repoint_root(index: Index, old: str, new: Path) -> None:
 
 
 def forget_root(index: Index, named: str) -> int:
-    """Leave a root out from now on; its images become tombstones → their number. Indexing the folder brings them
-    back."""
+    """Leave a root out from now on; its images become tombstones → their number.
+
+    Indexing the folder brings them back.
+    """
     root = _root(index, named)
     ids = [k.id for k in index.reader.known(root.id).values() if k.removed is None]
     with index.write(alone=True) as db, db.atomic():

@@ -1,5 +1,7 @@
-"""`curator calibrate`: thresholds chosen on the user's own images, with known duplicates made of them and their nearest
-others."""
+"""`curator calibrate`: thresholds chosen on the user's own images.
+
+Known duplicates are made of a sample; what is none are the sample's nearest other images.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,10 @@ _LEAST = 30  # pictures, below which nothing can be said
 
 @dataclass(frozen=True)
 class Calibration:
-    """One kind: the cut that was chosen, the threshold now in force, where it comes from, and recall on transforms not
-    used."""
+    """What was found for one kind of edge.
+
+    `cut` is the cut that was chosen, `threshold` the one now in force, `source` where that comes from.
+    """
 
     kind: str
     cut: Cut
@@ -52,8 +56,10 @@ class Calibration:
 
 @dataclass
 class _Pairs:
-    """Values of labelled pairs by kind: of duplicates, of those made with held-out transforms, and of pairs that are
-    none."""
+    """Values of labelled pairs by kind.
+
+    `held_out` are duplicates made with transforms that nothing is chosen on.
+    """
 
     positive: dict[str, list[float]] = field(default_factory=dict)
     held_out: dict[str, list[float]] = field(default_factory=dict)
@@ -61,12 +67,13 @@ class _Pairs:
 
 
 def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIET) -> list[Calibration]:
-    """Choose and keep, per kind, the smallest threshold whose precision is at least 0.99 at the lower end of its 95 %
-    interval.
+    """Choose and keep the thresholds of `dedupe` on the images of an index.
 
-    Duplicates are seeded transforms of `sample` images; what is none are all pairs of neighbours in the index that are
-    not verified by the built-in thresholds, and those a person called not-duplicate. A kind for which no threshold
-    reaches 0.99 keeps the built-in one. Raises `UsageError` for an index too small to tell, `IndexLocked`."""
+    For each kind it is the smallest whose precision is at least 0.99 at the lower end of its 95 % interval. Duplicates
+    are seeded transforms of `sample` images; what is none are all pairs of neighbours in the index that are not
+    verified by the built-in thresholds, and those a person called not-duplicate. A kind for which no threshold reaches
+    0.99 keeps the built-in one. Raises `UsageError` for an index too small to tell, `IndexLocked`.
+    """
     dedupe(index, DedupeOptions(), keep_proposals=False, job=job)  # looks at all pairs once
     pairs = _Pairs()
     curation = Curation(index.reader)

@@ -1,5 +1,7 @@
-"""Candidate pairs of an index and the evidence on them: looked at once, kept in the database, resumed after any
-stop."""
+"""Candidate pairs of an index and the evidence on them.
+
+A pair is looked at once, and the evidence kept in the database, so that a stop at any time loses little.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +67,10 @@ class Hashes:
 
 
 def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int = RANK) -> NDArray[np.int64]:
-    """Pairs (m, 2) of nodes worth a look: near by hash in any orientation, among the first neighbours, or above the
-    threshold."""
+    """Pairs (m, 2) of nodes that are worth a look.
+
+    They are near by hash in any orientation, among the first neighbours, or score above the threshold.
+    """
     at = np.flatnonzero(hashes.telling)
     # A quarter turn left of one is a quarter turn right of the other, and pairs are found from both ends.
     turns = [k for k, name in enumerate(DIHEDRAL) if name != "rotate-270"]
@@ -81,8 +85,10 @@ def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int 
 
 @dataclass(frozen=True)
 class Collected:
-    """Evidence (m,) on pairs, how many were looked at now, and how many could not be, because no file of one could be
-    read."""
+    """Evidence (m,) on pairs.
+
+    `compared` were looked at now; of `unread` a file could not be read.
+    """
 
     evidence: Sequence[Evidence]
     compared: int
@@ -167,8 +173,7 @@ class _Looker:
     def look(
         self, keys: Sequence[tuple[int, int]], distances: Iterable[int], transforms: Iterable[int]
     ) -> tuple[dict[tuple[int, int], Evidence], dict[tuple[int, int], Evidence]]:
-        """Evidence on pairs of contents; and, apart, what the hashes say of those with a picture that cannot be read
-        now."""
+        """Look at pairs of contents → evidence on them, and what hashes alone say where a picture cannot be read."""
         self._load(dict.fromkeys(c for key in keys for c in key))
         a, b = ([self.sketches[key[side]] for key in keys] for side in (0, 1))
         found = self.threads.map(examine, distances, transforms, a, b, [self.thresholds] * len(keys))

@@ -49,8 +49,10 @@ class DedupeOptions:
 
 @dataclass(frozen=True)
 class Group:
-    """Images shown to be the same picture. `members` begin with the keeper; `settled` where every other one has been
-    decided about."""
+    """Images shown to be the same picture.
+
+    `members` begin with the keeper; `settled` where every other one has been decided about.
+    """
 
     members: tuple[Grouped, ...]
     settled: bool
@@ -68,8 +70,10 @@ class Group:
 
 @dataclass(frozen=True)
 class DedupeResult:
-    """What was found. `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the
-    guarantees in words."""
+    """What was found.
+
+    `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the guarantees in words.
+    """
 
     groups: tuple[Group, ...]
     searched: int

@@ -10,8 +10,10 @@ from curator.records import Grouped, Nodes
 
 
 def spread(first: Sequence[int], second: Sequence[int], keys: Sequence[Hashable] | None) -> Iterator[tuple[int, int]]:
-    """Pairs between two lists of images that join all that may be joined: by the first of each list, or two of unlike
-    keys."""
+    """Pairs between two lists of images that join all that may be joined.
+
+    They go through the first of each list, or through two of unlike keys.
+    """
     if keys is None:
         yield first[0], second[0]
         yield from ((first[0], b) for b in second[1:])

@@ -167,7 +167,8 @@ class Grouping:
         """Groups joined further by a greedy leader cover, so that no two kept images score `threshold` or more.
 
         `pairs` (m, 2) of nodes and `scores` (m,) are those above it; `x` (n, d) the nodes' vectors, with which the
-        result is checked, and pairs that the graph did not hold are added until none is left."""
+        result is checked, and pairs that the graph did not hold are added until none is left.
+        """
         out = {m.image_id for m in members if m.kind not in ("keeper", "kept")}
         ids = self.nodes.image_ids
         standing = [p for p in range(len(ids)) if int(ids[p]) not in out]

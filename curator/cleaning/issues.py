@@ -42,8 +42,10 @@ class Issue:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a check found: a mask (n,), how bad each is (n,), larger is worse; the cut-off in words and the format of a
-    value."""
+    """What a check found: which images (n,) bool, and how bad each is (n,), larger is worse.
+
+    `rule` is the cut-off in words, `form` the format of a value.
+    """
 
     mask: NDArray[np.bool_]
     badness: Column
@@ -101,8 +103,10 @@ def _blurred(t: Table) -> Seen:
 
 @checks.register("odd-size")
 def _odd_size(t: Table) -> Seen:
-    """Much smaller or larger than the others: beyond Tukey's far fences of the logarithm of the area, and by a factor
-    of four."""
+    """Much smaller or larger than the others.
+
+    Beyond Tukey's far fences of the logarithm of the area, and by a factor of four.
+    """
     side = np.sqrt(t.width * t.height)
     logs = np.log(np.maximum(side, 1))
     low, high = _bounds(logs, 3.0)
@@ -121,8 +125,10 @@ def _odd_shape(t: Table) -> Seen:
 
 
 def find_issues(index: Index, names: Sequence[str] = (), *, where: str | None = None) -> list[Issue]:
-    """Outliers of each kind, or of those named, among images that were measured. Raises `UsageError` for an unknown
-    kind."""
+    """Outliers of each kind, or of those named, among images that were measured.
+
+    Raises `UsageError` for an unknown kind.
+    """
     for name in names:
         if name not in checks:
             raise UsageError(f"no kind of issue '{name}'; {suggest(name, checks)}")
@@ -143,8 +149,10 @@ def find_issues(index: Index, names: Sequence[str] = (), *, where: str | None = 
 
 
 def _bounds(v: Column, reach: float) -> tuple[float, float]:
-    """Tukey's fences (1977, §2E), `reach` quartile distances beyond the quartiles; nothing is outside those of no
-    values."""
+    """Tukey's fences, `reach` quartile distances beyond the quartiles (1977, §2E).
+
+    Nothing is outside those of no values.
+    """
     if not len(v):
         return -np.inf, np.inf
     low, high = np.percentile(v, [25, 75])

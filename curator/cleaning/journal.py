@@ -1,5 +1,7 @@
-"""The journal of quarantined files: written before a file moves, in the index and beside the files, and never
-rewritten."""
+"""The journal of quarantined files.
+
+A line is written before its file moves, in the index and beside the files, and never rewritten.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,10 @@ _LOSSLESS = {"PNG", "BMP", "DIB", "TIFF", "PPM"}
 
 @dataclass(frozen=True)
 class Policy:
-    """What the rules look at besides an image: folders whose images are never proposed for removal, and what a person
-    decided."""
+    """What the rules look at besides an image.
+
+    `protect` are folders whose images are never proposed for removal; `kept` and `rejected` were decided.
+    """
 
     keep: tuple[str, ...] = KEEP
     protect: tuple[Path, ...] = ()
@@ -150,8 +152,10 @@ def _shortest_path(image: Image, facts: Facts) -> float:
 
 
 def find_enlarged(images: Sequence[Image]) -> set[int]:
-    """Ids of copies of one picture that are only enlarged from a smaller one of the same shape. Files that cannot be
-    read are not."""
+    """Ids of copies of one picture that are only enlarged from a smaller one of the same shape.
+
+    Files that cannot be read are not.
+    """
     if max(i.width * i.height for i in images) < LEAST_FACTOR**2 * min(i.width * i.height for i in images):
         return set()
     read: dict[str, Pillow.Image | None] = {}

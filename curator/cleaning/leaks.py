@@ -57,11 +57,12 @@ def find_leaks(
     options: DedupeOptions = DedupeOptions(),  # noqa: B008 - frozen
     job: Job = QUIET,
 ) -> Leaks:
-    """Groups of the level asked for that cross the sides named: values of the column `by`, folders or selections of
-    that name.
+    """Find groups that cross the sides named.
 
-    Without `by`, selections, else a column that has all these values (`split` first), else folders. The groups that are
-    remembered for the whole index are left as they were. Raises `UsageError` for sides that are not there."""
+    Sides are values of the column `by`, folders, or selections. Without `by`, selections, else a column that has all
+    these values (`split` first), else folders. The groups that are remembered for the whole index are left as they
+    were. Raises `UsageError` for sides that are not there.
+    """
     if len(set(between)) < 2:
         raise UsageError("--between takes two sides or more, as in --between train test")
     by = by or _guess(index, between)
@@ -107,8 +108,10 @@ def _values(index: Index, by: str) -> dict[int, tuple[str, ...]]:
 
 
 def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str], *, every: bool) -> dict[int, str]:
-    """image id → its side, for images that have one: of several folders the innermost; of several selections all,
-    joined by "and"."""
+    """image id → its side, for images that have one.
+
+    Of several folders it is the innermost; of several selections it is all, joined by "and".
+    """
     found = {i: [v for v in some if v in between] for i, some in values.items()}
     return {i: _AND.join(sorted(sides)) if every else sides[-1] for i, sides in found.items() if sides}
 
@@ -120,7 +123,8 @@ def write_fixed(
 
     `drop_from` leaves the leaked images of that side out (their side becomes empty); `move_to` moves each whole group
     to that side. `curator index --csv` reads the file. Raises `UsageError` for an unknown side, or where it cannot be
-    written."""
+    written.
+    """
     chosen = drop_from or move_to
     sides = {s for side in leaks.sizes for s in side.split(_AND)}
     if chosen not in sides:

@@ -1,7 +1,8 @@
 """`curator quarantine` and `restore`: move rejected files aside with a journal, and put them back byte for byte.
 
 The journal is written before a file is moved, so that after a kill at any moment every file is either at its place or
-in the quarantine, and the journal knows which. Nothing is ever overwritten, and there is no delete."""
+in the quarantine, and the journal knows which. Nothing is ever overwritten, and there is no delete.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +38,12 @@ def quarantine(
     dry_run: bool = False,
     job: Job = QUIET,
 ) -> Report:
-    """Move the files of rejected images into a folder of the same file system: `to`, or `.curator-quarantine` in their
-    root.
+    """Move the files of rejected images aside.
 
-    A file moves only if it and the one that is kept are, to the byte, what the index says; others are left, with the
-    reason. Raises `UsageError` for a folder on another file system, `IndexLocked`."""
+    They go to `to`, a folder of the same file system, or to `.curator-quarantine` in their root. A file moves only if
+    it and the one that is kept are, to the byte, what the index says; others are left, with the reason. Raises
+    `UsageError` for a folder on another file system, `IndexLocked`.
+    """
     with index.write() as db:
         if not dry_run:
             _finish(db, index)
@@ -69,11 +71,11 @@ def restore(
     dry_run: bool = False,
     job: Job = QUIET,
 ) -> Report:
-    """Put quarantined files back where they were: all, or those of these original paths. Their images return with id
-    and tags.
+    """Put quarantined files back where they were: all, or those of these original paths.
 
-    A place that is taken by another file is left alone, and so is a quarantined file that has changed; both are
-    reported."""
+    Their images return with id and tags. A place that is taken by another file is left alone, and so is a quarantined
+    file that has changed; both are reported.
+    """
     wanted = {str(absolute(p)) for p in paths}
     with index.write() as db:
         if not dry_run:
@@ -224,8 +226,10 @@ def _move_back(move: Move, index: Index) -> str:
 
 
 def _move_file(source: Path, target: Path) -> None:
-    """Rename without ever overwriting: a hard link first, where the file system has them, and then the old name
-    goes."""
+    """Rename without ever overwriting.
+
+    A hard link comes first, where the file system has them, and then the old name goes.
+    """
     try:
         os.link(source, target)
     except FileExistsError:
@@ -259,8 +263,10 @@ def _finish(db: Writer, index: Index) -> None:
 
 
 def _are_two_names(source: Path, target: Path) -> bool:
-    """Whether a move was cut in two between making the new name and dropping the old: two hard links, never one that
-    leads to the other."""
+    """Whether a move was cut between making the new name and dropping the old.
+
+    Then both are hard links to one file; one that leads to the other is something else.
+    """
     if source.is_symlink() or target.is_symlink() or not (source.exists() and target.exists()):
         return False
     return source.samefile(target) and source.stat().st_nlink > 1 and source.resolve() != target.resolve()

@@ -74,7 +74,8 @@ def evaluate_command(
     """Measure images against held-out ones.
 
     They are what a run made, or a selection, by stored vectors. Numbers compare only with numbers of the same space and
-    the same n. ↑ more is better, ↓ less."""
+    the same n. ↑ more is better, ↓ less.
+    """
     from dataclasses import asdict
 
     from curator.drawing.sheets import refuse_sheet, save_sheet
@@ -151,7 +152,8 @@ def audit_command(
     Each generated image is compared with its nearest training image, as real images that the run never saw are, which
     set the threshold. Labels go to the column audit: copy, near-copy, novel or off-distribution; with audit_nearest,
     audit_ratio and authentic. Against --max-copies stands the share of proved copies, or of all beyond what unseen real
-    images would give, whichever is more."""
+    images would give, whichever is more.
+    """
     from dataclasses import asdict
 
     from curator.drawing.pages import Page, save_page
@@ -223,7 +225,8 @@ def loop_command(
 
     Honest: it may well not help. Admitted is what the audit calls novel and the classifier, or words, are sure of; of
     each label at most as many as there are real images, none of which ever gives way. 15 % calibrate the audit and 15 %
-    score; two falls of their coverage end the loop. The same command goes on with a loop that was cut off."""
+    score; two falls of their coverage end the loop. The same command goes on with a loop that was cut off.
+    """
     from dataclasses import asdict
 
     from curator.loop import LoopOptions, loop

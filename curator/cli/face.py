@@ -78,10 +78,9 @@ def say(text: str) -> None:
 
 @contextmanager
 def working(say: Callable[[str], None] = say) -> Iterator[Job]:
-    """A job whose progress is a bar on stderr that starts at what is already done, and which Ctrl-C stops at its next
-    batch.
+    """A job whose progress is a bar on stderr, and which Ctrl-C stops at its next batch.
 
-    The bar is silent unless stderr is a terminal.
+    The bar starts at what is already done. The bar is silent unless stderr is a terminal.
     """
     from tqdm import tqdm
 

@@ -89,7 +89,8 @@ def demo_command(folder: Path, show: bool, minutes: float) -> None:
 
     Makes FOLDER with drawn scenes, handwritten digits and two photos, indexes it with the bundled encoder, searches it
     by words, by picture and with a filter, and draws a contact sheet; then trains a VAE and a GAN on digits, and shows
-    what they make."""
+    what they make.
+    """
     from curator.demo import run_demo
 
     with working(click.echo) as job:
@@ -143,7 +144,8 @@ def import_command(
     """Index a data set that another program made.
 
     What `curator export` writes, and the layouts of img2dataset and embedding-reader. Tar shards and parquet files are
-    unpacked into a folder; vectors of clip-retrieval are taken over, after a sample was encoded anew."""
+    unpacked into a folder; vectors of clip-retrieval are taken over, after a sample was encoded anew.
+    """
     from dataclasses import asdict
 
     from curator.encoders import load_encoder

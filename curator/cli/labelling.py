@@ -110,9 +110,10 @@ def label_command(
 ) -> None:
     """Label images, with a confidence.
 
-    By words (--classes), by a linear probe on stored vectors (--probe) or by a trained classifier (--run).
-    A person's labels are never written over: predictions go to columns of their own, for --where and --per. The
-    accuracy is measured on images that have a label, and that a probe did not learn from."""
+    By words (--classes), by a linear probe on stored vectors (--probe) or by a trained classifier (--run). A person's
+    labels are never written over: predictions go to columns of their own, for --where and --per. The accuracy is
+    measured on images that have a label, and that a probe did not learn from.
+    """
     from curator.errors import UsageError
     from curator.labelling.label import label_by_probe, label_by_words
 

@@ -3,7 +3,7 @@
 from curator.database.connection import ALONE, DATABASE, is_born, open_raw, refuse_newer, take_lock
 from curator.database.curation import Curation
 from curator.database.integrity import damaged_rows, dangling_rows, has_tables
-from curator.database.reader import FEW, KnownImage, Reader
+from curator.database.reader import FEW, Reader
 from curator.database.salvage import salvage
 from curator.database.selections import Selections
 from curator.database.where import quoted
@@ -14,7 +14,6 @@ __all__ = [
     "DATABASE",
     "FEW",
     "Curation",
-    "KnownImage",
     "NewImage",
     "Reader",
     "Selections",

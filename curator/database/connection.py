@@ -1,5 +1,7 @@
-"""Connections: read-only by default, one writer behind an flock, and a check after anything that was not a clean
-end."""
+"""Connections: read-only by default, and one writer behind an flock.
+
+Whatever was not a clean end is followed by a check of every row.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,10 @@ def take_lock(folder: Path, *, name: str = LOCK, wait: float = 0.0) -> IO[bytes]
 
 
 def connect_reader(folder: Path) -> sqlite3.Connection:
-    """A read-only connection to a checked database. Raises `NoIndex`, `IndexTooNew`, `IndexTooOld` or
-    `IndexDamaged`."""
+    """A read-only connection to a checked database.
+
+    Raises `NoIndex`, `IndexTooNew`, `IndexTooOld` or `IndexDamaged`.
+    """
     if not is_born(folder):
         raise NoIndex(f"no index at {folder}; make one with `curator index FOLDER`")
     if not is_clean(folder):

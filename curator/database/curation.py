@@ -44,7 +44,8 @@ class Curation:
         """Present images that have a vector in the space, collapsed by content and by pixels.
 
         By pixels only where the hash says all there is: not of what has transparency, more than 8 bits or several
-        frames."""
+        frames.
+        """
         sql = (
             "SELECT i.id, i.content_id, CASE WHEN c.mode IN ('RGB', 'L', '1', 'CMYK', 'YCbCr') AND c.format NOT IN "
             "('GIF', 'WEBP', 'AVIF', 'TIFF') THEN c.pixel_hash ELSE c.sha256 END FROM images i JOIN contents c ON "
@@ -102,8 +103,10 @@ class Curation:
         )
 
     def hashes(self, contents: Ids) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-        """(n, 8) uint64 pHashes and (n,) entropies in bits of contents given by ascending id; NaN entropy where
-        unmeasured."""
+        """pHashes (n, 8) uint64 and entropies (n,) in bits of contents given by ascending id.
+
+        The entropy is NaN where nothing was measured.
+        """
         rows = self.reader.rows("SELECT content_id, hashes, entropy FROM measures ORDER BY content_id")
         known = np.fromiter((r[0] for r in rows), np.int64, len(rows))
         values = np.frombuffer(b"".join(r[1] for r in rows), "<u8").reshape(-1, len(DIHEDRAL)).astype(np.uint64)
@@ -114,8 +117,7 @@ class Curation:
         return hashes, entropy
 
     def table(self, columns: str) -> list[tuple[Any, ...]]:
-        """Given columns of `measures m`, `contents c` and `images i`, for every present image that was measured, by
-        id."""
+        """Columns of `measures m`, `contents c` and `images i` for every present image that was measured, by id."""
         return self.reader.rows(
             f"SELECT {columns} FROM images i JOIN contents c ON c.id = i.content_id JOIN measures m ON m.content_id = "
             "c.id "

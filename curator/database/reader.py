@@ -6,7 +6,6 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from curator.database.connection import as_path, as_stored
 from curator.database.integrity import row_crc
 from curator.database.where import DEADLINE, Further, columns_of, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
-from curator.records import Ids, Image, Root, Skipped, Space, Vectors
+from curator.records import Ids, Image, KnownImage, Root, Skipped, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch
 _MANY = 500  # bound variables per statement
@@ -35,21 +34,6 @@ _MISSING = (
     "SELECT {} FROM images i {} WHERE i.removed IS NULL AND NOT EXISTS (SELECT 1 FROM embeddings e "
     "WHERE e.space_id = :space AND e.content_id = i.content_id)"
 )
-
-
-@dataclass(frozen=True)
-class KnownImage:
-    """What a scan compares a file with."""
-
-    id: int
-    size: int
-    mtime_ns: int
-    content_id: int
-    removed: str | None
-    origin: str
-    label: str | None
-    caption: str | None
-    extra: str
 
 
 class Reader(Connected):
@@ -196,15 +180,19 @@ class Reader(Connected):
         return int(self.rows(sql, {"space": space.id, "since": space.built_seq})[0][0])
 
     def vector_blocks(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
-        """Blocks of (ids, (b, d) float16) of all present images, by ascending id. Raises `IndexDamaged` at a bad
-        checksum."""
+        """Blocks of (ids, (b, d) float16) of all present images, by ascending id.
+
+        Raises `IndexDamaged` at a bad checksum.
+        """
         rows = self.connection.execute(f"{_VECTORS} WHERE i.removed IS NULL ORDER BY i.id", {"space": space.id})
         while block := rows.fetchmany(_BLOCK):
             yield self._vectors(space, block)
 
     def content_vectors(self, space: Space) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
-        """Blocks of (content ids, (b, d) float16) of all contents in the space, by ascending id. Raises
-        `IndexDamaged`."""
+        """Blocks of (content ids, (b, d) float16) of all contents in the space, by ascending id.
+
+        Raises `IndexDamaged`.
+        """
         sql = (
             "SELECT content_id, seq, norm, vector, crc, content_id FROM embeddings WHERE space_id = ? ORDER BY "
             "content_id"
@@ -275,8 +263,10 @@ class Reader(Connected):
         return list(columns_of(self.further_columns()))
 
     def ids_where(self, where: str, *, removed: bool = False, seconds: float = DEADLINE) -> Ids:
-        """Ascending ids of present images (or of those removed by hand) for which the condition holds. Raises
-        `WhereError`."""
+        """Ascending ids of present images (or of those removed by hand) for which the condition holds.
+
+        Raises `WhereError`.
+        """
         return ids_where(self.connection, where, self.further_columns(), removed=removed, seconds=seconds)
 
     def values_of(self, column: str) -> dict[int, Any]:

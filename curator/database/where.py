@@ -146,8 +146,10 @@ def _refuse_leaving(where: str, further: Further) -> None:
 
 
 def values_sql(column: str, further: Further) -> str:
-    """A statement for (id, value of one column) of every present image, by id. Raises `WhereError` for an unknown
-    column."""
+    """A statement for (id, value of one column) of every present image, by id.
+
+    Raises `WhereError` for an unknown column.
+    """
     names = columns_of(further)
     if column not in names:  # SQLite would take it for a text
         raise WhereError(f"no column '{column}'; {suggest(column, names)}")
@@ -155,8 +157,10 @@ def values_sql(column: str, further: Further) -> str:
 
 
 def _present(further: Further, *, removed: bool = False) -> str:
-    """`WITH present AS (...)`: every column a condition may use, of the images that are present or were removed by
-    hand."""
+    """`WITH present AS (...)`: every column that a condition may use.
+
+    Its rows are the images that are present, or those removed by hand.
+    """
     listed = ", ".join(f"{sql} AS {_name(column)}" for column, sql in columns_of(further).items())
     return (
         f"WITH present AS (SELECT {listed} FROM images i LEFT JOIN contents c ON c.id = i.content_id "

@@ -114,8 +114,10 @@ class Writer(Writing):
         self.connection.execute(sql, [file.size, file.mtime_ns, image_id])
 
     def move_image(self, image_id: int, root_id: int, file: ImageFile) -> None:
-        """The same file under a new path: id, tags and vector stay. A removed row that still held the path makes
-        way."""
+        """The same file under a new path: id, tags and vector stay.
+
+        A removed row that still held the path makes way.
+        """
         old = self._one("SELECT id FROM images WHERE root_id = ? AND path = ?", [root_id, as_stored(file.path)])
         if old is not None:
             aside = f"{file.path}\0{old}"  # no file can have this name

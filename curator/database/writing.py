@@ -86,8 +86,10 @@ class Writing(Reader):
         return seq
 
     def add_root(self, path: Path) -> Root:
-        """Register a folder, or return it if it is. A root inside it becomes part of it; one around it is returned
-        instead."""
+        """Register a folder, or return it if it is.
+
+        A root inside it becomes part of it; one around it is returned instead.
+        """
         for root in self.roots():
             if path.is_relative_to(root.path):
                 return root

@@ -19,8 +19,10 @@ _PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (30, 30, 30), (120, 120, 120), (
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: a file or a picture, a bold first line and a faint second one, and a frame for one that
-    stands out."""
+    """One picture of a sheet, a file or a picture, with a bold first line and a faint second one.
+
+    A `framed` one stands out.
+    """
 
     picture: Path | Image.Image
     title: str
@@ -38,8 +40,10 @@ class Section:
 
 
 def draw_sheet(sections: Iterable[Section], *, columns: int = 6, side: int = 180) -> Image.Image:
-    """Lay sections out, small ones beside each other, `columns` tiles of `side` pixels wide. A file that cannot be read
-    is said so."""
+    """Lay sections out, small ones beside each other, `columns` tiles of `side` pixels wide.
+
+    A file that cannot be read is said so.
+    """
     strips = [_strip(section, max(2, min(columns, len(section.tiles))), side) for section in sections]
     width = columns * (side + _MARGIN) + _MARGIN
     places: list[tuple[int, int]] = []

@@ -1,9 +1,10 @@
-"""Whether one picture is another, turned, or a part or an edit of it: lay one over the other and see whether the pixels
-agree.
+"""Whether one picture is another, turned, or a part or an edit of it.
 
-Corners are found with ORB (Rublee et al. 2011) and matched, a similarity transform is fitted with RANSAC (Fischler and
-Bolles 1981) and refined with ECC (Evangelidis and Psarakis 2008). Two shots of one scene pass all that as well; what
-they do not pass is the comparison of the pixels once laid, because things moved and light changed between them."""
+One is laid over the other, and then the pixels agree or do not. Corners are found with ORB (Rublee et al. 2011) and
+matched, a similarity transform is fitted with RANSAC (Fischler and Bolles 1981) and refined with ECC (Evangelidis and
+Psarakis 2008). Two shots of one scene pass all that as well; what they do not pass is the comparison of the pixels once
+laid, because things moved and light changed between them.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +43,10 @@ Grey = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sketch:
-    """A picture at comparison size, with a long side of 320: `rgb` (H, W, 3), `grey` (H, W), and corners, found when
-    asked for."""
+    """A picture at comparison size, with a long side of 320 pixels.
+
+    `rgb` (H, W, 3), `grey` (H, W), and corners, found when they are asked for.
+    """
 
     rgb: NDArray[np.uint8]
     grey: Grey
@@ -71,11 +74,11 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Laid:
-    """One picture laid on another: `agreement` of the grey levels in [−1, 1], `difference` of the colours in levels of
-    0–255.
+    """One picture laid on another.
 
-    `overlap` is the share of the smaller one that lies on the other: nearly all of it for a crop, less for shots from
-    two places."""
+    `agreement` is of the grey levels, in [−1, 1]; `difference` of the colours, in levels of 0–255. `overlap` is the
+    share of the smaller one that lies on the other: nearly all of it for a crop, less for shots from two places.
+    """
 
     agreement: float
     difference: float
@@ -84,8 +87,10 @@ class Laid:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one picture lies on another: corners that agree on a similarity, its scale and turn, and the pixels so
-    laid."""
+    """How one picture lies on another.
+
+    Corners agree on a similarity with a scale and a turn, and the pixels are compared so laid.
+    """
 
     inliers: int
     scale: float
@@ -185,11 +190,11 @@ def _laid(a: Sketch, b: Sketch, fit: Any) -> Laid:
 
 
 def _agreement(a: Grey, b: Any, inside: Any) -> float:
-    """Median over all textured patches inside of the correlation of their grey levels, in [−1, 1]; 0 where hardly any
-    has texture.
+    """Median correlation of the grey levels over all textured patches inside, in [−1, 1].
 
-    The median, so that a caption, a mark or a retouch may cover up to half; by patches, because two shots of one scene
-    agree at large and differ in the small."""
+    It is 0 where hardly any patch has texture. The median, so that a caption, a mark or a retouch may cover up to half;
+    by patches, because two shots of one scene agree at large and differ in the small.
+    """
     import cv2
 
     def mean(v: Any) -> Any:
@@ -213,7 +218,8 @@ def _difference(a: NDArray[np.uint8], b: Any, inside: Any) -> float:
 
     After the best change of brightness, contrast and saturation, which edits of a whole picture are: what is left are
     things that have another colour in one picture than in the other, as skin tones of one emoji have. Places of the
-    commonest colour, an empty background, do not count: they would hide a small thing."""
+    commonest colour, an empty background, do not count: they would hide a small thing.
+    """
     import cv2
 
     size = (max(1, a.shape[1] // _COARSE), max(1, a.shape[0] // _COARSE))

@@ -17,7 +17,8 @@ def is_enlarged(larger: Image.Image, smaller: Image.Image) -> bool:
 
     Natural pictures lose about as large a share of themselves whenever they are halved (their power falls as 1/f²,
     Field 1987). So what the larger one loses at the smaller one's size is compared with what the smaller one loses when
-    it is reduced once more by the same factor: an original loses as much, an enlarged copy hardly anything."""
+    it is reduced once more by the same factor: an original loses as much, an enlarged copy hardly anything.
+    """
     factor = float(np.sqrt((larger.width * larger.height) / (smaller.width * smaller.height)))
     if factor < LEAST_FACTOR:
         return False

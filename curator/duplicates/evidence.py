@@ -58,24 +58,30 @@ class Thresholds:
 
 
 def textured(hashes: NDArray[np.uint64], entropy: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,) whether a picture's pHash says anything: not for flat ones, whose hash is noise, nor where there is none
-    (NaN)."""
+    """(n,) whether a picture's pHash says anything.
+
+    It does not for flat pictures, whose hash is noise, nor where there is none (NaN).
+    """
     return np.asarray((entropy >= _LEAST_ENTROPY) & (np.bitwise_count(hashes[:, 0]) >= _LEAST_ONES))
 
 
 def compare_hashes(
     first: NDArray[np.uint64], second: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(m, 8), (m, 8) → (m,) least distances in bits, and positions in `DIHEDRAL` of the turn of the second that makes
-    them least."""
+    """(m, 8), (m, 8) → least distances (m,) in bits, and the turn of the second that makes them least.
+
+    A turn is a position in `DIHEDRAL`.
+    """
     distances = np.bitwise_count(first[:, :1] ^ second)
     best = distances.argmin(1)
     return distances[np.arange(len(best)), best].astype(np.int64), best
 
 
 def examine(distance: int, transform: int, a: Sketch | None, b: Sketch | None, thresholds: Thresholds) -> Evidence:
-    """Look at two pictures as closely as it takes: hashes, then whole upon whole, then corners. None: cannot be
-    read."""
+    """Look at two pictures as closely as it takes: hashes, then whole upon whole, then corners.
+
+    None: cannot be read.
+    """
     evidence = Evidence(distance, DIHEDRAL[transform])
     if a is None or b is None:
         return evidence
@@ -106,8 +112,10 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> str | None:
 
 
 def strength(evidence: Evidence, kind: str) -> float:
-    """What is held against the threshold of a verified kind: an agreement in [−1, 1], −inf where the evidence rules the
-    kind out."""
+    """What is held against the threshold of a verified kind.
+
+    An agreement in [−1, 1], or −inf where the evidence rules the kind out.
+    """
     if evidence.difference is None or evidence.difference > DIFFERENCE:
         return -math.inf
     if kind == "cropped/edited":
@@ -119,7 +127,9 @@ def strength(evidence: Evidence, kind: str) -> float:
 
 
 def likeness(evidence: Evidence) -> float:
-    """The agreement of an alignment, as far below 1 as counts: more than twice as far where neither picture contains
-    the other."""
+    """The agreement of an alignment, as it counts.
+
+    Where neither picture contains the other, it is more than twice as far below 1.
+    """
     agreement, overlap = evidence.agreement or 0.0, evidence.overlap or 0.0
     return agreement if overlap >= CONTAINED else 1 - (1 - agreement) / (1 - _STRICTER)

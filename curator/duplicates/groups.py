@@ -14,11 +14,11 @@ Pairs = NDArray[np.int64]
 
 
 def join(n: int, pairs: Iterable[tuple[int, int]], vetoes: Mapping[int, set[int]]) -> list[list[int]]:
-    """Components of more than one of n things, joined by pairs in the order given, never bringing two vetoed ones
-    together.
+    """Components of more than one of n things, joined by pairs in the order given.
 
-    `vetoes` maps a thing to those it must not share a group with, both ways. Without vetoes the order of the pairs
-    changes nothing."""
+    Two vetoed ones are never brought together. `vetoes` maps a thing to those it must not share a group with, both
+    ways. Without vetoes the order of the pairs changes nothing.
+    """
     parent = list(range(n))
     members: dict[int, list[int]] = {}
     vetoed = {at: set(others) for at, others in vetoes.items()}  # of each root, what its group must not meet
@@ -51,16 +51,20 @@ def join(n: int, pairs: Iterable[tuple[int, int]], vetoes: Mapping[int, set[int]
 def _clash(
     first: Sequence[int], second: Sequence[int], vetoed_first: Collection[int], vetoed_second: Collection[int]
 ) -> bool:
-    """Whether one group holds what the other must not meet; as vetoes hold both ways, the shorter question is
-    enough."""
+    """Whether one group holds what the other must not meet.
+
+    Vetoes hold both ways, so the shorter question is enough.
+    """
     if len(vetoed_first) <= len(vetoed_second):
         return not set(second).isdisjoint(vetoed_first) if vetoed_first else False
     return not set(first).isdisjoint(vetoed_second) if vetoed_second else False
 
 
 def ways_to(keeper: int, members: Sequence[int], pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """member → the next one on its shortest way to the keeper, by the pairs of the group; those given first are
-    preferred."""
+    """member → the next one on its shortest way to the keeper, by the pairs of the group.
+
+    Pairs that are given first are preferred.
+    """
     near: dict[int, list[int]] = {m: [] for m in members}
     for a, b in pairs:
         if a in near and b in near:
@@ -80,12 +84,13 @@ def ways_to(keeper: int, members: Sequence[int], pairs: Iterable[tuple[int, int]
 def cover(
     order: Positions, pairs: Pairs, scores: Scores, vetoes: Mapping[int, set[int]], kept: frozenset[int] = frozenset()
 ) -> dict[int, int]:
-    """Greedy leader cover: covered thing → its leader. `order` is of preference; pairs (m, 2) are those above the
-    threshold.
+    """Greedy leader cover: covered thing → its leader.
 
-    Each thing in turn that no leader covers becomes one. So no two leaders are joined by a pair (but those in `kept`,
-    which are leaders come what may), and each covered thing is joined to its leader: the one it scores highest with,
-    ties by preference. Vetoed pairs count as not there."""
+    `order` is of preference; pairs (m, 2) are those above the threshold. Each thing in turn that no leader covers
+    becomes one. So no two leaders are joined by a pair (but those in `kept`, which are leaders come what may), and each
+    covered thing is joined to its leader: the one it scores highest with, ties by preference. Vetoed pairs count as not
+    there.
+    """
     near: dict[int, list[tuple[int, float]]] = {}
     for (a, b), score in zip(pairs.tolist(), scores.tolist(), strict=True):
         if b not in vetoes.get(a, ()):

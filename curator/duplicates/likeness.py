@@ -1,5 +1,7 @@
-"""How near small pictures are to their nearest ones, pixel by pixel, whichever way they are turned and within two
-pixels of shift."""
+"""How near small pictures are to their nearest ones, pixel by pixel.
+
+They may be turned any way, and shifted by two pixels.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,11 @@ Greys = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class NearestByPixels:
-    """Of n pictures: positions (n,) of the nearest ones, root mean squared `difference` (n,) in grey levels,
-    `transform` (n,) that fits;
+    """Of n pictures the nearest ones: positions (n,), root mean squared `difference` (n,) in grey levels.
 
-    `fifth` (n,) the difference to the fifth nearest, or the last of fewer: how near is usual here, whatever stands
-    twice."""
+    `transform` (n,) is the turn that fits. `fifth` (n,) the difference to the fifth nearest, or the last of fewer: how
+    near is usual here, whatever stands twice.
+    """
 
     position: NDArray[np.int64]
     difference: NDArray[np.float64]
@@ -49,10 +51,10 @@ def greys(pictures: Sequence[Image.Image]) -> Greys:
 def nearest_by_pixels(
     x: Greys, y: Greys, hints: NDArray[np.int64] | None = None, *, own: NDArray[np.int64] | None = None
 ) -> NearestByPixels:
-    """For each of x (n) the nearest of y (m): by 8 × 8 means in all eight orientations, and `hints` (n, h), then by
-    every pixel.
+    """For each of x (n) the nearest of y (m) by pixels.
 
-    `own` (n,) are positions of y that are no answer, as a picture itself.
+    Candidates come from 8 × 8 means in all eight orientations and from `hints` (n, h); then every pixel counts. `own`
+    (n,) are positions of y that are no answer, as a picture itself.
     """
     candidates = _coarse(x, y, own)
     if hints is not None:

@@ -33,12 +33,13 @@ class Cut:
 def choose_cut(
     positive: NDArray[np.float64], negative: NDArray[np.float64], *, least: float = PRECISION, floor: float = -math.inf
 ) -> Cut:
-    """The smallest threshold whose precision has a 95 % lower bound of `least`; where none has, the one with the best
-    bound.
+    """The smallest threshold whose precision has a 95 % lower bound of `least`.
 
-    `positive` and `negative` hold one value per labelled pair; a pair passes where its value is at or above the
-    threshold. It lies in the middle of the gap below the lowest duplicate that passes, or of its part above `floor`:
-    nothing labelled lies there, and the margin is largest. Where there is neither, it is that duplicate's value."""
+    Where none has, it is the one with the best bound. `positive` and `negative` hold one value per labelled pair; a
+    pair passes where its value is at or above the threshold. It lies in the middle of the gap below the lowest
+    duplicate that passes, or of its part above `floor`: nothing labelled lies there, and the margin is largest. Where
+    there is neither, it is that duplicate's value.
+    """
     values = np.unique(positive[np.isfinite(positive)])
     if not len(values):
         return Cut(math.inf, math.nan, 0.0, 0.0, len(positive), len(negative), False)
@@ -60,12 +61,13 @@ def choose_cut(
 
 
 def tail_cut(nearest: Scores) -> float:
-    """A cut-off from scores of nearest neighbours alone: one that would be reached once in a hundred, were they all
-    unrelated.
+    """A cut-off from scores of nearest neighbours alone.
 
-    On Fisher's scale (artanh), the median plus 2.33 spreads; the spread is taken below the median, as the upper half
-    may hold duplicates. Where most images have a duplicate the median is one itself, and the cut-off errs on the side
-    of too few; of fewer than thirty scores nothing can be told, and it is as good as 1."""
+    It would be reached once in a hundred, were all of them unrelated. On Fisher's scale (artanh), the median plus 2.33
+    spreads; the spread is taken below the median, as the upper half may hold duplicates. Where most images have a
+    duplicate the median is one itself, and the cut-off errs on the side of too few; of fewer than thirty scores nothing
+    can be told, and it is as good as 1.
+    """
     if len(nearest) < _LEAST:
         return _SAME
     ordered = np.sort(np.arctanh(np.clip(nearest.astype(np.float64), -1 + 1e-6, 1 - 1e-6)))

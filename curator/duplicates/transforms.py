@@ -1,5 +1,7 @@
-"""What people and programs do to pictures, with seeded strength: the known duplicates that thresholds are calibrated
-on."""
+"""What people and programs do to pictures, with seeded strength.
+
+These are the known duplicates that thresholds are calibrated on.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,10 @@ Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 @dataclass(frozen=True)
 class Transform:
-    """A change and the kind of edge it should be found as; held-out ones are only measured with, never calibrated
-    on."""
+    """A change, and the kind of edge it should be found as.
+
+    Held-out ones are only measured with, never calibrated on.
+    """
 
     change: Change
     kind: str

@@ -160,8 +160,10 @@ def _device() -> str:
 
 
 def _memo(weights: Weights) -> Path | None:
-    """Where the export of exactly these weights is remembered: any change of file, code or library makes another
-    name."""
+    """Where the export of exactly these weights is remembered.
+
+    Any change of file, code or library makes another name.
+    """
     file = local_weights(weights)
     if file is None:
         return None

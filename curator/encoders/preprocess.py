@@ -16,8 +16,10 @@ VERSION = 1  # part of every fingerprint: raise it when the arithmetic below cha
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a model wants its pictures: input side in pixels, resize mode, filter, fill grey, mean and std per
-    channel."""
+    """How a model wants its pictures.
+
+    Input side in pixels, resize mode, filter, fill grey, mean and std of each channel.
+    """
 
     side: int
     mean: tuple[float, float, float]

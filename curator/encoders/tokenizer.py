@@ -1,5 +1,7 @@
-"""CLIP's byte-pair tokenizer (Radford et al. 2021) on open_clip's vocabulary file, without importing open_clip or
-torch."""
+"""CLIP's byte-pair tokenizer (Radford et al. 2021), without importing open_clip or torch.
+
+It reads open_clip's vocabulary file.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ _CONTRACTIONS = r"'s|'t|'re|'ve|'m|'ll|'d"
 
 
 class Tokenizer:
-    """Texts → (b, context_length) int64: start mark, tokens, end mark, zeros; a long text is cut before its end
-    mark."""
+    """Texts → (b, context_length) int64: start mark, tokens, end mark, zeros.
+
+    A long text is cut before its end mark.
+    """
 
     start, end = 49406, 49407
 

@@ -1,5 +1,7 @@
-"""`curator audit`: whether a generator copied what it was trained on, by a threshold that real images which it never
-saw set."""
+"""`curator audit`: whether a generator copied what it was trained on.
+
+Real images that it never saw set the threshold.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,12 @@ _PAIRS = 1 << 24  # inner products in memory at once
 
 @dataclass(frozen=True)
 class Judgement:
-    """One generated image and the training image nearest to it: `ratio` of their difference to the one that image has
-    to its own fifth
+    """One generated image and the training image nearest to it.
 
-    nearest, of which several may be copies; `evidence` the kind of duplicate that `curator dedupe` would call them, or
-    ""; `transform` how one lies on the other."""
+    `ratio` is their difference over that of the training image to its own fifth nearest, of which several may be
+    copies; `evidence` the kind of duplicate that `curator dedupe` would call them, or ""; `transform` how one lies on
+    the other.
+    """
 
     image_id: int
     nearest_id: int
@@ -58,14 +61,15 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings, nearest first, of `trained` training images, of which `missing` are gone, changed or unreadable and
-    were not looked at.
+    """Judgements, nearest first.
 
-    `threshold` on the ratio; `false_alarms` on `judged` held-out images that did not set it, at most `alarms_high` with
-    95 % confidence (Clopper and Pearson 1934); `held_copies`, the share of held-out images that are duplicates of
-    training images by evidence, and were no judge of it; `held_off` the share that would be off-distribution;
-    `authentic` and `held_authentic` the shares that are nearer to a training image than that is to its nearest, as raw
-    authenticity has it."""
+    `trained` is how many training images were looked at; `missing` are gone, changed or unreadable. `threshold` on the
+    ratio; `false_alarms` on `judged` held-out images that did not set it, at most `alarms_high` with 95 % confidence
+    (Clopper and Pearson 1934); `held_copies`, the share of held-out images that are duplicates of training images by
+    evidence, and were no judge of it; `held_off` the share that would be off-distribution; `authentic` and
+    `held_authentic` the shares that are nearer to a training image than that is to its nearest, as raw authenticity has
+    it.
+    """
 
     run: str
     findings: tuple[Judgement, ...]
@@ -83,8 +87,10 @@ class Audit:
 
     @property
     def beyond(self) -> float:
-        """The share of copies beyond what as many unseen real images would give; never less than that of the label
-        `copy`."""
+        """The share of copies beyond what as many unseen real images would give.
+
+        It is never less than the share of the label `copy`.
+        """
         usual = self.held_copies + (1 - self.held_copies) * self.false_alarms
         return max(self.counts["copy"] / max(1, len(self.findings)), self.copies - usual, 0.0)
 
@@ -106,12 +112,12 @@ class _Side:
 def audit(
     index: Index, run: Run, made: Ids | None = None, *, held_out: str | None = None, keep: bool = True, job: Job = QUIET
 ) -> Audit:
-    """Label generated images of a run (None: all of them) `copy`, `near-copy`, `novel` or `off-distribution`, in the
-    column `audit`.
+    """Label a run's generated images (None: all of them) in the column `audit`.
 
-    A half of the held-out images sets the thresholds, the other half measures their false alarms. `held_out` names real
-    images that the run never saw, None those that it held out itself. Raises `UsageError` where there are fewer than 40
-    of them."""
+    Labels are `copy`, `near-copy`, `novel` and `off-distribution`. A half of the held-out images sets the thresholds,
+    the other half measures their false alarms. `held_out` names real images that the run never saw, None those that it
+    held out itself. Raises `UsageError` where there are fewer than 40 of them.
+    """
     if keep:
         refuse_columns(index, "audit")
     made = generated_ids(index, run) if made is None else made
@@ -167,8 +173,7 @@ def _label(near: _Near, i: int, evidence: str, *, threshold: float, is_far: bool
 
 
 def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]:
-    """Training images, real or not, that are there as they were; real images that the run never saw; how many it was
-    trained on."""
+    """Training images that are there as they were, real ones that the run never saw, and how many it was trained on."""
     known = trained_digests(run)
     rows = [r["id"] for r in run.rows("manifest.jsonl") if bytes.fromhex(r["sha256"]) in known]
     trained = np.array(rows, np.int64)
@@ -198,8 +203,7 @@ def _side(index: Index, run: Run, ids: Ids, job: Job) -> _Side:
 
 @dataclass(frozen=True)
 class _Near:
-    """Of n pictures: the position of the nearest of y, their difference, its ratio to what is usual there, and the
-    transform."""
+    """Of n pictures the nearest of y: its position, the difference, its ratio to what is usual there, the transform."""
 
     position: NDArray[np.int64]
     difference: NDArray[np.float64]
@@ -228,7 +232,8 @@ def _lower(ratios: NDArray[np.float64]) -> float:
     """Under which a quarter percent of held-out images lie.
 
     Under 400 of them that is below the least; then also below where a quarter percent of a normal distribution of their
-    logarithms lies."""
+    logarithms lies.
+    """
     ordered = np.sort(ratios)
     at = int(len(ordered) * _FALSE_ALARMS)
     if at:
@@ -244,7 +249,8 @@ class _Evidence:
     """What `curator dedupe` would call pairs of images with training images `y`.
 
     Looked at are pairs that are nearer than usual, by pixels (`ratio`) or vectors (`distance`), and those that are near
-    by hash."""
+    by hash.
+    """
 
     def __init__(self, index: Index, y: Ids, ratio: float, distance: float) -> None:
         self.index, self.y, self.ratio, self.distance = index, y, ratio, distance
@@ -253,8 +259,10 @@ class _Evidence:
         self.node_of = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))
 
     def of(self, x: Ids, by_pixels: _Near, by_vector: Nearest) -> list[tuple[int, str]]:
-        """(n,) the position in y of the first of the two nearest that each of x is proved a duplicate of, and the kind,
-        or else ""."""
+        """(n,) which of the two nearest of y each of x is proved a duplicate of, and of what kind.
+
+        The kind is "" where nothing is proved.
+        """
         said = self._kinds(x, self.y[by_pixels.position], by_pixels.ratio <= self.ratio)
         again = self._kinds(x, self.y[by_vector.position], by_vector.distance <= self.distance)
         return [

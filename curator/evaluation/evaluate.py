@@ -1,5 +1,4 @@
-"""`curator evaluate`: what a run made, or a selection, against held-out images, from stored vectors and a classifier's
-features."""
+"""`curator evaluate`: images against held-out ones, from stored vectors and a classifier's features."""
 
 from __future__ import annotations
 
@@ -47,10 +46,9 @@ def interval(low: float, high: float) -> str:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`n` images named `what`, against `m` named `against`; `distinct` is the share of what is judged that is not a
-    copy of another of it;
+    """`n` images named `what`, against `m` named `against`, in numbers.
 
-    `notes` say what limits the numbers.
+    `distinct` is the share of what is judged that is no copy of another of it. `notes` say what limits the numbers.
     """
 
     what: str
@@ -88,7 +86,8 @@ def evaluate(
     """Metrics of `sides` (see `sides_of`). `parts` are names of `metrics`, all by default.
 
     With `raw` the numbers stand once more for vectors of their length before normalising, with `classifier` for its
-    features."""
+    features.
+    """
     chosen = list(parts) or list(metrics)
     for name in chosen:
         metrics[name]  # an unknown name is said before anything is computed
@@ -122,11 +121,11 @@ def evaluate(
 
 
 def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
-    """Realism, rarity and nearest-real ratio of each image judged, in the index's space; with `keep` as columns to
-    filter by.
+    """Realism, rarity and nearest-real ratio of each image judged, in the index's space.
 
-    `measured_against` says what they are relative to; `rarity` is left empty where no ball of the reference holds the
-    image."""
+    With `keep` they become columns to filter by. `measured_against` says what they are relative to; `rarity` is left
+    empty where no ball of the reference holds the image.
+    """
     if keep:
         refuse_columns(index, "evaluate")
     found = per_image(unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))

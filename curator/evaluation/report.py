@@ -159,8 +159,10 @@ def _chosen(index: Index, named: str, digest: str, above: tuple[str, ...] = ()) 
 
 
 def _held_out(index: Index, run: Run) -> tuple[str | None, str | None]:
-    """Of a run of a loop, the selections that score and that calibrate; of any other None and None: what it held out
-    itself."""
+    """Of a run of a loop, the selections that score and that calibrate.
+
+    Of any other run None and None: what it held out itself.
+    """
     named = run.facts.get("trained_on", {}).get("what", "")
     if named not in Selections(index.reader).names():
         return None, None

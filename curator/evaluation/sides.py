@@ -33,12 +33,13 @@ class Sides:
 
 
 def sides_of(index: Index, named: str, against: str | None = None, *, checkpoint: str | None = None) -> Sides:
-    """A run's generated images, of one checkpoint if it is named, or a selection, folder or condition; and held-out
-    images.
+    """Find both sides of a measurement.
 
+    What is judged is a run's generated images, of one checkpoint if it is named, a selection, folder or condition.
     `against` None takes what the run itself held out. Left out are images to compare with that are judged too, that the
     run was trained on, or were generated; and of both sides copies, in files or in vectors: a second one would make
-    radii of 0. Raises `UsageError`, `UnknownName`."""
+    radii of 0. Raises `UsageError`, `UnknownName`.
+    """
     run = find_named(index, named, numbers=True)
     notes: list[str] = []
     if run is None and checkpoint is not None:
@@ -115,8 +116,10 @@ def _reference(index: Index, run: Run | None, against: str | None) -> tuple[Ids,
 
 
 def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> Ids:
-    """The reference without what is judged as well, a run was trained on, or, for a run, was generated; by file or by
-    vector."""
+    """The reference, without images that are judged too or, for a run, that it was trained on or generated.
+
+    Images are told by file and by vector.
+    """
     known = trained_digests(run) if run else set()
     real = set(index.reader.ids_where("origin = 'real'").tolist()) if run else set(y.tolist())
     learnt = Curation(index.reader).nodes(index.space).image_ids if known else np.empty(0, np.int64)

@@ -28,9 +28,10 @@ _SHOWN = 24  # hits in a notebook
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: `score` is the inner product of unit vectors, at most 1; `z` how many spreads it lies above what the
+    """One answer to a search.
 
-    query scores on unrelated images; `confidence` in [0, 1], NaN where the index is too small to tell.
+    `score` is the inner product of unit vectors, at most 1; `z` is how many spreads it lies above what the query scores
+    on unrelated images; `confidence` in [0, 1], NaN where the index is too small to tell.
     """
 
     image: Image

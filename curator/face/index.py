@@ -142,8 +142,10 @@ class Index(core.Index):
     def select(
         self, name: str, n: int | None = None, *, overwrite: bool = False, job: Job = QUIET, **recipe: Any
     ) -> Selection:
-        """Choose images and keep the choice as `name`; `recipe` are the fields of `Recipe`: by, where, match and so
-        on."""
+        """Choose images and keep the choice as `name`.
+
+        `recipe` are the fields of `Recipe`: by, where, match and so on.
+        """
         chosen = select(self, name, Recipe(n=n, **recipe), overwrite=overwrite, job=job)
         return Selection.of(chosen, self)
 

@@ -41,13 +41,13 @@ def measure(picture: Image.Image) -> Measures:
 
 
 def perceptual_hashes(grey: Image.Image) -> NDArray[np.uint64]:
-    """(8,) pHashes of a grey picture as it is and under the other seven symmetries of the square, in the order of
-    `DIHEDRAL`.
+    """(8,) pHashes of a grey picture under the eight symmetries of the square, in the order of `DIHEDRAL`.
 
     pHash after Zauner 2010, "Implementation and benchmarking of perceptual image hash functions", §3.2: the 8 × 8
     lowest frequencies of a 32 × 32 cosine transform, each bit whether a coefficient exceeds their median. The mean
     (frequency 0, 0) is left out: it says how bright a picture is, and its bit is 0. Mirroring a picture negates its odd
-    frequencies and transposing transposes them, so that one transform serves all eight."""
+    frequencies and transposing transposes them, so that one transform serves all eight.
+    """
     small = np.asarray(grey.resize((_HASHED, _HASHED), Image.Resampling.BOX, reducing_gap=None), np.float64)
     c = _COSINES @ small @ _COSINES.T
     across, down = _ALTERNATING[None, :], _ALTERNATING[:, None]
@@ -68,8 +68,10 @@ def perceptual_hashes(grey: Image.Image) -> NDArray[np.uint64]:
 
 
 def _sharpness(grey: Image.Image) -> float:
-    """Spread of the Laplacian over that of the picture itself, at 256 pixels: about 0 for blur, 0.5 and more for sharp
-    texture."""
+    """Spread of the Laplacian over that of the picture itself, at 256 pixels.
+
+    About 0 for blur, 0.5 and more for sharp texture.
+    """
     scale = _SIDE / max(grey.size)
     if scale < 1:
         grey = grey.resize(

@@ -30,10 +30,10 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class NoteSources:
-    """Where notes come from besides side-cars: `label_from` is None, "folder" or a column; `table` a CSV to join by
-    file.
+    """Where notes come from besides side-cars.
 
-    `must_join`: a table of which no row names a picture is an error.
+    `label_from` is None, "folder" or a column; `table` a CSV to join by file. `must_join`: a table of which no row
+    names a picture is an error.
     """
 
     label_from: str | None = None

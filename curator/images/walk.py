@@ -64,7 +64,8 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
 
     Hidden and system folders, and index folders of curator's own, are passed over; linked folders are followed, each
     real folder once. `exclude` holds globs matched against the path below the root, against each part of it, and
-    against folders. Raises `RootMissing` when the starting point itself cannot be listed."""
+    against folders. Raises `RootMissing` when the starting point itself cannot be listed.
+    """
     found = Walk()
     seen: set[tuple[int, int]] = set()
     start = root / under if under else root

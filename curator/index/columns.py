@@ -18,8 +18,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def refuse_columns(index: Index, by: str, names: Sequence[str] = ()) -> None:
-    """Raise `UsageError` where columns of a command (`names`, or its own) would hide behind one that means something
-    else."""
+    """Raise `UsageError` where columns of a command would hide behind others that mean something else.
+
+    They are `names`, or the command's own.
+    """
     wanted = {name.lower() for name in names or COLUMNS[by]}
     others = {name: command for command, own in COLUMNS.items() if command != by for name in own}
     if taken := wanted & others.keys():
@@ -35,8 +37,10 @@ def refuse_columns(index: Index, by: str, names: Sequence[str] = ()) -> None:
 
 
 def put_columns(index: Index, by: str, values: Sequence[Mapping[int, Any]], names: Sequence[str] = ()) -> None:
-    """Write image id → value for each column of a command, all or none; other images keep theirs. Raises
-    `UsageError`."""
+    """Write image id → value for each column of a command, all or none; other images keep theirs.
+
+    Raises `UsageError`.
+    """
     refuse_columns(index, by, names)
     with index.write() as db, db.atomic():
         for name, found in zip(names or COLUMNS[by], values, strict=True):

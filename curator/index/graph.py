@@ -40,7 +40,8 @@ def load_graph(
     """The certified graph of these nodes: from the cache if it is of the same vectors, else built and cached.
 
     `threshold` is the score from which an edge matters; without one it is taken from the tail of the nearest
-    neighbours' scores. A cache that cannot be read or written costs time, never an answer."""
+    neighbours' scores. A cache that cannot be read or written costs time, never an answer.
+    """
     home = reader.folder / "graph"
     file = home / f"{space.id}-{_digest(reader, space, nodes, threshold)}.npz"
     try:
@@ -68,10 +69,10 @@ def build_graph(
     nprobe: int = 4,
     job: Job = QUIET,
 ) -> Graph:
-    """Neighbours of every row of `x` (n, d), with a certificate: where its recall is below 0.99, twice as many lists
-    are probed.
+    """Find neighbours of every row of `x` (n, d), with a certificate.
 
-    Nodes whose 16 neighbours all reach the threshold get the further ones too, up to 1,024 each.
+    Where its recall is below 0.99, twice as many lists are probed. Nodes whose 16 neighbours all reach the threshold
+    get the further ones too, up to 1,024 each.
     """
     n = len(x)
     sample = np.sort(np.random.default_rng(0).choice(n, min(n, _SAMPLED), replace=False))

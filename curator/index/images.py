@@ -63,8 +63,10 @@ def refuse_changed(index: Index, s: Selection) -> None:
 
 
 def codes_of(index: Index, ids: Ids, column: str) -> NDArray[np.int64]:
-    """(n,) a code for each value of a column, in the order of the values as text; −1 where there is none. Raises
-    `WhereError`."""
+    """(n,) a code for each value of a column, in the order of the values as text; −1 where there is none.
+
+    Raises `WhereError`.
+    """
     values = index.reader.values_of(column)
     names = sorted({str(values[int(i)]) for i in ids if values[int(i)] is not None})
     code = {name: c for c, name in enumerate(names)}
@@ -72,10 +74,10 @@ def codes_of(index: Index, ids: Ids, column: str) -> NDArray[np.int64]:
 
 
 def find_images(index: Index, named: str) -> Ids:
-    """Ids of a selection, of a folder's images, or of those for which a condition holds, that are present and have a
-    vector.
+    """Ids of a selection, of a folder's images, or of those for which a condition holds.
 
-    Raises `UnknownName` for one word that names neither, `UsageError` for what is no condition.
+    They are present and have a vector. Raises `UnknownName` for one word that names neither, `UsageError` for what is
+    no condition.
     """
     selections = Selections(index.reader)
     present = Curation(index.reader).nodes(index.space).image_ids
@@ -105,10 +107,10 @@ def relative(image: Image, roots: Sequence[Path]) -> str:
 
 
 def find_ids(index: Index, named: Sequence[str], *, where: str | None = None, removed: bool = False) -> list[int]:
-    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds; or of those removed by
-    hand.
+    """Ids of images named by id (`12`, `id:12`) or path, and of all for which `where` holds.
 
-    Raises `UnknownName`, `WhereError`, or `UsageError` where nothing is named.
+    With `removed` they are those removed by hand. Raises `UnknownName`, `WhereError`, or `UsageError` where nothing is
+    named.
     """
     ids = [_named(index, n, removed=removed) for n in named]
     ids += [int(i) for i in index.reader.ids_where(where, removed=removed)] if where else []

@@ -62,14 +62,18 @@ class Index:
 
     @classmethod
     def open(cls, name: str | Path | None = None, *, step: Callable[[str], None] = lambda name: None) -> Self:
-        """Open an index by name or path, migrating an older format. Raises `NoIndex`, `IndexTooNew`, `IndexDamaged`,
-        `IndexLocked`."""
+        """Open an index by name or path, migrating an older format.
+
+        Raises `NoIndex`, `IndexTooNew`, `IndexDamaged`, `IndexLocked`.
+        """
         return cls(locate(name), step=step)
 
     @classmethod
     def create(cls, name: str | Path | None = None, *, step: Callable[[str], None] = lambda name: None) -> Self:
-        """Open an index, making an empty one if there is none. Raises `IndexLocked` where the folder cannot be
-        written."""
+        """Open an index, making an empty one if there is none.
+
+        Raises `IndexLocked` where the folder cannot be written.
+        """
         folder = locate(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -149,8 +153,10 @@ class Index:
         return normalise(self.reader.vectors(self.space, [image_id])).ravel()
 
     def vector_of_file(self, path: Path) -> Vectors:
-        """A picture file → (d,) unit: the stored vector if the file is indexed and untouched, or gone. Raises
-        `PictureError`."""
+        """A picture file → (d,) unit: the stored vector if the file is indexed and untouched, or gone.
+
+        Raises `PictureError`.
+        """
         path = absolute(path)
         known = self.reader.find(path)
         if known is not None and self._is_untouched(path, known):
@@ -182,7 +188,8 @@ class Index:
 
         `where` is a SQL condition on `reader.columns()`; `min_score` an inner product in [−1, 1]; `unique` keeps one
         image per content. Raises `UsageError` for none or several queries or one of the wrong kind, `WhereError`,
-        `NoTextTower`, `PictureError`."""
+        `NoTextTower`, `PictureError`.
+        """
         queries = {"text": text, "image": image, "like": like, "vector": vector}
         named = [name for name, value in queries.items() if value is not None]
         if len(named) != 1:

@@ -35,7 +35,8 @@ def fit_words(index: Index, x: NDArray[np.float16], match: Sequence[str], avoid:
 
     With words on both sides the share of the softmax that falls to `match`; with words on one, the best score, brought
     to [0, 1]. Times the probability of each `concept:NAME` that `curator concept` fitted, or of its opposite. Raises
-    `NoTextTower`, `UnknownName`."""
+    `NoTextTower`, `UnknownName`.
+    """
     space = index.space
     fit = np.ones(len(x))
     for name, wanted in [(m, True) for m in match if m.startswith(CONCEPT)] + [

@@ -84,8 +84,10 @@ def index_folders(
 
 
 def _what_is_there(name: str | Path | None) -> tuple[Space | None, list[Path], int]:
-    """Active space, reachable roots and number of images of an index, if there is one: nothing is made before all is
-    well."""
+    """Active space, reachable roots and number of images of an index, if there is one.
+
+    Nothing is made before all is well.
+    """
     try:
         with Index.open(name) as index:
             return index.reader.active_space(), [r.path for r in index.reader.roots() if r.path.is_dir()], len(index)

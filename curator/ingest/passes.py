@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from curator.database import Curation, KnownImage, NewImage, Writer
+from curator.database import Curation, NewImage, Writer
 from curator.encoders import Encoder
 from curator.errors import RootMissing, Stopped
 from curator.index import Index
@@ -20,7 +20,7 @@ from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encod
 from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
 from curator.ingest.work import Work, fill_measures, fill_space, put_vectors
 from curator.job import QUIET, Job
-from curator.records import ImageFile, IngestReport, Notes, Space
+from curator.records import ImageFile, IngestReport, KnownImage, Notes, Space
 
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
 
@@ -37,7 +37,8 @@ def ingest(
 
     Raises `RootMissing` for a folder that is not there or looks unmounted (nothing is removed then; among several
     folders it becomes one of the report's `problems`), `UsageError`, `IndexLocked`, `IndexFull`. A stop by the job or
-    Ctrl-C keeps every committed batch and comes back as `interrupted`."""
+    Ctrl-C keeps every committed batch and comes back as `interrupted`.
+    """
     started = time.monotonic()
     interrupted = False
     problems: list[str] = []

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curator.database import KnownImage, Writer
+from curator.database import Writer
 from curator.errors import RootMissing, UsageError
 from curator.images import SUFFIXES, NoteSources, Walk, absolute, read_notes, walk, walk_files
-from curator.records import FORGOTTEN, ImageFile, Notes, Root, Skipped
+from curator.records import FORGOTTEN, ImageFile, KnownImage, Notes, Root, Skipped
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,10 @@ def _parts(inner: Root, outer: Root) -> list[str]:
 
 
 def _refuse_moved(db: Writer, plan: Plan) -> None:
-    """A new folder that holds what a vanished root held is that root, moved; indexed as new it would lose ids and
-    tags."""
+    """Raise `UsageError` for a new folder that holds what a vanished root held.
+
+    It is that root, moved; indexed as new it would lose ids and tags.
+    """
     seen = {f.path for f in plan.walked.images}
     for root in db.roots():
         if root.id == plan.root.id or root.path.exists() or FORGOTTEN in root.options:
@@ -197,8 +199,10 @@ class _Scope:
 
 
 def _store_options(db: Writer, plan: Plan, parts: list[str], *, is_new: bool) -> None:
-    """A whole folder's options are remembered; of one known only in parts, the parts are. Parts of a whole change
-    nothing."""
+    """A whole folder's options are remembered; of one known only in parts, the parts are.
+
+    Parts of a whole change nothing.
+    """
     if not parts:
         options = plan.options.to_store()
     elif is_new or "only" in plan.root.options:

@@ -1,5 +1,7 @@
-"""What every part of one ingest shares, and the passes that complete an index: vectors of a second space, missing
-measures."""
+"""What every part of one ingest shares, and the passes that complete an index.
+
+They bring vectors of a second space, and missing measures.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`curator concept`: what a person marked as wanted and unwanted, fitted into a direction that can be searched and
-selected by."""
+"""`curator concepts`: what a person marked as wanted and unwanted, fitted into a direction."""
 
 from __future__ import annotations
 
@@ -23,12 +22,13 @@ BACKGROUND_WEIGHT = 2.0  # of all unmarked images together, over that of the wan
 def fit_concept(
     index: Index, name: str, like: Sequence[int], unlike: Sequence[int] = (), *, afresh: bool = False
 ) -> Concept:
-    """Add marks to a concept, or begin one, and fit it: logistic regression on stored vectors, wanted against unwanted
-    and background.
+    """Add marks to a concept, or begin one, and fit it.
 
-    Marks are kept by content, so they survive moved files and hold in every space once fitted there; a later mark on an
-    image replaces the earlier. Raises `UsageError` for a concept without a wanted image or one that is marked both
-    ways, `UnknownName` for an image."""
+    Logistic regression on stored vectors tells wanted images from unwanted ones and from background. Marks are kept by
+    content, so they survive moved files and hold in every space once fitted there; a later mark on an image replaces
+    the earlier. Raises `UsageError` for a concept without a wanted image or one that is marked both ways, `UnknownName`
+    for an image.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for a concept: letters, digits, and . _ + - within")
     both = set(like) & set(unlike)

@@ -34,7 +34,8 @@ class Labelled:
     """What was predicted: image id → (label, confidence).
 
     `accuracy` is that on `tested` images with a person's label that were not learnt from, NaN where there are none;
-    `disagreements` are those whose own label is another, most confident first."""
+    `disagreements` are those whose own label is another, most confident first.
+    """
 
     predictions: Mapping[int, tuple[str, float]]
     classes: tuple[str, ...]
@@ -44,8 +45,10 @@ class Labelled:
 
 
 def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = None, column: str = COLUMN) -> Labelled:
-    """Zero-shot: each image gets the class whose prompts it fits best (Radford et al. 2021, §3.1). Raises
-    `NoTextTower`, `UsageError`."""
+    """Zero-shot: each image gets the class whose prompts it fits best (Radford et al. 2021, §3.1).
+
+    Raises `NoTextTower`, `UsageError`.
+    """
     names = tuple(dict.fromkeys(c.strip() for c in classes if c.strip()))
     if len(names) < 2:
         raise UsageError("labelling takes two classes or more, as in --classes shoe,dress,hat")
@@ -61,7 +64,8 @@ def label_by_probe(
     """Logistic regression on stored vectors, learnt from the values of a column.
 
     Its accuracy is that on a fifth held out, before it learns from all. Raises `UsageError` for fewer than two values
-    with two images each, `WhereError`."""
+    with two images each, `WhereError`.
+    """
     from sklearn.linear_model import LogisticRegression
 
     present = _chosen(index, None)
@@ -130,10 +134,9 @@ def keep_labels(
     accuracy: float | None = None,
     source: str = "label",
 ) -> Labelled:
-    """Write the likeliest of `names` by `shares` (n, classes) to a column, with confidence; accuracy is that on
-    `tested` images.
+    """Write the likeliest of `names` by `shares` (n, classes) to a column, with its confidence.
 
-    Raises `UsageError` for a column that means something else.
+    The accuracy is that on `tested` images. Raises `UsageError` for a column that means something else.
     """
     best = shares.argmax(1)
     found = {int(i): (names[b], float(s[b])) for i, b, s in zip(ids, best.tolist(), shares, strict=True)}

@@ -1,5 +1,7 @@
-"""What of a round's pictures is admitted: what something other than their own discriminator vouches for, and there is
-room for."""
+"""What of a round's pictures is admitted.
+
+Something other than their own discriminator vouches for it, and there is room for it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def admit(
     """Which of what a run made is added to the set that it was trained on, and how many are not, by why.
 
     Novel by an audit calibrated on `held_out`, each content once, surely of the label that was asked for, and within
-    that label's room."""
+    that label's room.
+    """
     looked = audit(index, run, made, held_out=held_out, job=job)
     refused = Counter(f.label for f in looked.findings if f.label != "novel")
     novel = np.array(sorted(f.image_id for f in looked.findings if f.label == "novel"), np.int64)

@@ -17,8 +17,10 @@ WATCHED = ("coverage", "recall", "precision", "frechet_distance")
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """At most `rounds`; `made` pictures in each; `given` options of the GAN's training; `sure`, the classifier's least
-    confidence."""
+    """How a loop goes: at most `rounds`, `made` pictures in each.
+
+    `given` are options of the GAN's training; `sure` is the classifier's least confidence.
+    """
 
     rounds: int = 3
     made: int = 500
@@ -37,8 +39,10 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: what it trained on and made, what was admitted for the next and why the rest was not; `numbers` are
-    (value, low, high)."""
+    """One round: what it trained on and made, and what was admitted for the next.
+
+    `numbers` are (value, low, high).
+    """
 
     number: int
     run: str

@@ -46,16 +46,17 @@ def loop(
     overwrite: bool = False,
     job: Job = QUIET,
 ) -> Looped:
-    """Train on a selection, and admit what the generator made where something other than its own discriminator vouches
-    for it.
+    """Train on a selection, admit what the generator made where that is vouched for, and train again.
 
-    The selection is split in three, duplicates on one side: `NAME-loop-train`; `NAME-loop-admit`, on which the audit is
-    calibrated; `NAME-loop-score`, which only scores. A generated image is admitted if the audit calls it novel and the
-    classifier (None: words, zero-shot, in the index's space) is sure of the label that was asked for; of each label at
-    most as many as there are real ones, so that at most half of a set is generated, and no real image gives way. The
-    set of round k is `NAME-round-k`, which holds the rounds before it, so that a loop that was cut off goes on. Two
-    falls of the coverage of what scores end it. Raises `UsageError` for a selection with generated images or without
-    labels, or a loop of other options that was begun and is not to be overwritten; `UnknownName`."""
+    Its own discriminator does not vouch. The selection is split in three, duplicates on one side: `NAME-loop-train`;
+    `NAME-loop-admit`, on which the audit is calibrated; `NAME-loop-score`, which only scores. A generated image is
+    admitted if the audit calls it novel and the classifier (None: words, zero-shot, in the index's space) is sure of
+    the label that was asked for; of each label at most as many as there are real ones, so that at most half of a set is
+    generated, and no real image gives way. The set of round k is `NAME-round-k`, which holds the rounds before it, so
+    that a loop that was cut off goes on. Two falls of the coverage of what scores end it. Raises `UsageError` for a
+    selection with generated images or without labels, or a loop of other options that was begun and is not to be
+    overwritten; `UnknownName`.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("`curator loop` runs as one process; `torchrun` is for `curator train`")
     facts: dict[str, Any] = {

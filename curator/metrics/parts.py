@@ -38,6 +38,7 @@ class Metric:
 
 
 metrics: Registry[Metric] = Registry("metric")
+# The kinds that occur. A distance ends at 0, a share at 0 and 1, an estimate nowhere.
 _DISTANCE, _ESTIMATE, _AMOUNT = Kind(), Kind(may_be_negative=True), Kind(higher_is_better=True)
 _SHARE = Kind(higher_is_better=True, is_share=True)
 
@@ -61,12 +62,14 @@ def _clipped(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, flo
 def _kernel(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """KID's kernel, named for unit rows where they are, MMD at the median bandwidth, CMMD."""
     kid, mmd, cmmd = kernel_metrics(x, y)
+    # The cubic kernel is nearly linear on unit rows: that number deserves a name of its own.
     unit = bool(np.allclose(np.linalg.norm(x, axis=1), 1, atol=1e-3))
     return {"kid_unit" if unit else "kid": kid, "mmd": mmd, "cmmd": cmmd}
 
 
 def _vendi(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """Effective number of different images, relative to the reference's."""
+    # Alone it grows with n; beside the reference's it says how much of its variety there is.
     own = vendi(x)
     return {"vendi": own, "vendi_share": own / vendi(y)}
 

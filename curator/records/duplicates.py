@@ -33,10 +33,10 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Certificate:
-    """How much of the truth a neighbour graph holds: of `edges` true edges of `sampled` random nodes, `found` are in
-    it.
+    """How much of the truth a neighbour graph holds.
 
-    An edge counts where its score reaches `threshold`; `low` and `high` are the 95 % Wilson interval of the recall.
+    Of `edges` true edges of `sampled` random nodes, `found` are in it. An edge counts where its score reaches
+    `threshold`; `low` and `high` are the 95 % Wilson interval of the recall.
     """
 
     method: str
@@ -53,10 +53,12 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Graph:
-    """The nearest neighbours of every node: `neighbours` (n, k) int32 positions of nodes, −1 where there are fewer, and
+    """The nearest neighbours of every node.
 
-    `scores` (n, k) float32, best first. `pairs` (m, 2) with `pair_scores` (m,) are the further ones above the threshold
-    of nodes whose k neighbours all reach it."""
+    `neighbours` (n, k) int32 are positions of nodes, −1 where there are fewer, and `scores` (n, k) float32, best first.
+    `pairs` (m, 2) with `pair_scores` (m,) are the further ones above the threshold of nodes whose k neighbours all
+    reach it.
+    """
 
     neighbours: NDArray[np.int32]
     scores: NDArray[np.float32]
@@ -65,8 +67,10 @@ class Graph:
     certificate: Certificate
 
     def above(self, threshold: float, *, rank: int | None = None) -> tuple[NDArray[np.int64], Scores]:
-        """Pairs (m, 2) of positions, first < second, each once, whose score reaches `threshold`; among the first
-        `rank`."""
+        """Pairs (m, 2) of positions, first < second, each once, whose score reaches `threshold`.
+
+        With `rank` only among the first so many neighbours.
+        """
         k = self.neighbours.shape[1] if rank is None else min(rank, self.neighbours.shape[1])
         near, scores = self.neighbours[:, :k], self.scores[:, :k]
         rows, columns = np.nonzero((near >= 0) & (scores >= threshold))
@@ -89,7 +93,8 @@ class Evidence:
     of the grey pictures when the second is so turned and laid upon the first. `inliers`, `scale`, `degrees`,
     `agreement` and `overlap` (share of the smaller picture) are of the best alignment of their corners. `difference` is
     how far the colours lie apart then, in levels of 0–255. None: not looked at, because what came before said enough,
-    or a file could not be read."""
+    or a file could not be read.
+    """
 
     distance: int
     transform: str
@@ -104,10 +109,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Decision:
-    """A person's verdict on a pair of contents (sha256): "keep" or "reject" `subject` beside `other`, or
-    "not-duplicate".
+    """A person's verdict on a pair of contents (sha256).
 
-    `subject_id` tells copies of one content apart, and is 0 where the contents differ.
+    "keep" or "reject" `subject` beside `other`, or "not-duplicate". `subject_id` tells copies of one content apart, and
+    is 0 where the contents differ.
     """
 
     subject: bytes
@@ -119,8 +124,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Grouped:
-    """One image's place in a group: its keeper (itself, for the keeper), the kind of edge, the image at its other end,
-    their score."""
+    """One image's place in a group.
+
+    Its keeper (itself, for the keeper), the kind of edge, the image at its other end, their score.
+    """
 
     image_id: int
     keeper_id: int

@@ -62,7 +62,8 @@ class Measures:
 
     `brightness` and `contrast` are mean and standard deviation of the grey levels, in [0, 1]; `entropy` of their
     histogram in bits, [0, 8]; `sharpness` the spread of the Laplacian over that of the picture, at 256 pixels, about
-    [0, 1]."""
+    [0, 1].
+    """
 
     hashes: NDArray[np.uint64]
     sharpness: float
@@ -103,6 +104,21 @@ class Image:
 
 
 @dataclass(frozen=True)
+class KnownImage:
+    """What a scan compares a file with."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    content_id: int
+    removed: str | None
+    origin: str
+    label: str | None
+    caption: str | None
+    extra: str
+
+
+@dataclass(frozen=True)
 class Root:
     """A registered folder of pictures; `options` are those of its last `curator index`."""
 
@@ -134,7 +150,8 @@ class Hits:
     `ids` (k,) int64; `scores` (k,) float32; `z` (k,) how many spreads each score lies above what this query scores on a
     fixed sample of the index; `confidence` (k,) in [0, 1], how surely the best of as many unrelated images as the index
     holds would score lower; both NaN in an index too small to tell. `exact` says that every candidate was compared;
-    `clear` is False where nothing clearly matches; `notes` are remarks a person should read."""
+    `clear` is False where nothing clearly matches; `notes` are remarks a person should read.
+    """
 
     ids: Ids
     scores: Scores
@@ -151,8 +168,10 @@ class Hits:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one `curator index` did. Counts of images; `seconds` of wall time; `problems` of roots that were left
-    out."""
+    """What one `curator index` did.
+
+    Counts of images; `seconds` of wall time; `problems` of roots that were left out.
+    """
 
     new: int = 0
     changed: int = 0
@@ -175,8 +194,10 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """Told while work runs: how much is done, of how much, how much was done at the start, what is being done, and in
-    what unit."""
+    """Told while work runs: `done` of `total`, of which `already` were done at the start.
+
+    `doing` says what, `unit` of what.
+    """
 
     done: int
     total: int

@@ -21,7 +21,8 @@ class Selection:
 
     `ids` (n,) int64; `sha256` n digests as they were when chosen; `values` (n,) what each was chosen for, NaN where
     nothing was computed; `splits` n names or None. `digest` is the SHA-256 of the ordered digests, `recipe` the
-    manifest without the images."""
+    manifest without the images.
+    """
 
     name: str
     ids: Ids
@@ -38,8 +39,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Concept:
-    """A direction (d,) in one space and a bias: the probability that an image shows it is the logistic of `vector @ x +
-    bias`."""
+    """A direction (d,) in one space and a bias.
+
+    The probability that an image shows the concept is the logistic of `vector @ x + bias`.
+    """
 
     name: str
     vector: Vectors

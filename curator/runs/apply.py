@@ -1,5 +1,7 @@
-"""What a trained network says of the index's images: a classifier's labels, a VAE's latents and reconstruction
-errors."""
+"""What a trained network says of the index's images.
+
+A classifier's labels, a VAE's latents and reconstruction errors.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,10 @@ def label_by_run(
 
 @dataclass(frozen=True)
 class Encoded:
-    """`latents` (n, d) of images `ids` (n,); mean absolute `errors` (n,) of their reconstructions, in levels of 255;
-    some of both."""
+    """`latents` (n, d) of images `ids` (n,), and what came back of them.
+
+    `errors` (n,) are mean absolute differences in levels of 255; `shown` are pictures of some.
+    """
 
     ids: Ids
     latents: NDArray[np.float32]
@@ -66,7 +70,8 @@ def encode(
     """Images through a VAE and back. With `keep` their errors become the column `reconstruction_error`, to filter by.
 
     `shown` pairs of picture and reconstruction are returned, first the worst, then the best. Raises `UsageError` for
-    another run."""
+    another run.
+    """
     import torch
 
     from curator.training.maker import load_maker

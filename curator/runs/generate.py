@@ -1,5 +1,7 @@
-"""`curator generate`: a run → pictures with their seeds, a manifest, a grid, and the same pictures in the index as
-generated."""
+"""`curator generate`: a run → pictures with their seeds, a manifest and a grid.
+
+The same pictures go into the index as generated.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,10 @@ _GRID = 256  # pictures at most
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be made: `n` pictures of seeds from `seed` on; at most one of `label`, `like`, `text` and `mix`
-    conditions them.
+    """What is to be made: `n` pictures of seeds from `seed` on.
 
-    `psi` in (0, 1] shrinks latents; `sampler` is a VAE's, None for the best it has.
+    At most one of `label`, `like`, `text` and `mix` conditions them. `psi` in (0, 1] shrinks latents; `sampler` is a
+    VAE's, None for the best it has.
     """
 
     n: int = 64
@@ -71,8 +73,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a picture was asked to show: rows (m, k), which pictures take in turn, the label of each, and all of it in
-    words."""
+    """What a picture was asked to show.
+
+    Pictures take the rows (m, k) in turn; `labels` has one for each row, and `words` says all of it.
+    """
 
     rows: NDArray[np.float32]
     labels: tuple[int, ...]
@@ -81,8 +85,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Generated:
-    """What was made: files in order of their seeds, the grid, and what indexing them said, None where that was not
-    asked for."""
+    """What was made: files in order of their seeds, and the grid.
+
+    `report` is what indexing them said, None where that was not asked for.
+    """
 
     files: tuple[Path, ...]
     grid: Path
@@ -98,11 +104,11 @@ def generate(
     add: bool = True,
     job: Job = QUIET,
 ) -> Generated:
-    """Make pictures into `target` (the run's `generated/` by default), and index them with run, checkpoint, seed and
-    label as columns.
+    """Make pictures into `target`, by default the run's `generated/`, and index them.
 
-    A seed gives the same file whatever else is made. Raises `UsageError` for a condition or sampler the run does not
-    have."""
+    Their columns are run, checkpoint, seed and label. A seed gives the same file whatever else is made. Raises
+    `UsageError` for a condition or sampler the run does not have.
+    """
     if add:
         refuse_foreign(index, run)
     maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
@@ -167,8 +173,10 @@ def _refuse_foreign(target: Path) -> None:
 
 
 def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Condition:
-    """The rows that condition pictures. Raises `UsageError` where the run was trained with another kind of condition,
-    or none."""
+    """The rows that condition pictures.
+
+    Raises `UsageError` where the run was trained with another kind of condition, or none.
+    """
     kind, shape = run.options.condition, maker.shape
     wanted = "label" if asked.label is not None else "embedding" if asked.like or asked.text else None
     if wanted and kind != wanted:
@@ -225,10 +233,10 @@ def _vector(index: Index, named: str) -> NDArray[np.float32]:
 
 
 def _moved(index: Index, run: Run, text: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A text's vector moved to where images are, by the gap of the two means over the run's images (Liang et al. 2022,
-    §4.2) → (1, d).
+    """A text's vector moved to where images are → (1, d).
 
-    Words are the images' own captions and labels; without any, the text itself stands for them.
+    By the gap of the two means over the run's images (Liang et al. 2022, §4.2). Words are the images' own captions and
+    labels; without any, the text itself stands for them.
     """
     ids = [r["id"] for r in run.rows("manifest.jsonl")][:_GAP_IMAGES]
     images = index.images(ids)

@@ -26,10 +26,10 @@ _BLOCK = 256  # images in memory at once
 
 
 def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job) -> Iterator[Pictures]:
-    """Images as the run saw its own, block by block: at its side, with its border and channels, whatever sizes they
-    have.
+    """Images as the run saw its own, block by block.
 
-    A file that cannot be read is left out. Raises `UsageError` where that is all of them.
+    At its side, with its border and channels, whatever sizes they have. A file that cannot be read is left out. Raises
+    `UsageError` where that is all of them.
     """
     shape = run.shape
     problems: list[str] = []
@@ -71,8 +71,10 @@ class Plan:
 
 
 def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
-    """The pictures of a run's manifest, with the labels they had. Raises `UsageError` where one has changed or is
-    gone."""
+    """The pictures of a run's manifest, with the labels they had.
+
+    Raises `UsageError` where one has changed or is gone.
+    """
     rows = run.rows("manifest.jsonl")
     ids = np.array([r["id"] for r in rows], np.int64)
     gone = np.setdiff1d(ids, index.reader.ids_where("1"))
@@ -97,8 +99,10 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
 
 
 def pictures_for(index: Index, plan: Plan, *, column: str, job: Job = QUIET) -> Pictures:
-    """Decode images at a plan's resolution, those that are held out last, with labels and embeddings where the options
-    ask for them."""
+    """Decode images at a plan's resolution, those that are held out last.
+
+    Labels and embeddings come with them where the options ask for them.
+    """
     home_of(index).mkdir(exist_ok=True)
     hashes = Selections(index.reader).sha256_of(plan.ids)
     order = np.argsort(
@@ -121,8 +125,10 @@ def pictures_for(index: Index, plan: Plan, *, column: str, job: Job = QUIET) -> 
 
 
 def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:
-    """Padded to the side; with vectors, and for a GAN the nearest neighbours, where pictures are conditioned on
-    them."""
+    """Pad pictures to the side, and add vectors where they are conditioned on those.
+
+    A GAN needs the nearest neighbours too.
+    """
     if options.condition != "embedding":
         return padded(found, options.side)
     x = vectors_of(index, found.ids)

@@ -84,8 +84,10 @@ def run_of(index: Index, named: str, *, trainer: str | None = None) -> Run:
 
 
 def find_maker(index: Index, named: str) -> Run:
-    """A run that makes pictures, by name or number; `latest` is the latest that is not training now. Raises
-    `UnknownName`."""
+    """A run that makes pictures, by name or number; `latest` is the latest that is not training now.
+
+    Raises `UnknownName`.
+    """
     if named != LATEST:
         return run_of(index, named)
     there = [

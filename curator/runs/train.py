@@ -29,8 +29,10 @@ _LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are class
 
 
 def export_network(index: Index, named: str, form: str, target: Path) -> float:
-    """Write a run's network to a file → the largest difference to torch. Raises `UnknownName`, and what `export_run`
-    raises."""
+    """Write a run's network to a file → the largest difference to torch.
+
+    Raises `UnknownName`, and what `export_run` raises.
+    """
     from curator.training.exporting import export_run
 
     return export_run(run_of(index, named), form, target)
@@ -139,10 +141,10 @@ def _refuse_large(options: Options, pictures: Pictures) -> None:
 def resume_training(
     index: Index, trainer: str, named: str = LATEST, changes: Mapping[str, Any] | None = None, *, job: Job = QUIET,
 ) -> tuple[Run, Any]:  # fmt: skip
-    """Go on with a run from its latest checkpoint, on the images of its manifest; `changes` may extend `images` and
-    `max_minutes`.
+    """Go on with a run from its latest checkpoint, on the images of its manifest.
 
-    Raises `UsageError` where one of those images has changed or is gone, or another option is changed.
+    `changes` may extend `images` and `max_minutes`. Raises `UsageError` where one of those images has changed or is
+    gone, or another option is changed.
     """
     from curator.training.parallel import Team
 

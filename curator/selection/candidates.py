@@ -89,8 +89,10 @@ class Candidates:
         self._keep("not a duplicate", np.array([i for i in self.ids.tolist() if i not in out], np.int64), **facts)
 
     def _known_groups(self, found: list[list[int]]) -> list[list[int]]:
-        """What of the last dedupe's groups is here, the keeper first where it is; identical files count as the one that
-        stays of them."""
+        """What of the last dedupe's groups is here, the keeper first where it is.
+
+        Identical files count as the one that stays of them.
+        """
         here = set(self.ids.tolist())
         stands = {i: members[0] for members in found for i in members}
         groups: dict[int, list[int]] = {}
@@ -131,8 +133,10 @@ class Candidates:
     def _fitting(
         self, ids: Ids, words: NDArray[np.float64], most: int, codes: NDArray[np.int64] | None
     ) -> NDArray[np.int64]:
-        """Positions, ascending, of the images that fit the words best, evenly for each value of --per, and of those to
-        begin with."""
+        """Positions, ascending, of the images that fit the words best, and of those to begin with.
+
+        Evenly for each value of --per.
+        """
         begun = np.isin(ids, self.start)
         order = np.lexsort((np.arange(len(ids)), -words, ~begun))
         if codes is not None:

@@ -1,5 +1,7 @@
-"""`curator preview`: what selections would be worth, before training: distance from a reference, variety, balance,
-duplicates left."""
+"""`curator preview`: what selections would be worth, before training.
+
+Distance from a reference, variety, balance, duplicates left.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Row:
     `frechet` distance with its 95 % interval (`low`, `high`); `precision`, `recall`, `density`, `coverage` as in
     `metrics.Manifold`; `duplicates` is the share of images that stand in it more than once; `balance`, in [0, 1], how
     evenly labels are spread. `rank` 1 is nearest; those within each other's intervals could be anywhere from `rank_low`
-    to `rank_high`."""
+    to `rank_high`.
+    """
 
     name: str
     images: int
@@ -56,12 +59,12 @@ def preview(
     seed: int = 0,
     job: Job = QUIET,
 ) -> list[Row]:
-    """Compare selections with a reference they share no image with: a selection, a folder, or a condition; best first
-    by Fréchet distance.
+    """Compare selections with a reference they share no image with; the best first, by Fréchet distance.
 
-    Beside them stand `CONTROLS` random choices of each size from all real images that are not the reference, if there
-    are as many. All sets are cut to one size, because distances of smaller sets are larger. Raises `UsageError` for
-    shared images, or sets too small; `UnknownName`."""
+    The reference is a selection, a folder, or a condition. Beside them stand `CONTROLS` random choices of each size
+    from all real images that are not the reference, if there are as many. All sets are cut to one size, because
+    distances of smaller sets are larger. Raises `UsageError` for shared images, or sets too small; `UnknownName`.
+    """
     reference = find_images(index, against)
     chosen = {name: _usable(index, Selections(index.reader).get(name)) for name in names}
     for name, ids in chosen.items():
@@ -128,8 +131,10 @@ def _some(ids: Ids, size: int, rng: np.random.Generator) -> Ids:
 
 
 def _duplicates(index: Index, ids: Ids) -> float:
-    """Share of images whose picture, by identical pixels or the groups of the last `curator dedupe`, is in the set more
-    than once."""
+    """Share of images whose picture is in the set more than once.
+
+    By identical pixels, or by the groups of the last `curator dedupe`.
+    """
     curation = Curation(index.reader)
     nodes = curation.nodes(index.space)
     node = dict(zip(nodes.image_ids.tolist(), nodes.node_of.tolist(), strict=True))

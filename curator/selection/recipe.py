@@ -27,11 +27,12 @@ _LIBRARIES = ("image-curator", "numpy", "faiss-cpu", "scikit-learn")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Filter → dedupe → score → select. `n` None takes all; `origin` "any" lets generated images in; `per` a column to
-    balance over.
+    """Filter → dedupe → score → select.
 
-    `dedupe` "known" leaves out identical files and the duplicates of the last `curator dedupe`; `extend` and
-    `reference` name selections, `reference` else a folder of the index or a condition."""
+    `n` None takes all; `origin` "any" lets generated images in; `per` a column to balance over. `dedupe` "known" leaves
+    out identical files and the duplicates of the last `curator dedupe`; `extend` and `reference` name selections,
+    `reference` else a folder of the index or a condition.
+    """
 
     n: int | None = None
     by: str = "random"

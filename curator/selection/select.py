@@ -1,5 +1,7 @@
-"""`curator select`: from an index to a named, ordered, immutable selection with its recipe; and the same again from a
-manifest."""
+"""`curator select`: from an index to a named, ordered, immutable selection with its recipe.
+
+And the same again from a manifest.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def select(
     """Choose images and keep the choice under a name.
 
     Raises `UsageError` for a name that is taken or no name, an empty choice, or a part that lacks what it needs;
-    `UnknownName`, `WhereError`."""
+    `UnknownName`, `WhereError`.
+    """
     check_name(index, name, overwrite=overwrite)
     made = make(index, name, recipe, command=command, job=job)
     keep(index, made)
@@ -63,10 +66,10 @@ def make(index: Index, name: str, recipe: Recipe, *, command: str = "", job: Job
 
 
 def _with_words(recipe: Recipe) -> str:
-    """Words that were given count, named in --by or not: alone where nothing else is asked for, else as one more factor
-    of scores.
+    """The objective, with words that were given and not named in --by.
 
-    What selectors choose among was narrowed to images that fit already.
+    They stand alone where nothing else is asked for, else as one more factor of scores. What selectors choose among was
+    narrowed to images that fit already.
     """
     objective = parse_objective(recipe.by)
     if not (recipe.match or recipe.avoid) or "words" in {name for name, _ in objective.powers}:
@@ -96,8 +99,10 @@ def keep(index: Index, *selections: Selection) -> None:
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of a manifest: the selection made again, and in words what differs from the listed one; nothing, if it
-    is identical."""
+    """What came of a manifest: the selection made again.
+
+    `differences` says what differs from the listed one; it is empty if they are identical.
+    """
 
     selection: Selection
     differences: tuple[str, ...]
@@ -112,10 +117,10 @@ def replay(
     overwrite: bool = False,
     job: Job = QUIET,
 ) -> Replay:
-    """Make a manifest's selection again, and keep it if it is identical; `as_listed` takes its images by content
-    instead of its recipe.
+    """Make a manifest's selection again, and keep it if it is identical.
 
-    Raises `UsageError` for a manifest without a recipe, or a name that is taken by another selection.
+    `as_listed` takes its images by content instead of its recipe. Raises `UsageError` for a manifest without a recipe,
+    or a name that is taken by another selection.
     """
     name = name or str(manifest["name"])
     kept = Selections(index.reader)

@@ -41,8 +41,10 @@ def diff(index: Index, first: str, second: str) -> Difference:
 
 
 def combine(index: Index, name: str, how: str, parts: Sequence[str], *, overwrite: bool = False) -> Selection:
-    """Keep a selection made of others: "union", the parts one after the other, each content once; "minus", the first
-    without the others."""
+    """Keep a selection made of others.
+
+    "union" takes the parts one after the other, each content once; "minus" the first without the others.
+    """
     if len(parts) < 2:
         raise UsageError(f"{how} takes two selections or more")
     check_name(index, name, overwrite=overwrite)
@@ -72,12 +74,12 @@ def split(
     overwrite: bool = False,
     job: Job = QUIET,
 ) -> list[Selection]:
-    """Divide a selection into `NAME-PART`s by a hash of content and seed, so that adding other pictures never moves
-    one.
+    """Divide a selection into `NAME-PART`s by a hash of content and seed.
 
-    A part of a split is divided by another hash than it came from. Images of one group at the level of `dedupe` go to
-    one part, by the smallest digest among them, which a new duplicate may change. Raises `UsageError` for shares that
-    do not add up to 1."""
+    So adding other pictures never moves one. A part of a split is divided by another hash than it came from. Images of
+    one group at the level of `dedupe` go to one part, by the smallest digest among them, which a new duplicate may
+    change. Raises `UsageError` for shares that do not add up to 1.
+    """
     if len(shares) < 2 or not all(s > 0 for s in shares.values()) or not abs(sum(shares.values()) - 1) <= 1e-6:
         raise UsageError("a split takes two parts or more with shares that add up to 1, such as train=0.8 test=0.2")
     for part in shares:

@@ -1,5 +1,7 @@
-"""Selectors: which images to train on. Pure algorithms on arrays; every prefix of an order is the choice for a smaller
-budget."""
+"""Selectors: which images to train on.
+
+Pure algorithms on arrays; every prefix of an order is the choice for a smaller budget.
+"""
 
 from curator.selectors import greedy, sampling, scores
 from curator.selectors.clusters import assign, hierarchy, spherical_kmeans

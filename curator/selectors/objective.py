@@ -31,8 +31,10 @@ class Objective:
 
 
 def parse_objective(text: str) -> Objective:
-    """Read a product. Raises `UnknownName` with near names, `UsageError` for two selectors or a power that is no
-    number."""
+    """Read a product.
+
+    Raises `UnknownName` with near names, `UsageError` for two selectors or a power that is no number.
+    """
     powers: list[tuple[str, float]] = []
     selector: tuple[str, float] | None = None
     for factor in text.split("*"):
@@ -58,34 +60,45 @@ def parse_objective(text: str) -> Objective:
 
 def choose(pool: Pool, objective: Objective, k: int) -> Chosen:
     """At most k free positions of the pool, in order. Raises `UsageError` where a part lacks what it needs."""
+    # 1. Every score that the product names.
     scores = {name: scorers[name](pool) for name, _ in objective.powers}
+    # 2. One score alone is taken as it is: its values mean something.
     if objective.selector is None and len(objective.powers) == 1:
         ((name, power),) = objective.powers
         at = best_of(scores[name] * np.sign(power or 1), pool.free, k)
         return Chosen(at, scores[name][at], name)
+    # 3. Several become one weight in (0, ∞) for each image …
     weights = _product(scores, objective)
+    # … by which images are chosen alone …
     if objective.selector is None:
         at = best_of(weights, pool.free, k)
         return Chosen(at, weights[at], str(objective))
+    # … or which the selector multiplies with what it makes large.
     chooser: Callable[[Pool, int], Chosen] = selectors[objective.selector]
     # A greedy choice of gain^p × w is that of gain × w^(1/p).
     return chooser(replace(pool, weights=weights ** (1 / objective.power)) if objective.powers else pool, k)
 
 
 def choose_per_label(pool: Pool, objective: Objective, k: int) -> Chosen:
-    """The same within each label, merged in turn, so that every prefix has as many of each label as there are
-    (water-filling)."""
+    """The same within each label, merged in turn.
+
+    Every prefix has as many of each label as there are (water-filling).
+    """
     assert pool.labels is not None
+    # Positions of each label.
     groups = [np.flatnonzero(pool.labels == code) for code in np.unique(pool.labels)]
+    # ∞: not chosen by its label.
     rank = np.full(len(pool), np.inf)
     values = np.full(len(pool), np.nan)
     what = ""
     for at in groups:
         part = _restricted(pool, at)
         found = choose(part, objective, k)
+        # How many of the label come before it, those to begin with counted.
         rank[at[found.positions]] = len(part.start) + np.arange(len(found.positions))
         values[at[found.positions]] = found.values
         what = found.what
+    # By turns: the first of every label, then the second of every label.
     order = np.lexsort((pool.labels, rank))
     order = order[np.isfinite(rank[order])][:k].astype(np.int64)
     return Chosen(order, values[order], what)
@@ -95,6 +108,7 @@ def _restricted(pool: Pool, at: np.ndarray) -> Pool:
     """The pool of some positions only, with neighbours among themselves."""
     neighbours, near = None, None
     if pool.neighbours is not None:
+        # The cached graph leads to other labels, so neighbours are found anew.
         neighbours, near = nearest(pool.x[at], pool.neighbours.shape[1])
     here = np.zeros(len(pool), bool)
     here[pool.start] = True
@@ -116,11 +130,13 @@ def _product(scores: dict[str, Reals], objective: Objective) -> Reals:
     product = np.ones(len(next(iter(scores.values()))) if scores else 0)
     for name, power in objective.powers:
         product = product * np.maximum(_places(scores[name]), _LEAST) ** power
+    # A power of many places may leave the range of floats, and no weight may be 0.
     return np.asarray(np.clip(product, _FEWEST, 1 / _FEWEST))
 
 
 def _places(values: Reals) -> Reals:
     """Mean rank over n, ties sharing theirs."""
+    # Equal scores share the mean of their places.
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     upper = np.cumsum(counts)
     return np.asarray(((upper - counts) + (counts + 1) / 2)[inverse] / max(1, len(values)))

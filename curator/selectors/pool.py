@@ -1,5 +1,7 @@
-"""What a selector sees, what it returns, and the two registries: scorers give every image a number, selectors an
-order."""
+"""What a selector sees and what it returns, and the two registries.
+
+Scorers give every image a number, selectors an order.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Pool:
     `x` (n, d) float16 unit rows; `sha256` n digests; `labels` (n,) a code for each value of a column, −1 for none;
     `neighbours` (n, k) positions, −1 where there are fewer, and `near` (n, k) scores of the cached graph; `reference`
     (m, d) unit rows to match; `words` (n,) how well each fits the words asked for, in [0, 1]; `start` positions that
-    are chosen already; `weights` (n,) > 0 multiply what a selector makes large."""
+    are chosen already; `weights` (n,) > 0 multiply what a selector makes large.
+    """
 
     x: Half
     sha256: tuple[bytes, ...]
@@ -45,8 +48,10 @@ class Pool:
     @cached_property
     def uniform(self) -> Reals:
         """(n,) one number in (0, 1) for each content and the seed, whatever else is in the pool."""
+        # A keyed hash: another seed gives numbers that have nothing to do with these.
         key = self.seed.to_bytes(16, "little", signed=True)
         digests = b"".join(hashlib.blake2b(h, key=key, digest_size=8).digest() for h in self.sha256)
+        # 64 bits over 2⁶⁴, kept off 0 and 1, of which logarithms are taken.
         return (np.frombuffer(digests, "<u8") / 2.0**64).clip(1e-18, 1 - 1e-16)
 
     @cached_property
@@ -74,8 +79,10 @@ class Pool:
 
 @dataclass(frozen=True)
 class Chosen:
-    """At most k positions, in an order of which every prefix is the choice for a smaller k; with the value of each,
-    named `what`."""
+    """At most k positions, in an order of which every prefix is the choice for a smaller k.
+
+    `values` has the value of each, and `what` names it.
+    """
 
     positions: Positions
     values: Reals
@@ -90,10 +97,12 @@ selectors: Registry[Selector] = Registry("selector")
 
 def distance(scores: NDArray[np.floating]) -> Reals:
     """Inner products of unit vectors → their Euclidean distances, in [0, 2]."""
+    # ‖a − b‖² = 2 − 2⟨a, b⟩ for unit vectors; rounding may leave it a little below 0.
     return np.sqrt(np.maximum(0.0, 2.0 - 2.0 * scores.astype(np.float64)))
 
 
 def best_of(values: Reals, free: NDArray[np.bool_], k: int) -> Positions:
     """Positions of the k largest values among the free ones, best first, ties by position."""
+    # The last key of lexsort counts first.
     order = np.lexsort((np.arange(len(values)), -values))
     return order[free[order]][:k].astype(np.int64)

@@ -20,6 +20,7 @@ def random(pool: Pool, k: int) -> Chosen:
 
     With weights w, by hash^(1/w), which draws in proportion to them (Efraimidis and Spirakis 2006).
     """
+    # log(u^(1/w)): the logarithm keeps tiny weights from becoming 0.
     keys = np.log(pool.uniform) / pool.weighted
     at = best_of(keys, pool.free, k)
     return Chosen(at, np.exp(keys[at]), "key")
@@ -27,8 +28,10 @@ def random(pool: Pool, k: int) -> Chosen:
 
 @selectors.register("balanced")
 def balanced(pool: Pool, k: int) -> Chosen:
-    """As many of each label as there are (water-filling), images without one being one more; without labels, of each
-    cluster."""
+    """As many of each label as there are (water-filling), images without one being one more label.
+
+    Without labels, as many of each cluster.
+    """
     codes = _clusters(pool) if pool.labels is None else pool.labels
     return _in_turn(pool, codes, k)
 
@@ -38,13 +41,18 @@ def hierarchical(pool: Pool, k: int) -> Chosen:
     """As many of each cluster of clusters, of each cluster in it, and so on (Vo et al. 2024, §3.4)."""
     if not len(pool):
         return Chosen(np.empty(0, np.int64), np.empty(0), "turn")
+    # 4√n clusters on the lowest level, with four images each at least …
     lowest = max(1, min(_CLUSTERED, int(4 * math.sqrt(len(pool))), len(pool) // 4))
     sizes = [lowest]
+    # … and on each level above the square root of those below.
     while sizes[-1] > 16:
         sizes.append(max(4, int(math.sqrt(sizes[-1]))))
+    # One array (n,) of clusters for each level, the lowest first.
     levels = hierarchy(pool.x, sizes, np.random.default_rng(pool.seed))
     keys = np.log(pool.uniform) / pool.weighted
+    # The place of each image within its lowest cluster …
     rank = _turns(levels[0], keys, pool)
+    # … then within the cluster above, the clusters below taking turns.
     for upper, lower in zip(levels[1:], levels[:-1], strict=True):
         rank = _turns(upper, -(rank * (lower.max() + 1.0) + lower), pool)
     at = best_of(-(rank * len(pool) + np.argsort(np.argsort(-keys, kind="stable"))), pool.free, k)
@@ -57,6 +65,7 @@ def importance(pool: Pool, k: int) -> Chosen:
 
     Gumbel top-k on the log ratio, as DSIR does (Xie et al. 2023, §3.2), with a guard against one cluster taking over.
     """
+    # Adding Gumbel noise and taking the k largest draws without replacement in proportion to exp(key).
     gumbel = -np.log(-np.log(pool.uniform))
     keys = log_ratio(pool) + np.log(pool.weighted) + gumbel
     at = spread(pool, keys, k)
@@ -64,19 +73,25 @@ def importance(pool: Pool, k: int) -> Chosen:
 
 
 def spread(pool: Pool, keys: Reals, k: int) -> NDArray[np.int64]:
-    """The k largest keys, but of each of √n clusters (8 to 64) no more than one above twice its share of the reference,
-    in any prefix."""
+    """The k largest keys, without crowding any of √n clusters (8 to 64).
+
+    In any prefix none has more than one above twice its share of the reference.
+    """
     assert pool.reference is not None
     centres = spherical_kmeans(pool.x, min(64, max(8, int(math.sqrt(len(pool))))), np.random.default_rng(pool.seed))
     codes = assign(pool.x, centres)[0]
+    # (c,) how much of the reference lies in each cluster.
     share = np.bincount(assign(pool.reference, centres)[0], minlength=len(centres)) / len(pool.reference)
+    # The largest keys first, cluster by cluster in a queue.
     order = best_of(keys, pool.free, len(pool))
     queues = [order[codes[order] == c] for c in range(len(centres))]
     head, held = np.zeros(len(queues), np.int64), np.zeros(len(queues), np.int64)
     value = np.array([keys[q[0]] if len(q) else -np.inf for q in queues])
     chosen: list[int] = []
     while len(chosen) < k and np.isfinite(value).any():
+        # A cluster may hold one image more than twice its fair share …
         fits = held < 1 + 2 * share * (len(chosen) + 1)
+        # … unless nothing else is left.
         fits = fits if np.isfinite(value[fits]).any() else np.ones(len(queues), bool)
         c = int(np.where(fits, value, -np.inf).argmax())
         chosen.append(int(queues[c][head[c]]))
@@ -97,6 +112,7 @@ def _in_turn(pool: Pool, codes: NDArray[np.int64], k: int) -> Chosen:
     """One of each group, then a second of each that has one, and so on; groups in the order of their best keys."""
     keys = np.log(pool.uniform) / pool.weighted
     rank = _turns(codes, keys, pool)
+    # All firsts by key, then all seconds by key.
     order = np.lexsort((-keys, rank))
     at = order[pool.free[order]][:k].astype(np.int64)
     return Chosen(at, rank[at], "turn")
@@ -106,8 +122,10 @@ def _turns(codes: NDArray[np.int64], keys: Reals, pool: Pool) -> Reals:
     """(n,) how many of its group come before each image: those that are chosen already, then by key, largest first."""
     if not len(codes):
         return np.empty(0)
+    # By cluster; within it what is chosen already, then the largest keys, then the position.
     order = np.lexsort((np.arange(len(codes)), -keys, pool.free, codes))
     ordered = codes[order]
+    # Where the cluster of each begins.
     first = np.searchsorted(ordered, ordered)
     rank = np.empty(len(codes))
     rank[order] = np.arange(len(codes)) - first

@@ -19,6 +19,7 @@ from curator.training.pictures import Bytes, Pictures, Shape, to_unit
 
 _BINS = 15  # of the calibration error
 _BLOCK = 512  # images at once
+# A small net learns from few images, and fits beside the encoder on two cores.
 MOST_PARAMETERS = 1_000_000
 
 
@@ -42,11 +43,13 @@ class Classification:
     def loss(self, batch: Batch, _clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of `loss_of`, and the accuracy on the batch."""
         logits = self.network.train()(batch.x).float()
+        # (b,)
         right = (logits.argmax(1) == batch.y).float().mean()
         return loss_of(self.options, logits, batch.y), {"accuracy": right.detach()}
 
     def measure(self, held: Pictures, _features: Features) -> dict[str, Any]:
         """Accuracy, loss, Manhattan distance, calibration and confusion on held-out images."""
+        # (n, classes)
         p = probabilities(self.averages["classifier"], held.pixels, self.source.device)
         return judged(self.options, p, held.labels)
 
@@ -59,13 +62,15 @@ class Classification:
 
 
 def loss_of(options: ClassifierOptions, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """(b, classes), (b,) → cross-entropy of logits, or of probabilities against one-hot rows the mean square or the sum
-    of absolute errors.
+    """Logits (b, classes) and labels (b,) → a loss.
 
-    The last two saturate where the network is surely wrong, which makes them slow and robust to wrong labels (Ghosh et
-    al. 2017)."""
+    Cross-entropy; or, of probabilities against one-hot rows, the mean square or the sum of absolute errors. The last
+    two saturate where the network is surely wrong, which makes them slow and robust to wrong labels (Ghosh et al.
+    2017).
+    """
     if options.loss == "ce":
         return F.cross_entropy(logits, y, label_smoothing=options.smoothing)
+    # (b, classes) the distance from certainty in the right class.
     apart = logits.softmax(1) - F.one_hot(y, logits.shape[1])
     return apart.square().sum(1).mean() if options.loss == "mse" else apart.abs().sum(1).mean()
 
@@ -83,6 +88,7 @@ def head_features(network: Any, pixels: Bytes) -> NDArray[np.float32]:
 
 def _through(part: Callable[[torch.Tensor], torch.Tensor], pixels: Bytes, device: torch.device) -> torch.Tensor:
     with torch.no_grad():
+        # Block by block: (n, C, H, W) of thousands of pictures would not fit as floats.
         return torch.cat(
             [part(to_unit(torch.from_numpy(pixels[i : i + _BLOCK]).to(device))) for i in range(0, len(pixels), _BLOCK)]
         )
@@ -93,14 +99,20 @@ def judged(options: ClassifierOptions, p: NDArray[np.float64], labels: NDArray[n
 
     `accuracy`, `error` = 1 − accuracy, `loss` as trained, `manhattan_distance` = Σ|p − one-hot| in [0, 2],
     `calibration_error`: the expected gap of confidence and accuracy over 15 bins (Guo et al. 2017, eq. 3); `confusion`
-    (classes, classes), true by predicted."""
+    (classes, classes), true by predicted.
+    """
     n, classes = p.shape
+    # (n,) confidence, and the class that has it.
     sure, said = p.max(1), p.argmax(1)
     right = said == labels
+    # A confidence of 1 belongs to the last bin.
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    # Σ_b |Σ confidence − Σ right| / n: bins count by their size.
     gap = sum(abs(float((sure[bins == b] - right[bins == b]).sum())) for b in range(_BINS)) / n
     confusion = np.zeros((classes, classes), np.int64)
+    # Unlike +=, this counts a pair as often as it comes.
     np.add.at(confusion, (labels, said), 1)
+    # Logarithms of probabilities are logits of the same softmax.
     logits = torch.from_numpy(np.log(np.maximum(p, 1e-30)))
     loss = float(loss_of(options, logits, torch.from_numpy(labels)))
     distance = float(np.abs(p - np.eye(classes)[labels]).sum(1).mean())

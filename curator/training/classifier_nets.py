@@ -1,5 +1,7 @@
-"""Classifiers of at most a million parameters: the tutorial's, a residual and a separable one. Each gives its last
-features too."""
+"""Classifiers of at most a million parameters: the tutorial's, a residual and a separable one.
+
+Each gives its last features too.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,13 @@ class Classifier(nn.Module):
 
 
 def cnn(width: int, side: int, channels: int, classes: int, dropout: float) -> Classifier:
-    """The tutorial's: convolutions of 32, 64 and 64 channels, 3 × 3 and unpadded, two poolings, 64 dense units; `width`
-    32 is its own."""
+    """The tutorial's network: three convolutions, two poolings, 64 dense units.
+
+    Convolutions have 32, 64 and 64 channels, 3 × 3 and unpadded; `width` 32 is its own.
+    """
+    # Each unpadded 3 × 3 takes two pixels, each pooling halves.
     last = ((side - 2) // 2 - 2) // 2 - 2
+    # (b, C, side, side) → (b, 2w)
     body = nn.Sequential(
         nn.Conv2d(channels, width, 3), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(width, 2 * width, 3), nn.ReLU(), nn.MaxPool2d(2),
@@ -48,10 +54,12 @@ class Residual(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
+        # Normalised twice; the nonlinearity comes after the sum.
         self.main = nn.Sequential(
             nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(),
             nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after),
         )  # fmt: skip
+        # Where shapes agree the shortcut is the input itself.
         same = before == after and stride == 1
         self.short = (
             nn.Identity()
@@ -89,6 +97,7 @@ class Separable(nn.Module):
                 nn.BatchNorm2d(b),
             ]
 
+        # The nonlinearity comes first, so that blocks can follow each other.
         self.main = nn.Sequential(*pair(before, after), *pair(after, after), nn.MaxPool2d(3, 2, 1))
         self.short = nn.Conv2d(before, after, 1, 2)
 
@@ -100,6 +109,7 @@ class Separable(nn.Module):
 
 def xception(width: int, side: int, channels: int, classes: int, dropout: float) -> Classifier:
     """A small Xception: an ordinary convolution, three separable blocks, the mean over positions."""
+    # The mean over positions makes any side do.
     del side
     body = nn.Sequential(
         nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),

@@ -7,8 +7,10 @@ from curator.training.folder import Run
 
 
 def draw_curves(run: Run) -> None:
-    """Write `curves.png`: each number of stats.jsonl and metrics.jsonl over images seen. Does nothing before the second
-    line."""
+    """Write `curves.png`: each number of stats.jsonl and metrics.jsonl over images seen.
+
+    Does nothing before the second line.
+    """
     from matplotlib.figure import Figure
 
     stats, metrics = run.rows("stats.jsonl"), run.rows("metrics.jsonl")

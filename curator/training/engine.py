@@ -2,7 +2,8 @@
 
 A step takes a batch that is a function of (seed, images seen), and lets each phase of the trainer update its network.
 Every `options.every` images the run is marked: numbers on held-out images, a grid of samples, a checkpoint. A run that
-is resumed from a checkpoint goes on as if it had never stopped, bit for bit on a CPU with as many threads."""
+is resumed from a checkpoint goes on as if it had never stopped, bit for bit on a CPU with as many threads.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +23,12 @@ from curator.training.folder import LATEST, Run
 from curator.training.keeping import check_weights, finish, restore_loop, save_loop
 from curator.training.options import Options
 from curator.training.parallel import Team
-from curator.training.parts import Clock, Features, Phase, Trainer, follow, weights_of
+from curator.training.parts import Clock, Features, Trainer, follow
 from curator.training.pictures import Pictures, tiled
-from curator.training.rules import Diverged, Loop, Outcome, advice, precision_of, scheduled
+from curator.training.rules import Diverged, Loop, Outcome, advice, precision_of
+from curator.training.stepping import Stepper
 
-_MICRO = 1024  # images that are computed at once: a larger batch is gathered from parts
+# A pace is known after twenty steps and 2 % of the time.
 _WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
 _JUDGED = 5_000  # most images that a checkpoint is measured on
 _RETRIES = 3
@@ -44,24 +46,27 @@ def train(
     resume: bool = False,
     job: Job = QUIET,
 ) -> Outcome:
-    """Train until the budget is used, time is up, a held-out score no longer improves, or Ctrl-C; always leaves a
-    checkpoint.
+    """Train until the budget or the time is used, a held-out score no longer improves, or the job is stopped.
 
-    `team` is that of `Team.join()`, None for this process alone.
+    It always leaves a checkpoint. `team` is that of `Team.join()`, None for this process alone.
 
     Raises `UsageError` where nothing is left to train on, or losses leave the finite numbers a fourth time.
     """
     options = run.options
+    # 1. Some images are held out, by a hash of their content.
     kept, held = pictures.divide(options.holdout)
     if not len(kept):
         raise UsageError(f"no image is left to train on: {len(pictures)} were given, and all are held out")
+    # 2. Whoever presses Ctrl-C asks the job to stop, in every process of the team.
     with job.on_signals(), contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
+        # 3. First weights.
         torch.manual_seed(options.seed)  # of the first weights; steps have seeds of their own
         if options.batch % joined.world:
             raise UsageError(
                 f"--batch {options.batch} cannot be divided among {joined.world} processes; take a multiple"
             )
         source = Source(kept, options, joined.device, joined.rank, joined.world)
+        # 4. Without held-out images the numbers are of those that were trained on.
         judged = held if len(held) else kept
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
         return Engine(run, make(source), source, judged, features=features, team=joined, job=job).go(resume)
@@ -91,17 +96,18 @@ class Engine:
         )
         self.job = job
         self.options: Options = run.options
-        self.autocast = precision_of(self.options, team.device)
-        self.size = (
-            len(source.pictures) // team.world * team.world if self.options.optimiser == "gd" else self.options.batch
-        )
+        self.stepper = Stepper(trainer, source, team, precision_of(self.options, team.device))
+        self.size = self.stepper.size
+        # All that a checkpoint must hold besides the networks.
         self.loop = Loop(self.options.images)
+        # In seconds; without a limit never.
         self.until = self.options.max_minutes * 60 or math.inf
         self.began = self.drawn = 0.0
         self.every, self.marked, self.warned = 0, -1, False
 
     def go(self, resume: bool) -> Outcome:
         """Run the loop, from the latest checkpoint if asked."""
+        # A resumed run begins where its latest checkpoint is, and drops the log lines after it.
         if resume:
             self._restore()
         self.already = self.loop.images_seen
@@ -109,6 +115,7 @@ class Engine:
         self.drawn = time.monotonic()
         if self.team.rank == 0:
             self.run.write_state(status="training")
+        # Step 0 is a checkpoint too: a run that is stopped at once can be resumed.
         if not resume:
             self._save()
         status = self._steps()
@@ -120,29 +127,37 @@ class Engine:
         return Outcome(status, self.loop.images_seen, self.loop.seconds, self.loop.best)
 
     def _steps(self) -> str:
-        """Until something ends the run. Processes decide together: one that stopped alone would leave the others
-        waiting."""
+        """Until something ends the run.
+
+        Processes decide together: one that stopped alone would leave the others waiting.
+        """
         while True:
             seconds = self._seconds()
+            # 1. Is it over? One question to all processes.
             asked, late, warm = self.team.any(
                 self.job.stop, seconds > self.until, seconds > _WARM_SHARE * min(self.until, 3600)
             )
+            # 2. A time limit alone is turned into a budget once the pace is known.
             if not self.loop.images and self.loop.steps >= _WARM and warm:
                 self._plan()
             try:
                 if asked:
                     self._save()
                     return "interrupted"
+                # 3. The last state is always marked, once.
                 if late or 0 < self.loop.images <= self.loop.images_seen:
                     if self.marked != self.loop.images_seen:
                         self._mark()
                     return "out of time" if late else "finished"
+                # 4. A step, and a mark where one is due.
                 self._step()
                 if self._is_due():
                     self._mark()
+            # 5. Not finite: back to the last good checkpoint.
             except Diverged as error:
                 self._back(str(error))
                 continue
+            # 6. No better for too long.
             if self.options.patience and self.loop.stale >= self.options.patience:
                 return "stopped early"
 
@@ -150,6 +165,7 @@ class Engine:
         """Whether the last step ended the budget, or passed a multiple of the interval between marks."""
         if not self.loop.images:
             return False
+        # A multiple of the batch, so that marks fall between steps.
         self.every = self.every or -(-(self.options.every or self.loop.images // 20) // self.size) * self.size
         seen = self.loop.images_seen
         return self.loop.images <= seen or seen // self.every > (seen - self.size) // self.every
@@ -157,16 +173,20 @@ class Engine:
     def _step(self) -> None:
         """One batch through all phases; numbers are gathered for the log."""
         loop = self.loop
+        # One clock for all phases: schedules do not move within a step.
         clock = self._clock()
         torch.manual_seed(
             int(generator_of(self.options.seed, loop.images_seen, self.team.rank).initial_seed())
         )  # of dropout
+        # Numbers are summed and their means logged, now and then.
         for phase in self.trainer.phases:
-            for name, value in self._update(phase, clock).items():
+            numbers = self.stepper.update(phase, clock, loop.images_seen, loop.rate_factor)
+            for name, value in numbers.items():
                 loop.sums[name] = loop.sums.get(name, 0.0) + value
         loop.images_seen += self.size
         loop.steps += 1
         loop.summed += 1
+        # Averages follow after all phases have moved.
         for name, average in self.trainer.averages.items():
             follow(
                 average,
@@ -184,38 +204,12 @@ class Engine:
             loop.images_seen, loop.images, 0.0 if loop.images else self.team.agree(self._seconds()) / self.until
         )
 
-    def _update(self, phase: Phase, clock: Clock) -> dict[str, float]:
-        for network in self.trainer.networks.values():
-            network.requires_grad_(network is phase.network)
-        phase.optimiser.zero_grad(set_to_none=True)
-        parts = max(1, math.ceil(self.size / _MICRO))
-        numbers: dict[str, float] = {}
-        for part in range(parts):
-            size = self.size * (part + 1) // parts - self.size * part // parts
-            batch = self.source.batch(self.loop.images_seen + self.size * part // parts, size, phase.name)
-            with self.autocast():
-                loss, facts = phase.loss(batch, clock)
-            weight = size / self.size
-            (loss * weight).backward()
-            for name, value in (facts | {phase.name: loss}).items():
-                numbers[name] = numbers.get(name, 0.0) + weight * float(value.detach())
-        if self.team.any(not all(map(math.isfinite, numbers.values())))[0]:
-            raise Diverged(f"the loss of '{phase.name}' is not finite")
-        self.team.average(phase.network)
-        if self.options.l1:
-            for p in weights_of(phase.network):
-                if p.grad is not None:
-                    p.grad.add_(p.sign(), alpha=self.options.l1)
-        for group in phase.optimiser.param_groups:
-            group["lr"] = self.options.rate * self.loop.rate_factor * scheduled(self.options.schedule, clock)
-        phase.optimiser.step()
-        return numbers
-
     def _log(self) -> None:
         loop = self.loop
         loop.seconds = self._seconds()
         total = loop.images or max(1, int(loop.images_seen / max(loop.seconds, 1e-9) * self.until))
         self.job.progress(loop.images_seen, total, "training", already=self.already)
+        # About two hundred lines, however long the run.
         every = max(1, (loop.images or 50 * self.size * _LOGS) // (self.size * _LOGS)) * self.size
         if (loop.images_seen // every) > ((loop.images_seen - self.size) // every) and self.team.rank == 0:
             row = {k: v / loop.summed for k, v in loop.sums.items()}
@@ -224,6 +218,7 @@ class Engine:
 
     def _plan(self) -> None:
         """A time limit without a budget: as many images as the pace promises, so that schedules end when time does."""
+        # Images a second so far, checkpoints counted.
         rate = self.loop.images_seen / max(1e-9, self._seconds())
         planned = int(self.team.agree(rate * self.until))
         self.loop.images = max(self.loop.images_seen + self.size, planned // self.size * self.size)
@@ -231,19 +226,25 @@ class Engine:
     def _mark(self) -> None:
         """Numbers, samples, curves, a checkpoint."""
         loop, run = self.loop, self.run
+        # 1. Never measure, show or keep weights that are not finite.
         check_weights(self.trainer)
         self.marked = loop.images_seen
+        # 2. Statistics of normalisation differ between processes: take their mean.
         for average in self.trainer.averages.values():
             self.team.average_buffers(average)
+        # 3. Numbers and a grid, from the averaged weights.
         with torch.no_grad():
             numbers = self.trainer.measure(self.held, self.features)
             grid = self.trainer.samples(self.held)
+        # 4. The best so far? All processes go by the first one's number.
         value = self.team.agree(numbers.get(self.trainer.better, math.inf))
         loop.stale = 0 if value < loop.best_value else loop.stale + 1
         if value < loop.best_value or loop.best < 0:
             loop.best, loop.best_value = loop.images_seen, value
+        # 5. The pace may have changed: plan anew.
         if not self.options.images and loop.images_seen < loop.images:
             self._plan()
+        # 6. Only the first process writes.
         if self.team.rank:
             return
         run.append("metrics.jsonl", {"images_seen": loop.images_seen, "seconds": round(self._seconds(), 3)} | numbers)

@@ -39,7 +39,8 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
     """Write a run's averaged network → the largest difference of its outputs to torch's, 0 for safetensors.
 
     ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in [−1, 1] for a classifier, whose outputs
-    are logits. Raises `UsageError` where the file cannot be written, or ONNX Runtime computes something else."""
+    are logits. Raises `UsageError` where the file cannot be written, or ONNX Runtime computes something else.
+    """
     if not target.absolute().parent.is_dir() or target.exists():
         raise UsageError(f"cannot write {target}: name a new file, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)

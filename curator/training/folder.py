@@ -1,5 +1,7 @@
-"""The folder of a run: numbered, written beside and replaced, JSON and safetensors only. No torch here, so that listing
-is instant."""
+"""The folder of a run: numbered, written beside and replaced, JSON and safetensors only.
+
+No torch here, so that listing is instant.
+"""
 
 from __future__ import annotations
 
@@ -109,8 +111,10 @@ class Run:
         return sorted(int(p.name) for p in (self.folder / "checkpoints").glob("*") if p.name.isdigit())
 
     def checkpoint(self, named: str | int = BEST) -> int:
-        """A checkpoint by its number, `best` or `latest`. Raises `UnknownName`, `UsageError` where there is none
-        yet."""
+        """A checkpoint by its number, `best` or `latest`.
+
+        Raises `UnknownName`, `UsageError` where there is none yet.
+        """
         there = self.checkpoints()
         if not there:
             raise UsageError(f"{self.name} has no checkpoint yet")
@@ -197,8 +201,10 @@ def runs_in(home: Path) -> list[Run]:
 
 
 def packed(arrays: Arrays, facts: Mapping[str, str] | None = None) -> bytes:
-    """Arrays in the safetensors format; written like any file, and not for its owner's eyes alone as its own
-    `save_file` does."""
+    """Arrays in the safetensors format.
+
+    Written like any file, and not for its owner's eyes alone as its own `save_file` does.
+    """
     return bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, dict(facts) if facts else None))
 
 

@@ -1,5 +1,7 @@
-"""The GAN: relativistic pairing with both gradient penalties (Huang et al. 2024, "R3GAN"), and older losses beside
-it."""
+"""The GAN: relativistic pairing with both gradient penalties (Huang et al. 2024, "R3GAN").
+
+Older losses stand beside it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from curator.training.options import GanOptions
 from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, to_bytes
 
+# More samples judge better and cost more than the training between two checkpoints.
 _JUDGED = 1_000  # samples that a checkpoint is measured on
 _SHOWN = 64
 
@@ -51,16 +54,19 @@ _PENALTIES = {
 
 
 def gamma_range(options: GanOptions) -> tuple[float, float]:
-    """(at the start, at the end), falling tenfold: from 1 up to 32 px, 2 at 64, 20 above, as the paper's; 0 for losses
-    without penalties.
+    """γ at the start and at the end, falling tenfold.
 
-    The small net `lite` begins at 10 up to 32 px: on Fashion-MNIST, 100,000 images, γ 10 → 2 had FD 0.021 and coverage
-    0.41 in the space of 8 × 8 pixels, 5 → 0.5 0.036 and 0.36, 2 → 1 0.034 and 0.36; at 50,000 images 1 → 0.1 had 0.066
-    and 0.14 (2026-11-25, two cores)."""
+    From 1 up to 32 px, 2 at 64, 20 above, as the paper's; 0 for losses without penalties. The small net `lite` begins
+    at 10 up to 32 px: on Fashion-MNIST, 100,000 images, γ 10 → 2 had FD 0.021 and coverage 0.41 in the space of 8 × 8
+    pixels, 5 → 0.5 0.036 and 0.36, 2 → 1 0.034 and 0.36; at 50,000 images 1 → 0.1 had 0.066 and 0.14 (2026-11-25, two
+    cores).
+    """
+    # What was asked for stands still unless an end was asked for as well.
     if options.gamma is not None:
         return options.gamma, options.gamma if options.gamma_end is None else options.gamma_end
     if not any(_PENALTIES[options.loss]):
         return 0.0, 0.0
+    # Below, r1_over_r2 drifts and the discriminator wins by texture.
     small = 10.0 if options.net == "lite" else 1.0
     start = small if options.side <= 32 else 2.0 if options.side <= 64 else 20.0
     return start, start / 10
@@ -75,6 +81,7 @@ class Gan:
         options = source.options
         assert isinstance(options, GanOptions)
         self.options, self.source = options, source
+        # The two networks, with first weights drawn by the run's seed.
         made = both_networks(options, source.pictures.shape)
         self.generator, self.discriminator = (n.to(source.device, memory_format=source.layout) for n in made)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
@@ -86,26 +93,38 @@ class Gan:
         self.loss = LOSSES[options.loss]
         self.real = Remembered()
         self.gamma = gamma_range(options)
+        # A γ that was asked for turns a penalty on even for losses that have none.
         asked = options.gamma is not None and options.gamma > 0
         first, second = _PENALTIES[options.loss]
         self.penalised = (first or asked, second or (asked and not first))
 
     def judge(self, batch: Batch, clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The discriminator's loss: tell real from generated, with ½γ(R1 + R2), the squared gradients at both
-        (Mescheder et al. 2018)."""
+        """The discriminator's loss: tell real from generated, with ½γ(R1 + R2).
+
+        R1 and R2 are the squared gradients at both (Mescheder et al. 2018).
+        """
+        # 1. Pictures of G, which this update does not move.
         with torch.no_grad():
             made = self.generator(batch.normal(self.options.latent), batch.c).float()
+        # 2. What D sees of both, distorted alike.
         real, fake = self._seen(batch, batch.x).detach(), self._seen(batch, made).detach()
+        # 3. γ falls with the schedule: the game is kept tame early, and sharp late.
         gamma = self._gamma(clock)
         penalised = [x for x, on in ((real, self.penalised[0]), (fake, self.penalised[1])) if on and gamma]
+        # The penalties are gradients by the pictures themselves.
         for x in penalised:
             x.requires_grad_(True)
+        # 4. (b,) logits of real, (b,) of generated: pair i is (r_i, f_i).
         r, f = self._logits(real, batch.c), self._logits(fake, batch.c)
         loss = self.loss[0](r, f)
+        # Near 0 D is fooled; growing without end it has won.
         numbers = {"logit_gap": (r - f).mean().detach()}
         if penalised:
+            # 5. One backward pass serves both: d(Σ r)/dx_i is d r_i / dx_i, as pictures do not mix.
             total = (r.sum() if self.penalised[0] else 0) + (f.sum() if self.penalised[1] else 0)
+            # create_graph: the penalty is differentiated once more, by D's weights.
             gradients = torch.autograd.grad(total, penalised, create_graph=True)
+            # (b, C, H, W) → (b,) → the mean squared length of the gradient.
             sizes = [g.float().square().sum((1, 2, 3)).mean() for g in gradients]
             loss = loss + 0.5 * gamma * sum(sizes)
             numbers |= {name: s.detach() for name, s in zip(self._names(), sizes, strict=True)}
@@ -117,8 +136,11 @@ class Gan:
 
     def make(self, batch: Batch, _clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The generator's loss."""
+        # 1. Pictures of G, with their gradients.
         made = self.generator(batch.normal(self.options.latent), batch.c).float()
+        # 2. (b,) what D thinks of them.
         f = self._logits(self._seen(batch, made), batch.c)
+        # 3. The relativistic loss compares them with real partners; for others r is not looked at.
         r = f.detach()
         if self.options.loss == "relativistic":
             with torch.no_grad():
@@ -143,13 +165,17 @@ class Gan:
 
     def measure(self, held: Pictures, features: Features) -> dict[str, float]:
         """Fréchet distance, precision, recall, density and coverage of samples, against as many real images."""
+        # As many samples as real images: these metrics depend on n.
         n = min(_JUDGED, len(held))
         made = self._made(generator_of(self.options.seed, "measured"), held, np.arange(n))
         return compared(features(made), self.real(held, n, features))
 
     def samples(self, held: Pictures) -> Bytes:
-        """The grid's pictures: z and conditions are the same at every checkpoint; a column for each label where there
-        are labels."""
+        """The grid's pictures, with the same z and conditions at every checkpoint.
+
+        A column for each label where there are labels.
+        """
+        # Conditions of held-out images, in order.
         at = np.arange(_SHOWN) % len(held)
         if self.options.condition == "label":
             first = [
@@ -164,8 +190,10 @@ class Gan:
         return {}
 
     def _made(self, generator: torch.Generator, held: Pictures, at: NDArray[np.int64]) -> Bytes:
+        # On the CPU, so that every device draws the same.
         z = torch.randn((len(at), self.options.latent), generator=generator)
         c = torch.from_numpy(conditions_of(held, at, self.options.condition))
+        # The averaged generator draws: it lags, and is better.
         return generated(self.averages["generator"], z, c, self.source.device, held.border)
 
 

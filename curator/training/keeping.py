@@ -33,8 +33,10 @@ def save_loop(run: Run, trainer: Trainer, loop: Loop, keep: int) -> None:
 
 
 def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
-    """Restore the latest checkpoint that can be read, and with it all that is random. Raises `UsageError` where none
-    can."""
+    """Restore the latest checkpoint that can be read, and with it all that is random.
+
+    Raises `UsageError` where none can.
+    """
     problem: UsageError | None = None
     damaged: list[int] = []
     for images_seen in reversed(run.checkpoints()):

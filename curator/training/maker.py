@@ -37,7 +37,8 @@ class Maker:
 
     def latent(self, seed: int, *, sampler: str, psi: float = 1.0, label: int = -1) -> NDArray[np.float32]:
         """(d,) of a seed; `psi` below 1 draws nearer to the middle: likelier pictures, and fewer kinds (Brock et al.
-        2019, §3.1)."""
+        2019, §3.1).
+        """
         return draw(sampler, self.fitted, _size(self.options), Drawn(seed, psi), label)
 
     def make(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Bytes:
@@ -73,8 +74,10 @@ def load_maker(run: Run, checkpoint: str | int = "best", *, sampler: str | None 
 
 
 def _fitted(place: Path, sampler: str | None, options: Options) -> Arrays:
-    """What was fitted when training ended, for the checkpoint that was best; the second stage when it is first asked
-    for."""
+    """What was fitted when training ended, for the checkpoint that was best.
+
+    The second stage is fitted when it is first asked for.
+    """
     if not (place / FITTED).is_file():
         return {}
     fitted: dict[str, NDArray[Any]] = load_file(place / FITTED)

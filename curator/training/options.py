@@ -1,5 +1,7 @@
-"""What a run was asked for: one frozen dataclass per trainer, defaults from a preset, and refusals that say why. No
-torch here."""
+"""What a run was asked for: one frozen dataclass per trainer, defaults from a preset, and refusals that say why.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class Options:
     `side` in pixels; `images` is the budget in real images seen, 0 for as many as `max_minutes` allow; `rate` the
     learning rate; `every` how many images lie between two checkpoints, 0 for a twentieth of the budget; `ema_images`
     the half-life of the averaged weights; `patience` how many checkpoints without a better held-out score end the run,
-    0 for none; `l1`, `l2` weigh the sum of absolute values and half the sum of squares of all weights."""
+    0 for none; `l1`, `l2` weigh the sum of absolute values and half the sum of squares of all weights.
+    """
 
     trainer: ClassVar[str] = ""
     preset: str = "tiny"
@@ -124,10 +127,12 @@ _DCGAN: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class GanOptions(Options):
-    """Of a GAN: `gamma` → `gamma_end` weigh the gradient penalties, None for what suits the loss and `side`;
+    """Options of a GAN.
 
-    `neighbours` are those of an image's condition (with itself) that a real sample is drawn from, with --condition
-    embedding; `condition_noise` the length of noise added to it, which unit rows have 1 of."""
+    `gamma` → `gamma_end` weigh the gradient penalties, None for what suits the loss and `side`; `neighbours` are those
+    of an image's condition (with itself) that a real sample is drawn from, with --condition embedding;
+    `condition_noise` the length of noise added to it, which unit rows have 1 of.
+    """
 
     trainer: ClassVar[str] = "gan"
     nets: ClassVar[tuple[str, ...]] = ("lite", "res", "dcgan")
@@ -188,8 +193,11 @@ class GanOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class VaeOptions(Options):
-    """Of a VAE: `beta` weighs the KL term, reached after the share `warmup` of the run; `free_bits` nats per latent
-    dimension are free."""
+    """Options of a VAE.
+
+    `beta` weighs the KL term, reached after the share `warmup` of the run; `free_bits` nats per latent dimension are
+    free.
+    """
 
     trainer: ClassVar[str] = "vae"
     nets: ClassVar[tuple[str, ...]] = ("conv",)

@@ -1,8 +1,8 @@
-"""Several processes under `torchrun`: each takes its share of a batch, and gradients are averaged as one flat vector
-after backward.
+"""Several processes under `torchrun`.
 
-DistributedDataParallel is not used, because its hooks do not see the gradients of gradients that a GAN's penalties
-need."""
+Each takes its share of a batch, and gradients are averaged as one flat vector after backward. DistributedDataParallel
+is not used, because its hooks do not see the gradients of gradients that a GAN's penalties need.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Team:
         if self.world == 1:
             return
         grads = [p.grad for p in network.parameters() if p.grad is not None]
+        # One message instead of one for each tensor.
         flat = torch.cat([g.flatten() for g in grads])
         dist.all_reduce(flat)
         flat /= self.world
@@ -61,6 +62,7 @@ class Team:
         if self.world == 1:
             return list(facts)
         flags = torch.tensor([float(f) for f in facts], device=self.device)
+        # Any process that says yes says it for all.
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         return [bool(f) for f in flags.tolist()]
 

@@ -19,8 +19,10 @@ Features = Callable[[Bytes], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Clock:
-    """How far a run is: `images_seen` of `images`, or `in_time` of its time while it is not known how many images that
-    allows."""
+    """How far a run is: `images_seen` of `images`.
+
+    Or `in_time` of its time, while it is not known how many images that allows.
+    """
 
     images_seen: int
     images: int
@@ -80,11 +82,13 @@ class Trainer(Protocol):
 
 
 def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimizer:
-    """`gd` and `sgd` (Robbins and Monro 1951; Nesterov 1983), `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and
-    Hutter 2019).
+    """The optimiser that the options name.
 
-    `l2` is the gradient of half the sum of squares of weights, biases left alone; in adamw it is decoupled from the
-    step."""
+    `gd` and `sgd` (Robbins and Monro 1951; Nesterov 1983), `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter
+    2019). `l2` is the gradient of half the sum of squares of weights, biases left alone; in adamw it is decoupled from
+    the step.
+    """
+    # Penalties weigh these alone: biases and scales are few, and pulling them to 0 only hurts.
     weights = weights_of(network)
     kept = set(map(id, weights))
     others = [p for p in network.parameters() if id(p) not in kept]
@@ -94,6 +98,7 @@ def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimiz
     if options.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=options.rate, momentum=options.momentum, nesterov=options.nesterov)
     kind = torch.optim.AdamW if options.optimiser == "adamw" else torch.optim.Adam
+    # A GAN takes β₁ = 0: momentum chases the other network's last move.
     betas = (getattr(options, "beta1", 0.9), getattr(options, "beta2", 0.999))
     return kind(groups, lr=options.rate, betas=betas, eps=1e-8, foreach=True)
 
@@ -112,11 +117,16 @@ def averaged(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def follow(average: torch.nn.Module, network: torch.nn.Module, *, seen: int, batch: int, half_life: int) -> None:
-    """EMA of weights with a half-life in images: at most 5 % of the images seen, so that early ones are forgotten
-    (Karras et al. 2020)."""
+    """Let averaged weights follow, with a half-life in images (EMA).
+
+    It is at most 5 % of the images seen, so that early weights are forgotten (Karras et al. 2020).
+    """
+    # After `half_life` images half of the old weights is left. Early on the half-life grows with the run.
     decay = 0.5 ** (batch / max(1.0, min(half_life, 0.05 * seen)))
     ours, theirs = list(average.parameters()), list(network.parameters())
     with torch.no_grad():
+        # average ← average + (1 − decay)(network − average), all tensors in one call.
         torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+        # Statistics of normalisation are taken over as they are: they are averages already.
         for a, b in zip(average.buffers(), network.buffers(), strict=True):
             a.copy_(b)

@@ -1,5 +1,7 @@
-"""Pictures to train on: decoded once into bytes at training resolution; the one place where bytes become [−1, 1] and
-back."""
+"""Pictures to train on, decoded once into bytes at training resolution.
+
+The one place where bytes become [−1, 1] and back.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,10 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Shape:
-    """All that a network needs to know of pictures: `channels`, `side` in pixels with its `border`, `classes`, `dims`
-    of embeddings."""
+    """All that a network needs to know of pictures.
+
+    `channels`, `side` in pixels with its `border`, `classes`, `dims` of embeddings.
+    """
 
     channels: int
     side: int
@@ -45,11 +49,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Pictures:
-    """`pixels` (n, C, H, W) uint8; `labels` (n,) positions in `classes`, −1 for none; `ids` (n,); `sha256` of the
-    files.
+    """Pictures with all that a training needs of them.
 
+    `pixels` (n, C, H, W) uint8; `labels` (n,) positions in `classes`, −1 for none; `ids` (n,); `sha256` of the files.
     `border` are pixels that were padded on each side, and are cut off what is generated. `embeddings` (n, d) unit rows
-    and `neighbours` (n, k) positions, the image itself first, are for generators that are conditioned on them."""
+    and `neighbours` (n, k) positions, the image itself first, are for generators that are conditioned on them.
+    """
 
     pixels: Bytes
     labels: NDArray[np.int64]
@@ -76,8 +81,10 @@ class Pictures:
         return self.pixels[:, :, within, within]
 
     def taken(self, at: NDArray[np.int64]) -> Pictures:
-        """Those at positions (m,), in their order; neighbours that are not among them are replaced by the image
-        itself."""
+        """Those at positions (m,), in their order.
+
+        Neighbours that are not among them are replaced by the image itself.
+        """
         near = None
         if self.neighbours is not None:
             place = np.full(len(self), -1, np.int64)
@@ -109,8 +116,10 @@ def held_out(hashes: Sequence[bytes], share: float) -> NDArray[np.bool_]:
 
 
 def pictures_of(pixels: Bytes, labels: NDArray[np.int64] | None = None, classes: Sequence[str] = ()) -> Pictures:
-    """From an array (n, H, W) or (n, C, H, W) uint8, as tests and benchmarks have them; the digests are of the
-    pixels."""
+    """Pictures from an array (n, H, W) or (n, C, H, W) uint8, as tests and benchmarks have them.
+
+    The digests are of the pixels.
+    """
     x = np.ascontiguousarray(pixels[:, None] if pixels.ndim == 3 else pixels)
     hashes = tuple(hashlib.sha256(row.tobytes()).digest() for row in x)
     y = np.full(len(x), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
@@ -129,8 +138,10 @@ def padded(pictures: Pictures, side: int) -> Pictures:
 
 
 def inner_side(sizes: Sequence[tuple[int, int]], side: int) -> int:
-    """How large pictures are laid into `side`: square ones of one size a little below it as they are, all others fill
-    it."""
+    """How large pictures are laid into `side`.
+
+    Square ones of one size a little below it stay as they are; all others fill it.
+    """
     width, height = sizes[0]
     as_is = (
         width == height and _NEAR * side < width < side and (side - width) % 2 == 0 and set(sizes) == {(width, height)}
@@ -140,8 +151,10 @@ def inner_side(sizes: Sequence[tuple[int, int]], side: int) -> int:
 
 @dataclass(frozen=True)
 class Loaded:
-    """`pixels` (m, C, side, side) of the files at positions `kept` (m,); `problems` say why others could not be
-    read."""
+    """Files that were read: `pixels` (m, C, side, side) of those at positions `kept` (m,).
+
+    `problems` say why others could not be read.
+    """
 
     pixels: Bytes
     kept: NDArray[np.int64]
@@ -151,12 +164,12 @@ class Loaded:
 def read_pictures(
     paths: Sequence[Path], side: int, *, fit: str = "crop", home: Path | None = None, job: Job = QUIET
 ) -> Loaded:
-    """Files → bytes at `side` pixels: one channel if all are grey, else three. A file that cannot be read is left out,
-    with its reason.
+    """Files → bytes at `side` pixels: one channel if all are grey, else three.
 
-    Resized by LANCZOS, the antialiased filter (an aliased one changes every Fréchet distance: Parmar et al. 2022), then
-    cropped to the middle square or squashed. Beyond 2 GiB the array is mapped to a file in `home` that has no name, and
-    goes when the process does."""
+    A file that cannot be read is left out, with its reason. Resized by LANCZOS, the antialiased filter (an aliased one
+    changes every Fréchet distance: Parmar et al. 2022), then cropped to the middle square or squashed. Beyond 2 GiB the
+    array is mapped to a file in `home` that has no name, and goes when the process does.
+    """
 
     def read(path: Path) -> Bytes | str:
         try:

@@ -33,8 +33,10 @@ class Loop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended: `finished`, `interrupted`, `out of time` or `stopped early`; images seen, seconds, the best
-    checkpoint."""
+    """How training ended: `finished`, `interrupted`, `out of time` or `stopped early`.
+
+    With images seen, seconds, and the best checkpoint.
+    """
 
     status: str
     images_seen: int
@@ -47,15 +49,20 @@ class Diverged(Exception):
 
 
 def scheduled(schedule: str, clock: Clock) -> float:
-    """The factor of the learning rate: constant, or a cosine from 1 to 0 (Loshchilov and Hutter 2017, eq. 5), after 1 %
-    of warm-up."""
+    """The factor of the learning rate: constant, or a cosine from 1 to 0, after 1 % of warm-up.
+
+    (Loshchilov and Hutter 2017, eq. 5.)
+    """
+    # A hundredth of the run from 0 up: Adam's first steps have no idea of the scale of gradients.
     warm = min(1.0, clock.share / 0.01 + 1e-3)
     return warm if schedule == "constant" else warm * (0.5 + 0.5 * math.cos(math.pi * clock.share))
 
 
 def precision_of(options: Options, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """Autocast to bf16 where the machine computes in it and nobody said otherwise; never fp16, whose range gradient
-    penalties leave."""
+    """Autocast to bf16 where the machine computes in it and nobody said otherwise.
+
+    Never to fp16, whose range gradient penalties leave.
+    """
     bf16 = options.precision == "bf16" or (options.precision == "auto" and has_bf16(device))
 
     @contextlib.contextmanager

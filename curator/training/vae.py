@@ -1,5 +1,7 @@
-"""The VAE: σ-VAE, whose one option, the variance of pixels, has an optimum in closed form (Rybkin et al. 2021); older
-losses beside it."""
+"""The VAE: σ-VAE, with the variance of pixels at its optimum in closed form (Rybkin et al. 2021).
+
+Older losses stand beside it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from curator.training.pictures import Bytes, Pictures, Shape, to_unit
 from curator.training.samplers import fit_mixture
 from curator.training.vae_nets import LINEAR, SIGMOID, Autoencoder
 
+# Twice as many for the loss, which is cheap.
 _JUDGED, _SHOWN = 1_000, 32
 
 
@@ -31,6 +34,7 @@ class Vae:
         options = source.options
         assert isinstance(options, VaeOptions)
         self.options, self.source = options, source
+        # The mean picture of at most 5,000: the decoder draws differences from it.
         mean = to_unit(torch.from_numpy(source.pictures.pixels[:: max(1, len(source.pictures) // 5_000)].mean(0)))
         self.network = network_of(options, source.pictures.shape, mean, output).to(
             source.device, memory_format=source.layout
@@ -42,7 +46,9 @@ class Vae:
 
     def loss(self, batch: Batch, clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Reconstruction plus β KL, in nats an image (Kingma and Welling 2014, eq. 10)."""
+        # Dropout is on in training alone.
         network = self.network.train()
+        # q(z | x) = N(mean, e^log_variance), (b, latent) each.
         mean, log_variance = network.encode(batch.x, batch.c)
         z = (
             mean
@@ -60,26 +66,33 @@ class Vae:
     def _sum(
         self, y: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, log_variance: torch.Tensor, warm: float
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        # −log p(x | z), up to a constant.
         reconstruction = reconstruction_loss(self.options.loss, y, x)
+        # What a person would see, for the number that is logged.
         pictures = y if self.network.output == LINEAR else 2 * torch.sigmoid(y) - 1
         error = F.mse_loss(pictures, x)
         if self.options.loss == "rae":  # (Ghosh et al. 2020, eq. 9): latents near 0 instead of a KL term
             kl = 0.5 * mean.square().sum(1).mean()
         else:
+            # (latent,) KL(q ‖ N(0, 1)) of each dimension, averaged over the batch (Kingma and Welling 2014, app. B).
             each = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(0)
             free = self.options.free_bits  # of the mean over the whole batch (Kingma et al. 2016, eq. 15)
             kl = torch.where(mean_of_all(each) > free, each, free).sum() if free else each.sum()
         numbers = {"reconstruction": reconstruction, "kl": kl, "mean_squared_error": error}
+        # The KL term is let in slowly, or latents go unused before the decoder has learnt to read them.
         return reconstruction + warm * self.options.beta * kl, {k: v.detach() for k, v in numbers.items()}
 
     def measure(self, held: Pictures, features: Features) -> dict[str, float]:
         """The loss on held-out images, and metrics of samples from N(0, I)."""
+        # The averaged network is the one that will be used.
         network = self.averages["autoencoder"]
         n = min(2 * _JUDGED, len(held))
         x, c = self._tensors(held, np.arange(n))
+        # Nothing is drawn: the number is the same every time.
         mean, log_variance = network.encode(x, c)
         loss, numbers = self._sum(network.decode(mean, c), x, mean, log_variance, 1.0)
         n = min(n, _JUDGED)
+        # Samples from the prior, the plainest of the samplers: the others are fitted at the end.
         z = torch.randn((n, self.options.latent), generator=generator_of(self.options.seed, "measured"))
         made = generated(network, z, c[:n].cpu(), self.source.device, held.border)
         found = compared(features(made), self.real(held, n, features))
@@ -92,6 +105,7 @@ class Vae:
         x, c = self._tensors(held, at)
         again = generated(network, network.encode(x, c)[0].cpu(), c.cpu(), self.source.device, held.border)
         real = held.inner[at]
+        # Eight real ones, and under each what became of it.
         rows = [part for i in range(0, len(at), 8) for part in (real[i : i + 8], again[i : i + 8])]
         z = torch.randn((_SHOWN, options.latent), generator=generator_of(options.seed, "shown"))
         c = torch.from_numpy(conditions_of(held, np.arange(_SHOWN) % len(held), options.condition))
@@ -100,12 +114,14 @@ class Vae:
     def finish(self, pictures: Pictures) -> dict[str, NDArray[Any]]:
         """Latents of all training images, and the mixture fitted to draws of them."""
         mean, log_variance = self.encoded(pictures)
+        # Draws of q, not its means: the prior must cover what the decoder was trained on.
         rng = np.random.default_rng(self.options.seed)
         z = (
             mean
             if self.options.loss == "rae"
             else mean + np.exp(0.5 * log_variance) * rng.standard_normal(mean.shape, np.float32)
         )
+        # A conditioned decoder gets a mixture for each label.
         labels = pictures.labels if self.options.condition == "label" else np.full(len(pictures), -1, np.int64)
         latents: dict[str, NDArray[Any]] = {"means": mean, "log_variances": log_variance, "labels": pictures.labels}
         return latents | fit_mixture(z, labels, rng)
@@ -129,13 +145,18 @@ def reconstruction_loss(loss: str, y: torch.Tensor, x: torch.Tensor) -> torch.Te
 
     `sigma`: ½ D log MSE, a Gaussian with its best variance (Rybkin et al. 2021, eq. 6); over several processes the
     variance is that of the whole batch, by the gradient ½ D ∇MSE / MSE. `mse`: half the sum of squares, as `rae`. `l1`:
-    the sum of absolute errors. `bce`: cross-entropy of pixels in [0, 1], y as logits."""
+    the sum of absolute errors. `bce`: cross-entropy of pixels in [0, 1], y as logits.
+    """
+    # D
     values = x[0].numel()
     if loss == "sigma":
         error = F.mse_loss(y, x)
+        # The best σ² is the MSE itself. Kept out of the graph it makes the gradient ½ D ∇MSE / MSE …
         over_all = mean_of_all(error).clamp_min(1e-8)
+        # … while the value is ½ D log MSE.
         return 0.5 * values * (error / over_all + over_all.log() - 1)
     if loss == "bce":
+        # The mean over values times D is the sum over a picture.
         return F.binary_cross_entropy_with_logits(y, (x + 1) / 2) * values
     return F.l1_loss(y, x) * values if loss == "l1" else 0.5 * F.mse_loss(y, x) * values
 

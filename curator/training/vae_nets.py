@@ -16,7 +16,8 @@ class Autoencoder(nn.Module):
 
     The output is linear, from the mean picture on. A sigmoid's gradient vanishes where pictures are dark while the
     optimal-variance loss grows its steps, and both together collapse to black; it is kept for cross-entropy, whose
-    gradient undoes it."""
+    gradient undoes it.
+    """
 
     def __init__(
         self,
@@ -30,17 +31,22 @@ class Autoencoder(nn.Module):
         output: str = LINEAR,
     ) -> None:
         super().__init__()
+        # Three halvings.
         channels, small = len(mean), side // 8
         self.output = output
+        # As in the GAN: whatever its kind, a condition becomes 64 numbers.
         self.condition = nn.Linear(condition, CONDITION) if condition else None
         extra = CONDITION if condition else 0
+        # (b, C, side, side) → (b, 4w · (side / 8)²)
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 4, 2, 1), nn.LeakyReLU(0.2),
             nn.Conv2d(2 * width, 4 * width, 4, 2, 1), nn.LeakyReLU(0.2),
             nn.Flatten(), nn.Dropout(dropout),
         )  # fmt: skip
+        # → mean and log-variance side by side.
         self.moments = nn.Linear(4 * width * small**2 + extra, 2 * latent)
+        # (b, latent + 64) → (b, C, side, side): one transposed convolution for each halving.
         self.decoder = nn.Sequential(
             nn.Linear(latent + extra, 4 * width * small**2), nn.Unflatten(1, (4 * width, small, small)),
             nn.LeakyReLU(0.2), nn.Dropout(dropout),
@@ -49,11 +55,13 @@ class Autoencoder(nn.Module):
             nn.ConvTranspose2d(width, width, 4, 2, 1), nn.LeakyReLU(0.2),
             nn.Conv2d(width, channels, 3, padding=1),
         )  # fmt: skip
+        # A sigmoid starts at the mean picture by its logit, kept off 0 and 1.
         shares = ((mean + 1) / 2).clamp(0.02, 0.98)
         self.mean = nn.Parameter(mean.clone() if output == LINEAR else torch.log(shares / (1 - shares)))
 
     def encode(self, x: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """→ mean (b, latent), log-variance (b, latent)."""
+        # float32 from here on: bf16 has too few digits for exp and log.
         mean, log_variance = self.moments(self._with(self.encoder(x), c)).float().chunk(2, 1)
         return mean, log_variance.clamp(_LOW, _HIGH)
 

@@ -105,7 +105,8 @@ def write_generation(
     """Write `home/<number>/` beside, then rename it into place → the checksum that the database must remember.
 
     `blocks` yields (ids (b,), x (b, d) float16) by ascending id. Raises `OSError` where it cannot be written, leaving
-    nothing."""
+    nothing.
+    """
     import faiss
 
     home.mkdir(parents=True, exist_ok=True)

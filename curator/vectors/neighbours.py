@@ -1,7 +1,8 @@
 """All-pairs work: the nearest neighbours of every vector, and hashes within a few bits of each other.
 
 HNSW is not used: among many identical vectors its recall halves. Nor are FAISS's own threads shared with searches,
-which set them to one."""
+which set them to one.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Neighbours:
     """Nearest neighbours among the rows of `x`: (n, d) float16, unit rows. Exact up to 50,000, inverted lists beyond.
 
     The inverted lists (Jégou et al. 2011, §IV) have 4√n centroids of spherical k-means, chosen with the seed; `nprobe`
-    of them are visited for each query."""
+    of them are visited for each query.
+    """
 
     def __init__(self, x: Half, *, nprobe: int = 4, seed: int = 0, exact: int = EXACT) -> None:
         import faiss
@@ -68,8 +70,10 @@ class Neighbours:
         return self._index.search(q, k)  # type: ignore[no-any-return]
 
     def within(self, positions: Positions, threshold: float) -> tuple[NDArray[np.int32], Scores]:
-        """Pairs (m, 2) and scores (m,) of the given rows with every other whose score reaches the threshold, up to
-        1,024 each."""
+        """Pairs (m, 2) and scores (m,) of the given rows with every other whose score reaches the threshold.
+
+        Up to 1,024 for each.
+        """
         pairs, scores = [np.empty((0, 2), np.int32)], [np.empty(0, np.float32)]
         whole = self.x.astype(np.float32) if self.is_exact and len(positions) else None
         k = min(_MOST + 1, len(self.x))
@@ -107,7 +111,8 @@ def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance
     `hashes` (n,), `turned` (n, t). Of each hash and turn the nearest 64 others at most, or a film's frames would all be
     pairs; they still hang together. Up to 100,000 hashes each is compared with each; beyond, those that differ by at
     most 2 bits in one of three bands of 21, which all within 8 bits do (Norouzi et al. 2012, "Fast search in Hamming
-    space with multi-index hashing")."""
+    space with multi-index hashing").
+    """
     import faiss
 
     faiss.omp_set_num_threads(os.cpu_count() or 1)

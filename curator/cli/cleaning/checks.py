@@ -33,7 +33,8 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
 
     Known duplicates are made of a sample (resized, JPEG, crops, mirrored, turned, recoloured, blurred, captioned,
     letterboxed) and told from its nearest neighbours. Kept per kind: the smallest threshold whose precision is at least
-    0.99 at the lower end of its 95 % interval."""
+    0.99 at the lower end of its 95 % interval.
+    """
     from dataclasses import asdict
 
     from curator.cleaning.calibrate import calibrate
@@ -186,7 +187,8 @@ def issues_command(
     They are blank, dark, bright, blurred, of odd size or shape; or only of the KINDS named.
 
     The columns behind it, sharpness, brightness, contrast, entropy, width, height and aspect, can be used in --where.
-    Exit code 1 if there are any."""
+    Exit code 1 if there are any.
+    """
     from curator.cleaning.issues import find_issues
 
     with opened(name) as index:

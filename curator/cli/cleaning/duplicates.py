@@ -231,7 +231,8 @@ def quarantine_command(name: str | None, *, to: Path | None, dry_run: bool, undo
 
     They go to `.curator-quarantine` in their root, which scans pass over, or to --to. A file moves only if it and the
     one that is kept are what the index says. A journal of every move lies beside the files and in the index. Exit code
-    1 if a file was left."""
+    1 if a file was left.
+    """
     from curator.cleaning.quarantine import quarantine
 
     if undo:

@@ -174,7 +174,8 @@ def preview_command(
     Before any training: distance, variety, duplicates, balance; the best first.
 
     Beside each stand random choices of the same size. Ranks are by Fréchet distance in the index's space, with the
-    ranks that its interval allows."""
+    ranks that its interval allows.
+    """
     from dataclasses import asdict
 
     from curator.selection.preview import preview

@@ -57,8 +57,10 @@ def _made(s: Selection) -> str:
 @output_option("Write it to a file instead of standard output.")
 @inner_index
 def manifest_command(*, chosen: str, output: Path | None, name: str | None) -> None:
-    """Write a selection's manifest: recipe, counts of every step, and every image with its SHA-256. `select --replay`
-    reads it."""
+    """Write a selection's manifest: recipe, counts of every step, and every image with its SHA-256.
+
+    `select --replay` reads it.
+    """
     from curator.database import Selections
     from curator.selection.recipe import manifest_of, write_manifest
 

@@ -31,8 +31,10 @@ class Imported:
 
 
 def guess_form(source: Path) -> str:
-    """What a folder holds, by the files in it; "imagefolder" for pictures with side-cars or tables. Raises `UsageError`
-    for none."""
+    """What a folder holds, by the files in it; "imagefolder" for pictures with side-cars or tables.
+
+    Raises `UsageError` for none.
+    """
     if not source.is_dir():
         raise UsageError(f"{source} is no folder; `curator import` takes a folder that holds a data set")
     if any((source / "img_emb").glob("*.npy")):
@@ -58,10 +60,10 @@ def import_set(
     origin: str | None = None,
     job: Job = QUIET,
 ) -> Imported:
-    """Index a data set. Packed pictures are unpacked into `to`, or SOURCE-pictures beside it; all others stay where
-    they are.
+    """Index a data set.
 
-    Runs again from where it was cut off. Raises `UsageError`, `SpaceMismatch`, and what `ingest` raises.
+    Packed pictures are unpacked into `to`, or SOURCE-pictures beside it; all others stay where they are. Runs again
+    from where it was cut off. Raises `UsageError`, `SpaceMismatch`, and what `ingest` raises.
     """
     source = source.expanduser().absolute()
     form = form or guess_form(source)

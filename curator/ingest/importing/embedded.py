@@ -1,5 +1,7 @@
-"""Vectors that another tool computed, in clip-retrieval's and embedding-reader's layout, taken over without encoding
-again."""
+"""Vectors that another tool computed, taken over without encoding again.
+
+The layout is clip-retrieval's and embedding-reader's.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,10 @@ _SAME = 0.98  # least cosine; other runtimes and float16 differ in the last digi
 
 
 def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list[Path]:
-    """Keep the vectors of every picture in the layout's `metadata` under the encoder's space → the pictures' files, to
-    be indexed.
+    """Keep the vectors of every picture in the layout's `metadata` → the pictures' files, to be indexed.
 
-    Raises `SpaceMismatch` where a sample encodes to other vectors, `UsageError` for a layout that lacks something.
+    They go under the encoder's space. Raises `SpaceMismatch` where a sample encodes to other vectors, `UsageError` for
+    a layout that lacks something.
     """
     files: list[Path] = []
     with index.write(alone=True) as db:

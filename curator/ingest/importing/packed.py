@@ -1,5 +1,4 @@
-"""Pictures that lie packed in tar shards or parquet files → files in a folder with side-cars, which `curator index`
-reads."""
+"""Pictures that lie packed in tar shards or parquet files → files in a folder with side-cars."""
 
 from __future__ import annotations
 
@@ -27,10 +26,10 @@ _BY_MAGIC = (
 
 
 def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
-    """Each sample of WebDataset or img2dataset shards → picture, `.json` and `.txt` beside it; a number in `.cls` by
-    `labels.json`.
+    """Unpack WebDataset or img2dataset shards → the number of pictures.
 
-    What is there already stays. Raises `UsageError` for a file that is no tar.
+    Each gets its `.json` and `.txt` beside it; a number in `.cls` is named by `labels.json`. What is there already
+    stays. Raises `UsageError` for a file that is no tar.
     """
     done = 0
     for shard in shards:
@@ -82,8 +81,10 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
-    """Rows with pictures inside, as `datasets` stores them → files and `.json` side-cars. Raises `UsageError` for a
-    file without any."""
+    """Rows with pictures inside, as `datasets` stores them → files and `.json` side-cars.
+
+    Raises `UsageError` for a file without any.
+    """
     import pyarrow.parquet as pq
 
     done = 0

@@ -1,5 +1,7 @@
-"""`croissant.json`: the export described as MLCommons Croissant 1.0, with a SHA-256 for every file that is no single
-picture."""
+"""`croissant.json`: the export described as MLCommons Croissant 1.0.
+
+Every file that is no single picture has its SHA-256.
+"""
 
 from __future__ import annotations
 

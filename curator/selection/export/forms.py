@@ -27,8 +27,10 @@ from curator.selection.export.items import (
 
 
 def _imagefolder(plan: ExportPlan) -> None:
-    """`SPLIT/LABEL/picture` and `SPLIT/metadata.jsonl`, as `datasets.load_dataset("imagefolder")` and torchvision's
-    ImageFolder read it."""
+    """`SPLIT/LABEL/picture` and `SPLIT/metadata.jsonl`.
+
+    `datasets.load_dataset("imagefolder")` and torchvision's ImageFolder read it.
+    """
     _refuse_none(plan, "imagefolder")
     for done, item in enumerate(plan.items, 1):
         place(plan, item, plan.folder / item.file)
@@ -46,8 +48,10 @@ def _imagefolder(plan: ExportPlan) -> None:
 
 
 def _webdataset(plan: ExportPlan) -> None:
-    """Shards `SPLIT-000000.tar` of `key.jpg`, `key.json`, and `key.txt` and `key.cls` where there are caption and
-    label."""
+    """Tar shards `SPLIT-000000.tar`.
+
+    They hold `key.jpg`, `key.json`, and `key.txt` and `key.cls` where there are caption and label.
+    """
     codes = _codes(plan.items)
     done = 0
     for split in sorted({i.split for i in plan.items}):
@@ -74,8 +78,10 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _parquet(plan: ExportPlan) -> None:
-    """`SPLIT-00000.parquet` with the pictures inside, as `datasets` stores images: a column `image` of bytes and
-    path."""
+    """`SPLIT-00000.parquet` with the pictures inside, as `datasets` stores them.
+
+    The column `image` has bytes and path.
+    """
     import pyarrow as pa
 
     codes = _codes(plan.items)
@@ -122,8 +128,10 @@ def _save_table(table: Any, plan: ExportPlan, name: str) -> None:
 
 
 def _coco(plan: ExportPlan) -> None:
-    """`images/`, `annotations/instances_SPLIT.json` with each label as a box around its picture, and
-    `captions_SPLIT.json`."""
+    """`images/` and `annotations/`, for `instances` and `captions` of each split.
+
+    Each label is a box around its picture.
+    """
     _refuse_none(plan, "coco")
     codes = _codes(plan.items)
     for done, item in enumerate(plan.items, 1):
@@ -175,16 +183,20 @@ def _jsonl(plan: ExportPlan) -> None:
 
 
 def _npy(plan: ExportPlan) -> None:
-    """`embeddings.npy` (n, d) float32 unit rows in the order of `images.csv`, `ids.npy` (n,) int64; the pictures unless
-    --link none."""
+    """`embeddings.npy` (n, d) float32 unit rows and `ids.npy` (n,) int64, in the order of `images.csv`.
+
+    The pictures too, unless --link none.
+    """
     _place_all(plan)
     _save_array(plan, "embeddings.npy", plan.vectors().astype(np.float32))
     _save_array(plan, "ids.npy", np.array([i.image.id for i in plan.items], np.int64))
 
 
 def _clip_retrieval(plan: ExportPlan) -> None:
-    """`img_emb/img_emb_0.npy` float16 and `metadata/metadata_0.parquet`, the layout of clip-retrieval and
-    embedding-reader."""
+    """`img_emb/img_emb_0.npy` float16 and `metadata/metadata_0.parquet`.
+
+    The layout of clip-retrieval and embedding-reader.
+    """
     import pyarrow as pa
 
     _place_all(plan)

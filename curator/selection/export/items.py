@@ -1,5 +1,7 @@
-"""What an export writes: the images of a selection with what is known of them, and files whose bytes depend on nothing
-else."""
+"""What an export writes: the images of a selection with what is known of them.
+
+The bytes of its files depend on nothing else.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,10 @@ _WHOLE = 1 << 20  # an input side so large that no JPEG is decoded at reduced sc
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a selection, in its order: `key` names it in the export, `file` says where, relative to the export
-    or absolute."""
+    """One image of a selection, in its order.
+
+    `key` names it in the export; `file` says where it is, relative to the export or absolute.
+    """
 
     rank: int
     key: str
@@ -65,8 +69,10 @@ class Item:
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What a form is given: an empty folder to fill, the items, and how. `size` is the long side in pixels, None as it
-    is."""
+    """What a form is given: an empty folder to fill, the items, and how.
+
+    `size` is the long side in pixels, None as it is.
+    """
 
     folder: Path
     items: Sequence[Item]
@@ -98,8 +104,10 @@ forms: Registry[Form] = Registry("form of export")
 
 
 def content(item: Item, size: int | None) -> bytes:
-    """The bytes of a picture to export: the file as it is, or resized. Raises `UsageError` where the file is not what
-    was selected."""
+    """The bytes of a picture to export: the file as it is, or resized.
+
+    Raises `UsageError` where the file is not what was selected.
+    """
     try:
         data = read_bytes(item.image.path)
     except PictureError as error:
@@ -166,8 +174,10 @@ def place(plan: ExportPlan, item: Item, target: Path) -> None:
 
 
 def printable(path: str) -> str:
-    """A path as text that every program reads: bytes that are not UTF-8 become escapes, and such a path leads
-    nowhere."""
+    """A path as text that every program reads.
+
+    Bytes that are not UTF-8 become escapes, and such a path leads nowhere.
+    """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

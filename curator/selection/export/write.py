@@ -30,8 +30,10 @@ _UNLABELLED = "unlabelled"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`form` by name; `link` "copy", "hardlink", "symlink" or "none"; `size` the long side in pixels; `shard` images
-    per file of many."""
+    """How to export: `form` by name, `link` "copy", "hardlink", "symlink" or "none".
+
+    `size` is the long side in pixels, `shard` the images in a file of many.
+    """
 
     form: str = "imagefolder"
     link: str = "copy"
@@ -58,11 +60,12 @@ def export(
     *,
     job: Job = QUIET,
 ) -> int:
-    """Write selections into a new folder → number of images. Several are joined, each a split of its own name where it
-    has none.
+    """Write selections into a new folder → number of images.
 
-    Nothing is at `target` until all is. Raises `UsageError` for a folder that is there, a form that lacks something, or
-    a file that is no longer what was selected; `UnknownName`."""
+    Several are joined, each a split of its own name where it has none. Nothing is at `target` until all is. Raises
+    `UsageError` for a folder that is there, a form that lacks something, or a file that is no longer what was selected;
+    `UnknownName`.
+    """
     target = target.expanduser().absolute()
     if len(set(names)) < len(names):
         raise UsageError("a selection is named twice; an export holds each once")
