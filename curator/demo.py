@@ -73,8 +73,8 @@ def _train_on_digits(home: Path, minutes: float, job: Job) -> None:
 
     folder = home / "demo-digits"
     folder.mkdir(parents=True, exist_ok=True)
-    found = load_digits()
-    for number, (digit, label) in enumerate(zip(found.images, found.target, strict=True)):
+    digits = load_digits()
+    for number, (digit, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         _save(Image.fromarray((digit * 15.9).astype(np.uint8)), folder / f"{number:04d}-{label}.png")
     with Index.create("demo-digits") as index:
         ingest(index, [folder], load_encoder("tiny"), IngestOptions(), job=job)
@@ -91,9 +91,9 @@ def _train_on_digits(home: Path, minutes: float, job: Job) -> None:
                 f"{numbers.get('recall', 0):.2f}"
             )
             job.say(f"$ curator generate {run.name} -i demo-digits")
-            made = generate(index, run, Asked(64), job=job)
-            grids.append(Tile(made.grid, f"{trainer}: 64 it made", f"{outcome.images_seen} images seen"))
-        real = (found.images[:64, None] * 15.9).astype(np.uint8)
+            generated = generate(index, run, Asked(64), job=job)
+            grids.append(Tile(generated.grid, f"{trainer}: 64 it made", f"{outcome.images_seen} images seen"))
+        real = (digits.images[:64, None] * 15.9).astype(np.uint8)
         grids.append(Tile(tiled(real, 8, 2), "64 real ones"))
     sheet = home / "demo-generated.png"
     save_sheet([Section("Trained on 1,797 digits of 8 by 8 pixels", grids)], sheet, columns=3)

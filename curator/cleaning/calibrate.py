@@ -87,18 +87,20 @@ def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIE
     _add_duplicates(index, nodes, chosen, pairs, rng=rng, job=job)
     _add_others(index.reader, nodes, pairs)
     _add_neighbours(index, nodes, chosen, pairs)
-    found = [_choose(kind, pairs, built_in) for kind, built_in in [*Thresholds().least.items(), ("semantic", None)]]
+    calibrations = [
+        _choose(kind, pairs, built_in) for kind, built_in in [*Thresholds().least.items(), ("semantic", None)]
+    ]
     facts = {
         c.kind: (
             c.threshold,
             asdict(c.cut) | {"held_out_recall": _known(c.held_out_recall), "sample": len(chosen), "seed": seed},
         )
-        for c in found
+        for c in calibrations
         if c.source == "calibrated"
     }
     with index.write() as db, db.atomic():
         Curation(db).put_calibrations(index.space, facts)
-    return found
+    return calibrations
 
 
 def _known(value: float) -> float | None:
@@ -138,15 +140,15 @@ def _add_duplicates(
             picture = decode(read_bytes(image.path), side=1 << 12).picture
         except PictureError:
             continue
-        own, sketch = measure(picture), Sketch.of(picture)
-        if not textured(own.hashes[None], np.array([own.entropy]))[0]:
+        measures, sketch = measure(picture), Sketch.of(picture)
+        if not textured(measures.hashes[None], np.array([measures.entropy]))[0]:
             continue  # flat: nothing that is done to it shows
         changed = {name: t.change(picture, rng) for name, t in TRANSFORMS.items()}
         scores = index.encoder.encode_images([picture, *changed.values()])
         for at, (name, other) in enumerate(changed.items(), 1):
             t = TRANSFORMS[name]
             into = pairs.held_out if t.held_out else pairs.positive
-            into.setdefault(t.kind, []).append(strength(_compare(own.hashes, sketch, other), t.kind))
+            into.setdefault(t.kind, []).append(strength(_compare(measures.hashes, sketch, other), t.kind))
             into.setdefault("semantic", []).append(float(scores[0] @ scores[at]))
 
 
@@ -160,11 +162,15 @@ def _compare(hashes: NDArray[np.uint64], sketch: Sketch, other: Pillow.Image) ->
 def _add_others(reader: Reader, nodes: Nodes, pairs: _Pairs) -> None:
     """Compared pairs of the index that are not verified, and those that a person told apart."""
     curation = Curation(reader)
-    here = set(nodes.contents.tolist())
+    standing = set(nodes.contents.tolist())
     apart = {frozenset((d.subject, d.other)) for d in curation.decisions() if d.verdict == "not-duplicate"}
-    told = {frozenset(c) for c in _content_pairs(reader, apart)}
+    told_apart = {frozenset(c) for c in _content_pairs(reader, apart)}
     for (a, b), evidence in curation.edges().items():
-        if a in here and b in here and (judge(evidence, Thresholds()) is None or frozenset((a, b)) in told):
+        if (
+            a in standing
+            and b in standing
+            and (judge(evidence, Thresholds()) is None or frozenset((a, b)) in told_apart)
+        ):
             for kind in Thresholds().least:
                 pairs.negative.setdefault(kind, []).append(strength(evidence, kind))
 

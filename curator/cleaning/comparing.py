@@ -56,13 +56,13 @@ class Hashes:
 
     def distances(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(m,) least distances in bits, and the turn of the second that makes them least."""
-        found = [
+        parts = [
             compare_hashes(self.values[pairs[part, 0]], self.values[pairs[part, 1]])
             for part in blocks(len(pairs), 1 << 18)
         ]
-        if not found:
+        if not parts:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        distance, transform = (np.concatenate(column) for column in zip(*found, strict=True))
+        distance, transform = (np.concatenate(column) for column in zip(*parts, strict=True))
         return np.where(self.telling[pairs].all(1), distance, _NO_HASH), transform
 
 
@@ -176,10 +176,10 @@ class _Looker:
         """Look at pairs of contents → evidence on them, and what hashes alone say where a picture cannot be read."""
         self._load(dict.fromkeys(c for key in keys for c in key))
         a, b = ([self.sketches[key[side]] for key in keys] for side in (0, 1))
-        found = self.threads.map(examine, distances, transforms, a, b, [self.thresholds] * len(keys))
+        examined = self.threads.map(examine, distances, transforms, a, b, [self.thresholds] * len(keys))
         seen: dict[tuple[int, int], Evidence] = {}
         unread: dict[tuple[int, int], Evidence] = {}
-        for key, evidence in zip(keys, found, strict=True):
+        for key, evidence in zip(keys, examined, strict=True):
             readable = all(self.sketches[c] is not None for c in key)
             (seen if readable else unread)[key] = evidence
         return seen, unread

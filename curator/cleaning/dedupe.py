@@ -192,20 +192,22 @@ def _contents_of(members: list[Grouped], nodes: Nodes) -> dict[int, int]:
 
 def _limit(nodes: Nodes, chosen: Ids) -> Nodes:
     """The nodes of the images of these ids, which ascend."""
-    here = find_sorted(chosen, nodes.image_ids)[1]
-    kept, node_of = np.unique(nodes.node_of[here], return_inverse=True)
-    return Nodes(nodes.image_ids[here], nodes.content_ids[here], node_of.astype(np.int64), nodes.contents[kept])
+    is_chosen = find_sorted(chosen, nodes.image_ids)[1]
+    nodes_left, node_of = np.unique(nodes.node_of[is_chosen], return_inverse=True)
+    return Nodes(
+        nodes.image_ids[is_chosen], nodes.content_ids[is_chosen], node_of.astype(np.int64), nodes.contents[nodes_left]
+    )
 
 
 def find_thresholds(curation: Curation, space: Space, asked: float | None = None) -> Thresholds:
     """Calibrated thresholds of the space where there are some; a semantic one that was asked for."""
     built_in = Thresholds()
-    found = curation.calibrations(space)
-    least = {kind: found[kind][0] if kind in found else value for kind, value in built_in.least.items()}
-    sources = {kind: "calibrated" if kind in found else "built in" for kind in least}
-    semantic = asked if asked is not None else found["semantic"][0] if "semantic" in found else None
+    calibrated = curation.calibrations(space)
+    least = {kind: calibrated[kind][0] if kind in calibrated else value for kind, value in built_in.least.items()}
+    sources = {kind: "calibrated" if kind in calibrated else "built in" for kind in least}
+    semantic = asked if asked is not None else calibrated["semantic"][0] if "semantic" in calibrated else None
     sources["semantic"] = (
-        "given" if asked is not None else "calibrated" if "semantic" in found else "tail of the scores"
+        "given" if asked is not None else "calibrated" if "semantic" in calibrated else "tail of the scores"
     )
     return Thresholds(least, semantic, sources)
 
@@ -248,9 +250,9 @@ def as_groups(members: Iterable[Grouped], rejected: Container[int]) -> tuple[Gro
     for m in members:
         by_keeper.setdefault(m.keeper_id, []).append(m)
     groups = []
-    for _, found in sorted(by_keeper.items()):
+    for _, group in sorted(by_keeper.items()):
         ordered = sorted(
-            found, key=lambda m: (m.image_id != m.keeper_id, m.kind != "kept", _strength(m.kind), m.image_id)
+            group, key=lambda m: (m.image_id != m.keeper_id, m.kind != "kept", _strength(m.kind), m.image_id)
         )
         settled = all(m.image_id in rejected or m.kind in ("keeper", "kept") for m in ordered)
         groups.append(Group(tuple(ordered), settled))

@@ -147,8 +147,8 @@ class Grouping:
                 continue
             via = ways[position]
             kind = kind_of[min(position, via), max(position, via)]
-            kept = image_id in self.policy.kept or self.policy.is_protected(self.records[image_id])
-            members.append(Grouped(image_id, keeper, "kept" if kept else kind, int(ids[via]), None))
+            stays = image_id in self.policy.kept or self.policy.is_protected(self.records[image_id])
+            members.append(Grouped(image_id, keeper, "kept" if stays else kind, int(ids[via]), None))
         return members
 
     def _images(self, ids: list[int]) -> list[Image]:
@@ -178,10 +178,13 @@ class Grouping:
         kept = frozenset(p for p in standing if int(ids[p]) in self.policy.kept)
         edges = self._between(pairs, scores, by_node)
         for _ in range(_ROUNDS):
-            found, values = np.array(list(edges), np.int64).reshape(-1, 2), np.array(list(edges.values()), np.float32)
+            positions, values = (
+                np.array(list(edges), np.int64).reshape(-1, 2),
+                np.array(list(edges.values()), np.float32),
+            )
             touched = sorted({p for edge in edges for p in edge})
             order = self._order(touched)
-            covered = cover(order, found, values, self.vetoes, kept | self._protected(touched))
+            covered = cover(order, positions, values, self.vetoes, kept | self._protected(touched))
             left = self._left_above(x, [p for p in standing if p not in covered], threshold)
             fresh = {
                 edge: s for edge, s in left.items() if edge not in edges and not (edge[0] in kept and edge[1] in kept)

@@ -43,9 +43,11 @@ def stored_groups(index: Index, keepers: Ids | Sequence[int], *, keep: Sequence[
     policy = Policy(tuple(keep), kept=kept_ids(curation), rejected=set(rejected_ids(curation)))
     images = {i.id: i for i in index.images([m.image_id for m in members])}
     evidence = curation.evidence_between([(m.image_id, m.via_id) for m in members if m.via_id != m.image_id])
-    found = []
+    stored = []
     for group in as_groups(members, policy.rejected):
-        own = {m.image_id: images[m.image_id] for m in group.members}
+        members_by_id = {m.image_id: images[m.image_id] for m in group.members}
         seen = {m.image_id: evidence[m.image_id, m.via_id] for m in group.members if (m.image_id, m.via_id) in evidence}
-        found.append(StoredGroup(group, own, seen, policy.reason(group.keeper, list(own.values()))))
-    return found
+        stored.append(
+            StoredGroup(group, members_by_id, seen, policy.reason(group.keeper, list(members_by_id.values())))
+        )
+    return stored

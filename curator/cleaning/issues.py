@@ -138,14 +138,14 @@ def find_issues(index: Index, names: Sequence[str] = (), *, where: str | None = 
         rows = [r for r in rows if r[0] in chosen]
     values = np.array(rows, np.float64).reshape(-1, len(_COLUMNS))
     table = Table(values[:, 0].astype(np.int64), *values[:, 1:].T)
-    found = []
+    issues = []
     for name in names or checks:
         seen = checks[name](table)
         at = np.flatnonzero(seen.mask)
         at = at[np.lexsort((table.ids[at], -seen.badness[at]))]
         shown = tuple(seen.form.format(v) for v in seen.value[at])
-        found.append(Issue(name, seen.rule, tuple(table.ids[at].tolist()), shown))
-    return found
+        issues.append(Issue(name, seen.rule, tuple(table.ids[at].tolist()), shown))
+    return issues
 
 
 def _bounds(v: Column, reach: float) -> tuple[float, float]:

@@ -168,16 +168,16 @@ def find_enlarged(images: Sequence[Image]) -> set[int]:
                 read[image.sha256] = None
         return read[image.sha256]
 
-    found: set[int] = set()
+    enlarged: set[int] = set()
     for larger in images:
         for smaller in sorted(images, key=lambda i: (-i.width * i.height, i.sha256)):
             if not _same_shape(larger, smaller) or larger.width < LEAST_FACTOR * smaller.width:
                 continue
             one, two = picture(larger), picture(smaller)
             if one is not None and two is not None and is_enlarged(one, two):
-                found.add(larger.id)
+                enlarged.add(larger.id)
                 break
-    return found
+    return enlarged
 
 
 def _same_shape(a: Image, b: Image) -> bool:

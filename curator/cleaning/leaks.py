@@ -73,15 +73,15 @@ def find_leaks(
         raise UsageError(
             f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for some in values.values() for v in some})}"
         )
-    found = dedupe(index, options, keep_proposals=False, only=side_of.keys(), job=job)
+    result = dedupe(index, options, keep_proposals=False, only=side_of.keys(), job=job)
     leaks = []
-    for group in found.groups:
+    for group in result.groups:
         sides = {m.image_id: side_of[m.image_id] for m in group.members}
         if len(set(sides.values())) > 1:
             leaks.append(Leak(sides))
     grouped = {i for leak in leaks for i in leak.sides}
     leaks += [Leak({i: side}) for i, side in side_of.items() if side not in between and i not in grouped]
-    return Leaks(tuple(leaks), side_of, by, found, len(index) - len(side_of))
+    return Leaks(tuple(leaks), side_of, by, result, len(index) - len(side_of))
 
 
 def _guess(index: Index, between: Sequence[str]) -> str:
@@ -89,7 +89,7 @@ def _guess(index: Index, between: Sequence[str]) -> str:
         return "selection"
     columns = sorted(index.reader.extra_columns(), key=lambda c: (c.lower() not in ("split", "subset", "set"), c))
     for column in [*columns, "label"]:
-        if set(between) <= {v for some in _values(index, column).values() for v in some}:
+        if set(between) <= {v for sides in _values(index, column).values() for v in sides}:
             return column
     return "folder"
 
@@ -112,8 +112,8 @@ def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str], *, eve
 
     Of several folders it is the innermost; of several selections it is all, joined by "and".
     """
-    found = {i: [v for v in some if v in between] for i, some in values.items()}
-    return {i: _AND.join(sorted(sides)) if every else sides[-1] for i, sides in found.items() if sides}
+    sides_of = {i: [v for v in some if v in between] for i, some in values.items()}
+    return {i: _AND.join(sorted(sides)) if every else sides[-1] for i, sides in sides_of.items() if sides}
 
 
 def write_fixed(

@@ -187,11 +187,11 @@ def _differs(image: Image, what: str = "the file") -> str:
     if image.path.is_symlink():
         return f"{what} is a symbolic link, which only leads to a picture ({image.path})"
     try:
-        found = sha256_of(image.path)
+        sha256 = sha256_of(image.path)
     except OSError as error:
         return f"{what} cannot be read: {error.strerror} ({image.path})"
     return (
-        "" if found == image.sha256 else f"{what} has changed since it was indexed ({image.path}); run `curator index`"
+        "" if sha256 == image.sha256 else f"{what} has changed since it was indexed ({image.path}); run `curator index`"
     )
 
 

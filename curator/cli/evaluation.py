@@ -110,8 +110,8 @@ def evaluate_command(
         return
     click.echo(f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.against} (n = {done.m})")
     for space in dict.fromkeys(n.space for n in done.numbers):
-        found = [n for n in done.numbers if n.space == space]
-        rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", n.interval) for n in found]
+        numbers = [n for n in done.numbers if n.space == space]
+        rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", n.interval) for n in numbers]
         click.echo("\n" + table(rows, ("", f"in {space}", "value", "95 %")))
     for note in done.notes:
         say(f"Note: {note}.")
@@ -166,8 +166,8 @@ def audit_command(
         refuse_sheet(sheet)
     with opened(name) as index, working() as job:
         run = find_maker(index, named)
-        made = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
-        done = audit(index, run, made, held_out=reference, job=job)
+        generated = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
+        done = audit(index, run, generated, held_out=reference, job=job)
         pairs = [closest_pairs(index, done)] if sheet or output else []
     lines = describe_audit(done)
     if sheet:

@@ -33,9 +33,9 @@ def concepts_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     with opened(name) as index:
-        kept = Selections(index.reader)
-        found = [kept.concept(index.space, c) for c in kept.concepts(index.space)]
-    rows = [{"name": c.name, "like": c.facts["like"], "unlike": c.facts["unlike"]} for c in found]
+        stored = Selections(index.reader)
+        concepts = [stored.concept(index.space, c) for c in stored.concepts(index.space)]
+    rows = [{"name": c.name, "like": c.facts["like"], "unlike": c.facts["unlike"]} for c in concepts]
     if as_json:
         print_json(rows)
     else:
@@ -62,9 +62,9 @@ def fit_command(*, chosen: str, like: tuple[str, ...], unlike: tuple[str, ...], 
         return find_ids(index, split) if split else []
 
     with opened(name) as index:
-        made = fit_concept(index, chosen, ids(like), ids(unlike), afresh=afresh)
+        concept = fit_concept(index, chosen, ids(like), ids(unlike), afresh=afresh)
     click.echo(
-        f"{chosen}: {made.facts['like']} wanted, {made.facts['unlike']} unwanted. Try `curator search "
+        f"{chosen}: {concept.facts['like']} wanted, {concept.facts['unlike']} unwanted. Try `curator search "
         f"concept:{chosen}`."
     )
 
@@ -124,8 +124,8 @@ def label_command(
             from curator.runs.apply import label_by_run
             from curator.runs.lookup import run_of
 
-            found = run_of(index, run, trainer="classifier")
-            done = label_by_run(index, found, named=where, column=column, job=job)
+            classifier = run_of(index, run, trainer="classifier")
+            done = label_by_run(index, classifier, named=where, column=column, job=job)
         elif classes is not None:
             done = label_by_words(index, classes.split(","), where=where, column=column)
         else:

@@ -141,16 +141,16 @@ class Curation:
             )
             for image_id, content in self.reader.rows(sql):
                 alike.setdefault(image_id, []).append(content)
-        found: dict[tuple[int, int], Evidence] = {}
+        evidence: dict[tuple[int, int], Evidence] = {}
         columns = ", ".join(SEALED["edges"][2:])
         for a, b in pairs:
             for one, two in product(alike.get(a, ()), alike.get(b, ())):
                 sql = f"SELECT {columns} FROM edges WHERE first = ? AND second = ?"
                 rows = self.reader.rows(sql, [min(one, two), max(one, two)])
                 if rows:
-                    found[a, b] = Evidence(*rows[0])
+                    evidence[a, b] = Evidence(*rows[0])
                     break
-        return found
+        return evidence
 
     def put_edges(self, edges: Mapping[tuple[int, int], Evidence]) -> None:
         """Keep evidence; that of a pair looked at before is replaced."""
@@ -163,13 +163,13 @@ class Curation:
         """Every verdict, oldest first; or those in which one of these contents is named."""
         if about is None:
             return [Decision(*row) for row in self.reader.rows(_DECISIONS.format(""))]
-        found: dict[Decision, None] = {}
+        decisions: dict[Decision, None] = {}
         for start in range(0, len(about), _MANY):
             part = list(about[start : start + _MANY])
             marks = ", ".join("?" * len(part))
             sql = _DECISIONS.format(f"WHERE subject IN ({marks}) OR other IN ({marks})")
-            found |= dict.fromkeys(Decision(*row) for row in self.reader.rows(sql, [*part, *part]))
-        return list(found)
+            decisions |= dict.fromkeys(Decision(*row) for row in self.reader.rows(sql, [*part, *part]))
+        return list(decisions)
 
     def decide(self, decisions: Iterable[Decision]) -> None:
         """Keep verdicts; a later one on the same pair replaces the earlier."""
@@ -193,12 +193,12 @@ class Curation:
 
     def groups_of(self, ids: Sequence[int]) -> list[Grouped]:
         """The same for the groups alone that these images are in."""
-        found: list[Grouped] = []
+        members: list[Grouped] = []
         for start in range(0, len(ids), _MANY):
             part = ", ".join(str(int(i)) for i in ids[start : start + _MANY])
             these = f"AND g.keeper_id IN (SELECT keeper_id FROM groups WHERE image_id IN ({part})) "
-            found += [Grouped(*row) for row in self.reader.rows(_GROUPS.format(these))]
-        return list(dict.fromkeys(found))
+            members += [Grouped(*row) for row in self.reader.rows(_GROUPS.format(these))]
+        return list(dict.fromkeys(members))
 
     def replace_groups(self, groups: Iterable[Grouped], looked_at: Iterable[int] | None = None) -> None:
         """What the last run found takes the place of what was found before, of the images looked at or of all."""
@@ -233,22 +233,22 @@ class Curation:
 
     def contents_of(self, ids: Sequence[int]) -> dict[int, int]:
         """image id → content id, of those images that are present."""
-        found: dict[int, int] = {}
+        contents: dict[int, int] = {}
         for start in range(0, len(ids), _MANY):
             part = ", ".join(str(int(i)) for i in ids[start : start + _MANY])
             sql = f"SELECT id, content_id FROM images WHERE removed IS NULL AND id IN ({part})"
-            found |= dict(self.reader.rows(sql))
-        return found
+            contents |= dict(self.reader.rows(sql))
+        return contents
 
     def places(self, ids: Ids) -> list[tuple[int, str]]:
         """(root id, folder below it) of images, in the order of `ids`."""
         rows = self.reader.rows("SELECT id, root_id, path FROM images WHERE removed IS NULL")
-        found = {i: (root, as_path(path).rpartition("/")[0]) for i, root, path in rows}
-        return [found[int(i)] for i in ids]
+        places = {i: (root, as_path(path).rpartition("/")[0]) for i, root, path in rows}
+        return [places[int(i)] for i in ids]
 
     def with_content(self, hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
         """sha256 → ids of the present images that have it."""
-        found: dict[bytes, list[int]] = {}
+        ids_of: dict[bytes, list[int]] = {}
         for start in range(0, len(hashes), _MANY):
             part = list(hashes[start : start + _MANY])
             sql = (
@@ -256,8 +256,8 @@ class Curation:
                 f"AND c.sha256 IN ({', '.join('?' * len(part))}) ORDER BY i.id"
             )
             for sha256, image_id in self.reader.rows(sql, part):
-                found.setdefault(sha256, []).append(image_id)
-        return found
+                ids_of.setdefault(sha256, []).append(image_id)
+        return ids_of
 
 
 def rejected_ids(curation: Curation, about: Sequence[bytes] | None = None) -> dict[int, bytes]:

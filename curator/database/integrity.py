@@ -48,10 +48,10 @@ def damaged_rows(connection: sqlite3.Connection, folder: Path, limit: int = 20) 
 
     Raises `IndexLocked` when another process keeps it busy: that is no damage.
     """
-    found: list[str] = []
+    problems: list[str] = []
     try:
         rows = connection.execute(f"PRAGMA integrity_check({limit})").fetchall()
-        found += [str(r[0]) for r in rows if r[0] != "ok"]
+        problems += [str(r[0]) for r in rows if r[0] != "ok"]
         older = connection.execute("PRAGMA user_version").fetchone()[0] < FORMAT
         there = {r[0] for r in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table, columns in SEALED.items():
@@ -59,11 +59,11 @@ def damaged_rows(connection: sqlite3.Connection, folder: Path, limit: int = 20) 
                 continue
             key = " || ' ' || ".join(c for c in columns if c in _KEYS)
             sql = f"SELECT {key} FROM {table} WHERE crc IS NOT row_crc({', '.join(columns)}) LIMIT {limit}"
-            found += [f"{table} {row[0]}: checksum does not fit" for row in connection.execute(sql)]
+            problems += [f"{table} {row[0]}: checksum does not fit" for row in connection.execute(sql)]
     except sqlite3.DatabaseError as error:
         refuse_if_busy(error, folder)
-        found.append(f"cannot be read: {error}")
-    return found[:limit]
+        problems.append(f"cannot be read: {error}")
+    return problems[:limit]
 
 
 def dangling_rows(connection: sqlite3.Connection) -> Iterator[str]:

@@ -93,7 +93,7 @@ class Reader(Connected):
 
     def images(self, ids: Ids | Sequence[int]) -> list[Image]:
         """Records in the order of `ids`, removed ones too. Raises `UnknownName` for an id there never was."""
-        found: dict[int, Image] = {}
+        image_of: dict[int, Image] = {}
         for part in _parts([int(i) for i in ids if int(i) < 2**63]):
             marks = ", ".join("?" * len(part))
             sql = (
@@ -107,11 +107,11 @@ class Reader(Connected):
             for row in self.rows(sql, part):
                 path = Path(as_path(row[1])) / as_path(row[2])
                 tags, extra = tuple(json.loads(row[16])), json.loads(row[15])
-                found[row[0]] = Image(row[0], path, row[3], row[4].hex(), *row[5:15], tags, extra)  # type: ignore[call-arg]
-        missing = [int(i) for i in ids if int(i) not in found]
+                image_of[row[0]] = Image(row[0], path, row[3], row[4].hex(), *row[5:15], tags, extra)  # type: ignore[call-arg]
+        missing = [int(i) for i in ids if int(i) not in image_of]
         if missing:
             raise UnknownName(f"no image with id {missing[0]}; `curator search` shows ids")
-        return [found[int(i)] for i in ids]
+        return [image_of[int(i)] for i in ids]
 
     def is_present(self, image_id: int) -> bool:
         """Whether the image is in the index and not removed."""
@@ -123,11 +123,11 @@ class Reader(Connected):
         for root in self.roots():
             if path.is_relative_to(root.path):
                 stored = as_stored(path.relative_to(root.path).as_posix())
-                found = self._one(
+                image_id = self._one(
                     f"SELECT id FROM images WHERE root_id = ? AND path = ? AND {state}", [root.id, stored]
                 )
-                if found is not None:
-                    return int(found)
+                if image_id is not None:
+                    return int(image_id)
         return None
 
     def stat_of(self, image_id: int) -> tuple[int, int]:
@@ -153,12 +153,12 @@ class Reader(Connected):
 
     def content_ids(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
         """sha256 → content id, for those already known."""
-        found: dict[bytes, int] = {}
+        content_of: dict[bytes, int] = {}
         for part in _parts(list(hashes)):
-            found |= dict(
+            content_of |= dict(
                 self.rows(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part)
             )
-        return found
+        return content_of
 
     def embedded_hashes(self, space: Space) -> set[bytes]:
         """sha256 of every content that has a vector in the space: what need not be encoded again."""
@@ -214,18 +214,18 @@ class Reader(Connected):
 
     def vectors(self, space: Space, ids: Sequence[int]) -> Vectors:
         """(n, d) float32 in the order of `ids`. Raises `UnknownName` for an image without a vector in the space."""
-        found: dict[int, Vectors] = {}
+        vector_of: dict[int, Vectors] = {}
         for part in _parts([int(i) for i in ids]):
             # Integers of our own, so they may stand in the text.
             rows = self.rows(
                 f"{_VECTORS} WHERE i.id IN ({', '.join(map(str, part))}) ORDER BY i.id", {"space": space.id}
             )
             got, x = self._vectors(space, rows)
-            found |= dict(zip(got.tolist(), x.astype(np.float32), strict=True))
-        absent = [i for i in ids if int(i) not in found]
+            vector_of |= dict(zip(got.tolist(), x.astype(np.float32), strict=True))
+        absent = [i for i in ids if int(i) not in vector_of]
         if absent:
             raise UnknownName(f"image {absent[0]} has no vector in space '{space.encoder}'; run `curator index`")
-        return np.stack([found[int(i)] for i in ids]) if len(ids) else np.empty((0, space.dim), np.float32)
+        return np.stack([vector_of[int(i)] for i in ids]) if len(ids) else np.empty((0, space.dim), np.float32)
 
     def norms(self, space: Space, ids: Sequence[int]) -> NDArray[np.float64]:
         """(n,) lengths of the images' vectors before normalising."""
@@ -234,8 +234,8 @@ class Reader(Connected):
             self.rows(sql.format(", ".join(map(str, part))), {"space": space.id})
             for part in _parts([int(i) for i in ids])
         ]
-        found = dict(row for rows in parts for row in rows)
-        return np.array([found[int(i)] for i in ids])
+        norm_of = dict(row for rows in parts for row in rows)
+        return np.array([norm_of[int(i)] for i in ids])
 
     def _vectors(self, space: Space, rows: list[tuple[Any, ...]]) -> tuple[Ids, NDArray[np.float16]]:
         for image_id, seq, norm, vector, crc, content_id in rows:

@@ -33,21 +33,21 @@ class Selections:
         if not rows:
             raise UnknownName(f"no selection '{name}'; {suggest(name, self.names())}")
         key, digest, manifest, created = rows[0]
-        found = self.reader.rows(
+        members = self.reader.rows(
             "SELECT image_id, sha256, value, split FROM selected WHERE selection_id = ? ORDER BY rank", [key]
         )
-        ids = np.fromiter((r[0] for r in found), np.int64, len(found))
-        if digest_of([r[1] for r in found]) != digest:
+        ids = np.fromiter((r[0] for r in members), np.int64, len(members))
+        if digest_of([r[1] for r in members]) != digest:
             raise IndexDamaged(
                 f"the selection '{name}' has lost rows; drop it, and make it again from a manifest or its recipe"
             )
-        values = np.array([math.nan if r[2] is None else r[2] for r in found], np.float64)
+        values = np.array([math.nan if r[2] is None else r[2] for r in members], np.float64)
         return Selection(
             name,
             ids,
-            tuple(r[1] for r in found),
+            tuple(r[1] for r in members),
             values,
-            tuple(r[3] for r in found),
+            tuple(r[3] for r in members),
             digest,
             json.loads(manifest),
             created,
@@ -117,32 +117,32 @@ class Selections:
 
     def computed_of(self, ids: Ids | Sequence[int]) -> dict[int, dict[str, Any]]:
         """image id → values of its computed columns by name."""
-        found: dict[int, dict[str, Any]] = {int(i): {} for i in ids}
-        marks = ", ".join(map(str, found))
+        values_of: dict[int, dict[str, Any]] = {int(i): {} for i in ids}
+        marks = ", ".join(map(str, values_of))
         sql = f"SELECT image_id, name, value FROM computed WHERE image_id IN ({marks}) ORDER BY name"
         for image_id, name, value in self.reader.rows(sql):
-            found[image_id][name] = value
-        return found
+            values_of[image_id][name] = value
+        return values_of
 
     def selections_of(self, ids: Ids | Sequence[int]) -> dict[int, list[str]]:
         """image id → names of the selections that it is in, oldest first."""
-        found: dict[int, list[str]] = {int(i): [] for i in ids}
+        names_of: dict[int, list[str]] = {int(i): [] for i in ids}
         sql = (
             "SELECT DISTINCT x.image_id, s.id, s.name FROM selected x JOIN selections s ON s.id = x.selection_id "
-            f"WHERE x.image_id IN ({', '.join(map(str, found))}) ORDER BY s.id"
+            f"WHERE x.image_id IN ({', '.join(map(str, names_of))}) ORDER BY s.id"
         )
         for image_id, _, name in self.reader.rows(sql):
-            found[image_id].append(name)
-        return found
+            names_of[image_id].append(name)
+        return names_of
 
     def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
         """Digests of the contents of images, in their order. Raises `UnknownName` for an id there never was."""
         wanted = [int(i) for i in ids]
         these = f" WHERE i.id IN ({', '.join(map(str, wanted))})" if len(wanted) <= FEW else ""
-        found = dict(
+        digest_of = dict(
             self.reader.rows(f"SELECT i.id, c.sha256 FROM images i CROSS JOIN contents c ON c.id = i.content_id{these}")
         )
         for i in wanted:
-            if i not in found:
+            if i not in digest_of:
                 raise UnknownName(f"no image with id {i}; `curator search` shows ids")
-        return [found[i] for i in wanted]
+        return [digest_of[i] for i in wanted]

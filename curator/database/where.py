@@ -171,8 +171,8 @@ def _present(further: Further, *, removed: bool = False) -> str:
 
 
 def _authorise(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    named = (second or "").lower() in _FUNCTIONS
-    harmless = action in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and named)
+    is_listed = (second or "").lower() in _FUNCTIONS
+    harmless = action in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and is_listed)
     return sqlite3.SQLITE_OK if harmless else sqlite3.SQLITE_DENY
 
 

@@ -66,10 +66,10 @@ class Sketch:
 
         # Smaller borders than OpenCV's 31, or small pictures lose most of their corners.
         finder: Any = cv2.ORB_create(nfeatures=_CORNERS, edgeThreshold=15, patchSize=31, fastThreshold=7)  # type: ignore[attr-defined]
-        found, descriptors = finder.detectAndCompute(self.grey, None)
-        if not found:
+        points, descriptors = finder.detectAndCompute(self.grey, None)
+        if not points:
             return np.empty((0, 2), np.float32), np.empty((0, 32), np.uint8)
-        return np.array([k.pt for k in found], np.float32), descriptors
+        return np.array([k.pt for k in points], np.float32), descriptors
 
 
 @dataclass(frozen=True)

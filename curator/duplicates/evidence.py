@@ -86,8 +86,8 @@ def examine(distance: int, transform: int, a: Sketch | None, b: Sketch | None, t
     if a is None or b is None:
         return evidence
     if distance <= BITS:
-        found = lay(a, b, evidence.transform)
-        evidence = replace(evidence, laid=found.agreement, difference=found.difference)
+        laid = lay(a, b, evidence.transform)
+        evidence = replace(evidence, laid=laid.agreement, difference=laid.difference)
     return look_closer(evidence, a, b) if needs_corners(evidence, thresholds) else evidence
 
 
@@ -98,12 +98,16 @@ def needs_corners(evidence: Evidence, thresholds: Thresholds) -> bool:
 
 def look_closer(evidence: Evidence, a: Sketch, b: Sketch) -> Evidence:
     """The evidence with that of the corners."""
-    found = align(a, b)
+    alignment = align(a, b)
     aligned = replace(
-        evidence, inliers=found.inliers, scale=found.scale, degrees=found.degrees, agreement=found.laid.agreement
+        evidence,
+        inliers=alignment.inliers,
+        scale=alignment.scale,
+        degrees=alignment.degrees,
+        agreement=alignment.laid.agreement,
     )
-    difference = min(found.laid.difference, 255.0 if evidence.difference is None else evidence.difference)
-    return replace(aligned, difference=difference, overlap=found.laid.overlap)
+    difference = min(alignment.laid.difference, 255.0 if evidence.difference is None else evidence.difference)
+    return replace(aligned, difference=difference, overlap=alignment.laid.overlap)
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> str | None:

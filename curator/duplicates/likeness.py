@@ -93,12 +93,12 @@ def _coarse(x: Greys, y: Greys, own: NDArray[np.int64] | None) -> NDArray[np.int
     lengths = (other**2).sum((1, 2))
     turns = [np.stack([turn(o, name) for o in other]).reshape(len(y), -1) for name in DIHEDRAL]
     k = min(_AMONG, len(y))
-    found = np.zeros((len(x), k, 2), np.int64)
+    nearest = np.zeros((len(x), k, 2), np.int64)
     for part in blocks(len(x), max(1, _PAIRS // len(y))):
         apart = np.stack([lengths - 2 * (small[part] @ t.T) for t in turns])
         if own is not None:
             apart[:, np.arange(apart.shape[1]), own[part]] = np.inf
         best, way = apart.min(0), apart.argmin(0)
         at = np.argpartition(best, k - 1, axis=1)[:, :k]
-        found[part] = np.stack([at, np.take_along_axis(way, at, 1)], 2)
-    return found
+        nearest[part] = np.stack([at, np.take_along_axis(way, at, 1)], 2)
+    return nearest

@@ -31,9 +31,9 @@ def local_weights(weights: Weights) -> Path | None:
 
 def find_weights(weights: Weights) -> Path:
     """The file that holds the weights, fetched from the hub if it must be. Raises `EncoderUnavailable`."""
-    found = local_weights(weights)
-    if found is not None:
-        return found
+    local = local_weights(weights)
+    if local is not None:
+        return local
     if weights.folder is not None:
         raise EncoderUnavailable(f"no .safetensors beside {weights.folder / CONFIG}")
     config = tag_config(weights)
@@ -61,9 +61,9 @@ def _in_cache(repository: str) -> Path | None:
 
     owner, name, *file = repository.split("/")
     for candidate in file or _FILES:
-        found = try_to_load_from_cache(f"{owner}/{name}", candidate)
-        if isinstance(found, str):
-            return Path(found)
+        cached = try_to_load_from_cache(f"{owner}/{name}", candidate)
+        if isinstance(cached, str):
+            return Path(cached)
     return None
 
 

@@ -125,9 +125,9 @@ _BYTE_ORDER, _BYTES = _byte_names()
 
 
 def _vocabulary_file() -> Path:
-    found = importlib.util.find_spec("open_clip")  # finds, does not import
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("open_clip")  # finds, does not import
+    if spec is None or spec.origin is None:
         raise EncoderError(
             "open_clip is not installed, and its vocabulary is needed for words; install open-clip-torch"
         )
-    return Path(found.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
+    return Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz")

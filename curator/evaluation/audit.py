@@ -110,7 +110,13 @@ class _Side:
 
 
 def audit(
-    index: Index, run: Run, made: Ids | None = None, *, held_out: str | None = None, keep: bool = True, job: Job = QUIET
+    index: Index,
+    run: Run,
+    generated: Ids | None = None,
+    *,
+    held_out: str | None = None,
+    keep: bool = True,
+    job: Job = QUIET,
 ) -> Audit:
     """Label a run's generated images (None: all of them) in the column `audit`.
 
@@ -120,9 +126,9 @@ def audit(
     """
     if keep:
         refuse_columns(index, "audit")
-    made = generated_ids(index, run) if made is None else made
+    generated = generated_ids(index, run) if generated is None else generated
     trained, held_ids, planned = _reals(index, run, held_out)
-    y, x, held = (_side(index, run, ids, job) for ids in (trained, made, held_ids))
+    y, x, held = (_side(index, run, ids, job) for ids in (trained, generated, held_ids))
     beside, of_held = nearest_to(x.x, y.x), nearest_to(held.x, y.x)
     near, of_near = _likeness(x, y), _likeness(held, y)
     evidence = _Evidence(
@@ -196,8 +202,8 @@ def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]
 
 def _side(index: Index, run: Run, ids: Ids, job: Job) -> _Side:
     """Pictures as the run saw its own, at comparison size; one that cannot be read is left out."""
-    found = [(p.ids, greys([to_picture(one) for one in p.inner])) for p in pictures_of_run(index, run, ids, job)]
-    read, pixels = (np.concatenate(column) for column in zip(*found, strict=True))
+    blocks_read = [(p.ids, greys([to_picture(one) for one in p.inner])) for p in pictures_of_run(index, run, ids, job)]
+    read, pixels = (np.concatenate(column) for column in zip(*blocks_read, strict=True))
     return _Side(read, pixels, unit_vectors_of(index, read))
 
 
@@ -212,11 +218,11 @@ class _Near:
 
 
 def _likeness(x: _Side, y: _Side) -> _Near:
-    found = nearest_by_pixels(x.pixels, y.pixels, _hints(x.x, y.x))
-    hit = np.unique(found.position)
+    nearest = nearest_by_pixels(x.pixels, y.pixels, _hints(x.x, y.x))
+    hit = np.unique(nearest.position)
     alone = nearest_by_pixels(y.pixels[hit], y.pixels, _hints(y.x[hit], y.x), own=hit).fifth
-    usual = alone[np.searchsorted(hit, found.position)]
-    return _Near(found.position, found.difference, found.difference / np.maximum(usual, 1.0), found.transform)
+    usual = alone[np.searchsorted(hit, nearest.position)]
+    return _Near(nearest.position, nearest.difference, nearest.difference / np.maximum(usual, 1.0), nearest.transform)
 
 
 def _hints(x: Vectors, y: Vectors) -> NDArray[np.int64]:

@@ -185,12 +185,12 @@ def with_intervals(
     halves = (
         [part(half_of(x, rng), half_of(y, rng), np.random.default_rng(seed)) for _ in range(rounds)] if enough else []
     )
-    found = []
+    numbers = []
     for key, value in whole.items():
         kind = part.numbers[key]
         rule_of_three = 3 / min(len(x), len(y)) if kind.is_share and enough else 0.0
         spread = max(half_width([h[key] for h in halves]), rule_of_three)
         low = value - spread if kind.may_be_negative else np.maximum(0.0, value - spread)
         high = np.minimum(1.0, value + spread) if kind.is_share else value + spread
-        found.append((key, value, float(low), float(high), kind.higher_is_better))
-    return found
+        numbers.append((key, value, float(low), float(high), kind.higher_is_better))
+    return numbers

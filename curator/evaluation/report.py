@@ -93,10 +93,13 @@ def closest_pairs(index: Index, done: Audit) -> Section:
     """What was made beside the training image nearest to it, nearest first."""
     tiles = []
     for f in done.findings[:_SHOWN]:
-        made, real = index.images([f.image_id])[0], index.images([f.nearest_id])[0]
+        generated, real = index.images([f.image_id])[0], index.images([f.nearest_id])[0]
         tiles.append(
             Tile(
-                made.path, f"{f.label} {f.ratio:.2f}", f"made, id:{f.image_id}", framed=f.label in ("copy", "near-copy")
+                generated.path,
+                f"{f.label} {f.ratio:.2f}",
+                f"made, id:{f.image_id}",
+                framed=f.label in ("copy", "near-copy"),
             )
         )
         tiles.append(
@@ -163,10 +166,10 @@ def _held_out(index: Index, run: Run) -> tuple[str | None, str | None]:
 
     Of any other run None and None: what it held out itself.
     """
-    named = run.facts.get("trained_on", {}).get("what", "")
-    if named not in Selections(index.reader).names():
+    selection_name = run.facts.get("trained_on", {}).get("what", "")
+    if selection_name not in Selections(index.reader).names():
         return None, None
-    parts = Selections(index.reader).get(named).recipe.get("held_out", {})
+    parts = Selections(index.reader).get(selection_name).recipe.get("held_out", {})
     return parts.get("loop-score"), parts.get("loop-admit")
 
 

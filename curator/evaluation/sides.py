@@ -83,20 +83,20 @@ def _fresh(index: Index, run: Run, checkpoint: str | None, notes: list[str]) -> 
     ids = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
     columns = set(index.reader.columns())
     near = index.reader.values_of("near_data") if "near_data" in columns else {}
-    kept = ids[[str(near.get(int(i))).lower() not in ("1", "true") for i in ids]]
-    if not len(kept):
+    fresh = ids[[str(near.get(int(i))).lower() not in ("1", "true") for i in ids]]
+    if not len(fresh):
         raise UsageError(
             f"all of {run.name} in the index was interpolated between training images (`--sampler near`), which is "
             "not measured"
         )
-    if len(kept) < len(ids):
-        notes.append(f"{len(ids) - len(kept)} interpolated between training images (`--sampler near`) are left out")
+    if len(fresh) < len(ids):
+        notes.append(f"{len(ids) - len(fresh)} interpolated between training images (`--sampler near`) are left out")
     for column in ("checkpoint", "psi", "sampler"):
         values = index.reader.values_of(column) if column in columns else {}
-        mixed = sorted({str(values.get(int(i))) for i in kept})
+        mixed = sorted({str(values.get(int(i))) for i in fresh})
         if len(mixed) > 1:
             notes.append(f"images of several values of {column} are judged together: {', '.join(mixed)}")
-    return kept
+    return fresh
 
 
 def _reference(index: Index, run: Run | None, against: str | None) -> tuple[Ids, str]:
@@ -124,11 +124,11 @@ def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> I
     real = set(index.reader.ids_where("origin = 'real'").tolist()) if run else set(y.tolist())
     learnt = Curation(index.reader).nodes(index.space).image_ids if known else np.empty(0, np.int64)
     seen = known.union(*keys_of(index, x), *keys_of(index, learnt[have_content(index, learnt, known)]))
-    kept = [i for i, keys in zip(y.tolist(), keys_of(index, y), strict=True) if not seen & keys and i in real]
-    if len(kept) < len(y):
+    ids_left = [i for i, keys in zip(y.tolist(), keys_of(index, y), strict=True) if not seen & keys and i in real]
+    if len(ids_left) < len(y):
         what = "are judged as well" if run is None else "the run was trained on, or were generated,"
-        notes.append(f"{len(y) - len(kept)} of {len(y)} images to compare with {what} and are left out")
-    return np.array(kept, np.int64)
+        notes.append(f"{len(y) - len(ids_left)} of {len(y)} images to compare with {what} and are left out")
+    return np.array(ids_left, np.int64)
 
 
 def keys_of(index: Index, ids: Ids) -> list[set[bytes]]:
@@ -142,16 +142,16 @@ def keys_of(index: Index, ids: Ids) -> list[set[bytes]]:
 
 def distinct(index: Index, ids: Ids, seen: set[bytes] | None = None) -> Ids:
     """Each content and each vector once, in order, and none of those `seen`."""
-    seen, kept = set(seen or ()), []
+    seen, ids_once = set(seen or ()), []
     for image_id, keys in zip(ids.tolist(), keys_of(index, ids), strict=True):
         if not seen & keys:
-            kept.append(image_id)
+            ids_once.append(image_id)
         seen |= keys
-    return np.array(kept, np.int64)
+    return np.array(ids_once, np.int64)
 
 
 def _once(index: Index, ids: Ids, notes: list[str], what: str) -> Ids:
-    kept = distinct(index, ids)
-    if len(kept) < len(ids):
-        notes.append(f"{len(ids) - len(kept)} copies within '{what}' count once")
-    return kept
+    ids_once = distinct(index, ids)
+    if len(ids_once) < len(ids):
+        notes.append(f"{len(ids) - len(ids_once)} copies within '{what}' count once")
+    return ids_once

@@ -30,13 +30,13 @@ def measure(picture: Image.Image) -> Measures:
     share = levels / levels.sum()
     mean = float(share @ np.arange(256))
     spread = float(np.sqrt(share @ (np.arange(256) - mean) ** 2))
-    some = share[share > 0]
+    shares = share[share > 0]
     return Measures(
         perceptual_hashes(grey),
         sharpness=_sharpness(grey),
         brightness=mean / 255,
         contrast=spread / 255,
-        entropy=float(-(some * np.log2(some)).sum()) + 0.0,
+        entropy=float(-(shares * np.log2(shares)).sum()) + 0.0,
     )
 
 

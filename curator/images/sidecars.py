@@ -83,11 +83,11 @@ def _join(
         key = next((k for k in _FILE if row.get(k)), None)
         if key is None:
             continue
-        named = str(row[key]).replace("\\", "/")
-        path = f"{folder}/{named}" if folder else named
+        file_name = str(row[key]).replace("\\", "/")
+        path = f"{folder}/{file_name}" if folder else file_name
         if path not in paths and not folder:
             names = names or _by_name(paths)
-            alike = names.get(named.rpartition("/")[2], [])
+            alike = names.get(file_name.rpartition("/")[2], [])
             path = alike[0] if len(alike) == 1 else path
         if path in paths:
             columns.setdefault(path, {}).update({k: v for k, v in _scalars(row).items() if k != key})
@@ -165,8 +165,8 @@ def _object(text: str) -> Mapping[str, Any]:
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, Scalar]:
     """Keep what a column can hold; numbers in CSV text become numbers, so that `price > 10` compares as one expects."""
-    kept = {str(k): _number(v) if isinstance(v, str) else v for k, v in row.items() if k}
-    return {k: v for k, v in kept.items() if isinstance(v, str | int | float | bool) and v != ""}
+    scalars = {str(k): _number(v) if isinstance(v, str) else v for k, v in row.items() if k}
+    return {k: v for k, v in scalars.items() if isinstance(v, str | int | float | bool) and v != ""}
 
 
 def _number(text: str) -> Scalar:

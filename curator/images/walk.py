@@ -66,7 +66,7 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
     real folder once. `exclude` holds globs matched against the path below the root, against each part of it, and
     against folders. Raises `RootMissing` when the starting point itself cannot be listed.
     """
-    found = Walk()
+    walked = Walk()
     seen: set[tuple[int, int]] = set()
     start = root / under if under else root
     try:
@@ -77,33 +77,33 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
     linked: list[str] = []
     while real or linked:
         folder = real.pop() if real else linked.pop(0)
-        if not _first_visit(root / folder, seen, found, folder):
+        if not _first_visit(root / folder, seen, walked, folder):
             continue
-        for kind, path in _list(root, folder, exclude, found):
+        for kind, path in _list(root, folder, exclude, walked):
             (linked if kind == "link" else real).append(path)
-    found.sidecars += _metadata_above(root, under)
-    found.images.sort(key=lambda f: f.path)
-    found.sidecars.sort()
-    return found
+    walked.sidecars += _metadata_above(root, under)
+    walked.images.sort(key=lambda f: f.path)
+    walked.sidecars.sort()
+    return walked
 
 
 def walk_files(root: Path, paths: Sequence[str]) -> Walk:
     """The same for single files below the root, with the side-cars that may speak of them."""
-    found = Walk()
+    walked = Walk()
     sidecars: set[str] = set()
     for path in sorted(set(paths)):
         try:
             stat = (root / path).stat()
-            found.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
+            walked.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
         except FileNotFoundError:
             continue
         except OSError as error:
-            found.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
+            walked.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
         stem = path.rpartition(".")[0]
         sidecars |= {f"{stem}{suffix}" for suffix in (".txt", ".json") if (root / f"{stem}{suffix}").is_file()}
         sidecars |= set(_metadata_above(root, path))
-    found.sidecars = sorted(sidecars)
-    return found
+    walked.sidecars = sorted(sidecars)
+    return walked
 
 
 def absolute(path: Path) -> Path:

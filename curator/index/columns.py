@@ -43,5 +43,5 @@ def put_columns(index: Index, by: str, values: Sequence[Mapping[int, Any]], name
     """
     refuse_columns(index, by, names)
     with index.write() as db, db.atomic():
-        for name, found in zip(names or COLUMNS[by], values, strict=True):
-            Selections(db).put_computed(name, found)
+        for name, column in zip(names or COLUMNS[by], values, strict=True):
+            Selections(db).put_computed(name, column)

@@ -93,12 +93,12 @@ def build_graph(
     threshold = tail_cut(true_scores[:, 0]) if threshold is None else threshold
     search = Neighbours(x, nprobe=nprobe, **({} if exact is None else {"exact": exact}))
     while True:
-        found, scores = search.nearest(k, job=job)
+        neighbours, scores = search.nearest(k, job=job)
         saturated = np.flatnonzero(scores[:, -1] >= threshold) if n - 1 > k else np.empty(0, np.int64)
         pairs, pair_scores = search.within(saturated, threshold)
         rows, columns = np.nonzero(true_scores >= threshold)
         edges = np.stack([sample[rows], true[rows, columns]], axis=1)
-        held = int(_holds(found, pairs, edges).sum())
+        held = int(_holds(neighbours, pairs, edges).sum())
         recall = held / len(edges) if len(edges) else 1.0
         if search.is_exact or recall >= TARGET or search.nprobe >= n:
             break
@@ -108,7 +108,7 @@ def build_graph(
     certificate = Certificate(
         search.method, len(sample), len(edges), held, recall, low, high, threshold, source, nprobe
     )
-    return Graph(found, scores, pairs, pair_scores, certificate)
+    return Graph(neighbours, scores, pairs, pair_scores, certificate)
 
 
 def _holds(found: NDArray[np.int32], pairs: NDArray[np.int32], edges: NDArray[np.int64]) -> NDArray[np.bool_]:

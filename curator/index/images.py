@@ -123,10 +123,10 @@ def _named(index: Index, name: str, *, removed: bool) -> int:
     number = name.removeprefix("id:")
     if number.isdecimal():
         return index.images([int(number)])[0].id
-    found = index.reader.find(absolute(Path(name)), removed=removed)
-    if found is None:
+    image_id = index.reader.find(absolute(Path(name)), removed=removed)
+    if image_id is None:
         what = "no image removed by hand" if removed else "no image"
         raise UnknownName(
             f"{what} at {name} in this index; `curator index` adds files, `curator skipped` lists unreadable ones"
         )
-    return found
+    return image_id

@@ -35,13 +35,13 @@ class IngestOptions:
         return IngestOptions(**filled)
 
     def to_store(self) -> dict[str, object]:
-        kept = {
+        stored = {
             "exclude": list(self.exclude or ()),
             "label_from": self.label_from,
             "table": self.table,
             "origin": self.origin,
         }
-        return {k: v for k, v in kept.items() if v}
+        return {k: v for k, v in stored.items() if v}
 
 
 @dataclass
@@ -206,8 +206,8 @@ def _store_options(db: Writer, plan: Plan, parts: list[str], *, is_new: bool) ->
     if not parts:
         options = plan.options.to_store()
     elif is_new or "only" in plan.root.options:
-        kept = {k: v for k, v in plan.root.options.items() if k != FORGOTTEN}
-        options = {**kept, "only": sorted({*kept.get("only", []), *parts})}
+        options_left = {k: v for k, v in plan.root.options.items() if k != FORGOTTEN}
+        options = {**options_left, "only": sorted({*options_left.get("only", []), *parts})}
     else:
         return
     with db.atomic():

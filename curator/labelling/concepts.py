@@ -35,8 +35,8 @@ def fit_concept(
     if both:
         raise UsageError(f"image {min(both)} is marked as wanted and as unwanted; choose one")
     old = {} if afresh else _marks(index, name)
-    kept = Selections(index.reader)
-    marks = old | {h.hex(): True for h in kept.sha256_of(like)} | {h.hex(): False for h in kept.sha256_of(unlike)}
+    stored = Selections(index.reader)
+    marks = old | {h.hex(): True for h in stored.sha256_of(like)} | {h.hex(): False for h in stored.sha256_of(unlike)}
     wanted, unwanted = (_ids(index, [h for h, w in marks.items() if w == side]) for side in (True, False))
     if not len(wanted):
         raise UsageError(f"the concept '{name}' has no wanted image; mark some with --like ID")

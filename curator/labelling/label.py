@@ -139,15 +139,24 @@ def keep_labels(
     The accuracy is that on `tested` images. Raises `UsageError` for a column that means something else.
     """
     best = shares.argmax(1)
-    found = {int(i): (names[b], float(s[b])) for i, b, s in zip(ids, best.tolist(), shares, strict=True)}
+    predictions = {int(i): (names[b], float(s[b])) for i, b, s in zip(ids, best.tolist(), shares, strict=True)}
     values = index.reader.values_of(source)
     # Only images whose own label is one of the classes can be right or wrong, whatever the case of its letters.
     known = {name.casefold() for name in names}
-    own = {i: str(values[i]).casefold() for i in found if values[i] is not None and str(values[i]).casefold() in known}
-    apart = sorted((i for i in own if own[i] != found[i][0].casefold()), key=lambda i: (-found[i][1], i))
-    judged = [i for i in tested.tolist() if i in own]
+    labels = {
+        i: str(values[i]).casefold()
+        for i in predictions
+        if values[i] is not None and str(values[i]).casefold() in known
+    }
+    apart = sorted(
+        (i for i in labels if labels[i] != predictions[i][0].casefold()), key=lambda i: (-predictions[i][1], i)
+    )
+    judged = [i for i in tested.tolist() if i in labels]
     if accuracy is None:
-        accuracy = sum(own[i] == found[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
-    written = [{i: name for i, (name, _) in found.items()}, {i: round(share, 6) for i, (_, share) in found.items()}]
+        accuracy = sum(labels[i] == predictions[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
+    written = [
+        {i: name for i, (name, _) in predictions.items()},
+        {i: round(share, 6) for i, (_, share) in predictions.items()},
+    ]
     put_columns(index, "label", written, label_columns(column))
-    return Labelled(found, tuple(names), accuracy, len(judged), tuple(apart))
+    return Labelled(predictions, tuple(names), accuracy, len(judged), tuple(apart))

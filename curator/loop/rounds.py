@@ -156,10 +156,10 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
             f"{classifier.name} knows no label '{min(unknown)}', so it can vouch for none of it; train one on all "
             "labels"
         )
-    made = np.concatenate(
+    generated = np.concatenate(
         [index.reader.ids_where("origin = 'generated'", removed=removed) for removed in (False, True)]
     )
-    taught = len(trained_digests(classifier) & set(Selections(index.reader).sha256_of(made)))
+    taught = len(trained_digests(classifier) & set(Selections(index.reader).sha256_of(generated)))
     if taught:
         raise UsageError(
             f"{classifier.name} was trained on {taught} generated images; the loop takes one that saw real images only"
@@ -168,12 +168,12 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
 
 def _refuse_parts(index: Index, named: str, classifier: Run | None, job: Job) -> None:
     """Raise `UsageError` for a part too small to calibrate on; say where the classifier knows what scores."""
-    kept = Selections(index.reader)
+    stored = Selections(index.reader)
     for part, what in ((ADMIT, "calibrate the audit on"), (SCORE, "score with")):
-        held = len(kept.get(f"{named}-{part}"))
+        held = len(stored.get(f"{named}-{part}"))
         if held < FEWEST:
             raise UsageError(f"{named}-{part} has {held} images, too few to {what}; take a larger selection")
-    learnt = len(trained_digests(classifier) & set(kept.get(f"{named}-{SCORE}").sha256)) if classifier else 0
+    learnt = len(trained_digests(classifier) & set(stored.get(f"{named}-{SCORE}").sha256)) if classifier else 0
     if learnt:
         job.say(f"Note: {learnt} of the images that score taught the classifier that vouches as well.")
 
@@ -182,15 +182,15 @@ def _begun(
     index: Index, named: str, facts: Mapping[str, Any], *, overwrite: bool, job: Job
 ) -> tuple[Selection, list[Round]]:
     """The set that is next to be trained on, and the rounds before: of the loop that was begun, or the first."""
-    kept = Selections(index.reader)
-    names = kept.names()
+    stored = Selections(index.reader)
+    names = stored.names()
     prefix = f"{named}-round-"
     there = [
-        n for n in names if n.startswith(prefix) and n.removeprefix(prefix).isdigit() and "loop" in kept.get(n).recipe
+        n for n in names if n.startswith(prefix) and n.removeprefix(prefix).isdigit() and "loop" in stored.get(n).recipe
     ]
     there.sort(key=lambda n: int(n.removeprefix(prefix)))
     if there and not overwrite:
-        latest = kept.get(there[-1])
+        latest = stored.get(there[-1])
         if latest.recipe.get("loop") != facts:
             before = latest.recipe["loop"]
             what = ", ".join(f"{k} {before.get(k)} then and {v} now" for k, v in facts.items() if before.get(k) != v)
@@ -199,10 +199,10 @@ def _begun(
                 "selection has its own"
             )
         return latest, [Round.from_json(r) for r in latest.recipe["rounds"]]
-    if any(image.origin != "real" for image in index.images(kept.get(named).ids)):
+    if any(image.origin != "real" for image in index.images(stored.get(named).ids)):
         raise UsageError(f"'{named}' holds generated images; the loop begins with real ones, and admits others itself")
     parts = [f"{named}-{part}" for part in PARTS]
-    if foreign := [p for p in parts if p in names and kept.get(p).recipe.get("shares") != PARTS]:
+    if foreign := [p for p in parts if p in names and stored.get(p).recipe.get("shares") != PARTS]:
         raise UsageError(
             f"'{foreign[0]}' is a selection that no loop made, and would be replaced; `curator selections drop` it "
             "first"
@@ -210,9 +210,9 @@ def _begun(
     with index.write() as db, db.atomic():
         for name in there:
             Selections(db).drop(name)
-    made = {"of": {named: facts["of"]}, "shares": PARTS, "seed": facts["seed"], "level": "verified"}
-    if not overwrite and all(p in names and made.items() <= kept.get(p).recipe.items() for p in parts):
-        train = kept.get(parts[0])  # cut off right after the split
+    facts_of_split = {"of": {named: facts["of"]}, "shares": PARTS, "seed": facts["seed"], "level": "verified"}
+    if not overwrite and all(p in names and facts_of_split.items() <= stored.get(p).recipe.items() for p in parts):
+        train = stored.get(parts[0])  # cut off right after the split
     else:
         train = split(index, named, PARTS, seed=facts["seed"], overwrite=overwrite, job=job)[0]
     return _keep(index, named, train.ids.tolist(), facts, []), []
@@ -220,14 +220,14 @@ def _begun(
 
 def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], rounds: list[Round]) -> Selection:
     """The set of the next round, with the rounds before it."""
-    told = {
+    recipe = {
         "made_by": f"loop on {named}",
         "of": {named: facts["of"]},
         "loop": dict(facts),
         "rounds": [r.as_json() for r in rounds],
     }
-    told |= {"held_out": {part: f"{named}-{part}" for part in (ADMIT, SCORE)}}
-    return listed(index, f"{named}-round-{len(rounds) + 1}", ids, told)
+    recipe |= {"held_out": {part: f"{named}-{part}" for part in (ADMIT, SCORE)}}
+    return listed(index, f"{named}-round-{len(rounds) + 1}", ids, recipe)
 
 
 def _trained(index: Index, current: Selection, options: LoopOptions, job: Job) -> Run:

@@ -51,8 +51,8 @@ def cmmd(x: Vectors, y: Vectors, *, sigma: float = 10.0) -> float:
 def kernel_metrics(x: Vectors, y: Vectors) -> tuple[float, float, float]:
     """`kid`, `mmd` and `cmmd` by one pass over the pairs."""
     # One matrix of products serves all three kernels.
-    found = _discrepancies(x, y, [_cubic(x.shape[1]), _gaussian(_middle(x, y)), _gaussian(10.0**2)])
-    return found[0][1], found[1][1], 1_000 * found[2][0]
+    pairs = _discrepancies(x, y, [_cubic(x.shape[1]), _gaussian(_middle(x, y)), _gaussian(10.0**2)])
+    return pairs[0][1], pairs[1][1], 1_000 * pairs[2][0]
 
 
 def _cubic(d: int) -> Kernel:

@@ -75,8 +75,8 @@ def _reach(x: Vectors, *ks: int) -> list[NDArray[np.float32]]:
     if len(x) < 2:
         return [np.zeros(len(x), np.float32) for _ in ks]
     # np.partition puts only the k-th in its place: O(n) for a row where a sort takes O(n log n).
-    found = [np.partition(_squares(x[part], x), ks, axis=1)[:, ks] for part in _parts(x, x)]
-    return list(np.concatenate(found).T)
+    reaches = [np.partition(_squares(x[part], x), ks, axis=1)[:, ks] for part in _parts(x, x)]
+    return list(np.concatenate(reaches).T)
 
 
 def _centred(x: Vectors, y: Vectors) -> tuple[Vectors, Vectors]:
@@ -93,12 +93,12 @@ def _parts(x: Sized, y: Sized) -> Iterator[slice]:
 def _squares(x: Vectors, y: Vectors) -> NDArray[np.float32]:
     """(n, m) squared Euclidean distances: |x|² + |y|² − 2⟨x, y⟩, in float32."""
     # In place, step by step: this matrix is most of the memory that a metric takes.
-    found = x @ y.T
-    found *= -2
-    found += np.einsum("nd,nd->n", x, x)[:, None]
-    found += np.einsum("nd,nd->n", y, y)
-    np.maximum(found, 0, out=found)
-    return found
+    squares = x @ y.T
+    squares *= -2
+    squares += np.einsum("nd,nd->n", x, x)[:, None]
+    squares += np.einsum("nd,nd->n", y, y)
+    np.maximum(squares, 0, out=squares)
+    return squares
 
 
 def clipped(x: Vectors, y: Vectors, *, k: int = DENSITY_K) -> tuple[float, float]:

@@ -51,13 +51,13 @@ def frechet_infinity(x: Vectors, y: Vectors, rng: np.random.Generator) -> float:
     least = min(max(0.2, 2 * x.shape[1] / min(len(x), len(y))), 0.5)
     # 1/n falls on a line for n large enough (Chong and Forsyth 2020, fig. 2).
     shares = np.linspace(least, 1, _SIZES)
-    found = []
+    distances = []
     for share in shares:
         # Both sides thinned alike: the bias of either side is of order 1/n.
         a, b = (z[rng.permutation(len(z))[: max(2, round(share * len(z)))]] for z in (x, y))
-        found.append(frechet_distance(a, b))
+        distances.append(frechet_distance(a, b))
     # The constant term: where the line stands at 1/n = 0.
-    return float(np.polyfit(1 / shares, found, 1)[1])
+    return float(np.polyfit(1 / shares, distances, 1)[1])
 
 
 def vendi(x: Vectors) -> float:

@@ -41,8 +41,8 @@ def label_by_run(
     network = load_classifier(run)
     ids = find_images(index, named or "origin = 'real'")
     device = torch.device("cpu")
-    found = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, job)]
-    ids, shares = (np.concatenate(column) for column in zip(*found, strict=True))
+    judged = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, job)]
+    ids, shares = (np.concatenate(column) for column in zip(*judged, strict=True))
     real = index.reader.ids_where("origin = 'real'")
     tested = ids[
         np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))
@@ -90,14 +90,14 @@ def encode(
     ids = find_images(index, named or "origin = 'real'")
     read, latents, errors = [], [], []
     with torch.no_grad():
-        for found in pictures_of_run(index, run, ids, job):
-            x = to_unit(torch.from_numpy(np.ascontiguousarray(found.pixels)))
+        for pictures in pictures_of_run(index, run, ids, job):
+            x = to_unit(torch.from_numpy(np.ascontiguousarray(pictures.pixels)))
             c = torch.zeros((len(x), 0))
             mean, _ = network.encode(x, c)
-            read.append(found.ids)
+            read.append(pictures.ids)
             latents.append(mean.numpy())
             errors.append(
-                np.abs(to_bytes(network(mean, c), found.border).astype(np.float64) - found.inner).mean((1, 2, 3))
+                np.abs(to_bytes(network(mean, c), pictures.border).astype(np.float64) - pictures.inner).mean((1, 2, 3))
             )
     ids, e = np.concatenate(read), np.concatenate(errors)
     if keep:
@@ -106,11 +106,11 @@ def encode(
     order = np.argsort(e, kind="stable")
     half = min(shown // 2, -(-len(order) // 2))
     extremes = np.concatenate([order[::-1][:half], order[:half]])  # the worst first
-    (some,) = pictures_of_run(index, run, ids[extremes], QUIET)
+    (extreme,) = pictures_of_run(index, run, ids[extremes], QUIET)
     z = np.concatenate(latents)
     with torch.no_grad():
-        again = to_bytes(network(torch.from_numpy(z[extremes]), torch.zeros((len(extremes), 0))), some.border)
-    pairs = np.stack([some.inner, again], 1)
+        again = to_bytes(network(torch.from_numpy(z[extremes]), torch.zeros((len(extremes), 0))), extreme.border)
+    pairs = np.stack([extreme.inner, again], 1)
     return Encoded(ids, z, e, pairs.reshape(-1, *pairs.shape[2:]))
 
 

@@ -199,32 +199,32 @@ def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Conditi
         )
     if asked.text is not None:
         return Condition(scaled(_moved(index, run, prompt(index, asked.text))), (-1,), f"text: {asked.text}")
-    named = asked.mix or ((asked.like,) if asked.like else None)
-    if named is None:  # as the training images are
+    names = asked.mix or ((asked.like,) if asked.like else None)
+    if names is None:  # as the training images are
         ids = [r["id"] for r in run.rows("manifest.jsonl")]
         chosen = np.random.default_rng(asked.seed).choice(ids, asked.n)
         return Condition(
             scaled(normalise(index.reader.vectors(index.space, chosen.tolist()))), (-1,) * asked.n, "training images"
         )
-    x = np.stack([_vector(index, n) for n in named])
+    x = np.stack([_vector(index, n) for n in names])
     return Condition(
         scaled(normalise(x.mean(0, keepdims=True))),
         (-1,),
-        ("mix: " if asked.mix else "like: ") + " and ".join(map(str, named)),
+        ("mix: " if asked.mix else "like: ") + " and ".join(map(str, names)),
     )
 
 
 def _labels(classes: Sequence[str], asked: Asked) -> Condition:
-    named = asked.mix or ((asked.label,) if asked.label else None)
-    for name in named or ():
+    names = asked.mix or ((asked.label,) if asked.label else None)
+    for name in names or ():
         if name not in classes:
             raise UsageError(f"the run knows no label '{name}'; {suggest(str(name), classes)}")
     axes = np.eye(len(classes), dtype=np.float32)
-    if named is None:
+    if names is None:
         return Condition(scaled(axes), tuple(range(len(classes))), "each label in turn")
-    at = [classes.index(str(n)) for n in named]
+    at = [classes.index(str(n)) for n in names]
     label = at[0] if len(at) == 1 else -1
-    return Condition(scaled(normalise(axes[at].mean(0, keepdims=True))), (label,), " and ".join(map(str, named)))
+    return Condition(scaled(normalise(axes[at].mean(0, keepdims=True))), (label,), " and ".join(map(str, names)))
 
 
 def _vector(index: Index, named: str) -> NDArray[np.float32]:

@@ -122,11 +122,16 @@ def train_on(
         _refuse_large(plan.options, pictures)
         folder = ""
         if team.rank == 0:
-            told = {"what": plan.named, "digest": plan.digest, "column": column, "space": index.space.encoder}
-            facts = {"trained_on": told, "command": command}
-            made = start_run(home_of(index), plan.options, pictures, facts, name=name)
-            folder = str(made.folder)
-            job.say(f"Run {made.name}: {len(pictures)} images, {plan.options.trainer}, in {made.folder}")
+            trained_on_facts = {
+                "what": plan.named,
+                "digest": plan.digest,
+                "column": column,
+                "space": index.space.encoder,
+            }
+            facts = {"trained_on": trained_on_facts, "command": command}
+            run_started = start_run(home_of(index), plan.options, pictures, facts, name=name)
+            folder = str(run_started.folder)
+            job.say(f"Run {run_started.name}: {len(pictures)} images, {plan.options.trainer}, in {run_started.folder}")
         run = Run(Path(team.share(folder)))
         return run, _go(index, run, pictures, team, resume=False, job=job)
 

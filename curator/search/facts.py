@@ -82,8 +82,8 @@ def roots(index: Index, *, forgotten: bool = True) -> list[RootFacts]:
 def image_facts(index: Index, ids: Ids | Sequence[int]) -> list[ImageFacts]:
     """All that is known of images, in the order of `ids`. Raises `UnknownName`."""
     images = index.images(ids)
-    kept = Selections(index.reader)
-    computed, selected = kept.computed_of(ids), kept.selections_of(ids)
+    stored = Selections(index.reader)
+    computed, selected = stored.computed_of(ids), stored.selections_of(ids)
     return [ImageFacts(i, computed[i.id], tuple(selected[i.id])) for i in images]
 
 

@@ -84,9 +84,9 @@ def _term(text: str, sign: float) -> Term:
     scale = sign * (float(weight[1]) if weight else 1.0)
     if not text.strip():
         raise UsageError("an empty term in the query; say what to look for")
-    found = _ID.match(text)
-    if found:
-        return Term("id", found[1], scale)
+    number = _ID.match(text)
+    if number:
+        return Term("id", number[1], scale)
     if text.startswith("concept:"):
         return Term("concept", text.removeprefix("concept:"), scale)
     if text.startswith("id:"):
@@ -156,8 +156,8 @@ def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: by
     if question.min_confidence is None:
         return hits
     sure = hits.confidence >= question.min_confidence
-    kept = (hits.ids[sure], hits.scores[sure], hits.z[sure], hits.confidence[sure])
-    return Hits(*kept, hits.searched, hits.exact, bool(sure.any()), hits.notes)
+    arrays = (hits.ids[sure], hits.scores[sure], hits.z[sure], hits.confidence[sure])
+    return Hits(*arrays, hits.searched, hits.exact, bool(sure.any()), hits.notes)
 
 
 def _unknown_values(index: Index, question: Question) -> tuple[str, ...]:

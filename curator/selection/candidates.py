@@ -74,8 +74,8 @@ class Candidates:
         facts: dict[str, object] = {"level": recipe.dedupe}
         only, begun = self.ids, set(self.start.tolist())
         options = DedupeOptions("exact" if recipe.dedupe == "known" else recipe.dedupe, threshold=recipe.threshold)
-        found = dedupe(self.index, options, only=only.tolist(), keep_proposals=False, job=self.job)
-        groups = [[g.keeper, *(m.image_id for m in g.duplicates)] for g in found.groups]
+        result = dedupe(self.index, options, only=only.tolist(), keep_proposals=False, job=self.job)
+        groups = [[g.keeper, *(m.image_id for m in g.duplicates)] for g in result.groups]
         if recipe.dedupe == "known":
             groups += self._known_groups(groups)
         # One image of each stays: those to begin with, whatever else there is, else the keeper, else the next.
@@ -84,8 +84,8 @@ class Candidates:
             ordered = sorted((i for i in members if i not in out), key=lambda i: i not in begun)
             out |= {i for i in ordered[1:] if i not in begun}
         if recipe.dedupe != "known":
-            facts |= {"thresholds": found.thresholds.values(), "sources": dict(found.thresholds.sources)}
-            facts["certificate"] = vars(found.certificate) if found.certificate else None
+            facts |= {"thresholds": result.thresholds.values(), "sources": dict(result.thresholds.sources)}
+            facts["certificate"] = vars(result.certificate) if result.certificate else None
         self._keep("not a duplicate", np.array([i for i in self.ids.tolist() if i not in out], np.int64), **facts)
 
     def _known_groups(self, found: list[list[int]]) -> list[list[int]]:
@@ -93,12 +93,12 @@ class Candidates:
 
         Identical files count as the one that stays of them.
         """
-        here = set(self.ids.tolist())
+        candidates = set(self.ids.tolist())
         stands = {i: members[0] for members in found for i in members}
         groups: dict[int, list[int]] = {}
         for image_id, keeper in self.index.reader.values_of("duplicate_of").items():
-            if keeper is not None and image_id in here:
-                groups.setdefault(keeper, [keeper] if keeper in here else []).append(image_id)
+            if keeper is not None and image_id in candidates:
+                groups.setdefault(keeper, [keeper] if keeper in candidates else []).append(image_id)
         return [list(dict.fromkeys(stands.get(i, i) for i in members)) for members in groups.values()]
 
     def pool(self) -> tuple[Pool, Ids]:
@@ -112,10 +112,10 @@ class Candidates:
         objective = parse_objective(recipe.by)
         if words is not None and objective.selector is not None and recipe.n is not None and recipe.by != Recipe().by:
             codes = codes_of(index, ids, recipe.per) if recipe.per else None
-            kept = self._fitting(ids, words, AMONG * recipe.n, codes)
-            order, ids, x, words = [order[i] for i in kept.tolist()], ids[kept], x[kept], words[kept]
-        named = {name for name, _ in objective.powers} | {objective.selector}
-        neighbours, near = self._graph(ids, x) if named & NEED_GRAPH else (None, None)
+            best = self._fitting(ids, words, AMONG * recipe.n, codes)
+            order, ids, x, words = [order[i] for i in best.tolist()], ids[best], x[best], words[best]
+        parts = {name for name, _ in objective.powers} | {objective.selector}
+        neighbours, near = self._graph(ids, x) if parts & NEED_GRAPH else (None, None)
         at = {int(i): p for p, i in enumerate(ids)}
         pool = Pool(
             x,

@@ -117,11 +117,11 @@ def write_manifest(manifest: Mapping[str, Any], target: Path) -> None:
 def read_manifest(file: Path) -> dict[str, Any]:
     """A manifest from a file. Raises `UsageError` for anything else, or one of a later schema."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        schema, images = found["schema"], found["images"]
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        schema, images = manifest["schema"], manifest["images"]
         digest_of([bytes.fromhex(i["sha256"]) for i in images])
         if int(schema) <= SCHEMA:
-            _ = str(found["name"]), [i["path"] for i in images], [s["step"] for s in found["steps"]]
+            _ = str(manifest["name"]), [i["path"] for i in images], [s["step"] for s in manifest["steps"]]
         bad = [i["split"] for i in images if i.get("split") is not None and not NAME.fullmatch(str(i["split"]))]
         if bad:
             raise ValueError(f"'{bad[0]}' is no name of a split")
@@ -133,20 +133,20 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise UsageError(
             f"{file} has the manifest schema {schema}, and this curator knows up to {SCHEMA}; upgrade image-curator"
         )
-    return dict(found)
+    return dict(manifest)
 
 
 def recipe_in(manifest: Mapping[str, Any]) -> Recipe:
     """The recipe of a manifest. Raises `UsageError` where it has none, as one of a union or a split."""
-    given = manifest.get("recipe")
-    if not isinstance(given, dict) or set(given) - {f.name for f in fields(Recipe)}:
-        made = manifest.get("made_by", "something else")
+    recipe = manifest.get("recipe")
+    if not isinstance(recipe, dict) or set(recipe) - {f.name for f in fields(Recipe)}:
+        made_by = manifest.get("made_by", "something else")
         raise UsageError(
-            f"this selection was not made by `curator select` but by {made}; --as-listed takes its images as they are "
-            "listed"
+            f"this selection was not made by `curator select` but by {made_by}; "
+            "--as-listed takes its images as they are listed"
         )
-    lists = {k: tuple(given[k]) for k in ("match", "avoid") if k in given}
+    lists = {k: tuple(recipe[k]) for k in ("match", "avoid") if k in recipe}
     try:
-        return Recipe(**(given | lists))
+        return Recipe(**(recipe | lists))
     except TypeError as error:
         raise UsageError(f"the recipe of this manifest cannot be read: {error}") from error

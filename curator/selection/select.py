@@ -38,9 +38,9 @@ def select(
     `UnknownName`, `WhereError`.
     """
     check_name(index, name, overwrite=overwrite)
-    made = make(index, name, recipe, command=command, job=job)
-    keep(index, made)
-    return made
+    selection = make(index, name, recipe, command=command, job=job)
+    keep(index, selection)
+    return selection
 
 
 def make(index: Index, name: str, recipe: Recipe, *, command: str = "", job: Job = QUIET) -> Selection:
@@ -59,9 +59,9 @@ def make(index: Index, name: str, recipe: Recipe, *, command: str = "", job: Job
     hashes = tuple(pool.sha256[p] for p in positions.tolist())
     description = describe_recipe(index, recipe, steps, command) | {"value": chosen.what}
     for role in ("extend", "reference"):
-        named = getattr(recipe, role)
-        if named and named in Selections(index.reader).names():
-            description[f"{role}_digest"] = Selections(index.reader).get(named).digest
+        other = getattr(recipe, role)
+        if other and other in Selections(index.reader).names():
+            description[f"{role}_digest"] = Selections(index.reader).get(other).digest
     return Selection(name, ids[positions], hashes, values, (None,) * len(positions), digest_of(hashes), description)
 
 
@@ -123,16 +123,16 @@ def replay(
     or a name that is taken by another selection.
     """
     name = name or str(manifest["name"])
-    kept = Selections(index.reader)
-    same = name in kept.names() and kept.get(name).digest == manifest.get("digest")
+    stored = Selections(index.reader)
+    same = name in stored.names() and stored.get(name).digest == manifest.get("digest")
     if not same:
         check_name(index, name, overwrite=overwrite)
     listed = [bytes.fromhex(i["sha256"]) for i in manifest["images"]]
-    made = _as_listed(index, name, manifest) if as_listed else make(index, name, recipe_in(manifest), job=job)
-    differences = () if list(made.sha256) == listed else tuple(_differences(index, manifest, listed, made))
+    selection = _as_listed(index, name, manifest) if as_listed else make(index, name, recipe_in(manifest), job=job)
+    differences = () if list(selection.sha256) == listed else tuple(_differences(index, manifest, listed, selection))
     if (not differences or as_listed) and not same:
-        keep(index, made)
-    return Replay(made, differences)
+        keep(index, selection)
+    return Replay(selection, differences)
 
 
 def _as_listed(index: Index, name: str, manifest: Mapping[str, Any]) -> Selection:
@@ -141,13 +141,13 @@ def _as_listed(index: Index, name: str, manifest: Mapping[str, Any]) -> Selectio
     for image_id, sha256 in zip(present.tolist(), Selections(index.reader).sha256_of(present), strict=True):
         there.setdefault(sha256, []).append(image_id)
     rows = [(bytes.fromhex(i["sha256"]), i) for i in manifest["images"]]
-    kept = [(there[h].pop(0), h, i) for h, i in rows if there.get(h)]
-    hashes = tuple(h for _, h, _ in kept)
-    values = np.array([np.nan if i.get("value") is None else i["value"] for _, _, i in kept], np.float64)
+    listed = [(there[h].pop(0), h, i) for h, i in rows if there.get(h)]
+    hashes = tuple(h for _, h, _ in listed)
+    values = np.array([np.nan if i.get("value") is None else i["value"] for _, _, i in listed], np.float64)
     facts = {"made_by": f"the list of '{manifest['name']}'", "of": {manifest["name"]: manifest.get("digest")}}
-    steps = [vars(Step("listed", len(rows), len(kept), {}))]
-    splits = tuple(i.get("split") for _, _, i in kept)
-    ids = np.array([image_id for image_id, _, _ in kept], np.int64)
+    steps = [vars(Step("listed", len(rows), len(listed), {}))]
+    splits = tuple(i.get("split") for _, _, i in listed)
+    ids = np.array([image_id for image_id, _, _ in listed], np.int64)
     return Selection(name, ids, hashes, values, splits, digest_of(hashes), {"schema": SCHEMA, **facts, "steps": steps})
 
 

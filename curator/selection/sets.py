@@ -59,9 +59,9 @@ def combine(index: Index, name: str, how: str, parts: Sequence[str], *, overwrit
         first_of.setdefault(row[1], row)
     once = list(first_of.values())
     facts = {"made_by": f"{how} of {', '.join(parts)}", "of": {s.name: s.digest for s in (first, *others)}}
-    made = _of(name, once, facts, [row[3] for row in once])
-    keep(index, made)
-    return made
+    selection = _of(name, once, facts, [row[3] for row in once])
+    keep(index, selection)
+    return selection
 
 
 def split(
@@ -87,9 +87,9 @@ def split(
             raise UsageError(f"'{part}' is no name for a part of a split: letters, digits, and . _ + - within")
         check_name(index, f"{name}-{part}", overwrite=overwrite)
     whole = Selections(index.reader).get(name)
-    found = dedupe(index, DedupeOptions(level), only=whole.ids.tolist(), keep_proposals=False, job=job)
+    result = dedupe(index, DedupeOptions(level), only=whole.ids.tolist(), keep_proposals=False, job=job)
     hash_of = dict(zip(whole.ids.tolist(), whole.sha256, strict=True))
-    leader = {m.image_id: min(hash_of[o.image_id] for o in g.members) for g in found.groups for m in g.members}
+    leader = {m.image_id: min(hash_of[o.image_id] for o in g.members) for g in result.groups for m in g.members}
     bounds = np.cumsum(list(shares.values()))
     names = list(shares)
     rows: dict[str, list[_Row]] = {part: [] for part in names}
@@ -108,9 +108,11 @@ def split(
         "level": level,
         "depth": depth + 1,
     }
-    made = [_of(f"{name}-{part}", some, facts | {"part": part}, [part] * len(some)) for part, some in rows.items()]
-    keep(index, *made)
-    return made
+    selections = [
+        _of(f"{name}-{part}", some, facts | {"part": part}, [part] * len(some)) for part, some in rows.items()
+    ]
+    keep(index, *selections)
+    return selections
 
 
 def parse_shares(parts: Sequence[str]) -> dict[str, float]:
@@ -150,8 +152,8 @@ def listed(
     """Keep a selection of images as they are listed; `facts` say who made the list. Raises `UsageError`."""
     check_name(index, name, overwrite=overwrite)
     hashes = Selections(index.reader).sha256_of(ids)
-    made = _of(
+    selection = _of(
         name, [(int(i), h, float("nan"), None) for i, h in zip(ids, hashes, strict=True)], facts, [None] * len(hashes)
     )
-    keep(index, made)
-    return made
+    keep(index, selection)
+    return selection

@@ -80,12 +80,12 @@ def hierarchy(x: Half, sizes: list[int], rng: np.random.Generator) -> list[Codes
             # … told by their place within their cluster, the best first …
             first = np.searchsorted(nearest[order], np.arange(len(centres)))
             rank = np.arange(len(order)) - first[nearest[order]]
-            kept = np.sort(order[rank < _NEAREST])
+            resampled = np.sort(order[rank < _NEAREST])
             # Nothing would be left to cluster.
-            if len(kept) <= len(centres):
+            if len(resampled) <= len(centres):
                 break
             # … and cluster those: dense regions weigh no more than thin ones.
-            centres = spherical_kmeans(rows[kept], size, rng)
+            centres = spherical_kmeans(rows[resampled], size, rng)
         nearest = assign(rows, centres)[0]
         # A row's cluster at a level is the cluster of its cluster.
         levels.append(nearest if not levels else nearest[levels[-1]])

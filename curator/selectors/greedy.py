@@ -83,22 +83,22 @@ def _farthest(pool: Pool, best: Reals, free: NDArray[np.bool_], wanted: int) -> 
     y = pool.x[batch].astype(np.float32)
     # (b, b): what choosing one of the batch does to the others of it.
     products = (y @ y.T).astype(np.float64)
-    own, weights = best[batch].copy(), pool.weighted[batch]
+    closest, weights = best[batch].copy(), pool.weighted[batch]
     open_ = free[batch].copy()
     picked: list[int] = []
     radii: list[float] = []
     while len(picked) < wanted and open_.any():
         # Distances of the batch, brought up to date.
-        current = np.where(open_, distance(own) * weights, -1.0)
+        current = np.where(open_, distance(closest) * weights, -1.0)
         at = int(current.argmax())
         # Some image outside might be farther now, so all must be looked at first.
         if picked and current[at] <= bound:
             break
         picked.append(int(batch[at]))
-        radii.append(float(distance(own[at : at + 1])[0]))
+        radii.append(float(distance(closest[at : at + 1])[0]))
         open_[at] = False
         # The batch moves nearer to what has just been chosen.
-        np.maximum(own, products[at], out=own)
+        np.maximum(closest, products[at], out=closest)
     return picked, radii
 
 

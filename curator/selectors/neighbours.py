@@ -19,9 +19,9 @@ def nearest(x: Half, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """
     # A row alone has no other.
     k = min(k, max(0, len(x) - 1))
-    found, scores = np.empty((len(x), k), np.int32), np.empty((len(x), k), np.float32)
+    neighbours, scores = np.empty((len(x), k), np.int32), np.empty((len(x), k), np.float32)
     if not k:
-        return found, scores
+        return neighbours, scores
     y = x.astype(np.float32)
     for part in blocks(len(x), _BLOCK):
         # (b, n)
@@ -34,5 +34,5 @@ def nearest(x: Half, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         values = np.take_along_axis(products, best, 1)
         # … then sorted, equal scores by position.
         order = np.lexsort((best, -values), axis=1)
-        found[part], scores[part] = np.take_along_axis(best, order, 1), np.take_along_axis(values, order, 1)
-    return found, scores
+        neighbours[part], scores[part] = np.take_along_axis(best, order, 1), np.take_along_axis(values, order, 1)
+    return neighbours, scores

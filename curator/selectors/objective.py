@@ -38,13 +38,13 @@ def parse_objective(text: str) -> Objective:
     powers: list[tuple[str, float]] = []
     selector: tuple[str, float] | None = None
     for factor in text.split("*"):
-        found = re.fullmatch(r"\s*([a-z][a-z-]*)\s*(?:\^\s*(-?\d+(?:\.\d+)?)\s*)?", factor)
-        if not found:
+        match = re.fullmatch(r"\s*([a-z][a-z-]*)\s*(?:\^\s*(-?\d+(?:\.\d+)?)\s*)?", factor)
+        if not match:
             raise UsageError(
                 "--by takes names joined by *, each with a power if wanted, such as 'typicality^0.5 * k-center', not "
                 f"{text!r}"
             )
-        name, power = found[1], float(found[2] or 1)
+        name, power = match[1], float(match[2] or 1)
         if name in scorers:
             powers.append((name, power))
         elif name not in selectors:
@@ -93,11 +93,11 @@ def choose_per_label(pool: Pool, objective: Objective, k: int) -> Chosen:
     what = ""
     for at in groups:
         part = _restricted(pool, at)
-        found = choose(part, objective, k)
+        chosen = choose(part, objective, k)
         # How many of the label come before it, those to begin with counted.
-        rank[at[found.positions]] = len(part.start) + np.arange(len(found.positions))
-        values[at[found.positions]] = found.values
-        what = found.what
+        rank[at[chosen.positions]] = len(part.start) + np.arange(len(chosen.positions))
+        values[at[chosen.positions]] = chosen.values
+        what = chosen.what
     # By turns: the first of every label, then the second of every label.
     order = np.lexsort((pool.labels, rank))
     order = order[np.isfinite(rank[order])][:k].astype(np.int64)
@@ -110,8 +110,8 @@ def _restricted(pool: Pool, at: np.ndarray) -> Pool:
     if pool.neighbours is not None:
         # The cached graph leads to other labels, so neighbours are found anew.
         neighbours, near = nearest(pool.x[at], pool.neighbours.shape[1])
-    here = np.zeros(len(pool), bool)
-    here[pool.start] = True
+    is_start = np.zeros(len(pool), bool)
+    is_start[pool.start] = True
     return replace(
         pool,
         x=pool.x[at],
@@ -120,7 +120,7 @@ def _restricted(pool: Pool, at: np.ndarray) -> Pool:
         neighbours=neighbours,
         near=near,
         words=None if pool.words is None else pool.words[at],
-        start=np.flatnonzero(here[at]).astype(np.int64),
+        start=np.flatnonzero(is_start[at]).astype(np.int64),
         weights=None if pool.weights is None else pool.weights[at],
     )
 

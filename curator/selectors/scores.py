@@ -99,8 +99,8 @@ def log_ratio(pool: Pool) -> Reals:
     y = np.repeat([1, 0], [len(reference), len(others)])
     # Balanced, the classifier's log-odds are the log of the ratio of densities (Bickel et al. 2009, §3).
     fitted = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced").fit(x, y)
-    found = [fitted.decision_function(pool.x[part].astype(np.float32)) for part in blocks(len(pool), _BLOCK)]
-    return np.concatenate(found).astype(np.float64)
+    odds = [fitted.decision_function(pool.x[part].astype(np.float32)) for part in blocks(len(pool), _BLOCK)]
+    return np.concatenate(odds).astype(np.float64)
 
 
 def _reference(pool: Pool, who: str) -> Half:

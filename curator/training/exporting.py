@@ -99,11 +99,11 @@ def _write_onnx(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name
         wanted = network(*inputs).numpy()
         three = network(*(torch.cat([i, i[:1]]) for i in inputs)).numpy()
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
-    found = session.run(None, {n: i.numpy() for n, i in zip(names, inputs, strict=True)})[0]
+    computed = session.run(None, {n: i.numpy() for n, i in zip(names, inputs, strict=True)})[0]
     wider = session.run(
         None, {n: np.concatenate([i.numpy(), i[:1].numpy()]) for n, i in zip(names, inputs, strict=True)}
     )[0]
-    apart = float(max(np.abs(found - wanted).max(), np.abs(wider - three).max()))
+    apart = float(max(np.abs(computed - wanted).max(), np.abs(wider - three).max()))
     if apart > _NEAR:
         raise UsageError(
             f"ONNX Runtime computes something else than torch: outputs differ by up to {apart:.2g}; nothing was written"

@@ -103,8 +103,8 @@ class Run:
 
     def cut_rows(self, name: str, images_seen: int) -> None:
         """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
-        kept = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
-        self.write_text(name, "".join(json.dumps(r) + "\n" for r in kept))
+        rows = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
+        self.write_text(name, "".join(json.dumps(r) + "\n" for r in rows))
 
     def checkpoints(self) -> list[int]:
         """Images seen at each complete checkpoint, ascending."""

@@ -82,8 +82,8 @@ class Gan:
         assert isinstance(options, GanOptions)
         self.options, self.source = options, source
         # The two networks, with first weights drawn by the run's seed.
-        made = both_networks(options, source.pictures.shape)
-        self.generator, self.discriminator = (n.to(source.device, memory_format=source.layout) for n in made)
+        networks = both_networks(options, source.pictures.shape)
+        self.generator, self.discriminator = (n.to(source.device, memory_format=source.layout) for n in networks)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.averages = {"generator": averaged(self.generator)}
         self.phases = (
@@ -105,9 +105,9 @@ class Gan:
         """
         # 1. Pictures of G, which this update does not move.
         with torch.no_grad():
-            made = self.generator(batch.normal(self.options.latent), batch.c).float()
+            pictures = self.generator(batch.normal(self.options.latent), batch.c).float()
         # 2. What D sees of both, distorted alike.
-        real, fake = self._seen(batch, batch.x).detach(), self._seen(batch, made).detach()
+        real, fake = self._seen(batch, batch.x).detach(), self._seen(batch, pictures).detach()
         # 3. γ falls with the schedule: the game is kept tame early, and sharp late.
         gamma = self._gamma(clock)
         penalised = [x for x, on in ((real, self.penalised[0]), (fake, self.penalised[1])) if on and gamma]
@@ -137,9 +137,9 @@ class Gan:
     def make(self, batch: Batch, _clock: Clock) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The generator's loss."""
         # 1. Pictures of G, with their gradients.
-        made = self.generator(batch.normal(self.options.latent), batch.c).float()
+        pictures = self.generator(batch.normal(self.options.latent), batch.c).float()
         # 2. (b,) what D thinks of them.
-        f = self._logits(self._seen(batch, made), batch.c)
+        f = self._logits(self._seen(batch, pictures), batch.c)
         # 3. The relativistic loss compares them with real partners; for others r is not looked at.
         r = f.detach()
         if self.options.loss == "relativistic":
@@ -167,8 +167,8 @@ class Gan:
         """Fréchet distance, precision, recall, density and coverage of samples, against as many real images."""
         # As many samples as real images: these metrics depend on n.
         n = min(_JUDGED, len(held))
-        made = self._made(generator_of(self.options.seed, "measured"), held, np.arange(n))
-        return compared(features(made), self.real(held, n, features))
+        pictures = self._made(generator_of(self.options.seed, "measured"), held, np.arange(n))
+        return compared(features(pictures), self.real(held, n, features))
 
     def samples(self, held: Pictures) -> Bytes:
         """The grid's pictures, with the same z and conditions at every checkpoint.
@@ -222,14 +222,14 @@ def generated(network: torch.nn.Module, z: torch.Tensor, c: torch.Tensor, device
 
 def compared(x: NDArray[np.float32], y: NDArray[np.float32]) -> dict[str, float]:
     """Metrics of samples x against real y, each (n, d), by name."""
-    found = manifold(x, y)
-    numbers = {"frechet_distance": frechet_distance(x, y)} | {k: float(v) for k, v in vars(found).items()}
+    shares = manifold(x, y)
+    numbers = {"frechet_distance": frechet_distance(x, y)} | {k: float(v) for k, v in vars(shares).items()}
     return numbers | {"n": float(len(x))}
 
 
 def both_networks(options: GanOptions, shape: Shape) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Generator and discriminator with their first weights."""
-    made: tuple[torch.nn.Module, torch.nn.Module] = NETS[options.net](
+    networks: tuple[torch.nn.Module, torch.nn.Module] = NETS[options.net](
         options.width, shape.side, shape.channels, options.latent, shape.condition_size(options.condition)
     )
-    return made
+    return networks

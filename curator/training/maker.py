@@ -44,10 +44,10 @@ class Maker:
     def make(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Bytes:
         """(d,), (k,) → (C, H, W): one at a time, so that a picture depends on nothing but its seed and condition."""
         with torch.no_grad():
-            made = self.network(
+            picture = self.network(
                 torch.from_numpy(z.astype(np.float32))[None], torch.from_numpy(c.astype(np.float32))[None]
             )
-        out: Bytes = to_bytes(made, self.shape.border)[0]
+        out: Bytes = to_bytes(picture, self.shape.border)[0]
         return out
 
 

@@ -90,8 +90,8 @@ def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimiz
     """
     # Penalties weigh these alone: biases and scales are few, and pulling them to 0 only hurts.
     weights = weights_of(network)
-    kept = set(map(id, weights))
-    others = [p for p in network.parameters() if id(p) not in kept]
+    weighed = set(map(id, weights))
+    others = [p for p in network.parameters() if id(p) not in weighed]
     groups = [{"params": weights, "weight_decay": options.l2}, {"params": others, "weight_decay": 0.0}]
     if options.optimiser == "gd":
         return torch.optim.SGD(groups, lr=options.rate)

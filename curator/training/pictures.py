@@ -89,8 +89,8 @@ class Pictures:
         if self.neighbours is not None:
             place = np.full(len(self), -1, np.int64)
             place[at] = np.arange(len(at))
-            kept = place[self.neighbours[at]]
-            near = np.where(kept >= 0, kept, np.arange(len(at))[:, None])
+            near_kept = place[self.neighbours[at]]
+            near = np.where(near_kept >= 0, near_kept, np.arange(len(at))[:, None])
         # A run of positions is a view, so that a mapped array stays in its file.
         whole = len(at) > 0 and bool((np.diff(at) == 1).all())
         return replace(

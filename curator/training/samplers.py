@@ -87,13 +87,15 @@ def _best_mixture(
             break
         best, likelihood = k, score
     # With the number settled, on all of them.
-    made = fitted(best, x)
+    mixture = fitted(best, x)
     # (K, d, d)
     covariances = (
-        made.covariances_ if made.covariance_type == "full" else np.stack([np.diag(v) for v in made.covariances_])
+        mixture.covariances_
+        if mixture.covariance_type == "full"
+        else np.stack([np.diag(v) for v in mixture.covariances_])
     )
     # Σ = L Lᵀ: a draw is mean + L ε.
-    return made.weights_, made.means_, np.linalg.cholesky(covariances)
+    return mixture.weights_, mixture.means_, np.linalg.cholesky(covariances)
 
 
 def draw(sampler: str, fitted: Fitted, latent: int, rng: Drawn, label: int = -1) -> NDArray[np.float32]:

@@ -41,14 +41,14 @@ def unpack(trainer: Trainer, arrays: dict[str, NDArray[Any]], groups: list[list[
             load_network(network, arrays, f"{kind}/{name}/")
     for i, phase in enumerate(trainer.phases):
         state = phase.optimiser.state_dict()
-        found: dict[int, dict[str, Any]] = {}
+        tensors: dict[int, dict[str, Any]] = {}
         prefix = f"optimisers/{i}/"
         for key, value in arrays.items():
             if key.startswith(prefix):
                 p, name = key[len(prefix) :].split("/")
-                found.setdefault(int(p), {})[name] = torch.from_numpy(value.copy())
+                tensors.setdefault(int(p), {})[name] = torch.from_numpy(value.copy())
         merged = [g | kept for g, kept in zip(state["param_groups"], groups[i], strict=True)]
-        phase.optimiser.load_state_dict({"state": found, "param_groups": merged})
+        phase.optimiser.load_state_dict({"state": tensors, "param_groups": merged})
 
 
 def load_network(network: torch.nn.Module, arrays: dict[str, NDArray[Any]], prefix: str) -> None:

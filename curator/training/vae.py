@@ -94,9 +94,9 @@ class Vae:
         n = min(n, _JUDGED)
         # Samples from the prior, the plainest of the samplers: the others are fitted at the end.
         z = torch.randn((n, self.options.latent), generator=generator_of(self.options.seed, "measured"))
-        made = generated(network, z, c[:n].cpu(), self.source.device, held.border)
-        found = compared(features(made), self.real(held, n, features))
-        return {"loss": float(loss)} | {k: float(v) for k, v in numbers.items()} | found
+        pictures = generated(network, z, c[:n].cpu(), self.source.device, held.border)
+        metrics = compared(features(pictures), self.real(held, n, features))
+        return {"loss": float(loss)} | {k: float(v) for k, v in numbers.items()} | metrics
 
     def samples(self, held: Pictures) -> Bytes:
         """The grid: a row of held-out images, one of their reconstructions, twice; then samples from N(0, I)."""
@@ -129,11 +129,13 @@ class Vae:
     def encoded(self, pictures: Pictures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(n, latent) means and log-variances of pictures."""
         network = self.averages["autoencoder"]
-        found = [
+        moments = [
             network.encode(*self._tensors(pictures, np.arange(i, min(i + 512, len(pictures)))))
             for i in range(0, len(pictures), 512)
         ]
-        return np.concatenate([m.cpu().numpy() for m, _ in found]), np.concatenate([v.cpu().numpy() for _, v in found])
+        return np.concatenate([m.cpu().numpy() for m, _ in moments]), np.concatenate(
+            [v.cpu().numpy() for _, v in moments]
+        )
 
     def _tensors(self, pictures: Pictures, at: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         x = to_unit(torch.from_numpy(pictures.pixels[at]).to(self.source.device))

@@ -80,8 +80,8 @@ class Generation:
         total = len(self.ids) if allowed is None else int(allowed.sum())
         wanted = k + _MARGIN
         while True:
-            found = self._flat.search(query, min(wanted, max(total, 1)), params=parameters)
-            rough, positions = found[0][0], found[1][0]
+            answer = self._flat.search(query, min(wanted, max(total, 1)), params=parameters)
+            rough, positions = answer[0][0], answer[1][0]
             rough, positions = rough[positions >= 0], positions[positions >= 0]
             # A tie that reaches past the last candidate might hide a smaller id, so look further.
             if len(positions) >= total or len(rough) <= k or rough[k - 1] > rough[-1] + 1e-5:

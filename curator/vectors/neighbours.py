@@ -49,16 +49,16 @@ class Neighbours:
     def nearest(self, k: int, *, job: Job = QUIET) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """(n, k) positions and scores of every row's nearest others, best first; −1 and −inf where there are fewer."""
         n = len(self.x)
-        found, scores = np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32)
+        neighbours, scores = np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32)
         whole = self.x.astype(np.float32) if self.is_exact else None
         for part in blocks(n, _BLOCK):
             rows, columns = (slice(part.start, part.stop), slice(0, min(k, n - 1)))
             q = self.x[part].astype(np.float32)
             values, near = self._search(q, min(k + 1, n), whole)
-            found[rows, columns], scores[rows, columns] = _without_self(near, values, part.start, min(k, n - 1))
+            neighbours[rows, columns], scores[rows, columns] = _without_self(near, values, part.start, min(k, n - 1))
             job.progress(part.stop, n, "neighbours")
             job.check()
-        return found, scores
+        return neighbours, scores
 
     def _search(self, q: Vectors, k: int, whole: Vectors | None) -> tuple[Any, Any]:
         import faiss
@@ -93,16 +93,19 @@ def exact_neighbours(x: Half, positions: Positions, k: int) -> tuple[Positions, 
     faiss.omp_set_num_threads(os.cpu_count() or 1)
     q = x[positions].astype(np.float32)
     best = np.full((len(q), k + 1), -np.inf, np.float32)
-    found = np.full((len(q), k + 1), -1, np.int64)
+    positions_found = np.full((len(q), k + 1), -1, np.int64)
     for part in blocks(len(x), 4 * _BLOCK):
         y = x[part].astype(np.float32)
         values, near = faiss.knn(q, y, min(k + 1, len(y)), metric=faiss.METRIC_INNER_PRODUCT)
-        values, near = np.concatenate([best, values], axis=1), np.concatenate([found, near + part.start], axis=1)
+        values, near = (
+            np.concatenate([best, values], axis=1),
+            np.concatenate([positions_found, near + part.start], axis=1),
+        )
         order = np.argsort(-values, axis=1, kind="stable")[:, : k + 1]
-        best, found = np.take_along_axis(values, order, 1), np.take_along_axis(near, order, 1)
-    is_self = found == positions[:, None]
+        best, positions_found = np.take_along_axis(values, order, 1), np.take_along_axis(near, order, 1)
+    is_self = positions_found == positions[:, None]
     is_self[~is_self.any(1), -1] = True  # pushed out by others that score the same
-    return found[~is_self].reshape(len(q), k), best[~is_self].reshape(len(q), k)
+    return positions_found[~is_self].reshape(len(q), k), best[~is_self].reshape(len(q), k)
 
 
 def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
@@ -123,14 +126,14 @@ def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance
         index = faiss.IndexBinaryMultiHash(64, 3, 21)
         index.nflip = 2
     index.add(_bytes(hashes))
-    found = [np.empty((0, 2), np.int64)]
+    pairs_found = [np.empty((0, 2), np.int64)]
     for column in range(turned.shape[1]):
         for part in blocks(len(turned), 4 * _BLOCK):
             apart, near = index.search(_bytes(turned[part, column]), min(_ALIKE, len(hashes)))
             rows, columns = np.nonzero((near >= 0) & (apart <= distance))
             pairs = np.stack([rows + part.start, near[rows, columns]], axis=1)
-            found.append(pairs[pairs[:, 0] != pairs[:, 1]])
-    pairs = np.concatenate(found).astype(np.int64)
+            pairs_found.append(pairs[pairs[:, 0] != pairs[:, 1]])
+    pairs = np.concatenate(pairs_found).astype(np.int64)
     pairs.sort(axis=1)
     return np.unique(pairs, axis=0)
 

@@ -40,9 +40,9 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
     from curator.cleaning.calibrate import calibrate
 
     with opened(name) as index, working() as job:
-        found = calibrate(index, sample=sample, seed=seed, job=job)
+        calibrations = calibrate(index, sample=sample, seed=seed, job=job)
     if as_json:
-        print_json([asdict(c) for c in found])
+        print_json([asdict(c) for c in calibrations])
         return
     rows = [
         [
@@ -56,7 +56,7 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
             ),
             *(_known(c.held_out_recall), c.cut.positives, c.cut.negatives),
         ]
-        for c in found
+        for c in calibrations
     ]
     heads = (
         "kind",
@@ -70,7 +70,7 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
         "others",
     )
     click.echo(table(rows, heads))
-    if any(c.source != "calibrated" for c in found):
+    if any(c.source != "calibrated" for c in calibrations):
         say(
             "Where no threshold reached a precision of 0.99 at the lower end, the built-in one stays. More --sample "
             "narrows the interval."
@@ -121,22 +121,22 @@ def leaks_command(
         raise UsageError("--fix FILE goes with one of --drop-from SIDE and --move-to SIDE")
     with opened(name) as index:
         with working() as job:
-            found = find_leaks(index, between, by=by, options=DedupeOptions(level=level, threshold=threshold), job=job)
-        images = {i.id: i for i in index.images([i for leak in found.leaks for i in leak.sides])}
+            leaks = find_leaks(index, between, by=by, options=DedupeOptions(level=level, threshold=threshold), job=job)
+        images = {i.id: i for i in index.images([i for leak in leaks.leaks for i in leak.sides])}
         if fix:
-            changed = write_fixed(index, found, fix, drop_from=drop_from, move_to=move_to)
+            changed = write_fixed(index, leaks, fix, drop_from=drop_from, move_to=move_to)
             say(
                 f"{fix}: {plural(changed, 'image')} on another side or left out; `curator index FOLDER --csv {fix}` "
                 "reads it."
             )
     if as_json:
-        rows = [{"sides": {str(images[i].path): side for i, side in leak.sides.items()}} for leak in found.leaks]
-        print_json({"by": found.by, "sizes": dict(found.sizes), "leaked": dict(found.leaked), "leaks": rows})
+        rows = [{"sides": {str(images[i].path): side for i, side in leak.sides.items()}} for leak in leaks.leaks]
+        print_json({"by": leaks.by, "sizes": dict(leaks.sizes), "leaked": dict(leaks.leaked), "leaks": rows})
     else:
-        _print_leaks(found, images)
+        _print_leaks(leaks, images)
     if sheet:
-        _draw_leaks(found, images, sheet)
-    sys.exit(1 if found.leaks else 0)
+        _draw_leaks(leaks, images, sheet)
+    sys.exit(1 if leaks.leaks else 0)
 
 
 def _print_leaks(found: Leaks, images: dict[int, Image]) -> None:
@@ -192,24 +192,24 @@ def issues_command(
     from curator.cleaning.issues import find_issues
 
     with opened(name) as index:
-        found = find_issues(index, kinds, where=where)
-        images = {i.id: i for i in index.images(sorted({i for issue in found for i in issue.ids}))}
+        found_issues = find_issues(index, kinds, where=where)
+        images = {i.id: i for i in index.images(sorted({i for issue in found_issues for i in issue.ids}))}
     if as_json:
         print_json(
             {
                 f.name: [
                     {"id": i, "path": str(images[i].path), "value": v} for i, v in zip(f.ids, f.values, strict=True)
                 ]
-                for f in found
+                for f in found_issues
             }
         )
     elif paths:
         for image in images.values():
             click.echo(str(image.path))
     else:
-        _print_issues(found, images)
+        _print_issues(found_issues, images)
     if sheet:
-        _draw_issues(found, images, sheet)
+        _draw_issues(found_issues, images, sheet)
     sys.exit(1 if images else 0)
 
 

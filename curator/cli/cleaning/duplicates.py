@@ -97,9 +97,9 @@ def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, I
             [(kind, result.pairs[kind], result.images[kind]) for kind in result.pairs], ("kind", "pairs", "duplicates")
         )
     )
-    found, decided = sum(len(g.duplicates) for g in result.groups), sum(g.settled for g in result.groups)
+    duplicates, decided = sum(len(g.duplicates) for g in result.groups), sum(g.settled for g in result.groups)
     summary = (
-        f"{plural(len(result.groups), 'group')} with {plural(found, 'duplicate')} among "
+        f"{plural(len(result.groups), 'group')} with {plural(duplicates, 'duplicate')} among "
         f"{plural(result.searched, 'image')}"
     )
     click.echo(f"\n{summary}; {decided} decided about.")

@@ -93,19 +93,25 @@ def reconstruct_command(
     if sheet:
         refuse_sheet(sheet)
     with opened(name) as index, working() as job:
-        found = encode(index, run_of(index, named, trainer="vae"), named=selection, job=job)
+        encoded = encode(index, run_of(index, named, trainer="vae"), named=selection, job=job)
     if latents:
-        save_latents(found, latents)
+        save_latents(encoded, latents)
     if sheet:
-        tiled(found.shown, 8, 3).save(sheet)
+        tiled(encoded.shown, 8, 3).save(sheet)
         say(f"Sheet: {sheet}")
-    low, middle, high = (float(v) for v in np.quantile(found.errors, (0, 0.5, 1)))
-    facts = {"images": len(found.ids), "latents": found.latents.shape[1], "least": low, "median": middle, "most": high}
+    low, middle, high = (float(v) for v in np.quantile(encoded.errors, (0, 0.5, 1)))
+    facts = {
+        "images": len(encoded.ids),
+        "latents": encoded.latents.shape[1],
+        "least": low,
+        "median": middle,
+        "most": high,
+    }
     if as_json:
         print_json(facts)
     else:
         click.echo(
-            f"{plural(len(found.ids), 'image')}, {found.latents.shape[1]} latents; error {low:.1f} to {high:.1f} of "
-            "255."
+            f"{plural(len(encoded.ids), 'image')}, {encoded.latents.shape[1]} latents; "
+            f"error {low:.1f} to {high:.1f} of 255."
         )
         click.echo('Try `curator search WORDS --where "reconstruction_error > …"`, or the same in `curator select`.')

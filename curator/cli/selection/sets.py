@@ -32,10 +32,10 @@ def selections_group(ctx: click.Context, name: str | None, as_json: bool) -> Non
     if ctx.invoked_subcommand is not None:
         return
     with opened(name) as index:
-        found = [Selections(index.reader).get(n) for n in Selections(index.reader).names()]
+        selections = [Selections(index.reader).get(n) for n in Selections(index.reader).names()]
     rows = [
         {"name": s.name, "images": len(s), "by": _made(s), "digest": s.digest,
-        "created_at": s.created_at} for s in found
+        "created_at": s.created_at} for s in selections
     ]  # fmt: skip
     if as_json:
         print_json(rows)
@@ -106,14 +106,15 @@ def diff_command(*, first: str, second: str, as_json: bool, name: str | None) ->
     from curator.selection.sets import diff
 
     with opened(name) as index:
-        found = diff(index, first, second)
+        difference = diff(index, first, second)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(difference))
     else:
         click.echo(
-            f"{len(found.first)} only in {first}, {len(found.second)} only in {second}, {len(found.both)} in both."
+            f"{len(difference.first)} only in {first}, {len(difference.second)} only in {second}, "
+            f"{len(difference.both)} in both."
         )
-    sys.exit(1 if found.first or found.second else 0)
+    sys.exit(1 if difference.first or difference.second else 0)
 
 
 @selections_group.command("union")

@@ -48,10 +48,10 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list
                     f"{source} holds vectors of {x.shape[1]} dimensions, and '{encoder.name}' has {encoder.dim}"
                 )
             for start in range(0, len(paths), _BATCH):
-                some = slice(start, start + _BATCH)
+                batch = slice(start, start + _BATCH)
                 read = [
                     (p, v, d)
-                    for p, v in zip(paths[some], x[some], strict=True)
+                    for p, v in zip(paths[batch], x[batch], strict=True)
                     if (d := _decoded(p, encoder.side)) is not None
                 ]
                 if not read:

@@ -69,11 +69,11 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
             continue
         folder, _, name = member.name.rpartition("/")
         stem, dot, suffix = name.partition(".")
-        found = f"{folder}/{stem}"
-        if found != key and parts:
+        sample_key = f"{folder}/{stem}"
+        if sample_key != key and parts:
             yield key, parts
             parts = {}
-        key = found
+        key = sample_key
         data = tar.extractfile(member)
         parts[f"{dot}{suffix.lower()}"] = data.read() if data is not None else b""
     if parts:
@@ -132,10 +132,10 @@ def _named(value: Any, names: list[str] | None) -> Any:
 
 def _labels(folder: Path) -> list[str]:
     try:
-        found = json.loads((folder / "labels.json").read_text())
+        labels = json.loads((folder / "labels.json").read_text())
     except (OSError, ValueError):
         return []
-    return [str(name) for name in found] if isinstance(found, list) else []
+    return [str(name) for name in labels] if isinstance(labels, list) else []
 
 
 def _suffix(data: bytes) -> str:

@@ -17,15 +17,15 @@ def read_coco(annotations: list[Path]) -> dict[str, dict[str, Any]]:
     areas: dict[str, float] = {}
     for file in annotations:
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            names = {i["id"]: str(i["file_name"]) for i in found["images"]}
-            categories = {c["id"]: str(c["name"]) for c in found.get("categories", ())}
+            coco = json.loads(file.read_text(encoding="utf-8"))
+            names = {i["id"]: str(i["file_name"]) for i in coco["images"]}
+            categories = {c["id"]: str(c["name"]) for c in coco.get("categories", ())}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{file} is no COCO file: {error}") from error
         split = file.stem.partition("_")[2]
         for name in names.values():
             rows.setdefault(name, {"split": split} if split else {})
-        for a in found.get("annotations", ()):
+        for a in coco.get("annotations", ()):
             name = names.get(a.get("image_id"), "")
             if not name:
                 continue

@@ -107,7 +107,7 @@ def _items(
     index: Index, s: Selection, options: ExportOptions, labels: set[str], *, first: int, alone: bool
 ) -> list[Item]:
     """Items with names that are safe, unlike each other, and the same every time."""
-    found = []
+    items = []
     images = index.images(s.ids)
     folders = _folders(labels)
     for rank, (image, sha256, value, split) in enumerate(
@@ -117,10 +117,10 @@ def _items(
         key = f"{first + rank:06d}-{sha256.hex()[:8]}"
         file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
         shown = image if options.size is None else scaled(image, options.size)
-        found.append(
+        items.append(
             Item(first + rank, key, shown, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name)
         )
-    return found
+    return items
 
 
 def _folders(labels: set[str]) -> dict[str, str]:
