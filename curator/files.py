@@ -23,12 +23,19 @@ VERIFIED = "verified.json"
 def whole(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to.
 
-    It takes the target's place when the block ends well; else nothing is left.
+    It takes the target's place when the block ends well; else nothing is left. A link stays one, and the file it names
+    is replaced; a device such as `/dev/null` is written to.
     """
+    target = target.resolve()
+    if target.exists() and not target.is_file():
+        yield target
+        return
     mark = f"{os.getpid()}-{threading.get_ident()}"
     beside = target.with_name(f".{target.stem}.{mark}{target.suffix}")  # the suffix says which format to write
     try:
         yield beside
+        with contextlib.suppress(FileNotFoundError):
+            beside.chmod(target.stat().st_mode)
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
@@ -47,7 +54,9 @@ def whole_for_user(target: Path) -> Iterator[Path]:
         with whole(target) as beside:
             yield beside
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}; name a file in a folder that is there") from error
+        raise UsageError(
+            f"cannot write {target}: {error.strerror or error}; name a file in a folder that is there"
+        ) from error
 
 
 def sha256_of(file: Path) -> str:

@@ -19,7 +19,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-from curator.errors import Stopped
+from curator.errors import Stopped, UsageError
 from curator.records import Progress
 
 
@@ -33,8 +33,10 @@ class Job:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._show, self.say = show, say
-        self._stopped = threading.Event()
+        self._cancelled = threading.Event()
+        self._signalled = False
         self._listens = False
+        self._of: Job | None = None  # the job that this one stops with
 
     def progress(self, done: int, total: int, doing: str, *, already: int = 0, unit: str = "images") -> None:
         """Tell that `done` of `total` are done, of which `already` were at the start."""
@@ -43,11 +45,11 @@ class Job:
     @property
     def stop(self) -> bool:
         """Whether the work was asked to stop."""
-        return self._stopped.is_set()
+        return self._signalled or self._cancelled.is_set() or (self._of is not None and self._of.stop)
 
     def cancel(self) -> None:
         """Ask the work to stop at its next batch. Safe in any thread and in a signal handler."""
-        self._stopped.set()
+        self._cancelled.set()
 
     def check(self) -> None:
         """Raise `Stopped` if the work was asked to stop. Call it where nothing is half done."""
@@ -57,7 +59,7 @@ class Job:
     def quiet(self) -> Job:
         """A job that stops with this one, and tells nobody anything."""
         silent = Job()
-        silent._stopped = self._stopped
+        silent._of = self
         return silent
 
     @contextlib.contextmanager
@@ -71,13 +73,10 @@ class Job:
             yield
             return
 
-        signalled = []
-
         def ask(number: int, frame: object) -> None:
             if self.stop:
                 raise KeyboardInterrupt
-            signalled.append(number)
-            self.cancel()
+            self._signalled = True
             with contextlib.suppress(RuntimeError):  # the signal came while another line was being written
                 self.say("Stopping at the next whole step. Press Ctrl-C again to stop at once.")
 
@@ -86,11 +85,22 @@ class Job:
         try:
             yield
         finally:
-            self._listens = False
-            if signalled:
-                self._stopped.clear()
+            self._listens = self._signalled = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-QUIET = Job()  # of a caller who does not look on, and cannot ask for a stop
+class _Quiet(Job):
+    """One job of all callers who do not look on. It keeps no state, for what one of them asks would reach the rest."""
+
+    def cancel(self) -> None:
+        """There is nothing to cancel: whoever wants to stop work makes a `Job` for it."""
+        raise UsageError("give the work a `Job` of its own to stop it")
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Signals mean what they meant: Ctrl-C is a `KeyboardInterrupt`."""
+        yield
+
+
+QUIET = _Quiet()

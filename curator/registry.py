@@ -43,7 +43,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         if name in self._parts:
             return self._parts[name]
         if name not in self._offered:
-            raise UnknownName(f"no {self.kind} '{name}'; {suggest(name, self)}")
+            raise UnknownName(f"no {self.kind} '{name}'; {suggest(name, [*self._parts, *self._offered])}")
         entry = self._offered[name]
         try:
             self._parts[name] = entry.load()

@@ -19,13 +19,16 @@ from curator.admin.maintenance import verify
 from curator.cleaning.decisions import _State, accept, decide
 from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.cleaning.groups import group_keepers, stored_groups
-from curator.database import Curation
+from curator.database import Curation, Selections
 from curator.encoders import PixelEncoder
-from curator.errors import IndexLocked
+from curator.errors import IndexLocked, UsageError
 from curator.images import walk
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest, read_batch
-from curator.records import IngestReport, Vectors
+from curator.job import Job
+from curator.records import IngestReport, Progress, Vectors
+from curator.selection.recipe import Recipe
+from curator.selection.select import select
 
 Fill = Callable[..., IngestReport]
 
@@ -45,7 +48,7 @@ def test_selecting_and_deciding_go_on_while_another_process_indexes(
     """The other process holds `ingest.lock` all the time, and the writer's lock for each batch alone."""
     first, many = tmp_path / "first", tmp_path / "many"
     for number in range(1600):
-        file = (first / "ab"[number % 2] if number < 40 else many) / f"{number:04d}.png"
+        file = (first / "ab"[number % 2] if number < 80 else many) / f"{number:04d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         draw(number % 1200, (96, 96)).save(file)
     assert curator("index", first, "-e", "pixels").exit_code == 0
@@ -57,22 +60,23 @@ def test_selecting_and_deciding_go_on_while_another_process_indexes(
     command = [sys.executable, "-m", "curator", "index", str(many), "-e", "pixels"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as indexing:
         began = time.monotonic()
-        while count() <= 40 and indexing.poll() is None and time.monotonic() - began < 60:
+        while count() <= 80 and indexing.poll() is None and time.monotonic() - began < 60:
             time.sleep(0.01)
         rounds, second = 0, ""
         while indexing.poll() is None:
             rounds += 1
             for words in (
-                ("select", f"s{rounds}", "-n", 5, "--where", "id <= 40"),
+                ("select", f"s{rounds}", "-n", 40, "--where", "id > 20 AND id <= 80"),
                 ("selections", "split", f"s{rounds}", "a=0.5", "b=0.5"),
-                ("preview", f"s{rounds}-a", "--reference", "id <= 30"),
+                ("preview", f"s{rounds}-a", "--reference", "id <= 20"),
                 ("leaks", "--between", "a", "b", "--by", "folder", "--level", "exact"),
                 ("tag", f"t{rounds}", 1),
                 ("dedupe", "--level", "exact"),
             ):
                 done = curator(*words)
                 assert "another process" not in done.output, words
-                assert done.exit_code in (0, 1) or "reference" in done.output, (words, done.output)
+                findings = words[0] in ("leaks", "dedupe")  # they exit 1 where there is something to look at
+                assert done.exit_code in ((0, 1) if findings else (0,)), (words, done.output)
             if indexing.poll() is None:
                 second = second or curator("index", many, "-e", "pixels").output
     assert indexing.returncode == 0
@@ -173,3 +177,34 @@ def test_groups_of_images_that_changed_meanwhile_are_not_kept(index: Index, fill
     index.step = step
     assert len(dedupe(index, DedupeOptions()).groups) == 1
     assert Curation(index.reader).groups() == []
+
+
+def test_a_verdict_given_meanwhile_is_minded(index: Index, fill: Fill, folder: Path) -> None:
+    (folder / "copy.png").write_bytes((folder / "cats" / "0.png").read_bytes())
+    fill()
+    (group,) = dedupe(index, DedupeOptions()).groups
+    decided = []
+
+    def step(name: str) -> None:
+        if name == "graph cached" and not decided:
+            with Index.open(index.folder) as other:
+                decided.append(decide(other, "reject", [group.keeper]))
+
+    index.step = step
+    (again,) = dedupe(index, DedupeOptions()).groups
+    assert decided == [1]
+    assert again.keeper != group.keeper
+    assert [m.keeper_id for m in Curation(index.reader).groups()] == [again.keeper] * 2
+
+
+def test_a_name_taken_meanwhile_is_not_written_over(index: Index, fill: Fill) -> None:
+    fill()
+
+    def show(progress: Progress) -> None:
+        with Index.open(index.folder) as other:
+            if "mine" not in Selections(other.reader).names():
+                select(other, "mine", Recipe(n=2))
+
+    with pytest.raises(UsageError, match="already"):
+        select(index, "mine", Recipe(n=3, by="typicality"), job=Job(show=show))
+    assert len(Selections(index.reader).get("mine").ids) == 2

@@ -15,7 +15,8 @@ from conftest import draw
 from PIL import Image
 
 import curator
-from curator.errors import UnknownName
+from curator.admin.manage import remove_images
+from curator.errors import UnknownName, UsageError
 
 
 @pytest.fixture
@@ -47,7 +48,9 @@ def test_hits_know_their_pictures(photos: curator.Index, tmp_path: Path) -> None
     assert [hit.image.id for hit in hits] == hits.ids.tolist()
     assert all(hit.image.path.is_file() and hit.score <= 1 for hit in hits)
     assert isinstance(hits[0], curator.Hit)
-    assert hits[1:].ids.tolist() == hits.ids[1:].tolist()
+    rest = hits[1:]
+    assert rest.ids.tolist() == hits.ids[1:].tolist()
+    assert (rest.notes, rest.searched, rest.clear) == (hits.notes, hits.searched, hits.clear)
     drawn = hits.sheet(tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as written:
         assert drawn.size == written.size
@@ -144,3 +147,39 @@ def test_a_closed_index_says_so(tmp_path: Path) -> None:
         len(index)
     with pytest.raises(curator.NoIndex):
         curator.open(tmp_path / "nowhere")
+
+
+def test_one_glob_or_folder_is_not_a_list_of_letters(photos: curator.Index, folder: Path) -> None:
+    before = len(photos)
+    assert photos.ingest(folder, encoder="tiny", exclude="*.nothing").removed == 0
+    assert len(photos) == before
+    (folder / "copy.png").write_bytes((folder / "cats" / "0.png").read_bytes())
+    photos.ingest(folder, encoder="tiny")
+    assert len(photos.dedupe(keep="newest", protect=str(folder)).groups) == 1
+
+
+def test_adding_writes_over_nothing_and_says_what_it_cannot_add(photos: curator.Index, tmp_path: Path) -> None:
+    mine, picture = tmp_path / "a.png", draw(900)
+    mine.with_suffix(".json").write_text('{"mine": 1}')
+    with pytest.raises(UsageError, match="says something else"):
+        photos.add([picture], paths=[mine], metadata=[{"label": "x"}])
+    assert mine.with_suffix(".json").read_text() == '{"mine": 1}'
+    assert not mine.exists(), "nothing is written before everything is known to be good"
+    for wrong in ({"x": float("nan")}, {"x": object()}):
+        with pytest.raises(UsageError, match="JSON"):
+            photos.add([picture], paths=[tmp_path / "b.png"], metadata=[wrong])
+    with pytest.raises(UsageError, match="CMYK"):
+        photos.add([picture.convert("CMYK")], paths=[tmp_path / "b.png"])
+    assert not (tmp_path / "b.png").exists()
+    (image_id,) = photos.add([picture], paths=[tmp_path / "c.png"]).tolist()
+    remove_images(photos, [image_id])
+    with pytest.raises(UsageError, match="removed by hand"):
+        photos.add([picture], paths=[tmp_path / "c.png"])
+
+
+def test_a_wrong_number_or_id_is_a_clear_error(photos: curator.Index) -> None:
+    for k in (0, 2.5, "3", True):
+        with pytest.raises(UsageError, match="whole k"):
+            photos.search("red", k=k)
+    with pytest.raises(UnknownName):
+        photos.tag([999_999], "a")

@@ -12,8 +12,9 @@ from conftest import draw
 
 from curator.admin.maintenance import verify
 from curator.cleaning.dedupe import DedupeOptions, dedupe
+from curator.database import Curation, take_lock
 from curator.encoders import PixelEncoder
-from curator.errors import Stopped
+from curator.errors import Stopped, UsageError
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.job import QUIET, Job
@@ -72,6 +73,39 @@ def test_stopping_an_ingest_from_another_thread_keeps_whole_batches(index: Index
     assert ingest(index, [tmp_path], PixelEncoder(), IngestOptions()).new == 236
 
 
+def test_the_job_of_those_who_do_not_look_on_keeps_nothing() -> None:
+    """What one caller asks must not reach the others."""
+    with pytest.raises(UsageError, match="of its own"):
+        QUIET.cancel()
+    with QUIET.on_signals(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert not QUIET.stop
+
+
+def test_what_was_compared_before_a_stop_is_kept_though_another_writes(index: Index, tmp_path: Path) -> None:
+    for number in range(300):
+        for copy, size in (("a", 200), ("b", 190)):
+            draw(number).resize((size, size)).save(tmp_path / f"{number:03d}{copy}.png")
+    ingest(index, [tmp_path], PixelEncoder(), IngestOptions())
+    held = []
+
+    def show(p: Progress) -> None:
+        if p.doing == "comparing pictures":
+            job.cancel()
+            threading.Timer(0.3, held.pop().close).start()  # the other process goes on for a while
+
+    def step(name: str) -> None:
+        if name == "graph cached":
+            held.append(take_lock(index.folder))
+
+    job, index.step = Job(show=show), step
+    with pytest.raises(Stopped):
+        dedupe(index, DedupeOptions(), job=job)
+    assert len(Curation(index.reader).edges()) > 0
+    index.step = lambda name: None
+    assert len(dedupe(index, DedupeOptions()).groups) == 300
+
+
 WORKS: dict[str, Callable[[Index, Job], object]] = {
     "dedupe": lambda index, job: dedupe(index, DedupeOptions(), job=job),
     "select": lambda index, job: select(index, "some", Recipe(n=3, by="typicality"), job=job),
@@ -80,10 +114,13 @@ WORKS: dict[str, Callable[[Index, Job], object]] = {
 
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
 def test_work_that_is_stopped_changes_nothing(index: Index, fill: Fill, work: Callable[[Index, Job], object]) -> None:
+    """Whether it is stopped before it begins, or at the first thing that it tells."""
     fill()
-    job = Job()
-    job.cancel()
-    with pytest.raises(Stopped):
-        work(index, job)
+    early = Job()
+    early.cancel()
+    late = Job(show=lambda progress: late.cancel())
+    for job in (early, late):
+        with pytest.raises(Stopped):
+            work(index, job)
     assert index.reader.ids_where("selections IS NOT NULL OR duplicate_of IS NOT NULL").tolist() == []
     work(index, QUIET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from curator import errors
 from curator.drawing.scenes import COLOURS, SHAPES, TEXTURES, draw_scene, draw_thing
 from curator.drawing.sheets import Section, Tile, draw_sheet, save_sheet
 from curator.errors import CuratorError, UnknownName, UsageError
+from curator.files import whole, write_whole
 from curator.registry import Registry
 
 
@@ -25,6 +27,43 @@ def test_a_registry_finds_refuses_and_suggests() -> None:
         parts.register("alpha")(2)
     with pytest.raises(UnknownName, match="no part 'alhpa'; did you mean 'alpha'"):
         parts["alhpa"]
+
+
+def test_a_broken_plug_in_is_left_out_and_the_others_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution that offers a good trainer and one whose module does not import."""
+    (tmp_path / "offered.py").write_text("good = 7\n")
+    (tmp_path / "broken.py").write_text("import not_installed_anywhere\n")
+    (tmp_path / "offers-1.0.dist-info").mkdir()
+    (tmp_path / "offers-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: offers\nVersion: 1.0\n")
+    (tmp_path / "offers-1.0.dist-info" / "entry_points.txt").write_text(
+        "[curator.things]\ngood = offered:good\nbad = broken:bad\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    things: Registry[int] = Registry("thing")
+    things.register("own")(1)
+    assert things["good"] == 7
+    assert list(things) == ["own", "good"]
+    with pytest.raises(UnknownName, match="'bad' of broken:bad cannot be loaded: ModuleNotFoundError"):
+        things["bad"]
+    with pytest.raises(UnknownName, match="did you mean 'good'"):
+        things["goof"]
+
+
+def test_a_whole_file_minds_links_devices_and_modes(tmp_path: Path) -> None:
+    target, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    target.write_text("before")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    write_whole(link, "after")
+    assert link.is_symlink()
+    assert target.read_text() == "after"
+    assert target.stat().st_mode & 0o777 == 0o640
+    write_whole(Path(os.devnull), "nothing")
+    assert not Path(os.devnull).is_file()
+    with pytest.raises(UnicodeEncodeError), whole(target) as beside:
+        beside.write_text("half \udc00", encoding="utf-8")
+    assert target.read_text() == "after"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.txt", "real.txt"]
 
 
 def test_every_error_stands_in_the_drawn_tree() -> None:

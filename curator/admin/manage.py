@@ -13,11 +13,15 @@ from curator.registry import suggest
 
 
 def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bool = False) -> None:
-    """Put tags on images, or take them off. Raises `UsageError` for an empty tag or one with white space."""
+    """Put tags on images, or take them off.
+
+    Raises `UsageError` for an empty tag or one with white space, `UnknownName` for an id that is not in the index.
+    """
     for tag in tags:
         if not tag or any(c.isspace() for c in tag):
             raise UsageError(f"a tag is one word without spaces, not {tag!r}; separate several by commas")
     with index.write() as db, db.atomic():
+        db.images(ids)
         (db.untag if off else db.tag)(ids, tags)
 
 

@@ -6,11 +6,13 @@ A pair is looked at once, and the evidence kept in the database, so that a stop 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,8 @@ from curator.index import WAIT, Index
 from curator.job import Job
 from curator.records import DIHEDRAL, Evidence, Graph, Image, Nodes
 from curator.vectors import near_hashes
+
+logger = logging.getLogger("curator")
 
 RANK = 8  # nearest neighbours of each node that are looked at, whatever their score
 _PAIRS = 256  # pairs per transaction
@@ -112,7 +116,7 @@ def collect_evidence(
     unreadable: dict[tuple[int, int], Evidence] = {}
     done = len(keys) - len(todo)
     store = _Store(index)
-    with _Looker(index.reader, nodes, thresholds) as looker:
+    with store, _Looker(index.reader, nodes, thresholds) as looker:
         for part in blocks(len(todo), _PAIRS):
             chosen = todo[part]
             seen, unread = looker.look(
@@ -123,16 +127,26 @@ def collect_evidence(
             unreadable |= {key: e for key, e in unread.items() if key not in known}
             job.progress(done + part.stop, len(keys), "comparing pictures", already=done, unit="pairs")
             job.check()
-    store.flush(wait=WAIT)
     return Collected([known.get(key) or unreadable[key] for key in keys], len(todo), len(unreadable))
 
 
 class _Store:
-    """Keeps evidence in the database between the transactions of others: it is a cache, and no work waits for it."""
+    """Keeps evidence in the database between the transactions of others: it is a cache, and no work waits for it.
+
+    Only the end of the block, also after a stop, waits for the lock.
+    """
 
     def __init__(self, index: Index) -> None:
         self.index = index
         self.pending: dict[tuple[int, int], Evidence] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush(wait=WAIT)
+        if self.pending:
+            logger.warning("%d comparisons were not kept, because another process was writing", len(self.pending))
 
     def put(self, seen: Mapping[tuple[int, int], Evidence]) -> None:
         """Write what there is, or keep it for the next time."""

@@ -42,6 +42,10 @@ class DedupeOptions:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise UsageError(f"no level '{self.level}'; there are: {', '.join(LEVELS)}")
+        for name, kind in (("keep", str), ("protect", Path)):  # one alone is not a list of its letters
+            value = getattr(self, name)
+            several = (value,) if isinstance(value, str | Path) else value
+            object.__setattr__(self, name, tuple(kind(v) for v in several))
         for folder in self.protect:
             if not folder.is_dir():
                 raise UsageError(f"--protect takes a folder, and {folder} is none")
@@ -138,10 +142,13 @@ def dedupe(
     if options.level != "exact":
         edges, thresholds = _look(index, nodes, thresholds, rank=options.rank, job=job)
     job.check()
-    grouping, members = _group(reader, space, nodes, edges, thresholds=thresholds, options=options)
+    whole = len(nodes.image_ids) == len(every.image_ids)
+    while True:
+        decisions = curation.decisions()
+        grouping, members = _group(reader, space, nodes, edges, decisions, thresholds=thresholds, options=options)
+        if not keep_proposals or _keep(index, members, nodes, decisions, whole=whole):
+            break
     checks = check_groups(members, grouping.covering)
-    if keep_proposals:
-        _keep(index, members, nodes, whole=len(nodes.image_ids) == len(every.image_ids))
     notes = _notes(curation, nodes, thresholds, options)
     if edges.unread:
         notes += (f"{edges.unread} pairs could not be compared, because files cannot be read now; run again later",)
@@ -156,11 +163,17 @@ def dedupe(
 
 
 def _group(
-    reader: Reader, space: Space, nodes: Nodes, edges: _Edges, *, thresholds: Thresholds, options: DedupeOptions
+    reader: Reader,
+    space: Space,
+    nodes: Nodes,
+    edges: _Edges,
+    decisions: list[Decision],
+    *,
+    thresholds: Thresholds,
+    options: DedupeOptions,
 ) -> tuple[Grouping, list[Grouped]]:
     """Members of groups, joined by verified edges and, at that level, by semantic ones."""
     curation = Curation(reader)
-    decisions = curation.decisions()
     policy = _policy(curation, decisions, options)
     grouping = Grouping(reader, nodes, policy, decisions, across=options.across, folders=options.ignore_same_dir)
     members = grouping.verified(edges.links)
@@ -170,17 +183,23 @@ def _group(
     return grouping, members
 
 
-def _keep(index: Index, members: list[Grouped], nodes: Nodes, *, whole: bool) -> None:
-    """Remember groups, but none with an image that another process has changed or removed meanwhile."""
+def _keep(index: Index, members: list[Grouped], nodes: Nodes, decisions: list[Decision], *, whole: bool) -> bool:
+    """Remember groups, but none with an image that another process has changed or removed meanwhile.
+
+    Nothing is kept, and the answer is False, where decisions have come that the groups do not know of.
+    """
     content_of = dict(zip(nodes.image_ids.tolist(), nodes.content_ids.tolist(), strict=True))
     with index.write() as db:
         curation = Curation(db)
+        if curation.decisions() != decisions:
+            return False
         now = curation.contents_of([m.image_id for m in members])
         stale = {m.keeper_id for m in members if now.get(m.image_id) != content_of[m.image_id]}
         with db.atomic():
             fresh = [m for m in members if m.keeper_id not in stale]
             curation.replace_groups(fresh, None if whole else nodes.image_ids.tolist())
         index.step("groups committed")
+        return True
 
 
 def _contents_of(members: list[Grouped], nodes: Nodes) -> dict[int, int]:

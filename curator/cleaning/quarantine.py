@@ -52,6 +52,7 @@ def quarantine(
             return Report(tuple(moves), tuple(left))
         done: list[Move] = []
         for move in moves:
+            job.check()
             problem = _move(move, index)
             if problem:
                 left.append((move.path, problem))
@@ -92,6 +93,7 @@ def restore(
             return Report(tuple(moves), tuple(left))
         done = []
         for move in moves:
+            job.check()
             problem = _move_back(move, index)
             if problem:
                 left.append((move.path, problem))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import opened, plural, print_json, table
+from curator.cli.face import folder_of, opened, plural, print_json, table
 from curator.cli.options import (
     former,
     former_argument,
@@ -120,9 +120,8 @@ def verify_command(name: str | None, deep: bool, as_json: bool) -> None:
     Database, checksums, counts, dangling rows. Exit code 1 if anything is wrong.
     """
     from curator.admin.maintenance import verify
-    from curator.index import locate
 
-    findings = list(verify(locate(name), deep=deep))
+    findings = list(verify(folder_of(name), deep=deep))
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
@@ -140,9 +139,8 @@ def repair_command(name: str | None) -> None:
     Writes new FAISS files. The damaged database is kept beside.
     """
     from curator.admin.maintenance import repair
-    from curator.index import locate
 
-    for line in repair(locate(name)):
+    for line in repair(folder_of(name)):
         click.echo(line)
 
 
@@ -156,9 +154,8 @@ def backup_command(output: Path | None, name: str | None) -> None:
     FAISS files need no copy: they are made again from the database.
     """
     from curator.admin.maintenance import backup
-    from curator.index import locate
 
-    click.echo(f"Backup: {backup(locate(name), output)}")
+    click.echo(f"Backup: {backup(folder_of(name), output)}")
 
 
 COMMANDS = (tag_command, remove_command, roots_group, verify_command, repair_command, backup_command)

@@ -23,7 +23,8 @@ def _of_index(names: Callable[[Index], list[str]]) -> Complete:
         from curator.index import Index
 
         try:
-            with Index.open(ctx.params.get("name")) as index:
+            outer = ctx.parent.params.get("name") if ctx.parent else None
+            with Index.open(ctx.params.get("name") or outer) as index:
                 known = names(index)
         except (CuratorError, OSError):
             return []

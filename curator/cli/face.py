@@ -62,13 +62,21 @@ class Face(click.Group):
 @contextmanager
 def opened(name: str | None) -> Iterator[Index]:
     """The index a command was asked to use."""
-    from curator.index import Index, locate
+    from curator.index import Index
+
+    with Index.open(folder_of(name)) as index:
+        yield index
+
+
+def folder_of(name: str | None) -> Path:
+    """The folder of that index, which is said if it was found above here."""
+    from curator.index import locate
 
     folder = locate(name)
-    if name is None and not folder.is_relative_to(Path.cwd()) and "CURATOR_INDEX" not in os.environ:
+    chosen = name or os.environ.get("CURATOR_INDEX", "")
+    if not (folder.is_relative_to(Path.cwd()) or os.sep in chosen or chosen.startswith((".", "~"))):
         say(f"Index: {folder}")
-    with Index.open(folder) as index:
-        yield index
+    return folder
 
 
 def say(text: str) -> None:

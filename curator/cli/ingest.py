@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.face import print_json, say, working
+from curator.cli.face import folder_of, print_json, say, working
 from curator.cli.options import index_option, json_option
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def import_command(
     from curator.ingest.importing import guess_form, import_set
 
     form = form or guess_form(source)  # before an index is made for nothing
-    with Index.create(name) as index, working() as job:
+    with Index.create(folder_of(name)) as index, working() as job:
         choice = choose_encoder(encoder, index.reader.active_space(), ask=None)
         say(f"Encoder: {choice.encoder} ({choice.why}).")
         if choice.warning:

@@ -119,13 +119,14 @@ def label_command(
 
     if sum(given is not None for given in (classes, probe, run)) != 1:
         raise UsageError("label takes one of --classes A,B,..., --probe COLUMN and --run RUN")
-    with opened(name) as index, working() as job:
+    with opened(name) as index:
         if run is not None:
             from curator.runs.apply import label_by_run
             from curator.runs.lookup import run_of
 
             classifier = run_of(index, run, trainer="classifier")
-            done = label_by_run(index, classifier, named=where, column=column, job=job)
+            with working() as job:
+                done = label_by_run(index, classifier, named=where, column=column, job=job)
         elif classes is not None:
             done = label_by_words(index, classes.split(","), where=where, column=column)
         else:

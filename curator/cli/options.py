@@ -84,7 +84,7 @@ def former(*spellings: str, now: str, is_flag: bool = False) -> Callable[[F], F]
 
     def pass_on(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if value:
-            click.echo(f"Note: {param.opts[0]} is now called {now}.", err=True)
+            click.echo(f"Note: {' or '.join(param.opts)} is now called {now}.", err=True)
             ctx.default_map = {**(ctx.default_map or {}), target: value}
 
     return click.option(*spellings, hidden=True, expose_value=False, is_eager=True, is_flag=is_flag, callback=pass_on)

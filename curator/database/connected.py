@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -22,15 +21,16 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
 
 
 class _Own:
-    """The connection of one thread; it closes when the thread ends, or the reader does."""
+    """The connection of one thread.
+
+    That thread alone closes it: under a statement of another thread, closing would end the process.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
 
-    def close(self) -> None:
+    def __del__(self) -> None:  # the thread has ended, or let go of it
         self.connection.close()
-
-    __del__ = close
 
 
 class Connected:
@@ -43,7 +43,6 @@ class Connected:
         self.folder = folder
         self._given = connection
         self._local = threading.local()
-        self._all: weakref.WeakSet[_Own] = weakref.WeakSet()
         self._closed = False
 
     @classmethod
@@ -54,10 +53,12 @@ class Connected:
         return reader
 
     def close(self) -> None:
-        """Close the connections of all threads; nothing else can be asked afterwards."""
+        """Nothing else can be asked afterwards, in any thread.
+
+        What other threads are asking now is still answered; their connections go when they ask again, or end.
+        """
         self._closed = True
-        for own in list(self._all):
-            own.close()
+        self._local.__dict__.clear()
         if self._given is not None:
             self._given.close()
 
@@ -71,6 +72,7 @@ class Connected:
     def connection(self) -> sqlite3.Connection:
         """This thread's connection. Raises `IndexClosed`."""
         if self._closed:
+            self._local.__dict__.clear()
             raise IndexClosed(f"the index at {self.folder} is closed; open it again")
         if self._given is not None:
             return self._given
@@ -78,8 +80,7 @@ class Connected:
         return own.connection if own else self._keep(open_raw(self.folder))
 
     def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        own = self._local.own = _Own(connection)
-        self._all.add(own)
+        self._local.own = _Own(connection)
         return connection
 
     @contextlib.contextmanager
@@ -100,12 +101,18 @@ class Connected:
         try:
             return connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
-            refuse_if_busy(error, self.folder)
-            code = getattr(error, "sqlite_errorcode", 0)
-            if code & 0xFF in _DAMAGE:
-                problem = f"the database at {self.folder} cannot be read: {error}; run `curator verify`"
-                raise IndexDamaged(problem) from error
-            if code != sqlite3.SQLITE_READONLY_ROLLBACK:
+            if not self._can_go_on(error):
                 raise
-        recover(self.folder)  # a writer died in the middle of a commit, and this reader was open already
         return connection.execute(sql, values).fetchall()
+
+    def _can_go_on(self, error: sqlite3.Error) -> bool:
+        """Whether a statement may be run again. Raises `IndexLocked`, `IndexDamaged` for what SQLite calls so."""
+        refuse_if_busy(error, self.folder)
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF in _DAMAGE:
+            problem = f"the database at {self.folder} cannot be read: {error}; run `curator verify`"
+            raise IndexDamaged(problem) from error
+        if code != sqlite3.SQLITE_READONLY_ROLLBACK:
+            return False
+        recover(self.folder)  # a writer died in the middle of a commit, and this reader was open already
+        return True

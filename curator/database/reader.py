@@ -267,7 +267,13 @@ class Reader(Connected):
 
         Raises `WhereError`.
         """
-        return ids_where(self.connection, where, self.further_columns(), removed=removed, seconds=seconds)
+        further = self.further_columns()
+        try:
+            return ids_where(self.connection, where, further, removed=removed, seconds=seconds)
+        except sqlite3.DatabaseError as error:
+            if not self._can_go_on(error):
+                raise
+        return ids_where(self.connection, where, further, removed=removed, seconds=seconds)
 
     def values_of(self, column: str) -> dict[int, Any]:
         """image id → its value of a column that a `where` may use, for every present image. Raises `WhereError`."""

@@ -54,11 +54,21 @@ _COLUMNS = {
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 # Functions that look at values and make no large ones. SQLite's own, so that a condition means the same everywhere.
 _FUNCTIONS = """
-    abs avg ceil ceiling char coalesce count date datetime exp floor format glob group_concat hex ifnull iif instr
+    abs avg ceil ceiling char coalesce count current_date current_time
+    current_timestamp date datetime exp floor format glob group_concat hex ifnull iif instr
     json_array json_array_length json_each json_extract json_type json_valid julianday length like ln log log10 log2
     lower ltrim max min mod nullif octet_length pow power printf quote replace round rtrim sign sqrt strftime
     string_agg substr substring sum time timediff total trim trunc typeof unicode unixepoch upper -> ->>
 """.split()  # noqa: SIM905 - one long list would take sixty lines
+_OF_THE_CONDITION = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_RANGE,
+}
 DEADLINE = 30.0  # seconds that one condition may take
 _LONGEST = 1_000_000  # bytes of one value: `hex(zeroblob(1e9))` would not be interrupted
 _OPERATIONS = 10_000  # of SQLite's machine between two looks at the clock
@@ -122,8 +132,10 @@ def ids_where(
     try:
         with _guarded(connection, seconds):
             ids = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        problem = str(error)
+    except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _OF_THE_CONDITION:
+            raise
+        problem = "is not text in UTF-8" if isinstance(error, UnicodeEncodeError) else str(error)
         if problem == "interrupted":
             problem = f"took more than {seconds:g} s, so it may never end; ask for something simpler"
         raise WhereError(_explain(where, problem, list(columns_of(further)))) from error

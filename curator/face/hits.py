@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -69,7 +69,7 @@ class Hits(records.Hits):
         """One hit, or the hits of a slice."""
         if isinstance(at, slice):
             arrays = {name: getattr(self, name)[at] for name in ("ids", "scores", "z", "confidence")}
-            return type(self)(**arrays, searched=self.searched, exact=self.exact, clear=self.clear, index=self.index)
+            return replace(self, **arrays)
         return Hit(self.images[at], float(self.scores[at]), float(self.z[at]), float(self.confidence[at]))
 
     def to_pandas(self) -> Any:

@@ -29,6 +29,7 @@ from curator.selection.select import select
 from curator.training.folder import Run, runs_in
 
 _ADDED = "pictures"  # folder of the index where pictures go that have no path of their own
+_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes that PNG keeps as they are
 Picture = Pillow.Image | np.ndarray[Any, Any]
 
 
@@ -113,13 +114,20 @@ class Index(core.Index):
         rows = list(metadata) if metadata is not None else [{} for _ in files]
         if len(rows) != len(files) or not files:
             raise UsageError(f"name as many paths and metadata as pictures: {len(files)}, {len(rows)}, {len(drawn)}")
-        for picture, file, row in zip(drawn, files, rows, strict=True):
+        sidecars = [_as_sidecar(row, file) for file, row in zip(files, rows, strict=True)]
+        for picture, file, sidecar in zip(drawn, files, sidecars, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             _save_once(picture, file)
-            if row:
-                write_whole(file.with_suffix(".json"), json.dumps(dict(row), ensure_ascii=False, allow_nan=False))
+            if sidecar is not None:
+                write_whole(file.with_suffix(".json"), sidecar)
         self.ingest(*files, encoder=encoder)
-        return np.array([self.reader.find(file) for file in files], np.int64)
+        ids = [self.reader.find(file) for file in files]
+        left_out = next((file for file, image_id in zip(files, ids, strict=True) if image_id is None), None)
+        if left_out is not None:
+            reasons = {s.path: s.reason for _, s in self.reader.skipped()}
+            reason = next((r for path, r in reasons.items() if str(left_out).endswith(path)), "it was removed by hand")
+            raise UsageError(f"{left_out} is written and not indexed: {reason}")
+        return np.array(ids, np.int64)
 
     def _places(self, pictures: Sequence[Pillow.Image], paths: Sequence[str | Path] | None) -> list[Path]:
         if paths is None:
@@ -176,8 +184,24 @@ class Index(core.Index):
         return f"<index {self.folder}: {what}>"
 
 
+def _as_sidecar(row: Mapping[str, Any], file: Path) -> str | None:
+    """The text of a side-car, None for no columns. Raises `UsageError` for what is no JSON, or another one there."""
+    if not row:
+        return None
+    try:
+        text = json.dumps(dict(row), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the metadata of {file.name} cannot be kept as JSON: {error}") from error
+    there = file.with_suffix(".json")
+    if there.exists() and there.read_text() != text:
+        raise UsageError(f"{there} is there already and says something else; name another path")
+    return text
+
+
 def _as_picture(given: Picture) -> Pillow.Image:
     if isinstance(given, Pillow.Image):
+        if given.mode not in _PNG:
+            raise UsageError(f"a picture of mode {given.mode} cannot be kept as PNG; give picture.convert('RGB')")
         return given
     pixels = np.asarray(given)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):

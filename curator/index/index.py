@@ -222,8 +222,8 @@ class Index:
         self, q: Vectors, k: int, *, where: str | None = None, min_score: float | None = None, unique: bool = False
     ) -> Hits:
         """The `k` images nearest to one unit vector (d,); see `search`."""
-        if k < 1:
-            raise UsageError(f"a search takes k of 1 or more, not {k}")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
         with self.engine.moment():
             background = Background.of(exact_scores(self.engine.sample(), q))
             answer, kept = self._enough(q, k, where, unique=unique)

@@ -28,6 +28,11 @@ class IngestOptions:
     allow_empty: bool = False
     retry: bool = False
 
+    def __post_init__(self) -> None:
+        globs: Any = self.exclude
+        if globs is not None:  # one glob alone is not a list of its letters
+            object.__setattr__(self, "exclude", (globs,) if isinstance(globs, str) else tuple(globs))
+
     def over(self, stored: Mapping[str, object]) -> IngestOptions:
         """These options, with what they leave open taken from a root's stored ones."""
         filled: dict[str, Any] = {k: v if v is not None else stored.get(k) for k, v in asdict(self).items()}

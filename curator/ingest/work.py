@@ -22,7 +22,7 @@ from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
 from curator.ingest.batches import BATCH, batched, project
 from curator.job import Job
-from curator.records import Image, Measures, Space, Vectors
+from curator.records import Image, Measures, Pixels, Space, Vectors
 
 logger = logging.getLogger("curator")
 
@@ -52,7 +52,8 @@ def fill_space(work: Work) -> None:
         images = db.images(batch)
         with db.aside():
             decoded = [d for image in images if (d := _reread(image, encoder.side)) is not None]
-            vectors = project({d.content.sha256: encoder.prepare(d.picture) for d in decoded}, encoder)
+            pixels = {d.content.sha256: _prepared(d, encoder) for d in decoded}
+            vectors = project({sha256: x for sha256, x in pixels.items() if x is not None}, encoder)
         with db.atomic():
             put_vectors(db, work.space, vectors, db.content_ids(list(vectors)))
         work.index.step("space batch committed")
@@ -92,6 +93,15 @@ def put_vectors(db: Writer, space: Space, vectors: Mapping[bytes, Vectors], cont
 def _measured(image: Image, side: int) -> tuple[bytes, Measures] | None:
     decoded = _reread(image, side)
     return (decoded.content.sha256, measure(decoded.picture)) if decoded is not None else None
+
+
+def _prepared(decoded: Decoded, encoder: Encoder) -> Pixels | None:
+    """Pixels for the encoder, or None for a shape that it cannot take."""
+    try:
+        return encoder.prepare(decoded.picture)
+    except (ValueError, MemoryError) as error:
+        logger.warning("a picture cannot be prepared for '%s': %s; it is passed over", encoder.name, error)
+        return None
 
 
 def _reread(image: Image, side: int) -> Decoded | None:

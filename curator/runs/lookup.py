@@ -19,7 +19,10 @@ _RUNS = "runs"
 
 def makes_pictures(run: Run) -> bool:
     """Whether a run trained a generator, told by its trainer; that of a plug-in which is not here made none."""
-    return run.trainer in TRAINERS and TRAINERS[run.trainer].generator is not None
+    try:
+        return TRAINERS[run.trainer].generator is not None
+    except UnknownName:
+        return False
 
 
 def trained_digests(run: Run) -> set[bytes]:

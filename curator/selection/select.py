@@ -5,7 +5,7 @@ And the same again from a manifest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ def select(
     """
     check_name(index, name, overwrite=overwrite)
     selection = make(index, name, recipe, command=command, job=job)
-    keep(index, selection)
+    keep(index, selection, overwrite=overwrite)
     return selection
 
 
@@ -83,16 +83,23 @@ def check_name(index: Index, name: str, *, overwrite: bool) -> None:
     """Raise `UsageError` for what is no name, or is taken."""
     if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for a selection: letters, digits, and . _ + - within")
-    if not overwrite and name in Selections(index.reader).names():
+    if not overwrite:
+        _refuse_taken(name, Selections(index.reader).names())
+
+
+def _refuse_taken(name: str, names: Container[str]) -> None:
+    if name in names:
         raise UsageError(
             f"there is a selection '{name}' already, and selections do not change; take another name, or --overwrite"
         )
 
 
-def keep(index: Index, *selections: Selection) -> None:
-    """Write selections, all or none."""
+def keep(index: Index, *selections: Selection, overwrite: bool) -> None:
+    """Write selections, all or none. Raises `UsageError` for a name that another process has taken meanwhile."""
     with index.write() as db, db.atomic():
         for s in selections:
+            if not overwrite:
+                _refuse_taken(s.name, Selections(db).names())
             Selections(db).put(s)
         index.step("selections written")
 
@@ -131,7 +138,7 @@ def replay(
     selection = _as_listed(index, name, manifest) if as_listed else make(index, name, recipe_in(manifest), job=job)
     differences = () if list(selection.sha256) == listed else tuple(_differences(index, manifest, listed, selection))
     if (not differences or as_listed) and not same:
-        keep(index, selection)
+        keep(index, selection, overwrite=overwrite)
     return Replay(selection, differences)
 
 

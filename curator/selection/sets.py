@@ -60,7 +60,7 @@ def combine(index: Index, name: str, how: str, parts: Sequence[str], *, overwrit
     once = list(first_of.values())
     facts = {"made_by": f"{how} of {', '.join(parts)}", "of": {s.name: s.digest for s in (first, *others)}}
     selection = _of(name, once, facts, [row[3] for row in once])
-    keep(index, selection)
+    keep(index, selection, overwrite=overwrite)
     return selection
 
 
@@ -111,7 +111,7 @@ def split(
     selections = [
         _of(f"{name}-{part}", some, facts | {"part": part}, [part] * len(some)) for part, some in rows.items()
     ]
-    keep(index, *selections)
+    keep(index, *selections, overwrite=overwrite)
     return selections
 
 
@@ -155,5 +155,5 @@ def listed(
     selection = _of(
         name, [(int(i), h, float("nan"), None) for i, h in zip(ids, hashes, strict=True)], facts, [None] * len(hashes)
     )
-    keep(index, selection)
+    keep(index, selection, overwrite=overwrite)
     return selection

@@ -58,6 +58,7 @@ def train(
     if not len(kept):
         raise UsageError(f"no image is left to train on: {len(pictures)} were given, and all are held out")
     # 2. Whoever presses Ctrl-C asks the job to stop, in every process of the team.
+    job = Job() if job is QUIET else job
     with job.on_signals(), contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
         # 3. First weights.
         torch.manual_seed(options.seed)  # of the first weights; steps have seeds of their own
