@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,9 @@ def room(path: Path) -> str:
 def imported(path: Path) -> set[str]:
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom) and node.module == "curator":
+            modules |= {f"curator.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module)
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
@@ -90,6 +93,45 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+def test_rooms_of_numbers_read_as_essays() -> None:
+    """STYLE 19, over each room of formulas: shapes, reasons, equations."""
+    for name in ("metrics", "selectors"):
+        lines = [line for path in FILES if room(path) == name for line in path.read_text().splitlines()]
+        comments = sum(1 for line in lines if re.search(r"(^|\s)# ", line))
+        assert comments >= 0.1 * len(lines), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_functions_ask_for_few_things(path: Path) -> None:
+    """Five in order; nine by name, but for commands, where each option is one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            by_place = [a for a in (*node.args.posonlyargs, *node.args.args) if a.arg not in ("self", "cls")]
+            assert len(by_place) <= 5, node.name
+            assert room(path) == "cli" or len(by_place) + len(node.args.kwonlyargs) <= 9, node.name
+
+
+def test_one_name_one_thing() -> None:
+    """Classes of one name are one thing, of which a face shows more: `curator.Hits` is the library's `Hits`."""
+    where: dict[str, list[Path]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and room(path) != "face":
+                where.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in where.items() if len(paths) > 1} == {}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_alias_is_needed_to_call_a_function(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("curator"):
+            for alias in node.names:
+                is_module = (PACKAGE.parent / (node.module or "").replace(".", "/") / f"{alias.name}.py").is_file()
+                is_room = (PACKAGE.parent / (node.module or "").replace(".", "/") / alias.name).is_dir()
+                is_public_face = path == PACKAGE / "__init__.py"
+                assert alias.asname in (None, alias.name) or is_module or is_room or is_public_face, alias.asname
 
 
 def loaded_by(*command: str) -> set[str]:

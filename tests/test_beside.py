@@ -19,14 +19,14 @@ from curator.admin.maintenance import verify
 from curator.cleaning.decisions import _State, accept, decide
 from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.cleaning.groups import group_keepers, stored_groups
-from curator.database import Curation, Selections
+from curator.database import Curation, Selections, Writer, take_lock
 from curator.encoders import PixelEncoder
 from curator.errors import IndexLocked, UsageError
 from curator.images import walk
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest, read_batch
 from curator.job import Job
-from curator.records import IngestReport, Progress, Vectors
+from curator.records import IngestReport, Pixels, Progress, Vectors
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
 
@@ -208,3 +208,39 @@ def test_a_name_taken_meanwhile_is_not_written_over(index: Index, fill: Fill) ->
     with pytest.raises(UsageError, match="already"):
         select(index, "mine", Recipe(n=3, by="typicality"), job=Job(show=show))
     assert len(Selections(index.reader).get("mine").ids) == 2
+
+
+def test_who_cannot_have_the_lock_again_writes_nothing(
+    index: Index, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a second Ctrl-C while another process writes."""
+    fill()
+    monkeypatch.setattr("curator.database.writing._AGAIN", 0.1)
+    writer, clean = Writer.open(index.folder), index.folder / "clean.json"
+    aside = writer.aside()
+    aside.__enter__()
+    with take_lock(index.folder):
+        clean.unlink()
+        with pytest.raises(IndexLocked):
+            aside.__exit__(None, None, None)
+        with pytest.raises(IndexLocked, match="taken over"), writer.atomic():
+            pass
+        writer.close()
+        assert not clean.exists()
+
+
+def test_copies_in_one_pass_are_decoded_once(index: Index, tmp_path: Path) -> None:
+    """The threads that read ahead learn what earlier batches made known."""
+    data = tmp_path / "0000.png"
+    draw(1).save(data)
+    for number in range(1, 1500):
+        (tmp_path / f"{number:04d}.png").write_bytes(data.read_bytes())
+    prepared = []
+
+    class Counting(PixelEncoder):
+        def prepare(self, picture: Image.Image) -> Pixels:
+            prepared.append(1)
+            return super().prepare(picture)
+
+    assert ingest(index, [tmp_path], Counting(), IngestOptions()).encoded == 1
+    assert len(prepared) < 700, "those that waited before the first batch was written, and no more"

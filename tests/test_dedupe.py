@@ -20,12 +20,13 @@ from PIL import Image, ImageFilter
 from curator.admin.manage import forget_root, repoint_root
 from curator.cleaning.calibrate import FLOOR, calibrate
 from curator.cleaning.decisions import accept, decide, undo
-from curator.cleaning.dedupe import DedupeOptions, DedupeResult, dedupe, find_thresholds
+from curator.cleaning.dedupe import DedupeOptions, dedupe, find_thresholds
 from curator.cleaning.issues import checks, find_issues
 from curator.cleaning.journal import FOLDER
 from curator.cleaning.keepers import keep_rules
 from curator.cleaning.leaks import find_leaks, write_fixed
 from curator.cleaning.quarantine import quarantine, restore
+from curator.cleaning.result import DedupeResult
 from curator.database import Curation
 from curator.database.curation import rejected_ids
 from curator.encoders import PixelEncoder

@@ -17,6 +17,7 @@ from PIL import Image
 import curator
 from curator.admin.manage import remove_images
 from curator.errors import UnknownName, UsageError
+from curator.selection.recipe import Recipe
 
 
 @pytest.fixture
@@ -155,7 +156,10 @@ def test_one_glob_or_folder_is_not_a_list_of_letters(photos: curator.Index, fold
     assert len(photos) == before
     (folder / "copy.png").write_bytes((folder / "cats" / "0.png").read_bytes())
     photos.ingest(folder, encoder="tiny")
-    assert len(photos.dedupe(keep="newest", protect=str(folder)).groups) == 1
+    result = photos.dedupe(keep="newest", protect=str(folder))
+    assert len(result.groups) == 1
+    assert repr(result) == f"<groups: 1; duplicates: 0; images searched: {before + 1}>", "both are protected"
+    assert Recipe(match="red circle") == Recipe(match=("red circle",))
 
 
 def test_adding_writes_over_nothing_and_says_what_it_cannot_add(photos: curator.Index, tmp_path: Path) -> None:
@@ -181,5 +185,9 @@ def test_a_wrong_number_or_id_is_a_clear_error(photos: curator.Index) -> None:
     for k in (0, 2.5, "3", True):
         with pytest.raises(UsageError, match="whole k"):
             photos.search("red", k=k)
+    with pytest.raises(UsageError, match="did you mean 'level'"):
+        photos.dedupe(levle="exact")
+    with pytest.raises(UsageError, match="is a file; `ingest`"):
+        photos.add(["a.png"])  # type: ignore[list-item]
     with pytest.raises(UnknownName):
         photos.tag([999_999], "a")

@@ -134,6 +134,8 @@ def test_an_unmounted_or_missing_root_removes_nothing(fill: Fill, index: Index, 
     with pytest.raises(RootMissing, match=r"is not there; nothing was removed.*roots move"):
         fill()
     folder.mkdir()
+    with pytest.raises(RootMissing, match=r"never indexed$"):
+        fill(tmp_path / "mistyped")
     with pytest.raises(RootMissing, match=r"unmounted disk.*--allow-empty"):
         fill()
     assert len(index) == 10

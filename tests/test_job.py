@@ -26,6 +26,7 @@ Fill = Callable[..., IngestReport]
 
 
 def test_a_signal_asks_once_and_the_second_stops_at_once() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     said: list[str] = []
     job = Job(say=said.append)
     with job.on_signals(), job.on_signals():
@@ -77,6 +78,7 @@ def test_the_job_of_those_who_do_not_look_on_keeps_nothing() -> None:
     """What one caller asks must not reach the others."""
     with pytest.raises(UsageError, match="of its own"):
         QUIET.cancel()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with QUIET.on_signals(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert not QUIET.stop

@@ -85,9 +85,7 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(
         assert sum(room.values()) == len(train) - len(taken), "what was admitted takes room and gives none"
         more, beyond = admit(index, second, run, made, held_out=f"both-{ADMIT}", classifier=judge, sure=0.5)
         assert (more, beyond["duplicate"]) == ([], len(taken)), "each picture once"
-    done = curator(
-        "train", "classifier", "--selection", "origin = 'generated'", *SMALL[:-4], "--images", 64, "--every", 64
-    )
+    done = curator("train", "classifier", "--origin", "generated", *SMALL[:-4], "--images", 64, "--every", 64)
     assert done.exit_code == 0, done.output
     assert "generated images" in curator("loop", "both", "--classifier", "3").output
 

@@ -20,7 +20,7 @@ from curator.errors import CuratorError, UsageError
 from curator.job import QUIET, Job
 from curator.records import Progress
 from curator.training.batches import Source, distorted, scaled, shifted
-from curator.training.classifier import judged, network_of
+from curator.training.classifier import classifier_of, judged
 from curator.training.classifier_nets import cnn
 from curator.training.engine import train
 from curator.training.folder import Run, find_run, start_run
@@ -511,7 +511,7 @@ def test_the_tutorials_network_has_its_size() -> None:
 def test_a_classifier_stays_small_and_its_features_feed_its_head(net: str) -> None:
     options = options_for("classifier", {"net": net, "side": 32})
     assert isinstance(options, ClassifierOptions)
-    network = network_of(options, Shape(3, 32, 0, tuple("abc"))).eval()
+    network = classifier_of(options, Shape(3, 32, 0, tuple("abc"))).eval()
     assert sum(p.numel() for p in network.parameters()) <= 1_000_000
     x = torch.randn(2, 3, 32, 32)
     assert torch.allclose(network(x), network.head(network.features(x)))

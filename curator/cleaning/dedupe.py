@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from curator.cleaning.comparing import RANK, Hashes, collect_evidence, find_cand
 from curator.cleaning.edges import check_groups
 from curator.cleaning.grouping import Grouping, Link
 from curator.cleaning.keepers import KEEP, Policy
+from curator.cleaning.result import DedupeResult, as_groups
 from curator.database import Curation, Reader
 from curator.duplicates import KINDS, LEVELS, Thresholds, judge
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.index import Index, load_graph
 from curator.job import QUIET, Job
-from curator.records import Certificate, Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
+from curator.records import Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
 
 
 @dataclass(frozen=True)
@@ -49,55 +50,6 @@ class DedupeOptions:
         for folder in self.protect:
             if not folder.is_dir():
                 raise UsageError(f"--protect takes a folder, and {folder} is none")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Images shown to be the same picture.
-
-    `members` begin with the keeper; `settled` where every other one has been decided about.
-    """
-
-    members: tuple[Grouped, ...]
-    settled: bool
-
-    @property
-    def keeper(self) -> int:
-        """Id of the image to keep."""
-        return self.members[0].keeper_id
-
-    @property
-    def duplicates(self) -> tuple[Grouped, ...]:
-        """The members that are neither the keeper nor kept by decision."""
-        return tuple(m for m in self.members if m.kind not in ("keeper", "kept"))
-
-
-@dataclass(frozen=True)
-class DedupeResult:
-    """What was found.
-
-    `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the guarantees in words.
-    """
-
-    groups: tuple[Group, ...]
-    searched: int
-    nodes: int
-    compared: int
-    known: int
-    pairs: Mapping[str, int]
-    images: Mapping[str, int]
-    certificate: Certificate | None
-    thresholds: Thresholds
-    evidence: Mapping[tuple[int, int], Evidence]
-    content_of: Mapping[int, int]
-    checks: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-    def evidence_of(self, a: int, b: int) -> Evidence | None:
-        """What was seen of two images, if their pictures were compared."""
-        contents = sorted(self.content_of.get(i, -1) for i in (a, b))
-        return self.evidence.get((contents[0], contents[1]))
 
 
 @dataclass
@@ -261,25 +213,6 @@ def _policy(curation: Curation, decisions: list[Decision], options: DedupeOption
             ids = set(there.get(d.subject, ()))
             chosen[d.verdict] |= ids & {d.subject_id} if d.subject_id else ids
     return Policy(options.keep, options.protect, frozenset(chosen["keep"]), frozenset(chosen["reject"]))
-
-
-def as_groups(members: Iterable[Grouped], rejected: Container[int]) -> tuple[Group, ...]:
-    """Members by keeper, the keeper first, then what is kept, then the surest duplicates."""
-    by_keeper: dict[int, list[Grouped]] = {}
-    for m in members:
-        by_keeper.setdefault(m.keeper_id, []).append(m)
-    groups = []
-    for _, group in sorted(by_keeper.items()):
-        ordered = sorted(
-            group, key=lambda m: (m.image_id != m.keeper_id, m.kind != "kept", _strength(m.kind), m.image_id)
-        )
-        settled = all(m.image_id in rejected or m.kind in ("keeper", "kept") for m in ordered)
-        groups.append(Group(tuple(ordered), settled))
-    return tuple(groups)
-
-
-def _strength(kind: str) -> int:
-    return KINDS.index(kind) if kind in KINDS else 0
 
 
 def _notes(curation: Curation, nodes: Nodes, thresholds: Thresholds, options: DedupeOptions) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from curator.cleaning.dedupe import DedupeResult, Group
+from curator.cleaning.result import DedupeResult, Group
 from curator.drawing.pages import Page, save_page
 from curator.drawing.sheets import Section, Tile, save_sheet
 from curator.records import Certificate, Evidence, Grouped, Image
@@ -59,7 +59,7 @@ def remarks(result: DedupeResult) -> list[str]:
     return lines + [f"Note: {n}." for n in result.notes]
 
 
-def as_json(result: DedupeResult, groups: Sequence[Group], images: Mapping[int, Image]) -> dict[str, Any]:
+def facts_of(result: DedupeResult, groups: Sequence[Group], images: Mapping[int, Image]) -> dict[str, Any]:
     """Everything, for programs."""
 
     def member(m: Grouped) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curator.cleaning.dedupe import Group, as_groups
 from curator.cleaning.keepers import KEEP, Policy
+from curator.cleaning.result import Group, as_groups
 from curator.database import Curation
 from curator.database.curation import kept_ids, rejected_ids
 from curator.index import Index

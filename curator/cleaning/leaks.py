@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.cleaning.dedupe import DedupeOptions, DedupeResult, dedupe
+from curator.cleaning.dedupe import DedupeOptions, dedupe
+from curator.cleaning.result import DedupeResult
 from curator.database import Curation, Selections
 from curator.errors import UsageError
 from curator.files import whole_for_user

@@ -105,6 +105,8 @@ def describe(report: IngestReport) -> str:
         f"{getattr(report, k)} {k}" for k in ("new", "changed", "moved", "restored", "removed", "skipped", "unchanged")
     ]
     shown = [p for p in parts if not p.startswith("0 ")] or ["nothing to do"]
+    if report.newly_skipped not in (0, report.skipped):
+        shown.append(f"{report.newly_skipped} of the skipped for the first time")
     rate = f", {report.encoded / report.seconds:.0f} images/s" if report.encoded and report.seconds else ""
     hint = "\n`curator skipped` lists the files that could not be read." if report.skipped else ""
     return f"{', '.join(shown)} in {report.seconds:.1f} s ({report.encoded} encoded{rate}).{hint}"

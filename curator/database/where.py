@@ -71,6 +71,7 @@ _OF_THE_CONDITION = {
 }
 DEADLINE = 30.0  # seconds that one condition may take
 _LONGEST = 1_000_000  # bytes of one value: `hex(zeroblob(1e9))` would not be interrupted
+_PATTERN = 1_000  # bytes of what LIKE and GLOB compare with: nothing interrupts one comparison
 _OPERATIONS = 10_000  # of SQLite's machine between two looks at the clock
 
 
@@ -82,6 +83,7 @@ def _guarded(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
     """
     until = time.monotonic() + seconds
     longest = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+    pattern = connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, _PATTERN)
     connection.set_authorizer(_authorise)
     connection.set_progress_handler(lambda: time.monotonic() > until, _OPERATIONS)
     try:
@@ -90,6 +92,7 @@ def _guarded(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern)
 
 
 @dataclass(frozen=True)

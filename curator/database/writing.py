@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 from curator.database.connection import as_path, as_stored, connect_writer, mark_clean, take_lock
 from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrations
-from curator.errors import IndexFull
+from curator.errors import IndexFull, IndexLocked
 from curator.records import Root, Space
 
 _AGAIN = 600.0  # seconds that a writer waits for the lock it lent to others
@@ -41,6 +41,7 @@ class Writing(Reader):
         from sqlite_utils import Database
 
         self._lock = lock
+        self.lost = False  # whether the lock is gone, so that nothing may be written
         self._db = Database(self.connection)
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version < FORMAT:
@@ -52,7 +53,8 @@ class Writing(Reader):
     def close(self) -> None:
         """End cleanly: the next opening need not check every row."""
         super().close()
-        mark_clean(self.folder)
+        if not self.lost:
+            mark_clean(self.folder)
         self._lock.close()
 
     @contextlib.contextmanager
@@ -66,11 +68,15 @@ class Writing(Reader):
         try:
             yield
         finally:
+            self.lost = True  # as it stays where waiting ends in an error or in Ctrl-C
             self._lock = take_lock(self.folder, wait=_AGAIN)
+            self.lost = False
 
     @contextlib.contextmanager
     def atomic(self) -> Iterator[None]:
-        """All or nothing, sealed and on disk when it ends without an error. Raises `IndexFull`."""
+        """All or nothing, sealed and on disk when it ends without an error. Raises `IndexFull`, `IndexLocked`."""
+        if self.lost:
+            raise IndexLocked(f"another process has taken over {self.folder}; run the same command again")
         with _room(self.folder), self._db.atomic():
             yield
             for table, columns in SEALED.items():

@@ -5,6 +5,7 @@ Real images that it never saw set the threshold.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _SAME = 2.0  # grey levels of root mean squared difference under which two pictu
 _HINTS = 4
 # share of held-out images, the nearest ones, that are looked at for being duplicates; generated ones as near too
 _SUSPECT = 0.25
+_MOST_HELD_OUT = 0.5  # of a training's images, that an advice may ask for
 FEWEST = 40  # below a few hundred the false alarms are known only roughly, and their interval says how
 _PAIRS = 1 << 24  # inner products in memory at once
 
@@ -192,10 +194,11 @@ def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]
     if not len(trained):
         raise UsageError(f"none of the images that {run.name} was trained on is in the index as it was")
     if len(held) < FEWEST:
+        share = math.ceil(125 * FEWEST / (len(trained) + len(held))) / 100  # a quarter more, for a hash divides
+        way = f", or train with --holdout {share:g}" if share <= _MOST_HELD_OUT else ""
         raise UsageError(
             f"{len(held)} real images that {run.name} never saw are too few to calibrate on; name {FEWEST} or more "
-            "with --reference, "
-            "or train with --holdout 0.1"
+            f"with --reference, such as the test part of a split{way}"
         )
     return trained, held, len(rows)
 

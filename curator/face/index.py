@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image as Pillow
 
 from curator import index as core
 from curator.admin.manage import tag_images
-from curator.cleaning.dedupe import DedupeOptions, DedupeResult, dedupe
+from curator.cleaning.dedupe import DedupeOptions, dedupe
+from curator.cleaning.result import DedupeResult
 from curator.database import Selections
 from curator.embeddings import normalise
 from curator.encoders import load_encoder
@@ -23,6 +25,7 @@ from curator.files import whole_for_user, write_whole
 from curator.ingest import IngestOptions, choose_encoder, ingest
 from curator.job import QUIET, Job
 from curator.records import Ids, Image, IngestReport, Vectors
+from curator.registry import suggest
 from curator.runs.lookup import home_of, run_of
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
@@ -30,6 +33,7 @@ from curator.training.folder import Run, runs_in
 
 _ADDED = "pictures"  # folder of the index where pictures go that have no path of their own
 _PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes that PNG keeps as they are
+T = TypeVar("T")
 Picture = Pillow.Image | np.ndarray[Any, Any]
 
 
@@ -89,11 +93,12 @@ class Index(core.Index):
     ) -> IngestReport:
         """Index folders or files, or bring all known ones up to date, as `curator index` does.
 
-        `options` are those of `IngestOptions`: label_from, table, exclude, origin and so on.
+        `options`: label_from ("folder" or a column), table (a CSV), exclude (globs), origin ("real" or "generated"),
+        allow_empty, retry.
         """
         choice = choose_encoder(encoder, self.reader.active_space(), ask=None)
         paths = [Path(folder).expanduser() for folder in folders]
-        return ingest(self, paths, load_encoder(choice.encoder), IngestOptions(**options), job=job)
+        return ingest(self, paths, load_encoder(choice.encoder), _options(IngestOptions, options), job=job)
 
     def add(
         self,
@@ -144,17 +149,21 @@ class Index(core.Index):
         return files
 
     def dedupe(self, *, job: Job = QUIET, **options: Any) -> DedupeResult:
-        """Find duplicates and propose keepers, as `curator dedupe` does; `options` are those of `DedupeOptions`."""
-        return dedupe(self, DedupeOptions(**options), job=job)
+        """Find duplicates and propose keepers, as `curator dedupe` does. No file is touched.
+
+        `options`: level ("exact", "verified" or "semantic"), keep, protect, across, ignore_same_dir, where, threshold.
+        """
+        return dedupe(self, _options(DedupeOptions, options), job=job)
 
     def select(
         self, name: str, n: int | None = None, *, overwrite: bool = False, job: Job = QUIET, **recipe: Any
     ) -> Selection:
         """Choose images and keep the choice as `name`.
 
-        `recipe` are the fields of `Recipe`: by, where, match and so on.
+        `recipe` are the options of `curator select` by their names: by, where, match, avoid, per, extend, reference,
+        origin, seed and so on. Raises `UsageError`, `UnknownName`, `WhereError`.
         """
-        chosen = select(self, name, Recipe(n=n, **recipe), overwrite=overwrite, job=job)
+        chosen = select(self, name, _options(Recipe, {"n": n} | recipe), overwrite=overwrite, job=job)
         return Selection.of(chosen, self)
 
     def selection(self, name: str) -> Selection:
@@ -184,6 +193,15 @@ class Index(core.Index):
         return f"<index {self.folder}: {what}>"
 
 
+def _options(kind: type[T], given: Mapping[str, Any]) -> T:
+    """Options by name. Raises `UsageError` with near names for one that there is none of."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    unknown = next((name for name in given if name not in names), None)
+    if unknown is not None:
+        raise UsageError(f"there is no option '{unknown}'; {suggest(unknown, names)}")
+    return kind(**given)
+
+
 def _as_sidecar(row: Mapping[str, Any], file: Path) -> str | None:
     """The text of a side-car, None for no columns. Raises `UsageError` for what is no JSON, or another one there."""
     if not row:
@@ -198,11 +216,13 @@ def _as_sidecar(row: Mapping[str, Any], file: Path) -> str | None:
     return text
 
 
-def _as_picture(given: Picture) -> Pillow.Image:
+def _as_picture(given: object) -> Pillow.Image:
     if isinstance(given, Pillow.Image):
         if given.mode not in _PNG:
             raise UsageError(f"a picture of mode {given.mode} cannot be kept as PNG; give picture.convert('RGB')")
         return given
+    if isinstance(given, str | Path):
+        raise UsageError(f"{given} is a file; `ingest` indexes files and folders, and `add` pictures from memory")
     pixels = np.asarray(given)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise UsageError(f"a picture is (H, W) or (H, W, 3) uint8, not {pixels.shape} {pixels.dtype}")

@@ -9,7 +9,7 @@ from curator.errors import UnknownName
 from curator.registry import suggest
 
 PAGES: Mapping[str, str] = {
-    "tour": "From a folder to a trained model, in twelve commands",
+    "tour": "From a folder to a trained model, in eleven commands",
     "search": "Queries by words, pictures and conditions; what a score means",
     "cleaning": "Duplicates, verdicts, quarantine, leaks, bad pictures",
     "selecting": "Choose training data, split it, preview it, export it",

@@ -58,7 +58,7 @@ def ingest(
             fill_measures(work)
         except (KeyboardInterrupt, Stopped):
             interrupted = True
-        if db.meta("active_space") == space.id:
+        if not db.lost and db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space)
     seconds = time.monotonic() - started
     return IngestReport(**work.tally, seconds=seconds, interrupted=interrupted, problems=tuple(problems))
@@ -88,7 +88,7 @@ def _pass(work: Work, plan: Plan) -> None:
             work.tally.update(commit(db, plan, encoded, work.space, placing))
             work.index.step("batch written")
         work.index.step("batch committed")
-        embedded |= encoded.vectors.keys()
+        embedded.update(encoded.vectors)  # in place: the threads that read ahead look at this very set
         done, since_files = done + len(encoded), since_files + len(encoded)
         if since_files >= _CHECKPOINT:
             work.index.rebuild_if_worth(db, work.space)

@@ -98,9 +98,11 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
     While files are read, which may take minutes, others may write to the index.
     """
     if not target.folder.is_dir():
-        raise RootMissing(
-            f"{target.folder} is not there; nothing was removed. If it has moved: `curator roots move OLD NEW`"
+        was_known = any(
+            target.folder.is_relative_to(r.path) or r.path.is_relative_to(target.folder) for r in db.roots()
         )
+        moved = "; nothing was removed. If it has moved: `curator roots move OLD NEW`"
+        raise RootMissing(f"{target.folder} is not there{moved if was_known else ', and was never indexed'}")
     around = next((r for r in db.roots() if target.folder.is_relative_to(r.path)), Root(0, target.folder, {}))
     look = _Look.at(around, target, options)
     with db.aside():

@@ -272,7 +272,7 @@ def _merge(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_whole(file, "".join(json.dumps(r) + "\n" for _, r in sorted(merged.items())))
 
 
-def interpolate(index: Index, run: Run, asked: Asked, target: Path, *, steps: int = 8) -> None:
+def write_interpolation(index: Index, run: Run, asked: Asked, target: Path, *, steps: int = 8) -> None:
     """From seed to seed, n of them, and back to the first: a strip for a .png, an animation for a .webp.
 
     Raises `UsageError` for another kind of file.

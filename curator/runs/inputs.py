@@ -59,7 +59,7 @@ def _grey(pixels: Bytes) -> Bytes:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a training would do: its options, the images, what they are called, and their classes."""
 
     options: Options
@@ -98,7 +98,7 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
     return _with_embeddings(index, run.options, Pictures(read.pixels, labels, shape.classes, ids, tuple(now)))
 
 
-def pictures_for(index: Index, plan: Plan, *, column: str, job: Job = QUIET) -> Pictures:
+def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) -> Pictures:
     """Decode images at a plan's resolution, those that are held out last.
 
     Labels and embeddings come with them where the options ask for them.

@@ -17,7 +17,7 @@ from curator.index.images import find_images, refuse_changed
 from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.records.selections import NAME
-from curator.runs.inputs import Plan, features_of, pictures_for, trained_on
+from curator.runs.inputs import RunPlan, features_of, pictures_for, trained_on
 from curator.runs.lookup import home_of, run_of
 from curator.training.folder import LATEST, Run, start_run
 from curator.training.options import ClassifierOptions, Options
@@ -41,7 +41,7 @@ def export_network(index: Index, named: str, form: str, target: Path) -> float:
 def plan_training(
     index: Index, trainer: str, named: str | None, given: Mapping[str, Any], *, column: str = "label",
     origin: str = "real",
-) -> Plan:  # fmt: skip
+) -> RunPlan:  # fmt: skip
     """Settle images and options, without reading a picture.
 
     `named` and `origin` are as `images_for` takes them. Raises `UsageError`, `UnknownName`, `WhereError`.
@@ -70,7 +70,7 @@ def plan_training(
     classes = tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else ()
     if trainer == "classifier" and len(classes) < 2:
         raise UsageError(f"a classifier learns two classes or more, and all {len(ids)} images have the same '{column}'")
-    return Plan(options, ids, named or f"all {origin} images".replace("all any", "all"), digest, classes, sizes)
+    return RunPlan(options, ids, named or f"all {origin} images".replace("all any", "all"), digest, classes, sizes)
 
 
 def _refuse_few(options: Options, n: int) -> None:
@@ -109,7 +109,7 @@ def images_for(index: Index, named: str | None, *, origin: str = "real") -> tupl
 
 
 def train_on(
-    index: Index, plan: Plan, *, column: str = "label", name: str = "", command: str = "", job: Job = QUIET,
+    index: Index, plan: RunPlan, *, column: str = "label", name: str = "", command: str = "", job: Job = QUIET,
 ) -> tuple[Run, Any]:  # fmt: skip
     """Train as planned → the run and its `Outcome`. Raises what `plan_training` and the trainers raise."""
     from curator.training.parallel import Team
@@ -138,9 +138,9 @@ def train_on(
 
 def _refuse_large(options: Options, pictures: Pictures) -> None:
     if isinstance(options, ClassifierOptions):
-        from curator.training.classifier import network_of, refuse_large
+        from curator.training.classifier import classifier_of, refuse_large
 
-        refuse_large(options, network_of(options, pictures.shape))
+        refuse_large(options, classifier_of(options, pictures.shape))
 
 
 def resume_training(

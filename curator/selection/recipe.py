@@ -48,6 +48,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("match", "avoid"):  # one text alone is not a list of its letters
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         parse_objective(self.by)
         if self.dedupe not in DEDUPE:
             raise UsageError(f"no level '{self.dedupe}' to dedupe at; there are: {', '.join(DEDUPE)}")

@@ -34,7 +34,7 @@ class Classification:
         if classes < 2 or (source.pictures.labels < 0).any():
             raise UsageError("a classifier learns from images that all have a label, of two classes or more")
         self.options, self.source, self.classes = options, source, classes
-        self.network = network_of(options, source.pictures.shape).to(source.device, memory_format=source.layout)
+        self.network = classifier_of(options, source.pictures.shape).to(source.device, memory_format=source.layout)
         refuse_large(options, self.network)
         self.networks = {"classifier": self.network}
         self.averages = {"classifier": averaged(self.network)}
@@ -132,7 +132,7 @@ def refuse_large(options: ClassifierOptions, network: torch.nn.Module) -> None:
         raise UsageError(f"{what}; take a smaller --width or --side")
 
 
-def network_of(options: ClassifierOptions, shape: Shape) -> Classifier:
+def classifier_of(options: ClassifierOptions, shape: Shape) -> Classifier:
     """The network with its first weights."""
     network: Classifier = NETS[options.net](
         options.width, shape.side, shape.channels, len(shape.classes), options.dropout

@@ -70,10 +70,10 @@ def train(
         # 4. Without held-out images the numbers are of those that were trained on.
         judged = held if len(held) else kept
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
-        return Engine(run, make(source), source, judged, features=features, team=joined, job=job).go(resume)
+        return _Engine(run, make(source), source, judged, features=features, team=joined, job=job).go(resume)
 
 
-class Engine:
+class _Engine:
     """One training in one process of a team."""
 
     def __init__(

@@ -12,7 +12,7 @@ import torch
 
 from curator.errors import UsageError
 from curator.files import whole
-from curator.training.classifier import network_of as classifier_of
+from curator.training.classifier import classifier_of
 from curator.training.folder import Run, packed
 from curator.training.maker import load_maker
 from curator.training.options import ClassifierOptions

@@ -53,9 +53,9 @@ def _vae(source: Source) -> Trainer:
 
 
 def _vae_generator(options: VaeOptions, shape: Shape) -> tuple[torch.nn.Module, str]:
-    from curator.training.vae import network_of
+    from curator.training.vae import autoencoder_of
 
-    return network_of(options, shape), "autoencoder"
+    return autoencoder_of(options, shape), "autoencoder"
 
 
 def _classifier(source: Source) -> Trainer:

@@ -36,7 +36,7 @@ class Vae:
         self.options, self.source = options, source
         # The mean picture of at most 5,000: the decoder draws differences from it.
         mean = to_unit(torch.from_numpy(source.pictures.pixels[:: max(1, len(source.pictures) // 5_000)].mean(0)))
-        self.network = network_of(options, source.pictures.shape, mean, output).to(
+        self.network = autoencoder_of(options, source.pictures.shape, mean, output).to(
             source.device, memory_format=source.layout
         )
         self.real = Remembered()
@@ -163,7 +163,7 @@ def reconstruction_loss(loss: str, y: torch.Tensor, x: torch.Tensor) -> torch.Te
     return F.l1_loss(y, x) * values if loss == "l1" else 0.5 * F.mse_loss(y, x) * values
 
 
-def network_of(
+def autoencoder_of(
     options: VaeOptions, shape: Shape, mean: torch.Tensor | None = None, output: str | None = None
 ) -> Autoencoder:
     """The network with its first weights; `mean` (C, H, W) is the mean picture."""

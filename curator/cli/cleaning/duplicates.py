@@ -12,8 +12,8 @@ from curator.cli.face import opened, plural, print_json, say, table, working
 from curator.cli.options import former, index_option, json_option, output_option, sheet_option, where_option
 
 if TYPE_CHECKING:
-    from curator.cleaning.dedupe import DedupeResult, Group
     from curator.cleaning.quarantine import Report
+    from curator.cleaning.result import DedupeResult, Group
     from curator.records import Image
 
 LEVELS = ("exact", "verified", "semantic")
@@ -25,7 +25,7 @@ _SHOWN = 12  # groups
 @click.option(
     "--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as a duplicate."
 )
-@click.option("--keep", metavar="RULES", help="Which image of a group to keep: rules in order. [default: see below]")
+@click.option("--keep", metavar="RULES", help="Which image of a group to keep: rules in order. [default: as above]")
 @click.option(
     "--protect",
     multiple=True,
@@ -68,8 +68,7 @@ def dedupe_command(
     and captioned, tagged, smallest, largest-file, newest. `curator decide` says yes or no; exit code 1 if there is
     something to decide."""
     from curator.cleaning.dedupe import DedupeOptions, dedupe
-    from curator.cleaning.describe import as_json as json_of
-    from curator.cleaning.describe import draw_groups
+    from curator.cleaning.describe import draw_groups, facts_of
     from curator.cleaning.keepers import parse_keep
 
     with opened(name) as index:
@@ -81,7 +80,7 @@ def dedupe_command(
         result, groups, images, sheet=sheet, page=output
     )  # first, as a reader of the text may stop early
     if as_json:
-        print_json(json_of(result, groups, images))
+        print_json(facts_of(result, groups, images))
     else:
         _print_groups(result, groups, images)
     for line in drawn:
@@ -219,7 +218,7 @@ def list_command(name: str | None, as_json: bool) -> None:
 @click.option(
     "--to",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A folder of the same file system. [default: see below]",
+    help="A folder of the same file system. [default: as above]",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
 @click.option("--undo", is_flag=True, help="Put everything back, as `curator restore` does.")

@@ -13,7 +13,7 @@ from curator.cli.options import index_option, json_option, output_option, select
 
 
 @click.command("generate")
-@click.argument("named", metavar="RUN", default="latest", shell_complete=completing.runs)
+@click.argument("named", metavar="[RUN]", default="latest", shell_complete=completing.runs)
 @index_option
 @click.option("-n", type=int, help="How many pictures. [default: 64; 6 to go between with --interpolate]")
 @click.option("--label", help="Of a run with --condition label: make this one. [default: each in turn]")
@@ -49,15 +49,14 @@ def generate_command(
     Each has a seed of its own, and they go into the index as generated.
     RUN is a name, a number, a folder, or the latest. Their columns are run, checkpoint, seed, condition and label.
     """
-    from curator.runs.generate import Asked, generate
-    from curator.runs.generate import interpolate as interpolate_between
+    from curator.runs.generate import Asked, generate, write_interpolation
     from curator.runs.lookup import find_maker
 
     asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
     with opened(name) as index, working() as job:
         run = find_maker(index, named)
         if interpolate:
-            interpolate_between(index, run, asked, interpolate)
+            write_interpolation(index, run, asked, interpolate)
             say(f"Interpolation: {interpolate}")
             return
         done = generate(index, run, asked, target=output, add=not no_index, job=job)
@@ -70,7 +69,7 @@ def generate_command(
 
 
 @click.command("reconstruct")
-@click.argument("named", metavar="RUN", default="latest", shell_complete=completing.runs)
+@click.argument("named", metavar="[RUN]", default="latest", shell_complete=completing.runs)
 @index_option
 @selection_option("Which images. [default: all real ones]")
 @click.option("--latents", type=click.Path(path_type=Path, dir_okay=False), help="Write latents to a .npy file.")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.argument("chosen", metavar="NAME", required=False)
 @index_option
 @click.option("-n", type=click.IntRange(1), help="How many images. [default: all that are left]")
-@click.option("--by", default="random", show_default=True, metavar="OBJECTIVE", help="What to choose by; see below.")
+@click.option("--by", default="random", show_default=True, metavar="OBJECTIVE", help="What to choose by; see above.")
 @where_option
 @click.option(
     "--origin",
