@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from curator.database.connection import connect_reader, open_raw, recover
 from curator.database.integrity import refuse_if_busy
 from curator.errors import IndexClosed, IndexDamaged
 
+T = TypeVar("T")
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
 
 
@@ -97,13 +98,20 @@ class Connected:
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """What a statement returns. Raises `IndexLocked`, `IndexClosed` or `IndexDamaged`."""
+        return self.asked(lambda db: db.execute(sql, values).fetchall())
+
+    def asked(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """What a question gets from this thread's connection, asked again after what can be mended.
+
+        Raises `IndexLocked`, `IndexClosed` or `IndexDamaged`.
+        """
         connection = self.connection
         try:
-            return connection.execute(sql, values).fetchall()
+            return question(connection)
         except sqlite3.DatabaseError as error:
             if not self._can_go_on(error):
                 raise
-        return connection.execute(sql, values).fetchall()
+        return question(connection)
 
     def _can_go_on(self, error: sqlite3.Error) -> bool:
         """Whether a statement may be run again. Raises `IndexLocked`, `IndexDamaged` for what SQLite calls so."""

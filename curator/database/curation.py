@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.database.connection import as_path
-from curator.database.reader import Reader
+from curator.database.reader import Reader, in_parts
 from curator.database.schema import SEALED
 from curator.embeddings import find_sorted
 from curator.errors import IndexDamaged
 from curator.records import DIHEDRAL, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
-
-_MANY = 400  # bound pairs per statement
-
 
 _GROUPS = (
     "SELECT g.image_id, g.keeper_id, g.kind, g.via_id, g.score FROM groups g JOIN images i ON i.id = g.image_id "
@@ -133,8 +130,8 @@ class Curation:
         """(image id, image id) → what was seen when their contents, or others of the same pixels, were compared."""
         ids = sorted({i for pair in pairs for i in pair})
         alike: dict[int, list[int]] = {}  # image id → contents of the same pixels, which stand for each other
-        for start in range(0, len(ids), _MANY):
-            part = ", ".join(map(str, ids[start : start + _MANY]))
+        for few in in_parts(ids):
+            part = ", ".join(map(str, few))
             sql = (
                 "SELECT i.id, o.id FROM images i JOIN contents c ON c.id = i.content_id "
                 f"JOIN contents o ON o.pixel_hash = c.pixel_hash WHERE i.id IN ({part})"
@@ -164,8 +161,7 @@ class Curation:
         if about is None:
             return [Decision(*row) for row in self.reader.rows(_DECISIONS.format(""))]
         decisions: dict[Decision, None] = {}
-        for start in range(0, len(about), _MANY):
-            part = list(about[start : start + _MANY])
+        for part in in_parts(about):
             marks = ", ".join("?" * len(part))
             sql = _DECISIONS.format(f"WHERE subject IN ({marks}) OR other IN ({marks})")
             decisions |= dict.fromkeys(Decision(*row) for row in self.reader.rows(sql, [*part, *part]))
@@ -194,8 +190,8 @@ class Curation:
     def groups_of(self, ids: Sequence[int]) -> list[Grouped]:
         """The same for the groups alone that these images are in."""
         members: list[Grouped] = []
-        for start in range(0, len(ids), _MANY):
-            part = ", ".join(str(int(i)) for i in ids[start : start + _MANY])
+        for few in in_parts(ids):
+            part = ", ".join(str(int(i)) for i in few)
             these = f"AND g.keeper_id IN (SELECT keeper_id FROM groups WHERE image_id IN ({part})) "
             members += [Grouped(*row) for row in self.reader.rows(_GROUPS.format(these))]
         return list(dict.fromkeys(members))
@@ -234,8 +230,8 @@ class Curation:
     def contents_of(self, ids: Sequence[int]) -> dict[int, int]:
         """image id → content id, of those images that are present."""
         contents: dict[int, int] = {}
-        for start in range(0, len(ids), _MANY):
-            part = ", ".join(str(int(i)) for i in ids[start : start + _MANY])
+        for few in in_parts(ids):
+            part = ", ".join(str(int(i)) for i in few)
             sql = f"SELECT id, content_id FROM images WHERE removed IS NULL AND id IN ({part})"
             contents |= dict(self.reader.rows(sql))
         return contents
@@ -249,8 +245,7 @@ class Curation:
     def with_content(self, hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
         """sha256 → ids of the present images that have it."""
         ids_of: dict[bytes, list[int]] = {}
-        for start in range(0, len(hashes), _MANY):
-            part = list(hashes[start : start + _MANY])
+        for part in in_parts(hashes):
             sql = (
                 "SELECT c.sha256, i.id FROM contents c JOIN images i ON i.content_id = c.id WHERE i.removed IS NULL "
                 f"AND c.sha256 IN ({', '.join('?' * len(part))}) ORDER BY i.id"

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from curator.errors import IndexDamaged, UnknownName
 from curator.records import Ids, Image, KnownImage, Root, Skipped, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch
-_MANY = 500  # bound variables per statement
+T = TypeVar("T")
+_MANY = 400  # bound variables, or pairs of them, per statement
 FEW = 20_000  # ids that are looked up one by one; for more, reading every row is faster
 # CROSS: images first
 _EMBEDDED = "FROM images i CROSS JOIN embeddings e ON e.space_id = :space AND e.content_id = i.content_id"
@@ -94,7 +95,7 @@ class Reader(Connected):
     def images(self, ids: Ids | Sequence[int]) -> list[Image]:
         """Records in the order of `ids`, removed ones too. Raises `UnknownName` for an id there never was."""
         image_of: dict[int, Image] = {}
-        for part in _parts([int(i) for i in ids if int(i) < 2**63]):
+        for part in in_parts([int(i) for i in ids if int(i) < 2**63]):
             marks = ", ".join("?" * len(part))
             sql = (
                 "SELECT i.id, r.path, i.path, i.size, c.sha256, c.width, c.height, c.mode, c.format, i.origin, "
@@ -154,7 +155,7 @@ class Reader(Connected):
     def content_ids(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
         """sha256 → content id, for those already known."""
         content_of: dict[bytes, int] = {}
-        for part in _parts(list(hashes)):
+        for part in in_parts(list(hashes)):
             content_of |= dict(
                 self.rows(f"SELECT sha256, id FROM contents WHERE sha256 IN ({', '.join('?' * len(part))})", part)
             )
@@ -215,7 +216,7 @@ class Reader(Connected):
     def vectors(self, space: Space, ids: Sequence[int]) -> Vectors:
         """(n, d) float32 in the order of `ids`. Raises `UnknownName` for an image without a vector in the space."""
         vector_of: dict[int, Vectors] = {}
-        for part in _parts([int(i) for i in ids]):
+        for part in in_parts([int(i) for i in ids]):
             # Integers of our own, so they may stand in the text.
             rows = self.rows(
                 f"{_VECTORS} WHERE i.id IN ({', '.join(map(str, part))}) ORDER BY i.id", {"space": space.id}
@@ -232,7 +233,7 @@ class Reader(Connected):
         sql = f"SELECT i.id, e.norm {_EMBEDDED} WHERE i.id IN ({{}})"
         parts = [
             self.rows(sql.format(", ".join(map(str, part))), {"space": space.id})
-            for part in _parts([int(i) for i in ids])
+            for part in in_parts([int(i) for i in ids])
         ]
         norm_of = dict(row for rows in parts for row in rows)
         return np.array([norm_of[int(i)] for i in ids])
@@ -268,12 +269,7 @@ class Reader(Connected):
         Raises `WhereError`.
         """
         further = self.further_columns()
-        try:
-            return ids_where(self.connection, where, further, removed=removed, seconds=seconds)
-        except sqlite3.DatabaseError as error:
-            if not self._can_go_on(error):
-                raise
-        return ids_where(self.connection, where, further, removed=removed, seconds=seconds)
+        return self.asked(lambda db: ids_where(db, where, further, removed=removed, seconds=seconds))
 
     def values_of(self, column: str) -> dict[int, Any]:
         """image id → its value of a column that a `where` may use, for every present image. Raises `WhereError`."""
@@ -292,5 +288,6 @@ class Reader(Connected):
         return np.frombuffer(rows[0][0], np.float32)
 
 
-def _parts(values: list[Any]) -> Iterator[list[Any]]:
-    return (values[i : i + _MANY] for i in range(0, len(values), _MANY))
+def in_parts(values: Sequence[T]) -> Iterator[list[T]]:
+    """Values in lists of as many as one statement binds."""
+    return (list(values[i : i + _MANY]) for i in range(0, len(values), _MANY))
