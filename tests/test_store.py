@@ -272,9 +272,9 @@ def test_ids_are_never_used_twice_and_tags_stay(index: Index) -> None:
 
 
 def test_a_question_about_few_images_looks_up_those_alone(index: Index) -> None:
-    """SQLite's planner, left to itself, reads every vector of the space for 500 ids."""
+    """SQLite's planner, left to itself, reads every vector of the space for hundreds of ids."""
     put(index, unit(10))
-    ids = np.array([*range(1, 11)] * 50)
+    ids = np.array([*range(1, 11)] * 40)
     said: list[str] = []
     index.reader.connection.set_trace_callback(said.append)
     index.reader.vectors(index.space, ids.tolist())
