@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curator.records import Positions, Scores, Vectors
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 LEAST_SAMPLE = 30  # scores from which a spread can be told
 _TINY = 1e-12  # a row shorter than this has no direction
@@ -45,6 +49,20 @@ def exact_scores(x: Vectors, q: Vectors) -> Scores:
     Stored rows are rounded to float16 and may be a little long; no score is above 1 all the same.
     """
     return np.asarray(np.einsum("nd,d->n", x, q, dtype=np.float64).clip(-1, 1), np.float32)
+
+
+def fit_logistic(
+    x: NDArray[np.floating], y: NDArray[np.int64], *, c: float = 10.0, weights: Any = None, balanced: bool = False
+) -> LogisticRegression:
+    """Logistic regression of classes y (n,) on x (n, d), for its `predict`, `predict_proba` and `coef_`.
+
+    `c` is the inverse strength of the L2 penalty: 10 suits unit rows. `weights` (n,) weigh rows; `balanced` lets every
+    class weigh the same.
+    """
+    from sklearn.linear_model import LogisticRegression  # a second, which no search should pay for
+
+    fitted = LogisticRegression(C=c, max_iter=1000, class_weight="balanced" if balanced else None)
+    return fitted.fit(x, y, sample_weight=weights)
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:

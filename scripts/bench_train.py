@@ -34,7 +34,7 @@ from curator.training.engine import train
 from curator.training.exporting import load_classifier
 from curator.training.folder import Run, runs_in, start_run
 from curator.training.gan import generated
-from curator.training.maker import load_maker
+from curator.training.generator import load_generator
 from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled
 from curator.training.state import load_network
 from curator.training.trainers import TRAINERS, options_for
@@ -170,11 +170,11 @@ def rate_of(run: Run) -> str:
 
 def made_by(run: Run, sampler: str, weights: str = "averages") -> Bytes:
     """N pictures of the best checkpoint."""
-    maker = load_maker(run, sampler=sampler)
+    generator = load_generator(run, sampler=sampler)
     if weights != "averages":
-        load_network(maker.network, run.load_checkpoint(run.checkpoint())[0], f"{weights}/generator/")
-    z = torch.from_numpy(np.stack([maker.latent(i, sampler=sampler) for i in range(N)]))
-    return generated(maker.network, z, torch.zeros((N, 0)), torch.device("cpu"), maker.shape.border)
+        load_network(generator.network, run.load_checkpoint(run.checkpoint())[0], f"{weights}/generator/")
+    z = torch.from_numpy(np.stack([generator.latent(i, sampler=sampler) for i in range(N)]))
+    return generated(generator.network, z, torch.zeros((N, 0)), torch.device("cpu"), generator.shape.border)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ from curator.selection.recipe import Recipe
 from curator.selection.select import select
 from curator.selection.sets import listed
 from curator.training.gan import generated
-from curator.training.maker import load_maker
+from curator.training.generator import load_generator
 
 SEEDS = 3
 WORKER: dict[str, Any] = {}  # of a process: the world, the index, images seen
@@ -211,10 +211,12 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     images = round(BUDGET[trainer] * WORKER["images"])
     given = GIVEN[trainer] | {"images": images, "every": images, "seed": job["seed"], "holdout": 0.0}
     run, _ = train_on(index, plan_training(index, trainer, job["selection"], given))
-    maker = load_maker(run, "latest")
-    sampler = maker.samplers[0]
-    z = torch.from_numpy(np.stack([maker.latent(i, sampler=sampler) for i in range(len(world.held))]))
-    x = world.features(generated(maker.network, z, torch.zeros((len(z), 0)), torch.device("cpu"), maker.shape.border))
+    generator = load_generator(run, "latest")
+    sampler = generator.samplers[0]
+    z = torch.from_numpy(np.stack([generator.latent(i, sampler=sampler) for i in range(len(world.held))]))
+    x = world.features(
+        generated(generator.network, z, torch.zeros((len(z), 0)), torch.device("cpu"), generator.shape.border)
+    )
     shutil.rmtree(run.folder)
     return job | {
         "fd": round(frechet_distance(x, world.held), 3),

@@ -132,10 +132,10 @@ def test_every_exif_orientation_comes_out_upright(orientation: int) -> None:
 
 def test_exif_date_and_camera_are_kept() -> None:
     exif = Image.Exif()
-    exif[0x010F], exif[0x0110] = "Maker", "One\0"
+    exif[0x010F], exif[0x0110] = "Generator", "One\0"
     exif.get_ifd(0x8769)[0x9003] = "2021:02:03 04:05:06"
     content = decode(encoded(draw(1), "JPEG", exif=exif)).content
-    assert (content.taken_at, content.camera) == ("2021-02-03 04:05:06", "Maker One")
+    assert (content.taken_at, content.camera) == ("2021-02-03 04:05:06", "Generator One")
 
 
 def test_an_embedded_profile_is_converted_to_srgb_and_a_broken_one_ignored() -> None:

@@ -26,8 +26,9 @@ from curator.training.engine import train
 from curator.training.folder import Run, find_run, start_run
 from curator.training.gan import LOSSES, Gan, gamma_range
 from curator.training.gan_nets import NETS
-from curator.training.maker import interpolated, load_maker
-from curator.training.options import ClassifierOptions, GanOptions, Options, VaeOptions
+from curator.training.generator import interpolated, load_generator
+from curator.training.kinds import ClassifierOptions, GanOptions, VaeOptions
+from curator.training.options import Options
 from curator.training.parts import Clock, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, padded, pictures_of, to_bytes, to_unit
 from curator.training.samplers import SAMPLERS, Drawn, draw, fit_mixture, fit_second_stage
@@ -266,7 +267,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, digits: Pictures) -> None
     run = trained(run_of(tmp_path, "vae", digits), digits)
     (run.place_of(160) / "state.safetensors").write_bytes(b"not weights")
     with pytest.raises(UsageError, match=r"000000160 cannot be read"):
-        load_maker(run, 160)
+        load_generator(run, 160)
     (run.place_of(160) / "fitted.safetensors").unlink(missing_ok=True)
     said: list[str] = []
     train(run, TRAINERS["vae"].make, digits, features, resume=True, job=Job(say=said.append))
@@ -530,12 +531,12 @@ def test_what_a_classifier_is_judged_by() -> None:
 
 
 def test_a_picture_depends_on_nothing_but_its_seed(tmp_path: Path, digits: Pictures) -> None:
-    maker = load_maker(trained(run_of(tmp_path, "vae", digits), digits))
-    alone = maker.make(maker.latent(5, sampler="gmm"), np.zeros(0, np.float32))
-    again = [maker.make(maker.latent(seed, sampler="gmm"), np.zeros(0, np.float32)) for seed in range(8)][5]
+    generator = load_generator(trained(run_of(tmp_path, "vae", digits), digits))
+    alone = generator.make(generator.latent(5, sampler="gmm"), np.zeros(0, np.float32))
+    again = [generator.make(generator.latent(seed, sampler="gmm"), np.zeros(0, np.float32)) for seed in range(8)][5]
     assert np.array_equal(alone, again)
     with pytest.raises(UsageError, match="not 'gaussian'"):
-        load_maker(find_run(tmp_path, "latest"), sampler="gaussian")
+        load_generator(find_run(tmp_path, "latest"), sampler="gaussian")
 
 
 def test_optimisers_leave_biases_undecayed() -> None:

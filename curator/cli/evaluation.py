@@ -160,12 +160,12 @@ def audit_command(
     from curator.drawing.sheets import refuse_sheet, save_sheet
     from curator.evaluation.audit import audit
     from curator.evaluation.report import closest_pairs, describe_audit
-    from curator.runs.lookup import find_maker, generated_ids
+    from curator.runs.lookup import find_generator, generated_ids
 
     if sheet:
         refuse_sheet(sheet)
     with opened(name) as index, working() as job:
-        run = find_maker(index, named)
+        run = find_generator(index, named)
         generated = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
         done = audit(index, run, generated, held_out=reference, job=job)
         pairs = [closest_pairs(index, done)] if sheet or output else []

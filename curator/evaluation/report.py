@@ -138,7 +138,7 @@ def _lineage(index: Index, run: Run) -> list[str]:
         f"Run {run.name}: {state['status']}, {state['images_seen']} images seen, best checkpoint {state.get('best', 0)}"
     )
     last = [m for m in run.rows("metrics.jsonl") if m["images_seen"] == state.get("best")]
-    if run.trainer == "classifier" and last:
+    if run.options.learns_labels and last:
         shown = {k: v for k, v in last[-1].items() if isinstance(v, float) and k != "seconds"}
         lines.append("On held-out images: " + ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items()))
     lines.append(f"Options: {json.dumps(facts['options'])}")

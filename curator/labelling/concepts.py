@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from curator.database import Curation, Selections
+from curator.embeddings import fit_logistic
 from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.index.images import vectors_of
@@ -69,8 +70,6 @@ def _ids(index: Index, hashes: Sequence[str]) -> Ids:
 
 
 def _fit(index: Index, wanted: Ids, unwanted: Ids) -> tuple[Vectors, float]:
-    from sklearn.linear_model import LogisticRegression
-
     nodes = Curation(index.reader).nodes(index.space)
     marked = np.isin(nodes.image_ids, np.concatenate([wanted, unwanted]))
     others = nodes.image_ids[~np.isin(nodes.node_of, nodes.node_of[marked])]  # nor copies of what is marked
@@ -81,7 +80,5 @@ def _fit(index: Index, wanted: Ids, unwanted: Ids) -> tuple[Vectors, float]:
     y = np.repeat([1, 0, 0], [len(wanted), len(unwanted), len(others)])
     background = BACKGROUND_WEIGHT * len(wanted) / max(1, len(others))
     weights = np.repeat([1.0, 1.0, background], [len(wanted), len(unwanted), len(others)])
-    fitted = LogisticRegression(C=_C, max_iter=1000).fit(
-        vectors_of(index, ids).astype(np.float64), y, sample_weight=weights
-    )
+    fitted = fit_logistic(vectors_of(index, ids).astype(np.float64), y, c=_C, weights=weights)
     return fitted.coef_[0].astype(np.float32), float(fitted.intercept_[0])

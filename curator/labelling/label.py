@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.database import Curation
-from curator.embeddings import blocks
+from curator.embeddings import blocks, fit_logistic
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.columns import put_columns
@@ -66,8 +66,6 @@ def label_by_probe(
     Its accuracy is that on a fifth held out, before it learns from all. Raises `UsageError` for fewer than two values
     with two images each, `WhereError`.
     """
-    from sklearn.linear_model import LogisticRegression
-
     present = _chosen(index, None)
     values = index.reader.values_of(source)
     known = np.array([i for i in present.tolist() if values[i] is not None], np.int64)
@@ -78,9 +76,9 @@ def label_by_probe(
         raise UsageError(f"a probe learns from two values or more of '{source}', each on {_LEAST} images or more")
     x = vectors_of(index, known).astype(np.float32)
     test = _stratified(codes, np.random.default_rng(seed))
-    first = LogisticRegression(C=10.0, max_iter=1000).fit(x[~test], codes[~test])
+    first = fit_logistic(x[~test], codes[~test])
     accuracy = float((first.predict(x[test]) == codes[test]).mean())
-    fitted = LogisticRegression(C=10.0, max_iter=1000).fit(x, codes)
+    fitted = fit_logistic(x, codes)
     ids = _chosen(index, where)
     shares = np.concatenate(
         [fitted.predict_proba(vectors_of(index, ids[part]).astype(np.float32)) for part in blocks(len(ids), _BLOCK)]

@@ -21,7 +21,7 @@ from curator.records import Ids
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import trained_digests
 from curator.training.folder import Run
-from curator.training.options import VaeOptions
+from curator.training.kinds import VaeOptions
 from curator.training.pictures import Bytes, to_bytes, to_unit
 
 
@@ -74,7 +74,7 @@ def encode(
     """
     import torch
 
-    from curator.training.maker import load_maker
+    from curator.training.generator import load_generator
 
     if not isinstance(run.options, VaeOptions):
         raise UsageError(
@@ -86,7 +86,7 @@ def encode(
         )
     if keep:
         refuse_columns(index, "reconstruct")
-    network = load_maker(run).network
+    network = load_generator(run).network
     ids = find_images(index, named or "origin = 'real'")
     read, latents, errors = [], [], []
     with torch.no_grad():

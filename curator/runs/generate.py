@@ -30,8 +30,8 @@ from curator.registry import suggest
 from curator.runs.lookup import refuse_foreign
 from curator.training.batches import scaled
 from curator.training.folder import Run
-from curator.training.maker import Maker, interpolated, load_maker
-from curator.training.options import VaeOptions
+from curator.training.generator import PictureGenerator, interpolated, load_generator
+from curator.training.kinds import VaeOptions
 from curator.training.pictures import Bytes, tiled, to_picture
 from curator.training.samplers import NEAR_DATA
 
@@ -111,15 +111,15 @@ def generate(
     """
     if add:
         refuse_foreign(index, run)
-    maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
-    sampler = asked.sampler or maker.samplers[0]
+    generator = load_generator(run, asked.checkpoint, sampler=asked.sampler)
+    sampler = asked.sampler or generator.samplers[0]
     checkpoint = run.checkpoint(asked.checkpoint)
-    condition = condition_for(index, run, maker, asked)
+    condition = condition_for(index, run, generator, asked)
     target = (target or run.folder / "generated").absolute()
     _refuse_foreign(target)
     target.mkdir(parents=True, exist_ok=True)
 
-    names = {at: maker.shape.classes[at] if at >= 0 else None for at in condition.labels}
+    names = {at: generator.shape.classes[at] if at >= 0 else None for at in condition.labels}
     stems = {at: _stem(run, asked, sampler, condition.words, label) for at, label in names.items()}
 
     def planned(i: int) -> tuple[Path, dict[str, Any]]:
@@ -143,8 +143,8 @@ def generate(
     shown: list[Bytes] = []
     for i, file in enumerate(files):
         at = i % len(condition.labels)
-        z = maker.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[at])
-        pixels = maker.make(z, condition.rows[at])
+        z = generator.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[at])
+        pixels = generator.make(z, condition.rows[at])
         _save(to_picture(pixels), file)
         shown += [pixels] if i < _GRID else []
         job.progress(i + 1, asked.n, "generating")
@@ -172,12 +172,12 @@ def _refuse_foreign(target: Path) -> None:
         raise UsageError(f"{target} holds files that `curator generate` did not make; name a new folder with -o")
 
 
-def condition_for(index: Index, run: Run, maker: Maker, asked: Asked) -> Condition:
+def condition_for(index: Index, run: Run, generator: PictureGenerator, asked: Asked) -> Condition:
     """The rows that condition pictures.
 
     Raises `UsageError` where the run was trained with another kind of condition, or none.
     """
-    kind, shape = run.options.condition, maker.shape
+    kind, shape = run.options.condition, generator.shape
     wanted = "label" if asked.label is not None else "embedding" if asked.like or asked.text else None
     if wanted and kind != wanted:
         trained = f"with --condition {kind}" if kind != "none" else "without a condition"
@@ -281,16 +281,16 @@ def write_interpolation(index: Index, run: Run, asked: Asked, target: Path, *, s
         raise UsageError(f"--interpolate writes a strip (.png) or an animation (.webp), not {target.name}")
     if not target.absolute().parent.is_dir():
         raise UsageError(f"cannot write {target}: its folder is not there")
-    maker = load_maker(run, asked.checkpoint, sampler=asked.sampler)
-    condition = condition_for(index, run, maker, asked)
+    generator = load_generator(run, asked.checkpoint, sampler=asked.sampler)
+    condition = condition_for(index, run, generator, asked)
     row, label = condition.rows[0], condition.labels[0]
     ends = [
-        maker.latent(asked.seed + i, sampler=asked.sampler or maker.samplers[0], psi=asked.psi, label=label)
+        generator.latent(asked.seed + i, sampler=asked.sampler or generator.samplers[0], psi=asked.psi, label=label)
         for i in range(max(2, asked.n))
     ]
     between: list[Bytes] = []
     for first, second in zip(ends, [*ends[1:], ends[0]], strict=True):
-        between += [maker.make(interpolated(first, second, t / steps), row) for t in range(steps)]
+        between += [generator.make(interpolated(first, second, t / steps), row) for t in range(steps)]
     if target.suffix == ".png":
         _save(tiled(np.stack(between), steps, 2), target)
         return

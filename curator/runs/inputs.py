@@ -19,7 +19,8 @@ from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.runs.lookup import home_of
 from curator.training.folder import Run
-from curator.training.options import GanOptions, Options
+from curator.training.kinds import GanOptions
+from curator.training.options import Options
 from curator.training.pictures import Bytes, Pictures, held_out, inner_side, padded, read_pictures, to_picture
 
 _BLOCK = 256  # images in memory at once

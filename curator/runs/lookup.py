@@ -77,7 +77,7 @@ def refuse_foreign(index: Index, run: Run) -> None:
 def find_named(index: Index, name: str, *, numbers: bool = False) -> Run | None:
     """The run of exactly that name, or with `numbers` a number or `latest` (that makes pictures), if there is one."""
     if numbers and name == LATEST and name not in Selections(index.reader).names():
-        return find_maker(index, name)
+        return find_generator(index, name)
     return next((r for r in runs_in(home_of(index)) if r.name == name or (numbers and r.is_called(name))), None)
 
 
@@ -86,7 +86,7 @@ def run_of(index: Index, named: str, *, trainer: str | None = None) -> Run:
     return find_run(home_of(index), named, trainer=trainer)
 
 
-def find_maker(index: Index, named: str) -> Run:
+def find_generator(index: Index, named: str) -> Run:
     """A run that makes pictures, by name or number; `latest` is the latest that is not training now.
 
     Raises `UnknownName`.

@@ -20,12 +20,12 @@ from curator.records.selections import NAME
 from curator.runs.inputs import RunPlan, features_of, pictures_for, trained_on
 from curator.runs.lookup import home_of, run_of
 from curator.training.folder import LATEST, Run, start_run
-from curator.training.options import ClassifierOptions, Options
+from curator.training.kinds import ClassifierOptions
+from curator.training.options import Options
 from curator.training.pictures import Pictures
-from curator.training.trainers import options_for, options_from
+from curator.training.trainers import TRAINERS, options_for, options_from
 
 RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
-_LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
 
 
 def export_network(index: Index, named: str, form: str, target: Path) -> float:
@@ -48,7 +48,8 @@ def plan_training(
     """
     ids, digest = images_for(index, named, origin=origin)
     chosen = dict(given)
-    labels = index.reader.values_of(column) if trainer == "classifier" or chosen.get("condition") == "label" else {}
+    kind = TRAINERS[trainer].options
+    labels = index.reader.values_of(column) if kind.learns_labels or chosen.get("condition") == "label" else {}
     unlabelled = sum(labels.get(int(i)) is None for i in ids) if labels else 0
     if unlabelled:
         way_out = f'leave them out by a selection, made with --where "{column} IS NOT NULL"'
@@ -59,17 +60,11 @@ def plan_training(
         raise UsageError(f"{unlabelled} of {len(ids)} images have no '{column}' to learn; {way_out}")
     images = index.images(ids)
     sizes = tuple((i.width, i.height) for i in images)
-    if trainer == "classifier" and "side" not in chosen:
-        width, height = sizes[0]
-        native = width == height and 8 <= width <= _LARGEST_NATIVE and len(set(sizes)) == 1
-        chosen["side"] = width if native else 32
-    if trainer == "classifier" and "net" not in chosen and chosen.get("side", 32) < 20:
-        chosen["net"] = "resnet"
-    options = options_for(trainer, chosen)
+    options = options_for(trainer, kind.suited(chosen, sizes))
     _refuse_few(options, len(ids))
     classes = tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else ()
-    if trainer == "classifier" and len(classes) < 2:
-        raise UsageError(f"a classifier learns two classes or more, and all {len(ids)} images have the same '{column}'")
+    if kind.learns_labels and len(classes) < 2:
+        raise UsageError(f"a {trainer} learns two classes or more, and all {len(ids)} images have the same '{column}'")
     return RunPlan(options, ids, named or f"all {origin} images".replace("all any", "all"), digest, classes, sizes)
 
 
@@ -182,7 +177,6 @@ def resume_training(
 
 def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, job: Job) -> Any:
     from curator.training.engine import train
-    from curator.training.trainers import TRAINERS
 
     return train(
         run, TRAINERS[run.options.trainer].make, pictures, features_of(lambda: index.encoder), team=team, resume=resume,

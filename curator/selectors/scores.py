@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from curator.embeddings import blocks
+from curator.embeddings import blocks, fit_logistic
 from curator.errors import UsageError
 from curator.selectors.pool import Half, Pool, Reals, distance, scorers
 
@@ -88,8 +88,6 @@ def log_ratio(pool: Pool) -> Reals:
 
     By logistic regression on the vectors.
     """
-    from sklearn.linear_model import LogisticRegression
-
     reference = _reference(pool, "importance")
     # 20,000 of the pool are enough for d weights.
     rng = np.random.default_rng(pool.seed)
@@ -98,7 +96,7 @@ def log_ratio(pool: Pool) -> Reals:
     # 1 for the reference, 0 for the pool.
     y = np.repeat([1, 0], [len(reference), len(others)])
     # Balanced, the classifier's log-odds are the log of the ratio of densities (Bickel et al. 2009, §3).
-    fitted = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced").fit(x, y)
+    fitted = fit_logistic(x, y, balanced=True)
     odds = [fitted.decision_function(pool.x[part].astype(np.float32)) for part in blocks(len(pool), _BLOCK)]
     return np.concatenate(odds).astype(np.float64)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from curator.training.folder import Run
+from curator.training.options import Options
 
 _SHOWN = (
     "frechet_distance",
@@ -18,6 +19,7 @@ _SHOWN = (
     "calibration_error",
     "n",
 )
+_NEXT_TO_NONE = 0.02  # of recall or coverage
 _HEALTH = ("logit_gap", "r1", "r2", "r1_over_r2", "kl", "mean_squared_error")
 
 
@@ -38,7 +40,7 @@ def write_card(run: Run) -> None:
         *_table({k: best[k] for k in _SHOWN if k in best}), "",
         *_confusion(best, facts["shape"]["classes"]),
         "## Health", "", *_table({k: stats[-1][k] for k in _HEALTH if stats and k in stats[-1]}), "",
-        *_advice(best, options["trainer"]), "![Curves](curves.png)", "",
+        *_advice(best, run.options), "![Curves](curves.png)", "",
         "## Options", "", *_table(options), "",
         "## Versions", "", *_table(facts["versions"]), "",
     ]  # fmt: skip
@@ -63,14 +65,10 @@ def _confusion(best: dict[str, Any], classes: list[str]) -> list[str]:
     return [*head, *(f"| {c} | " + " | ".join(map(str, row)) + " |" for c, row in zip(classes, rows, strict=True)), ""]
 
 
-def _advice(best: dict[str, Any], trainer: str) -> list[str]:
-    if trainer == "vae":
-        return [
-            "The Fréchet distance and its like are of samples from N(0, I); `generate` draws from the mixture fitted "
-            "at the end.",
-            "",
-        ]
-    if min(best.get("recall", 1.0), best.get("coverage", 1.0)) >= 0.02:
+def _advice(best: dict[str, Any], options: Options) -> list[str]:
+    if options.card_note:
+        return [options.card_note, ""]
+    if min(best.get("recall", 1.0), best.get("coverage", 1.0)) >= _NEXT_TO_NONE:
         return []
     return [
         "**Collapsed**: recall or coverage is near 0, so it makes few kinds of pictures, or none that look real.",

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from curator.errors import UsageError
 from curator.training.batches import Batch, Source
 from curator.training.classifier_nets import NETS, Classifier
-from curator.training.options import ClassifierOptions
+from curator.training.kinds import ClassifierOptions
 from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, to_unit
 

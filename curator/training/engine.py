@@ -256,7 +256,7 @@ class _Engine:
             self.drawn = time.monotonic()
             draw_curves(run)
         self._save()
-        lines = advice(numbers, self._clock()) if self.options.trainer == "gan" else []
+        lines = advice(numbers, self._clock()) if self.options.warns_of_collapse else []
         for line in lines[: 0 if self.warned else None]:  # once a run
             self.warned = True
             self.job.say(line)

@@ -14,8 +14,8 @@ from curator.errors import UsageError
 from curator.files import whole
 from curator.training.classifier import classifier_of
 from curator.training.folder import Run, packed
-from curator.training.maker import load_maker
-from curator.training.options import ClassifierOptions
+from curator.training.generator import load_generator
+from curator.training.kinds import ClassifierOptions
 from curator.training.state import load_network
 
 _OPSET = 18
@@ -60,15 +60,15 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
 
 def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], list[str]]:
     options, shape = run.options, run.shape
-    generator = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     if isinstance(options, ClassifierOptions):
         network: torch.nn.Module = load_classifier(run, checkpoint)
-        return network, (torch.rand((2, shape.channels, shape.side, shape.side), generator=generator) * 2 - 1,), ["x"]
-    maker = load_maker(run, checkpoint)
-    z = torch.randn((2, len(maker.latent(0, sampler="normal"))), generator=generator)
+        return network, (torch.rand((2, shape.channels, shape.side, shape.side), generator=rng) * 2 - 1,), ["x"]
+    generator = load_generator(run, checkpoint)
+    z = torch.randn((2, len(generator.latent(0, sampler="normal"))), generator=rng)
     k = shape.condition_size(options.condition)
-    wrapped = _Inputs(maker.network).eval()
-    return (wrapped, (z, torch.randn((2, k), generator=generator)), ["z", "c"]) if k else (wrapped, (z,), ["z"])
+    wrapped = _Inputs(generator.network).eval()
+    return (wrapped, (z, torch.randn((2, k), generator=rng)), ["z", "c"]) if k else (wrapped, (z,), ["z"])
 
 
 def load_classifier(run: Run, checkpoint: str | int = "best") -> torch.nn.Module:

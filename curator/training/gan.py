@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from curator.metrics import frechet_distance, manifold
 from curator.training.batches import Batch, Source, conditions_of, distorted, generator_of
 from curator.training.gan_nets import NETS
-from curator.training.options import GanOptions
+from curator.training.kinds import GanOptions
 from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, to_bytes
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from curator.errors import UnknownName, UsageError
 from curator.registry import Registry, suggest
-from curator.training.options import ClassifierOptions, GanOptions, Options, VaeOptions
+from curator.training.kinds import ClassifierOptions, GanOptions, VaeOptions
+from curator.training.options import Options
 
 if TYPE_CHECKING:
     import torch

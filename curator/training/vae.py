@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from curator.training.batches import Batch, Source, conditions_of, generator_of
 from curator.training.gan import Remembered, compared, generated
-from curator.training.options import VaeOptions
+from curator.training.kinds import VaeOptions
 from curator.training.parallel import mean_of_all
 from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, to_unit

@@ -50,11 +50,11 @@ def generate_command(
     RUN is a name, a number, a folder, or the latest. Their columns are run, checkpoint, seed, condition and label.
     """
     from curator.runs.generate import Asked, generate, write_interpolation
-    from curator.runs.lookup import find_maker
+    from curator.runs.lookup import find_generator
 
     asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
     with opened(name) as index, working() as job:
-        run = find_maker(index, named)
+        run = find_generator(index, named)
         if interpolate:
             write_interpolation(index, run, asked, interpolate)
             say(f"Interpolation: {interpolate}")

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from curator.errors import UsageError
 from curator.training.folder import Arrays, Run
 from curator.training.keeping import FITTED, save_arrays
-from curator.training.options import Options, VaeOptions
+from curator.training.kinds import VaeOptions
+from curator.training.options import Options
 from curator.training.pictures import Bytes, Shape, to_bytes
 from curator.training.samplers import SAMPLERS, Drawn, draw, fit_second_stage
 from curator.training.state import load_network
@@ -22,7 +23,7 @@ from curator.training.trainers import TRAINERS
 
 
 @dataclass(frozen=True)
-class Maker:
+class PictureGenerator:
     """`network` maps latents (b, d) and conditions (b, k) to pictures; what its sampler draws from is `fitted`."""
 
     network: torch.nn.Module
@@ -51,26 +52,26 @@ class Maker:
         return out
 
 
-def load_maker(run: Run, checkpoint: str | int = "best", *, sampler: str | None = None) -> Maker:
+def load_generator(run: Run, checkpoint: str | int = "best", *, sampler: str | None = None) -> PictureGenerator:
     """The averaged generator of a checkpoint. Raises `UsageError` for a classifier's run, or a sampler it has not."""
     options, shape = run.options, run.shape
     images_seen = run.checkpoint(checkpoint)
     place = run.place_of(images_seen)
     arrays, _ = run.load_checkpoint(images_seen)
-    generator = TRAINERS[options.trainer].generator
-    if generator is None:
+    make_network = TRAINERS[options.trainer].generator
+    if make_network is None:
         raise UsageError(
             f"{run.name} trained a {options.trainer}, which makes no pictures; name the run of a gan or vae"
         )
-    network, name = generator(options, shape)
+    network, name = make_network(options, shape)
     load_network(network, arrays, f"averages/{name}/")
     fitted = _fitted(place, sampler, options) if isinstance(options, VaeOptions) else {}
-    maker = Maker(network.eval(), options, shape, fitted)
-    if sampler is not None and sampler not in maker.samplers:
+    generator = PictureGenerator(network.eval(), options, shape, fitted)
+    if sampler is not None and sampler not in generator.samplers:
         raise UsageError(
-            f"checkpoint {place.name} of {run.name} has the samplers {', '.join(maker.samplers)}, not '{sampler}'"
+            f"checkpoint {place.name} of {run.name} has the samplers {', '.join(generator.samplers)}, not '{sampler}'"
         )
-    return maker
+    return generator
 
 
 def _fitted(place: Path, sampler: str | None, options: Options) -> Arrays:

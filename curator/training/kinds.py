@@ -1,0 +1,187 @@
+"""The options of each trainer: its networks and losses, its presets, and what makes no sense for it.
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from curator.training.options import Options
+
+_LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
+_LEAST_CNN = 20  # pixels that three unpadded convolutions and two poolings leave something of
+
+_DCGAN: Mapping[str, Any] = {
+    "net": "dcgan", "loss": "bce", "rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "schedule": "constant", "batch": 64,
+    "latent": 100,
+    "images": 1_000_000,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanOptions(Options):
+    """Options of a GAN.
+
+    `gamma` → `gamma_end` weigh the gradient penalties, None for what suits the loss and `side`; `neighbours` are those
+    of an image's condition (with itself) that a real sample is drawn from, with --condition embedding;
+    `condition_noise` the length of noise added to it, which unit rows have 1 of.
+    """
+
+    trainer: ClassVar[str] = "gan"
+    has_held_out_loss: ClassVar[bool] = False
+    warns_of_collapse: ClassVar[bool] = True
+    nets: ClassVar[tuple[str, ...]] = ("lite", "res", "dcgan")
+    losses: ClassVar[tuple[str, ...]] = ("relativistic", "nonsaturating", "hinge", "lsgan", "bce")
+    net: str = "lite"
+    loss: str = "relativistic"
+    batch: int = 32
+    latent: int = 64
+    beta1: float = 0.0
+    beta2: float = 0.99
+    gamma: float | None = None
+    gamma_end: float | None = None
+    neighbours: int = 5
+    condition_noise: float = 0.2
+    images: int = 500_000
+
+    def refusals(self) -> tuple[tuple[bool, str], ...]:
+        """What a game of two networks cannot use."""
+        return (
+            (
+                self.optimiser == "gd",
+                "a GAN has no loss that full-batch gradient descent (gd) could go down: two networks move; use sgd or "
+                "adam",
+            ),
+            (
+                self.dropout > 0,
+                "dropout would be differentiated twice by a GAN's gradient penalties; use --augment diffaug, or a "
+                "larger --gamma",
+            ),
+            (
+                self.patience > 0,
+                "a GAN has no held-out loss to stop at; the checkpoint with the best Fréchet distance is kept as best",
+            ),
+            (
+                self.side & (self.side - 1) != 0,
+                f"a GAN's --side is a power of two, as 32 or 64, not {self.side}; pictures are padded to it",
+            ),
+            (min(self.gamma or 0, self.gamma_end or 0) < 0, "--gamma weighs a penalty, and cannot be negative"),
+            (self.gamma is None and self.gamma_end is not None, "--gamma-end is where --gamma ends; name both"),
+            (self.latent < 1 or self.neighbours < 1, "--latent and --neighbours take 1 or more"),
+            (self.condition_noise < 0, "--condition-noise is a length, and cannot be negative"),
+            (not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1), "--beta1 takes a number from 0 to below 1"),
+        )
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """From minutes on two cores to hours on one GPU."""
+        gpu = {"net": "res", "batch": 256, "rate": 2e-4, "ema_images": 500_000}
+        return {
+            "tiny": {},
+            "small": {"width": 64, "images": 3_000_000, "ema_images": 50_000, "rate": 3e-4},
+            "dcgan": _DCGAN,
+            "gpu32": gpu | {"side": 32, "width": 96, "images": 10_000_000},
+            "gpu64": gpu | {"side": 64, "width": 64, "images": 25_000_000},
+            "gpu128": gpu | {"side": 128, "width": 48, "images": 25_000_000, "batch": 128},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeOptions(Options):
+    """Options of a VAE.
+
+    `beta` weighs the KL term, reached after the share `warmup` of the run; `free_bits` nats per latent dimension are
+    free.
+    """
+
+    trainer: ClassVar[str] = "vae"
+    card_note: ClassVar[str] = (
+        "The Fréchet distance and its like are of samples from N(0, I); `generate` draws from the mixture fitted at "
+        "the end."
+    )
+    nets: ClassVar[tuple[str, ...]] = ("conv",)
+    losses: ClassVar[tuple[str, ...]] = ("sigma", "mse", "bce", "l1", "rae")
+    net: str = "conv"
+    loss: str = "sigma"
+    latent: int = 32
+    beta: float = 1.0
+    free_bits: float = 0.0
+    warmup: float = 0.05
+    images: int = 600_000
+
+    def refusals(self) -> tuple[tuple[bool, str], ...]:
+        """What does not fit an autoencoder."""
+        return (
+            (
+                "diffaug" in self.augment,
+                "diffaug distorts what a discriminator sees; a VAE would learn to draw the distortions: use flip or "
+                "shift",
+            ),
+            (self.side % 8 != 0, f"a VAE halves the picture three times: --side is a multiple of 8, not {self.side}"),
+            (self.beta < 0 or self.free_bits < 0, "--beta and --free-bits cannot be negative"),
+            (self.latent < 1, f"--latent takes 1 or more, not {self.latent}"),
+            (not 0 <= self.warmup <= 1, f"--warmup takes a share of the run, not {self.warmup}"),
+            (
+                self.loss == "rae" and self.free_bits > 0,
+                "a regularised autoencoder (rae) has no KL term that bits could be free in",
+            ),
+        )
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Minutes, or an hour, on two cores."""
+        return {
+            "tiny": {},
+            "small": {"width": 64, "latent": 64, "images": 3_000_000},
+            "gpu64": {"side": 64, "width": 96, "latent": 128, "batch": 256, "images": 10_000_000},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions(Options):
+    """Of a classifier: `smoothing` of the labels, for cross-entropy."""
+
+    trainer: ClassVar[str] = "classifier"
+    learns_labels: ClassVar[bool] = True
+    nets: ClassVar[tuple[str, ...]] = ("cnn", "resnet", "xception")
+    losses: ClassVar[tuple[str, ...]] = ("ce", "mse", "l1")
+    net: str = "cnn"
+    loss: str = "ce"
+    optimiser: str = "adamw"
+    rate: float = 2e-3
+    l2: float = 0.02
+    images: int = 1_500_000
+    ema_images: int = 20_000
+    smoothing: float = 0.0
+
+    def refusals(self) -> tuple[tuple[bool, str], ...]:
+        """What a classifier cannot use."""
+        return (
+            (not 0 <= self.smoothing < 1, f"--smoothing takes a share from 0 to below 1, not {self.smoothing}"),
+            (self.condition != "none", "a classifier learns labels; --condition is for generators"),
+            (
+                "diffaug" in self.augment,
+                "diffaug distorts what a discriminator sees; for a classifier use --augment flip,shift",
+            ),
+            (
+                self.side < _LEAST_CNN and self.net == "cnn",
+                f"the tutorial's network (cnn) shrinks {self.side} px to nothing; use --side {_LEAST_CNN} or more, or "
+                "--net resnet",
+            ),
+        )
+
+    @classmethod
+    def suited(cls, chosen: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """Small square pictures of one size are classified as they are; the tutorial's network needs 20 px."""
+        width, height = sizes[0]
+        native = width == height and 8 <= width <= _LARGEST_NATIVE and len(set(sizes)) == 1
+        suited = {"side": width if native else 32} | dict(chosen)
+        return suited if suited["side"] >= _LEAST_CNN else {"net": "resnet"} | suited
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Minutes on two cores."""
+        return {"tiny": {}, "small": {"net": "resnet", "images": 3_000_000}}
