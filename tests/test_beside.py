@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -24,9 +25,11 @@ from curator.encoders import PixelEncoder
 from curator.errors import IndexLocked, UsageError
 from curator.images import walk
 from curator.index import Index
+from curator.index.images import find_images
 from curator.ingest import IngestOptions, ingest, read_batch
 from curator.job import Job
 from curator.records import IngestReport, Pixels, Progress, Vectors
+from curator.search.facts import skipped, verdicts
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
 
@@ -146,6 +149,46 @@ def test_groups_are_read_back_with_evidence_and_reasons(index: Index, tmp_path: 
     assert group_keepers(index, ["identical-file"]).tolist() == [
         k for k in keepers.tolist() if k != by_size.group.keeper
     ]
+
+
+def test_reasons_are_told_by_the_rules_that_chose_the_keepers(index: Index, tmp_path: Path) -> None:
+    large, small = tmp_path / "large.png", tmp_path / "small.png"
+    draw(1, (400, 400)).save(large)
+    draw(1, (400, 400)).resize((200, 200)).save(small)
+    ingest(index, [tmp_path], PixelEncoder(), IngestOptions())
+    dedupe(index, DedupeOptions(keep=("smallest",)))
+    (group,) = stored_groups(index, group_keepers(index))
+    assert (group.group.keeper, group.reason) == (index.reader.find(small), "smallest")
+    dedupe(index, DedupeOptions(protect=(tmp_path,)), keep_proposals=False)
+    assert stored_groups(index, group_keepers(index))[0].reason == "smallest", "what kept no groups has no say"
+
+
+def test_long_lists_can_be_had_a_page_at_a_time(index: Index, tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(b"no picture")
+        for copy in "ab":
+            draw(number).save(tmp_path / f"{number}{copy}.png")
+    ingest(index, [tmp_path], PixelEncoder(), IngestOptions())
+    dedupe(index, DedupeOptions("exact"))
+    for image_id in group_keepers(index).tolist():
+        decide(index, "keep", [image_id])
+    for ask in (skipped, verdicts):
+        whole = ask(index)
+        assert len(whole) == 5
+        first = ask(index, limit=2)
+        second = ask(index, after=first[-1], limit=2)
+        assert [*first, *second, *ask(index, after=second[-1])] == whole
+
+
+def test_a_folder_names_what_lies_in_it(index: Index, folder: Path, fill: Fill) -> None:
+    """Not what lies in a folder whose name begins alike, and also names that are no UTF-8."""
+    odd = os.fsdecode(b"\xff\xe9.png")
+    for name in ("cat.png", "cats0.png", f"cats/{odd}"):
+        draw(20 + len(name)).save(folder / name)
+    fill()
+    names = [i.path.name for i in index.images(find_images(index, str(folder / "cats")))]
+    assert names == [*(f"{n}.png" for n in range(5)), odd]
+    assert len(find_images(index, str(folder))) == len(find_images(index, str(folder.parent))) == 13
 
 
 def test_a_verdict_is_given_in_its_own_group_alone(index: Index, tmp_path: Path) -> None:

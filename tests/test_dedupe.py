@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 
 from curator.admin.manage import forget_root, repoint_root
 from curator.cleaning.calibrate import FLOOR, calibrate
-from curator.cleaning.decisions import accept, decide, undo
+from curator.cleaning.decisions import accept, decide, proposals, undo
 from curator.cleaning.dedupe import DedupeOptions, dedupe, find_thresholds
 from curator.cleaning.issues import checks, find_issues
 from curator.cleaning.journal import FOLDER
@@ -452,6 +452,15 @@ def test_no_group_is_rejected_whole_in_two_steps(copied: Index) -> None:
     decide(copied, "reject", ids_of(copied, "small.jpg"))
     with pytest.raises(UsageError, match="would keep none of its group"):
         decide(copied, "reject", ids_of(copied, "02.png"))
+
+
+def test_the_last_of_a_group_is_not_proposed_and_the_other_groups_are(copied: Index) -> None:
+    dedupe(copied)
+    (small,) = ids_of(copied, "small.jpg")
+    every = proposals(copied)
+    assert small in every
+    decide(copied, "reject", ids_of(copied, "02.png"))  # the keeper of small.jpg, which so is the last of its group
+    assert accept(copied) == [i for i in every if i != small]
 
 
 def test_a_proposal_says_nothing_of_a_picture_that_came_later(copied: Index, tmp_path: Path) -> None:

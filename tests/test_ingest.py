@@ -15,6 +15,7 @@ from PIL import Image
 
 from curator.admin.maintenance import verify
 from curator.admin.manage import forget_root, remove_images, repoint_root, restore_images, tag_images
+from curator.database.listed import skipped_files
 from curator.encoders import PixelEncoder
 from curator.errors import RootMissing, UsageError
 from curator.index import Index
@@ -182,7 +183,7 @@ def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(
     (folder / "bad.jpg").write_bytes(b"not a picture")
     (folder / "empty.png").touch()
     assert counts(fill()) == {"new": 10, "encoded": 10, "skipped": 2}
-    assert {s.path: s.reason for _, s in index.reader.skipped()} == {
+    assert {s.path: s.reason for _, s in skipped_files(index.reader)} == {
         "bad.jpg": "not a picture in an allowed format",
         "empty.png": "empty file",
     }
@@ -190,14 +191,14 @@ def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(
     draw(77).save(folder / "bad.jpg")
     (folder / "empty.png").unlink()
     assert counts(fill()) == {"new": 1, "unchanged": 10, "encoded": 1}
-    assert index.reader.skipped() == []
+    assert skipped_files(index.reader) == []
 
 
 def test_a_good_file_that_turns_bad_stays_known_and_is_listed(fill: Fill, index: Index, folder: Path) -> None:
     fill()
     (folder / "cats/0.png").write_bytes(b"broken now")
     assert counts(fill()) == {"skipped": 1, "unchanged": 9}
-    assert [s.path for _, s in index.reader.skipped()] == ["cats/0.png"]
+    assert [s.path for _, s in skipped_files(index.reader)] == ["cats/0.png"]
 
 
 def test_part_of_a_root_is_brought_up_to_date_alone(fill: Fill, index: Index, folder: Path) -> None:
@@ -321,7 +322,7 @@ def test_a_picture_that_vanishes_under_the_walk_is_skipped(index: Index, folder:
     for i in range(300):  # more than are read ahead
         draw(1000 + i).save(folder / "cats" / f"x{i}.png")
     assert counts(ingest(index, [folder], Vanishing())) == {"new": 309, "skipped": 1, "encoded": 309}
-    assert index.reader.skipped()[0][1].reason == "cannot be read: No such file or directory"
+    assert skipped_files(index.reader)[0][1].reason == "cannot be read: No such file or directory"
 
 
 def test_a_picture_the_encoder_cannot_take_is_skipped(index: Index, folder: Path) -> None:
@@ -437,7 +438,7 @@ def test_what_cannot_be_seen_is_not_gone(fill: Fill, index: Index, folder: Path,
     assert len(index) == 11
     (tmp_path / "away").rename(outside)
     assert counts(fill()) == {"unchanged": 11}
-    assert index.reader.skipped() == []
+    assert skipped_files(index.reader) == []
 
 
 def test_a_moved_image_keeps_its_origin(fill: Fill, index: Index, folder: Path) -> None:
@@ -478,7 +479,7 @@ def test_a_file_that_can_be_read_again_leaves_the_list(fill: Fill, index: Index,
     file.write_bytes(good)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert counts(fill()) == {"unchanged": 10}
-    assert index.reader.skipped() == []
+    assert skipped_files(index.reader) == []
 
 
 def test_an_image_without_a_vector_is_told_of(fill: Fill, index: Index, folder: Path) -> None:

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from curator.admin.maintenance import backup, repair, verify
 from curator.admin.manage import remove_images, restore_images, tag_images
 from curator.database import Curation, NewImage, Reader, Selections, Writer
-from curator.database.schema import FORMAT
+from curator.database.integrity import row_crc
+from curator.database.listed import recipe_of
+from curator.database.schema import FORMAT, SEALED
 from curator.embeddings import exact_scores, normalise, top_k
 from curator.errors import (
     CuratorError,
@@ -470,6 +472,23 @@ def test_a_golden_index_of_every_format_opens_for_ever(tmp_path: Path) -> None:
                 assert kept.get("two").ids.tolist() == [4, 3]
                 assert kept.concept(index.space, "red").facts["like"] == 1
                 assert index.reader.ids_where("predicted = 'circle'").tolist() == [1]
+        if golden.name == "format-4":  # the first that remembers by what groups were made
+            with Index(folder) as index:
+                assert recipe_of(index.reader, "dedupe")["keep"] == ["smallest"]
+
+
+def test_what_is_not_a_number_is_taken_out_of_older_indexes(tmp_path: Path) -> None:
+    """One `NaN` that older versions let in made every condition on a further column fail."""
+    folder = tmp_path / "index"
+    shutil.copytree(Path(__file__).parent / "golden" / "format-3", folder)
+    with contextlib.closing(sqlite3.connect(folder / "index.db")) as db, db:
+        db.create_function("row_crc", -1, row_crc)
+        columns = ", ".join(SEALED["images"])
+        db.execute("""UPDATE images SET extra = '{"a": NaN, "b": -Infinity, "c": 3}' WHERE id = 2""")
+        db.execute(f"UPDATE images SET crc = row_crc({columns}) WHERE id = 2")
+    with Index.create(folder) as index:
+        assert index.images([2])[0].extra == {"c": 3}
+    assert list(verify(folder)) == []
 
 
 def test_scores_of_duplicates_are_equal_so_ids_decide(index: Index, folder: Path, fill: Callable[..., object]) -> None:

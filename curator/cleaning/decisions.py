@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -59,7 +59,17 @@ def proposals(index: Index, kinds: Sequence[str] = ()) -> list[int]:
     hashes = dict(zip(ids, Selections(index.reader).sha256_of(ids), strict=True))
     apart = apart_pairs(curation)
     undecided = (g for g in members if g.image_id not in decided)
-    return [g.image_id for g in undecided if frozenset((hashes[g.image_id], hashes[g.keeper_id])) not in apart]
+    proposed = [g.image_id for g in undecided if frozenset((hashes[g.image_id], hashes[g.keeper_id])) not in apart]
+    return _leaving_some(_State.around(curation, proposed), proposed)
+
+
+def _leaving_some(state: _State, ids: Sequence[int]) -> list[int]:
+    """Those of `ids` that may all be rejected: of a group whose others are rejected already, one stays."""
+    leaving = dict.fromkeys(ids)
+    for i in ids:
+        if state.staying(i, leaving) is None:
+            del leaving[i]
+    return list(leaving)
 
 
 def accept(index: Index, kinds: Sequence[str] = ()) -> list[int]:
@@ -75,7 +85,8 @@ def undo(index: Index, ids: Sequence[int]) -> int:
     with index.write() as db:
         curation = Curation(db)
         hashes = {bytes.fromhex(i.sha256): i.id for i in db.images(ids)}
-        gone = [d for d in curation.decisions() if _speaks_of(d, hashes, set(ids))]
+        about = curation.decisions(list(hashes), ids)
+        gone = [d for d in about if _speaks_of(d, hashes, set(ids))]
         with db.atomic():
             curation.undecide(gone)
     return len(gone)
@@ -124,6 +135,10 @@ class _State:
         own = self.sha256[image_id]
         return (o for o in group if o != image_id and frozenset((own, self.sha256[o])) not in self.apart)
 
+    def staying(self, image_id: int, leaving: Container[int]) -> int | None:
+        """An image of its group that stays where those `leaving` go; None where it is the last."""
+        return next((o for o in self.others(image_id) if o not in leaving and o not in self.rejected), None)
+
     def about(self, image_id: int, other: int, verdict: str) -> Decision:
         """By content; by id as well where the group holds another image of that content."""
         own = self.sha256[image_id]
@@ -150,7 +165,7 @@ def _reject(ids: Sequence[int], state: _State) -> list[Decision]:
                 f"image {i} is in no group; `curator dedupe` finds groups, and `curator remove` takes any image out of "
                 "the index"
             )
-        staying = next((o for o in state.others(i) if o not in leaving and o not in state.rejected), None)
+        staying = state.staying(i, leaving)
         if staying is None:
             raise UsageError(
                 f"rejecting image {i} too would keep none of its group; leave one out, or `curator decide undo` another"

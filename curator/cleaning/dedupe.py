@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,16 @@ from curator.cleaning.grouping import Grouping, Link
 from curator.cleaning.keepers import KEEP, Policy
 from curator.cleaning.result import DedupeResult, as_groups
 from curator.database import Curation, Reader
+from curator.database.listed import put_recipe
 from curator.duplicates import KINDS, LEVELS, Thresholds, judge
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
+from curator.images import absolute
 from curator.index import Index, load_graph
 from curator.job import QUIET, Job
 from curator.records import Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
+
+DEDUPE = "dedupe"  # the recipe that the groups were made by
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,10 @@ class DedupeOptions:
         for folder in self.protect:
             if not folder.is_dir():
                 raise UsageError(f"--protect takes a folder, and {folder} is none")
+
+    def recipe(self) -> dict[str, Any]:
+        """What reasons are told by afterwards, as JSON."""
+        return {"level": self.level, "keep": list(self.keep), "protect": [str(absolute(f)) for f in self.protect]}
 
 
 @dataclass
@@ -98,7 +107,7 @@ def dedupe(
     while True:
         decisions = curation.decisions()
         grouping, members = _group(reader, space, nodes, edges, decisions, thresholds=thresholds, options=options)
-        if not keep_proposals or _keep(index, members, nodes, decisions, whole=whole):
+        if not keep_proposals or _keep(index, members, nodes, decisions, recipe=options.recipe(), whole=whole):
             break
     checks = check_groups(members, grouping.covering)
     notes = _notes(curation, nodes, thresholds, options)
@@ -135,7 +144,15 @@ def _group(
     return grouping, members
 
 
-def _keep(index: Index, members: list[Grouped], nodes: Nodes, decisions: list[Decision], *, whole: bool) -> bool:
+def _keep(
+    index: Index,
+    members: list[Grouped],
+    nodes: Nodes,
+    decisions: list[Decision],
+    *,
+    recipe: Mapping[str, Any],
+    whole: bool,
+) -> bool:
     """Remember groups, but none with an image that another process has changed or removed meanwhile.
 
     Nothing is kept, and the answer is False, where decisions have come that the groups do not know of.
@@ -150,6 +167,7 @@ def _keep(index: Index, members: list[Grouped], nodes: Nodes, decisions: list[De
         with db.atomic():
             fresh = [m for m in members if m.keeper_id not in stale]
             curation.replace_groups(fresh, None if whole else nodes.image_ids.tolist())
+            put_recipe(db, DEDUPE, recipe)
         index.step("groups committed")
         return True
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from curator.cleaning.dedupe import DEDUPE
 from curator.cleaning.keepers import KEEP, Policy
 from curator.cleaning.result import Group, as_groups
 from curator.database import Curation
 from curator.database.curation import kept_ids, rejected_ids
+from curator.database.listed import recipe_of
 from curator.index import Index
 from curator.records import Evidence, Ids, Image
 
@@ -36,11 +39,13 @@ def group_keepers(index: Index, kinds: Sequence[str] = ()) -> Ids:
     return np.array(sorted(keepers), np.int64)
 
 
-def stored_groups(index: Index, keepers: Ids | Sequence[int], *, keep: Sequence[str] = KEEP) -> list[StoredGroup]:
-    """The groups of these keepers, a slice of `group_keepers`. `keep` are the rules by which reasons are told."""
+def stored_groups(index: Index, keepers: Ids | Sequence[int]) -> list[StoredGroup]:
+    """The groups of these keepers, a slice of `group_keepers`, with reasons by the rules that chose the keepers."""
     curation = Curation(index.reader)
+    recipe = recipe_of(index.reader, DEDUPE)
+    keep, protect = recipe.get("keep", KEEP), map(Path, recipe.get("protect", ()))
     members = curation.groups_of([int(i) for i in keepers])
-    policy = Policy(tuple(keep), kept=kept_ids(curation), rejected=set(rejected_ids(curation)))
+    policy = Policy(tuple(keep), tuple(protect), kept=kept_ids(curation), rejected=set(rejected_ids(curation)))
     images = {i.id: i for i in index.images([m.image_id for m in members])}
     evidence = curation.evidence_between([(m.image_id, m.via_id) for m in members if m.via_id != m.image_id])
     stored = []

@@ -156,8 +156,8 @@ class Curation:
         marks = ", ".join("?" * len(names))
         self.reader.connection.executemany(f"INSERT OR REPLACE INTO edges ({', '.join(names)}) VALUES ({marks})", rows)
 
-    def decisions(self, about: Sequence[bytes] | None = None) -> list[Decision]:
-        """Every verdict, oldest first; or those in which one of these contents is named."""
+    def decisions(self, about: Sequence[bytes] | None = None, ids: Sequence[int] = ()) -> list[Decision]:
+        """Every verdict, oldest first; or those in which one of these contents, or of these image ids, is named."""
         if about is None:
             return [Decision(*row) for row in self.reader.rows(_DECISIONS.format(""))]
         decisions: dict[Decision, None] = {}
@@ -165,7 +165,18 @@ class Curation:
             marks = ", ".join("?" * len(part))
             sql = _DECISIONS.format(f"WHERE subject IN ({marks}) OR other IN ({marks})")
             decisions |= dict.fromkeys(Decision(*row) for row in self.reader.rows(sql, [*part, *part]))
+        for few in in_parts([int(i) for i in ids]):
+            sql = _DECISIONS.format(f"WHERE subject_id IN ({', '.join(map(str, few))})")
+            decisions |= dict.fromkeys(Decision(*row) for row in self.reader.rows(sql))
         return list(decisions)
+
+    def decisions_page(self, after: Decision | None, limit: int) -> list[Decision]:
+        """The next verdicts after one, oldest first; from the first without."""
+        columns = "decided_at, subject, other, subject_id"
+        where = f"WHERE ({columns}) > (?, ?, ?, ?)" if after else ""
+        values = [after.decided_at, after.subject, after.other, after.subject_id] if after else []
+        rows = self.reader.rows(f"{_DECISIONS.format(where)} LIMIT ?", [*values, limit])
+        return [Decision(*row) for row in rows]
 
     def decide(self, decisions: Iterable[Decision]) -> None:
         """Keep verdicts; a later one on the same pair replaces the earlier."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from curator.database.connection import as_path, as_stored
 from curator.database.integrity import row_crc
 from curator.database.where import DEADLINE, Further, columns_of, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
-from curator.records import Ids, Image, KnownImage, Root, Skipped, Space, Vectors
+from curator.records import Ids, Image, KnownImage, Root, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch
 T = TypeVar("T")
@@ -99,8 +100,7 @@ class Reader(Connected):
             marks = ", ".join("?" * len(part))
             sql = (
                 "SELECT i.id, r.path, i.path, i.size, c.sha256, c.width, c.height, c.mode, c.format, i.origin, "
-                "i.label, i.caption, "
-                "c.taken_at, c.camera, i.mtime_ns, i.extra, "
+                "i.label, i.caption, c.taken_at, c.camera, i.mtime_ns, i.extra, "
                 "(SELECT json_group_array(tag) FROM (SELECT tag FROM tags WHERE image_id = i.id ORDER BY tag)) "
                 "FROM images i JOIN contents c ON c.id = i.content_id JOIN roots r ON r.id = i.root_id WHERE i.id IN "
                 f"({marks})"
@@ -144,13 +144,17 @@ class Reader(Connected):
         )
         return {as_path(row[0]): KnownImage(*row[1:]) for row in self.rows(sql, [root_id])}
 
-    def skipped(self, root_id: int | None = None) -> list[tuple[int, Skipped]]:
-        """(root id, file) for every file that could not be read."""
-        where, values = ("", []) if root_id is None else (" WHERE root_id = ?", [root_id])
-        rows = self.rows(
-            f"SELECT root_id, path, reason, size, mtime_ns FROM skipped{where} ORDER BY root_id, path", values
-        )
-        return [(row[0], Skipped(as_path(row[1]), *row[2:])) for row in rows]
+    def ids_below(self, folder: Path) -> Ids:
+        """Ascending ids of the present images whose path lies in a folder."""
+        ids: list[int] = []
+        # As bytes, because a path that is no UTF-8 is stored so.
+        sql = "SELECT id FROM images WHERE removed IS NULL AND root_id = ? AND substr(CAST(path AS BLOB), 1, ?) = ?"
+        for root in self.roots():
+            if root.path.is_relative_to(folder) or folder.is_relative_to(root.path):
+                within = folder != root.path and folder.is_relative_to(root.path)
+                start = os.fsencode(folder.relative_to(root.path)) + b"/" if within else b""
+                ids += [row[0] for row in self.rows(sql, [root.id, len(start), start])]
+        return np.array(sorted(ids), np.int64)
 
     def content_ids(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
         """sha256 → content id, for those already known."""

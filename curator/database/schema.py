@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
-FORMAT = 3  # user_version: one more for every migration
+FORMAT = 4  # user_version: one more for every migration
 
 # Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped
 # bit.
@@ -39,6 +41,7 @@ SEALED: dict[str, tuple[str, ...]] = {
     "selected": ("selection_id", "rank", "image_id", "sha256", "value", "split"),
     "concepts": ("space_id", "name", "vector", "bias", "facts"),
     "computed": ("image_id", "name", "value"),
+    "recipes": ("name", "recipe"),
 }  # fmt: skip
 
 # Of a row of `groups g`: an image that is one too many, for as long as its keeper is there.
@@ -150,6 +153,11 @@ CREATE VIEW selection_pictures AS
     FROM selected x JOIN selections s ON s.id = x.selection_id JOIN pictures p ON p.id = x.image_id;
 """
 
+# With what options something was done last, as JSON: "dedupe" made the groups.
+_FOURTH = """
+CREATE TABLE recipes (name TEXT PRIMARY KEY, recipe TEXT NOT NULL, crc INTEGER);
+"""
+
 
 def migrations() -> Migrations:
     """All migrations, in order; each leaves `user_version` at its own number."""
@@ -176,7 +184,22 @@ def migrations() -> Migrations:
         _create(db, _THIRD)
         db.execute("PRAGMA user_version = 3")
 
+    @steps()
+    def m004_recipes(db: Database) -> None:
+        _create(db, _FOURTH)
+        _mend_json(db)
+        db.execute("PRAGMA user_version = 4")
+
     return steps
+
+
+def _mend_json(db: Database) -> None:
+    """Take NaN and infinities out of further columns: `json_extract` refuses every row for one of them."""
+    for image_id, extra in db.execute("SELECT id, extra FROM images WHERE NOT json_valid(extra)").fetchall():
+        finite = {k: v for k, v in json.loads(extra).items() if not isinstance(v, float) or math.isfinite(v)}
+        mended = json.dumps(finite, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        db.execute("UPDATE images SET extra = ?, crc = NULL WHERE id = ?", [mended, image_id])
+    db.execute(f"UPDATE images SET crc = row_crc({', '.join(SEALED['images'])}) WHERE crc IS NULL")
 
 
 def _create(db: Database, sql: str) -> None:

@@ -16,6 +16,7 @@ from curator.admin.manage import tag_images
 from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.cleaning.result import DedupeResult
 from curator.database import Selections
+from curator.database.listed import skipped_files
 from curator.embeddings import normalise
 from curator.encoders import load_encoder
 from curator.errors import UsageError
@@ -129,7 +130,7 @@ class Index(core.Index):
         ids = [self.reader.find(file) for file in files]
         left_out = next((file for file, image_id in zip(files, ids, strict=True) if image_id is None), None)
         if left_out is not None:
-            reasons = {s.path: s.reason for _, s in self.reader.skipped()}
+            reasons = {s.path: s.reason for _, s in skipped_files(self.reader)}
             reason = next((r for path, r in reasons.items() if str(left_out).endswith(path)), "it was removed by hand")
             raise UsageError(f"{left_out} is written and not indexed: {reason}")
         return np.array(ids, np.int64)

@@ -86,10 +86,10 @@ def find_images(index: Index, named: str) -> Ids:
         return ids[np.isin(ids, present)]
     folder = absolute(Path(named))
     if os.path.isdir(folder):  # noqa: PTH112 - a condition may be too long for a name, which Path.is_dir raises for
-        within = [i.id for i in index.images(present) if i.path.is_relative_to(folder)]
-        if not within:
+        within = np.intersect1d(index.reader.ids_below(folder), present)
+        if not len(within):
             raise UsageError(f"no image of the index lies in {folder}; `curator index {named}` adds it")
-        return np.array(within, np.int64)
+        return within
     if _WORD.fullmatch(named):
         raise UnknownName(f"no selection or folder '{named}'; {suggest(named, selections.names())}")
     try:

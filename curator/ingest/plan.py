@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.database import Writer
+from curator.database.listed import skipped_files
 from curator.errors import RootMissing, UsageError
 from curator.images import SUFFIXES, NoteSources, Walk, absolute, read_notes, walk, walk_files
 from curator.records import FORGOTTEN, ImageFile, KnownImage, Notes, Root, Skipped
@@ -116,7 +117,7 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
         known = {p: k for p, k in db.known(root.id).items() if p in look.scope}
         _refuse_empty(look, walked, known)
         plan = Plan(root, look.options, walked, notes, known)
-        skipped = {s.path: s for _, s in db.skipped(root.id) if s.path in look.scope}
+        skipped = {s.path: s for _, s in skipped_files(db, root.id) if s.path in look.scope}
         plan.listed = frozenset(skipped)
         _sort_out(plan, skipped)
         is_new = root.id not in before or FORGOTTEN in root.options

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.database import Curation, Selections
+from curator.database.listed import skipped_page
 from curator.index import Index
 from curator.records import FORGOTTEN, Decision, Ids, Image
 
@@ -56,21 +57,25 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file that could not be read, with the reason in words."""
+    """A file that could not be read, with the reason in words; `root` is the id of its folder."""
 
     path: Path
     reason: str
+    root: int
 
 
 def status(index: Index) -> Status:
-    """Everything about an index that fits a screen."""
+    """Everything about an index that fits a screen, of one moment."""
     reader = index.reader
-    active = reader.active_space()
-    spaces = (SpaceFacts(s.encoder, s.dim, s.fingerprint, s == active, len(reader.missing(s))) for s in reader.spaces())
-    values = {column: reader.breakdown(column) for column in ("origin", "label", "format")}
-    return Status(
-        index.folder, reader.counts(), tuple(roots(index)), tuple(spaces), values, tuple(reader.columns())
-    )  # fmt: skip
+    with reader.snapshot():
+        active = reader.active_space()
+        spaces = (
+            SpaceFacts(s.encoder, s.dim, s.fingerprint, s == active, len(reader.missing(s))) for s in reader.spaces()
+        )
+        values = {column: reader.breakdown(column) for column in ("origin", "label", "format")}
+        return Status(
+            index.folder, reader.counts(), tuple(roots(index)), tuple(spaces), values, tuple(reader.columns())
+        )  # fmt: skip
 
 
 def roots(index: Index, *, forgotten: bool = True) -> list[RootFacts]:
@@ -87,15 +92,16 @@ def image_facts(index: Index, ids: Ids | Sequence[int]) -> list[ImageFacts]:
     return [ImageFacts(i, computed[i.id], tuple(selected[i.id])) for i in images]
 
 
-def skipped(index: Index) -> list[SkippedFile]:
-    """Files that could not be read, by root and path."""
+def skipped(index: Index, *, after: SkippedFile | None = None, limit: int = -1) -> list[SkippedFile]:
+    """Files that could not be read, by root and path: all, or the next `limit` after one."""
     paths = {r.id: r.path for r in index.reader.roots()}
-    return [SkippedFile(paths[root] / s.path, s.reason) for root, s in index.reader.skipped()]
+    last = (after.root, after.path.relative_to(paths[after.root]).as_posix()) if after else (-1, "")
+    return [SkippedFile(paths[root] / s.path, s.reason, root) for root, s in skipped_page(index.reader, last, limit)]
 
 
-def verdicts(index: Index) -> list[Decision]:
-    """Every verdict on duplicates, oldest first."""
-    return Curation(index.reader).decisions()
+def verdicts(index: Index, *, after: Decision | None = None, limit: int = -1) -> list[Decision]:
+    """Verdicts on duplicates, oldest first: all, or the next `limit` after one."""
+    return Curation(index.reader).decisions_page(after, limit)
 
 
 def run_names(index: Index) -> list[str]:

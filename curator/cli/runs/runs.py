@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,7 @@ from curator.cli.options import index_option, inner_index, json_option, output_o
 
 if TYPE_CHECKING:
     from curator.index import Index
+    from curator.training.folder import Run
 
 
 @click.group("runs", invoke_without_command=True)
@@ -24,14 +26,13 @@ def runs_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
 
     Without a subcommand: list them, oldest first.
     """
-    from curator.runs.lookup import home_of
-    from curator.training.folder import runs_in
+    from curator.runs.facts import list_runs
 
     ctx.obj = name
     if ctx.invoked_subcommand is not None:
         return
     with opened(name) as index:
-        runs = [describe_run(r) for r in runs_in(home_of(index))]
+        runs = [asdict(r) for r in list_runs(index)]
     if as_json:
         print_json(runs)
     else:
@@ -71,38 +72,21 @@ def export_run(index: Index, run: str, output: Path, form: str) -> None:
     click.echo(f"{output}: {run} as {form}" + (f", within {apart:.1g} of torch." if apart else "."))
 
 
-def describe_run(run: Any) -> dict[str, Any]:
-    """What a list says of a run."""
-    state = run.state
-    return {
-        "run": run.name, "status": state["status"], "images_seen": state["images_seen"],
-        "seconds": state.get("seconds", 0),
-        "trained_on": run.facts.get("trained_on", {}).get("what", ""), "best": state.get("best", 0),
-        "folder": str(run.folder),
-    }  # fmt: skip
-
-
-def show_run(run: Any, *, as_json: bool) -> None:
+def show_run(run: Run, *, as_json: bool) -> None:
     """Everything a run's folder says, for `curator show`."""
-    metrics = run.rows("metrics.jsonl")
-    facts = run.facts
-    samples = sorted((run.folder / "samples").glob("*.png"))
-    looks = [str(p) for p in (run.folder / "curves.png", *samples[-1:], run.folder / "card.md") if p.is_file()]
+    from curator.runs.facts import run_details
+
+    details = run_details(run)
+    line, metrics = asdict(details.facts), details.metrics
+    looks = [str(p) for p in details.look_at]
     if as_json:
-        print_json(
-            describe_run(run)
-            | facts
-            | {"state": run.state, "metrics": metrics, "checkpoints": run.checkpoints(), "look_at": looks}
-        )
+        further = {"state": details.state, "metrics": metrics, "checkpoints": details.checkpoints, "look_at": looks}
+        print_json(line | dict(details.stored) | further)
         return
-    for key, value in (
-        describe_run(run) | {k: v for k, v in facts["options"].items() if v not in (None, [], "")}
-    ).items():
+    for key, value in (line | {k: v for k, v in details.options.items() if v not in (None, [], "")}).items():
         click.echo(f"{key:>16}  {value}")
     if metrics:
         names = [k for k in metrics[-1] if k not in ("images_seen", "seconds", "n")]
-        click.echo(
-            "\n"
-            + table([[m["images_seen"], *(f"{m[k]:.4f}" for k in names)] for m in metrics], ("images_seen", *names))
-        )
+        rows = [[m["images_seen"], *(f"{m[k]:.4f}" for k in names)] for m in metrics]
+        click.echo("\n" + table(rows, ("images_seen", *names)))
     click.echo("\nLook at:\n  " + "\n  ".join(looks) if looks else "\nNothing to look at yet.")

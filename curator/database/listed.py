@@ -1,0 +1,39 @@
+"""Two small tables: files that could not be read, and the recipe of what was done last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from curator.database.connection import as_path, as_stored
+from curator.database.reader import Reader
+from curator.records import Skipped
+
+
+def skipped_files(reader: Reader, root_id: int | None = None) -> list[tuple[int, Skipped]]:
+    """(root id, file) for every file that could not be read, by root and path."""
+    return _skipped(reader, "") if root_id is None else _skipped(reader, "WHERE root_id = ?", root_id)
+
+
+def skipped_page(reader: Reader, after: tuple[int, str], limit: int) -> list[tuple[int, Skipped]]:
+    """The next of them after a (root id, path); all that follow where `limit` is -1."""
+    where = "WHERE (root_id, path) > (?, ?)"
+    return _skipped(reader, where, after[0], as_stored(after[1]), limit=limit)
+
+
+def _skipped(reader: Reader, where: str, *values: object, limit: int = -1) -> list[tuple[int, Skipped]]:
+    sql = f"SELECT root_id, path, reason, size, mtime_ns FROM skipped {where} ORDER BY root_id, path LIMIT ?"
+    return [(row[0], Skipped(as_path(row[1]), *row[2:])) for row in reader.rows(sql, [*values, limit])]
+
+
+def recipe_of(reader: Reader, name: str) -> dict[str, Any]:
+    """With what options something was done last, as `put_recipe` kept them; empty before the first time."""
+    rows = reader.rows("SELECT recipe FROM recipes WHERE name = ?", [name])
+    return dict(json.loads(rows[0][0])) if rows else {}
+
+
+def put_recipe(reader: Reader, name: str, recipe: Mapping[str, Any]) -> None:
+    """Keep with what options something was done, inside a writer's `atomic()`."""
+    sql = "INSERT OR REPLACE INTO recipes (name, recipe) VALUES (?, ?)"
+    reader.connection.execute(sql, [name, json.dumps(recipe, sort_keys=True, allow_nan=False)])

@@ -1,0 +1,61 @@
+"""The training runs of an index, as records that any face can show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curator.index import Index
+from curator.runs.lookup import home_of
+from curator.training.folder import Run, runs_in
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run in a line: how it stands, how far it came, what it was trained on, and its best checkpoint."""
+
+    run: str
+    status: str
+    images_seen: int
+    seconds: float
+    trained_on: str
+    best: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """All that a run's folder says: its options and state, a row of `metrics` a checkpoint, and files to look at."""
+
+    facts: RunFacts
+    options: Mapping[str, Any]
+    stored: Mapping[str, Any]
+    state: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    checkpoints: Sequence[int]
+    look_at: Sequence[Path]
+
+
+def list_runs(index: Index) -> list[RunFacts]:
+    """All runs, oldest first."""
+    return [run_facts(run) for run in runs_in(home_of(index))]
+
+
+def run_facts(run: Run) -> RunFacts:
+    """A run in a line."""
+    state, trained_on = run.state, run.facts.get("trained_on", {}).get("what", "")
+    seconds, best = state.get("seconds", 0), state.get("best", 0)
+    return RunFacts(run.name, state["status"], state["images_seen"], seconds, trained_on, best, str(run.folder))
+
+
+def run_details(run: Run) -> RunDetails:
+    """All of a run."""
+    samples = sorted((run.folder / "samples").glob("*.png"))
+    looks = (run.folder / "curves.png", *samples[-1:], run.folder / "card.md")
+    stored = run.facts
+    return RunDetails(
+        run_facts(run), stored["options"], stored, run.state, run.rows("metrics.jsonl"), run.checkpoints(),
+        [p for p in looks if p.is_file()],
+    )  # fmt: skip
