@@ -86,10 +86,10 @@ def find_sorted(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[
 
     Positions of the others mean nothing.
     """
-    at = np.searchsorted(ordered, values)
-    here = at < len(ordered)
-    here[here] = ordered[at[here]] == values[here]
-    return np.asarray(at, np.int64), here
+    positions = np.searchsorted(ordered, values)
+    is_there = positions < len(ordered)
+    is_there[is_there] = ordered[positions[is_there]] == values[is_there]
+    return np.asarray(positions, np.int64), is_there
 
 
 def best_first(scores: Scores, ties: NDArray[np.integer]) -> Positions:

@@ -79,16 +79,17 @@ def repair(folder: Path) -> list[str]:
     with take_lock(folder, name=ALONE), take_lock(folder) as lock:
         with _unchecked(folder, "rw") as connection:
             is_damaged = bool(damaged_rows(connection, folder)) or not is_born(folder)
-        kept = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
+        damaged_copy = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
         if is_damaged:
-            os.replace(folder / DATABASE, kept)
+            os.replace(folder / DATABASE, damaged_copy)
             (folder / f"{DATABASE}-journal").unlink(missing_ok=True)
         db = Writer.open(folder, lock=lock)
         try:
             if is_damaged:
-                lost = salvage(db, kept)
+                lost = salvage(db, damaged_copy)
                 done.append(
-                    f"{lost} damaged rows left behind in {kept.name}; run `curator index` to read their images again"
+                    f"{lost} damaged rows left behind in {damaged_copy.name}; run `curator index` to read their "
+                    "images again"
                 )
             shutil.rmtree(folder / "vectors", ignore_errors=True)
             with Index(folder) as index:

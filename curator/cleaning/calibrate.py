@@ -145,11 +145,11 @@ def _add_duplicates(
             continue  # flat: nothing that is done to it shows
         changed = {name: t.change(picture, rng) for name, t in TRANSFORMS.items()}
         scores = index.encoder.encode_images([picture, *changed.values()])
-        for at, (name, other) in enumerate(changed.items(), 1):
+        for number, (name, other) in enumerate(changed.items(), 1):
             t = TRANSFORMS[name]
             into = pairs.held_out if t.held_out else pairs.positive
             into.setdefault(t.kind, []).append(strength(_compare(measures.hashes, sketch, other), t.kind))
-            into.setdefault("semantic", []).append(float(scores[0] @ scores[at]))
+            into.setdefault("semantic", []).append(float(scores[0] @ scores[number]))
 
 
 def _compare(hashes: NDArray[np.uint64], sketch: Sketch, other: Pillow.Image) -> Evidence:
@@ -188,12 +188,12 @@ def _add_neighbours(index: Index, nodes: Nodes, chosen: NDArray[np.int64], pairs
     contents = nodes.contents
     hashes = Hashes.of(curation, nodes)
     scores = pairs.negative.setdefault("semantic", [])
-    for at in chosen[hashes.telling[chosen]].tolist():
-        for other, score in zip(graph.neighbours[at].tolist(), graph.scores[at].tolist(), strict=True):
+    for node in chosen[hashes.telling[chosen]].tolist():
+        for other, score in zip(graph.neighbours[node].tolist(), graph.scores[node].tolist(), strict=True):
             if other < 0:
                 continue
             evidence = known.get(
-                (min(int(contents[at]), int(contents[other])), max(int(contents[at]), int(contents[other])))
+                (min(int(contents[node]), int(contents[other])), max(int(contents[node]), int(contents[other])))
             )
             if evidence is None or judge(evidence, Thresholds()) is None:
                 scores.append(score)

@@ -75,12 +75,12 @@ def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int 
 
     They are near by hash in any orientation, among the first neighbours, or score above the threshold.
     """
-    at = np.flatnonzero(hashes.telling)
+    telling = np.flatnonzero(hashes.telling)
     # A quarter turn left of one is a quarter turn right of the other, and pairs are found from both ends.
     turns = [k for k, name in enumerate(DIHEDRAL) if name != "rotate-270"]
     by_hash = (
-        at[near_hashes(hashes.values[at, 0], hashes.values[at][:, turns], BITS)]
-        if len(at)
+        telling[near_hashes(hashes.values[telling, 0], hashes.values[telling][:, turns], BITS)]
+        if len(telling)
         else np.empty((0, 2), np.int64)
     )
     by_score, by_rank = graph.above(semantic)[0], graph.above(-1.0, rank=rank)[0]

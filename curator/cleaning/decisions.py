@@ -132,8 +132,8 @@ class _State:
     def others(self, image_id: int) -> Iterator[int]:
         """The rest of an image's group but those told apart from it, the keeper first; none for one in no group."""
         group = self.members.get(self.keeper_of.get(image_id, -1), ())
-        own = self.sha256[image_id]
-        return (o for o in group if o != image_id and frozenset((own, self.sha256[o])) not in self.apart)
+        content = self.sha256[image_id]
+        return (o for o in group if o != image_id and frozenset((content, self.sha256[o])) not in self.apart)
 
     def staying(self, image_id: int, leaving: Container[int]) -> int | None:
         """An image of its group that stays where those `leaving` go; None where it is the last."""
@@ -141,9 +141,9 @@ class _State:
 
     def about(self, image_id: int, other: int, verdict: str) -> Decision:
         """By content; by id as well where the group holds another image of that content."""
-        own = self.sha256[image_id]
-        is_copied = self.copies[self.keeper_of[image_id], own] > 1
-        return Decision(own, self.sha256[other], image_id if is_copied else 0, verdict)
+        content = self.sha256[image_id]
+        is_copied = self.copies[self.keeper_of[image_id], content] > 1
+        return Decision(content, self.sha256[other], image_id if is_copied else 0, verdict)
 
 
 def _keep(ids: Sequence[int], state: _State) -> list[Decision]:

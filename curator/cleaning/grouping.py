@@ -59,14 +59,14 @@ class Grouping:
         """Position → positions that a person said are something else."""
         apart = [d for d in decisions if d.verdict == "not-duplicate"]
         there = Curation(self.reader).with_content([h for d in apart for h in (d.subject, d.other)])
-        at = {int(i): p for p, i in enumerate(self.nodes.image_ids)} if apart else {}
+        position_of = {int(i): p for p, i in enumerate(self.nodes.image_ids)} if apart else {}
         vetoes: dict[int, set[int]] = {}
         for d in apart:
             for a in there.get(d.subject, ()):
                 for b in there.get(d.other, ()):
-                    if a != b and a in at and b in at:
-                        vetoes.setdefault(at[a], set()).add(at[b])
-                        vetoes.setdefault(at[b], set()).add(at[a])
+                    if a != b and a in position_of and b in position_of:
+                        vetoes.setdefault(position_of[a], set()).add(position_of[b])
+                        vetoes.setdefault(position_of[b], set()).add(position_of[a])
         return vetoes
 
     def _keys(self, across: bool, folders: bool) -> list[Hashable] | None:
@@ -86,15 +86,15 @@ class Grouping:
         if len(images) < 2:
             return
         copies: dict[int, list[int]] = {}
-        for at in images:
-            copies.setdefault(int(self.nodes.content_ids[at]), []).append(at)
+        for position in images:
+            copies.setdefault(int(self.nodes.content_ids[position]), []).append(position)
         first = [same[0] for same in copies.values()]
-        for some, kind in [
+        for members, kind in [
             *((same, "identical-file") for same in copies.values()),
             (first, "identical-pixels"),
             (images, ""),
         ]:
-            for a, b in spread(some, some, self.keys):
+            for a, b in spread(members, members, self.keys):
                 if a != b and self.may_join(a, b):
                     same = self.nodes.content_ids[a] == self.nodes.content_ids[b]
                     yield a, b, kind or ("identical-file" if same else "identical-pixels")
@@ -135,10 +135,10 @@ class Grouping:
     ) -> list[Grouped]:
         ids = self.nodes.image_ids
         images = self._images([int(ids[p]) for p in group])
-        at = {int(ids[p]): p for p in group}
+        position_of = {int(ids[p]): p for p in group}
         enlarged = find_enlarged(images) if "largest" in self.policy.keep else set()
         keeper = self.policy.order(images, enlarged=enlarged)[0].id
-        ways = ways_to(at[keeper], group, pairs)
+        ways = ways_to(position_of[keeper], group, pairs)
         members = []
         for position in group:
             image_id = int(ids[position])
@@ -175,7 +175,7 @@ class Grouping:
         by_node: dict[int, list[int]] = {}
         for p in standing:
             by_node.setdefault(int(self.nodes.node_of[p]), []).append(p)
-        kept = frozenset(p for p in standing if int(ids[p]) in self.policy.kept)
+        kept_positions = frozenset(p for p in standing if int(ids[p]) in self.policy.kept)
         edges = self._between(pairs, scores, by_node)
         for _ in range(_ROUNDS):
             positions, values = (
@@ -184,15 +184,17 @@ class Grouping:
             )
             touched = sorted({p for edge in edges for p in edge})
             order = self._order(touched)
-            covered = cover(order, positions, values, self.vetoes, kept | self._protected(touched))
+            covered = cover(order, positions, values, self.vetoes, kept_positions | self._protected(touched))
             left = self._left_above(x, [p for p in standing if p not in covered], threshold)
             fresh = {
-                edge: s for edge, s in left.items() if edge not in edges and not (edge[0] in kept and edge[1] in kept)
+                edge: s
+                for edge, s in left.items()
+                if edge not in edges and not (edge[0] in kept_positions and edge[1] in kept_positions)
             }
             if not fresh:
                 break
             edges |= fresh
-        forced = kept | self._protected(touched)
+        forced = kept_positions | self._protected(touched)
         excused = {e for e in left if e[0] in forced and e[1] in forced}
         self.covering = Covering(threshold, len(left) - len(excused), len(excused), self.is_exact)
         self.counts["semantic"] = len(edges)
@@ -211,8 +213,8 @@ class Grouping:
         return edges
 
     def _order(self, positions: list[int]) -> NDArray[np.int64]:
-        at = {int(self.nodes.image_ids[p]): p for p in positions}
-        return np.array([at[i.id] for i in self.policy.order(self._images(list(at)))], np.int64)
+        position_of = {int(self.nodes.image_ids[p]): p for p in positions}
+        return np.array([position_of[i.id] for i in self.policy.order(self._images(list(position_of)))], np.int64)
 
     def _protected(self, positions: Iterable[int]) -> frozenset[int]:
         if not self.policy.protect:
@@ -227,14 +229,14 @@ class Grouping:
         by_node: dict[int, list[int]] = {}
         for p in standing:
             by_node.setdefault(int(self.nodes.node_of[p]), []).append(p)
-        kept = np.array(sorted(by_node), np.int64)
-        if len(kept) < 2:
+        keepers = np.array(sorted(by_node), np.int64)
+        if len(keepers) < 2:
             return {}
-        search = Neighbours(x[kept])
+        search = Neighbours(x[keepers])
         self.is_exact = search.is_exact
-        near, scores = search.nearest(min(_DEEP, len(kept) - 1))
+        near, scores = search.nearest(min(_DEEP, len(keepers) - 1))
         rows, columns = np.nonzero((near >= 0) & (scores >= threshold))
-        pairs = np.stack([kept[rows], kept[near[rows, columns]]], axis=1)
+        pairs = np.stack([keepers[rows], keepers[near[rows, columns]]], axis=1)
         return self._between(pairs, scores[rows, columns], by_node)
 
     def _attach(

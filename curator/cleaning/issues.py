@@ -141,10 +141,10 @@ def find_issues(index: Index, names: Sequence[str] = (), *, where: str | None = 
     issues = []
     for name in names or checks:
         seen = checks[name](table)
-        at = np.flatnonzero(seen.mask)
-        at = at[np.lexsort((table.ids[at], -seen.badness[at]))]
-        shown = tuple(seen.form.format(v) for v in seen.value[at])
-        issues.append(Issue(name, seen.rule, tuple(table.ids[at].tolist()), shown))
+        positions = np.flatnonzero(seen.mask)
+        positions = positions[np.lexsort((table.ids[positions], -seen.badness[positions]))]
+        shown = tuple(seen.form.format(v) for v in seen.value[positions])
+        issues.append(Issue(name, seen.rule, tuple(table.ids[positions].tolist()), shown))
     return issues
 
 

@@ -43,8 +43,8 @@ class Policy:
         return any(
             way.is_relative_to(folder)
             for way in ways
-            for given in self.protect
-            for folder in (absolute(given), given.resolve())
+            for protected in self.protect
+            for folder in (absolute(protected), protected.resolve())
         )
 
     def order(self, images: Sequence[Image], *, enlarged: Set[int] = frozenset()) -> list[Image]:

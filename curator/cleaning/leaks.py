@@ -69,10 +69,10 @@ def find_leaks(
     by = by or _guess(index, between)
     values = _values(index, by)
     side_of = _sides(values, between, every=by == "selection")
-    empty = [side for side in between if not any(side in some for some in values.values())]
+    empty = [side for side in between if not any(side in names for names in values.values())]
     if empty:
         raise UsageError(
-            f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for some in values.values() for v in some})}"
+            f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for names in values.values() for v in names})}"
         )
     result = dedupe(index, options, keep_proposals=False, only=side_of.keys(), job=job)
     leaks = []
@@ -113,7 +113,7 @@ def _sides(values: Mapping[int, tuple[str, ...]], between: Sequence[str], *, eve
 
     Of several folders it is the innermost; of several selections it is all, joined by "and".
     """
-    sides_of = {i: [v for v in some if v in between] for i, some in values.items()}
+    sides_of = {i: [v for v in candidates if v in between] for i, candidates in values.items()}
     return {i: _AND.join(sorted(sides)) if every else sides[-1] for i, sides in sides_of.items() if sides}
 
 

@@ -111,7 +111,7 @@ def _plan(db: Writer, to: Path | None) -> tuple[list[Move], list[tuple[str, str]
     rejected = rejected_ids(curation)
     images = {i.id: i for i in db.images(sorted(rejected))}
     there = curation.with_content(list(set(rejected.values())))
-    kept = {i.id: i for i in db.images(sorted({k for ids in there.values() for k in ids}))}
+    keepers = {i.id: i for i in db.images(sorted({k for ids in there.values() for k in ids}))}
     roots = [r.path for r in db.roots()]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     reasons = {g.image_id: g.kind for g in curation.groups()}
@@ -119,7 +119,7 @@ def _plan(db: Writer, to: Path | None) -> tuple[list[Move], list[tuple[str, str]
     moves: dict[str, Move] = {}
     left: list[tuple[str, str]] = []
     for image_id, image in images.items():
-        keeper = _kept_instead(image_id, rejected, there, kept)
+        keeper = _kept_instead(image_id, rejected, there, keepers)
         if keeper is None:
             left.append((str(image.path), "what was kept beside it is not in the index any more, or rejected itself"))
             continue
@@ -144,15 +144,15 @@ def _kept_instead(
     image_id: int, rejected: Mapping[int, bytes], there: Mapping[bytes, Sequence[int]], kept: Mapping[int, Image]
 ) -> Image | None:
     """The image that stays for a rejected one: what was kept beside it, or beside that if it was rejected later."""
-    at, seen = image_id, {image_id}
-    while at in rejected:
-        beside = [k for k in there.get(rejected[at], ()) if k not in seen]
+    current, seen = image_id, {image_id}
+    while current in rejected:
+        beside = [k for k in there.get(rejected[current], ()) if k not in seen]
         if not beside:
             return None
         staying = [k for k in beside if k not in rejected]
-        at = next((k for k in staying if kept[k].path.exists()), (staying or beside)[0])
-        seen.add(at)
-    return kept[at]
+        current = next((k for k in staying if kept[k].path.exists()), (staying or beside)[0])
+        seen.add(current)
+    return kept[current]
 
 
 def _target(image: Image, root: Path, home: Path, roots: Sequence[Path], taken: Container[str]) -> Path:

@@ -60,8 +60,8 @@ selections, concepts, runs, columns = (_of_index(f) for f in (_selections, _conc
 
 def indexes(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
     """Names of the indexes in `indexes/` here or in a folder around here."""
-    here = Path.cwd()
-    homes = (folder / "indexes" for folder in (here, *here.parents))
+    current = Path.cwd()
+    homes = (folder / "indexes" for folder in (current, *current.parents))
     home = next((h for h in homes if h.is_dir()), None)
     names = sorted(p.parent.name for p in home.glob("*/index.db")) if home else []
     return [CompletionItem(name) for name in names if name.startswith(begun)]

@@ -92,7 +92,7 @@ def evaluate_command(
         done = evaluate(
             index,
             sides,
-            parts=[p for given in parts for p in given.split(",")],
+            parts=[p for names in parts for p in names.split(",")],
             classifier=judge,
             raw=raw,
             rounds=rounds,

@@ -117,7 +117,7 @@ def label_command(
     from curator.errors import UsageError
     from curator.labelling.label import label_by_probe, label_by_words
 
-    if sum(given is not None for given in (classes, probe, run)) != 1:
+    if sum(way is not None for way in (classes, probe, run)) != 1:
         raise UsageError("label takes one of --classes A,B,..., --probe COLUMN and --run RUN")
     with opened(name) as index:
         if run is not None:

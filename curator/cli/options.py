@@ -124,8 +124,8 @@ class Sectioned(click.Command):
         params = [p for p in self.get_params(ctx) if p.get_help_record(ctx)]
         usual = [p for p in params if not isinstance(p, AdvancedOption)]
         advanced = [p for p in params if isinstance(p, AdvancedOption)]
-        for title, some in (("Options", usual), ("Advanced", advanced)):
-            records = [record for p in some if (record := p.get_help_record(ctx))]
+        for title, options in (("Options", usual), ("Advanced", advanced)):
+            records = [record for p in options if (record := p.get_help_record(ctx))]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)

@@ -112,8 +112,8 @@ def _summary(hits: Hits) -> str:
 
 
 def _short(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    folder = Path.cwd()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:

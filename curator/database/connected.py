@@ -77,8 +77,8 @@ class Connected:
             raise IndexClosed(f"the index at {self.folder} is closed; open it again")
         if self._given is not None:
             return self._given
-        own: _Own | None = getattr(self._local, "own", None)
-        return own.connection if own else self._keep(open_raw(self.folder))
+        mine: _Own | None = getattr(self._local, "own", None)
+        return mine.connection if mine else self._keep(open_raw(self.folder))
 
     def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         self._local.own = _Own(connection)

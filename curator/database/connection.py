@@ -175,10 +175,10 @@ def _check(folder: Path, connection: sqlite3.Connection) -> None:
     with contextlib.closing(connection):
         check_format(connection, folder, older_is_fine=True)
         if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT and (
-            found := damaged_rows(connection, folder, 3)
+            problems := damaged_rows(connection, folder, 3)
         ):
             raise IndexDamaged(
-                f"the database at {folder} is damaged ({found[0]}); restore a backup, or `curator repair` to save "
+                f"the database at {folder} is damaged ({problems[0]}); restore a backup, or `curator repair` to save "
                 "what is left"
             )
 

@@ -51,7 +51,7 @@ class Curation:
             "(SELECT 1 FROM embeddings e WHERE e.space_id = ? AND e.content_id = i.content_id) ORDER BY i.id"
         )
         rows = self.reader.rows(sql, [space.id])
-        ids, contents = (np.fromiter((r[at] for r in rows), np.int64, len(rows)) for at in (0, 1))
+        ids, contents = (np.fromiter((r[column] for r in rows), np.int64, len(rows)) for column in (0, 1))
         first: dict[bytes, int] = {}
         for _, content, pixels in rows:
             first[pixels] = min(content, first.get(pixels, content))
@@ -70,9 +70,9 @@ class Curation:
         x = np.empty((len(contents), space.dim), np.float16)
         filled = 0
         for ids, block in self.reader.content_vectors(space):
-            at, here = find_sorted(contents, ids)
-            x[at[here]] = block[here]
-            filled += int(here.sum())
+            positions, is_known = find_sorted(contents, ids)
+            x[positions[is_known]] = block[is_known]
+            filled += int(is_known.sum())
         if filled != len(contents):
             raise IndexDamaged(
                 f"{len(contents) - filled} vectors are missing in space '{space.encoder}'; run `curator verify`"
@@ -108,9 +108,9 @@ class Curation:
         known = np.fromiter((r[0] for r in rows), np.int64, len(rows))
         values = np.frombuffer(b"".join(r[1] for r in rows), "<u8").reshape(-1, len(DIHEDRAL)).astype(np.uint64)
         hashes, entropy = np.zeros((len(contents), len(DIHEDRAL)), np.uint64), np.full(len(contents), np.nan)
-        at, here = find_sorted(contents, known)
-        hashes[at[here]] = values[here]
-        entropy[at[here]] = np.fromiter((r[2] for r in rows), np.float64, len(rows))[here]
+        positions, is_known = find_sorted(contents, known)
+        hashes[positions[is_known]] = values[is_known]
+        entropy[positions[is_known]] = np.fromiter((r[2] for r in rows), np.float64, len(rows))[is_known]
         return hashes, entropy
 
     def table(self, columns: str) -> list[tuple[Any, ...]]:
@@ -272,8 +272,8 @@ def rejected_ids(curation: Curation, about: Sequence[bytes] | None = None) -> di
     `about` limits it to verdicts in which one of these contents is named.
     """
     decisions = curation.decisions(about)
-    kept = {i for _, i in _spoken_of(curation, decisions, "keep")}
-    return {i: d.other for d, i in _spoken_of(curation, decisions, "reject") if i not in kept}
+    kept_contents = {i for _, i in _spoken_of(curation, decisions, "keep")}
+    return {i: d.other for d, i in _spoken_of(curation, decisions, "reject") if i not in kept_contents}
 
 
 def kept_ids(curation: Curation) -> set[int]:

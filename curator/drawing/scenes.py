@@ -81,9 +81,9 @@ def _single(rng: np.random.Generator, size: int) -> Scene:
     scale = _pick(rng, ("small", "large"))
     place = _pick(rng, tuple(PLACES)) if scale == "small" else "in the center"
     canvas = _canvas(background, size)
-    at = _jitter(rng, PLACES[place], 0.04)
+    centre = _jitter(rng, PLACES[place], 0.04)
     radius = rng.uniform(0.12, 0.17) if scale == "small" else rng.uniform(0.32, 0.42)
-    _stamp(canvas, shape, at, radius, COLOURS[colour], texture=texture, degrees=rng.uniform(-15, 15))
+    _stamp(canvas, shape, centre, radius, COLOURS[colour], texture=texture, degrees=rng.uniform(-15, 15))
     thing = f"{colour} {shape}" if texture == "plain" else f"{texture} {colour} {shape}"
     where = f" {place}" if scale == "small" else ""
     return Scene(
@@ -98,11 +98,11 @@ def _several(rng: np.random.Generator, size: int) -> Scene:
     shape = _pick(rng, SHAPES)
     count = int(rng.integers(2, 6))
     canvas = _canvas(background, size)
-    for at in [*_GRID[: count - 1], _GRID[4]] if count % 2 else _GRID[:count]:
+    for centre in [*_GRID[: count - 1], _GRID[4]] if count % 2 else _GRID[:count]:
         _stamp(
             canvas,
             shape,
-            _jitter(rng, at, 0.03),
+            _jitter(rng, centre, 0.03),
             rng.uniform(0.12, 0.15),
             COLOURS[colour],
             degrees=rng.uniform(-15, 15),
@@ -122,11 +122,11 @@ def _pair(rng: np.random.Generator, size: int) -> Scene:
     background = _pick(rng, ("white", "black"))
     relation = _pick(rng, tuple(RELATIONS))
     canvas = _canvas(background, size)
-    for at, colour, shape in zip(RELATIONS[relation], (one, two), (shape_one, shape_two), strict=True):
+    for centre, colour, shape in zip(RELATIONS[relation], (one, two), (shape_one, shape_two), strict=True):
         _stamp(
             canvas,
             shape,
-            _jitter(rng, at, 0.03),
+            _jitter(rng, centre, 0.03),
             rng.uniform(0.16, 0.22),
             COLOURS[colour],
             degrees=rng.uniform(-15, 15),

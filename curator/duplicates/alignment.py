@@ -169,10 +169,10 @@ def _refine(a: Grey, b: Grey, fit: Any) -> Any:
     start = cv2.invertAffineTransform(fit).astype(np.float32)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _REFINE, 1e-4)
     try:
-        _, found = cv2.findTransformECC(a, b, start, cv2.MOTION_AFFINE, criteria, None, 5)  # type: ignore[call-overload]
+        _, warp = cv2.findTransformECC(a, b, start, cv2.MOTION_AFFINE, criteria, None, 5)  # type: ignore[call-overload]
     except cv2.error:  # it did not converge, and then the first fit is the best there is
         return fit
-    return cv2.invertAffineTransform(found)
+    return cv2.invertAffineTransform(warp)
 
 
 def _laid(a: Sketch, b: Sketch, fit: Any) -> Laid:

@@ -22,8 +22,8 @@ def is_enlarged(larger: Image.Image, smaller: Image.Image) -> bool:
     factor = float(np.sqrt((larger.width * larger.height) / (smaller.width * smaller.height)))
     if factor < LEAST_FACTOR:
         return False
-    own = _lost(smaller, factor)
-    return own > 0 and _lost(larger, factor) / own < _ORIGINAL / np.sqrt(factor)
+    lost_here = _lost(smaller, factor)
+    return lost_here > 0 and _lost(larger, factor) / lost_here < _ORIGINAL / np.sqrt(factor)
 
 
 def _lost(picture: Image.Image, factor: float) -> float:

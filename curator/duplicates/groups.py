@@ -21,13 +21,13 @@ def join(n: int, pairs: Iterable[tuple[int, int]], vetoes: Mapping[int, set[int]
     """
     parent = list(range(n))
     members: dict[int, list[int]] = {}
-    vetoed = {at: set(others) for at, others in vetoes.items()}  # of each root, what its group must not meet
+    vetoed = {thing: set(others) for thing, others in vetoes.items()}  # of each root, what its group must not meet
 
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
 
     for a, b in pairs:
         one, two = root(a), root(b)
@@ -73,10 +73,10 @@ def ways_to(keeper: int, members: Sequence[int], pairs: Iterable[tuple[int, int]
     ways: dict[int, int] = {}
     queue = deque([keeper])
     while queue:
-        at = queue.popleft()
-        for other in near[at]:
+        node = queue.popleft()
+        for other in near[node]:
             if other != keeper and other not in ways:
-                ways[other] = at
+                ways[other] = node
                 queue.append(other)
     return ways
 
@@ -96,7 +96,7 @@ def cover(
         if b not in vetoes.get(a, ()):
             near.setdefault(a, []).append((b, score))
             near.setdefault(b, []).append((a, score))
-    rank = {int(thing): at for at, thing in enumerate(order)}
+    rank = {int(thing): rank_of_thing for rank_of_thing, thing in enumerate(order)}
     leaders: set[int] = set()
     covered: dict[int, int] = {}
     for thing in sorted(near, key=lambda t: (t not in kept, rank[t])):

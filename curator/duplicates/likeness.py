@@ -67,14 +67,14 @@ def nearest_by_pixels(
     for i, rows in enumerate(candidates):
         apart_of: dict[int, float] = {}
         windows = sliding_window_view(x[i].astype(np.float32), (side - 2 * _SHIFT, side - 2 * _SHIFT))
-        for at, way in dict.fromkeys(map(tuple, rows.tolist())):
-            if own is not None and at == own[i]:
+        for place, way in dict.fromkeys(map(tuple, rows.tolist())):
+            if own is not None and place == own[i]:
                 continue
-            other = turn(y[at].astype(np.float32), DIHEDRAL[way])[inner, inner]
+            other = turn(y[place].astype(np.float32), DIHEDRAL[way])[inner, inner]
             apart = float(np.sqrt(((windows - other) ** 2).mean((2, 3)).min()))
-            apart_of[at] = min(apart, apart_of.get(at, np.inf))
+            apart_of[place] = min(apart, apart_of.get(place, np.inf))
             if apart < difference[i]:
-                position[i], difference[i], transform[i] = at, apart, DIHEDRAL[way]
+                position[i], difference[i], transform[i] = place, apart, DIHEDRAL[way]
         fifth[i] = sorted(apart_of.values())[:_FIFTH][-1] if apart_of else np.inf
     return NearestByPixels(position, difference, fifth, tuple(transform))
 
@@ -99,6 +99,6 @@ def _coarse(x: Greys, y: Greys, own: NDArray[np.int64] | None) -> NDArray[np.int
         if own is not None:
             apart[:, np.arange(apart.shape[1]), own[part]] = np.inf
         best, way = apart.min(0), apart.argmin(0)
-        at = np.argpartition(best, k - 1, axis=1)[:, :k]
-        nearest[part] = np.stack([at, np.take_along_axis(way, at, 1)], 2)
+        best_places = np.argpartition(best, k - 1, axis=1)[:, :k]
+        nearest[part] = np.stack([best_places, np.take_along_axis(way, best_places, 1)], 2)
     return nearest

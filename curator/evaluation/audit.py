@@ -158,7 +158,7 @@ def audit(
     if keep:
         rows = [(f.image_id, (f.label, f.nearest_id, round(f.ratio, 6))) for f in findings]
         authentic = dict(zip(x.ids.tolist(), beside.authentic.astype(int).tolist(), strict=True))
-        put_columns(index, "audit", [*({i: row[at] for i, row in rows} for at in range(3)), authentic])
+        put_columns(index, "audit", [*({i: row[column] for i, row in rows} for column in range(3)), authentic])
     counts = Counter(f.label for f in findings)
     alarms = of_near.ratio[~set_by & fair] <= threshold
     return Audit(
@@ -244,9 +244,9 @@ def _lower(ratios: NDArray[np.float64]) -> float:
     logarithms lies.
     """
     ordered = np.sort(ratios)
-    at = int(len(ordered) * _FALSE_ALARMS)
-    if at:
-        return float(ordered[at - 1])
+    position = int(len(ordered) * _FALSE_ALARMS)
+    if position:
+        return float(ordered[position - 1])
     from scipy.stats import norm
 
     logs = np.log(np.maximum(ordered, 1e-3))
@@ -281,11 +281,11 @@ class _Evidence:
 
     def _kinds(self, first: Ids, second: Ids, flagged: NDArray[np.bool_]) -> list[str]:
         """(n,) kinds of pairs that are flagged or near by hash; "" for all others, and where nothing is proved."""
-        at = np.array([[self.node_of[int(i)] for i in ids] for ids in (first, second)]).T
-        distance, way = self.hashes.distances(at)
+        nodes = np.array([[self.node_of[int(i)] for i in ids] for ids in (first, second)]).T
+        distance, way = self.hashes.distances(nodes)
         said = [""] * len(first)
         for i in np.flatnonzero(flagged | (distance <= BITS)).tolist():
-            said[i] = self._kind((int(first[i]), int(second[i])), at[i], int(distance[i]), int(way[i]))
+            said[i] = self._kind((int(first[i]), int(second[i])), nodes[i], int(distance[i]), int(way[i]))
         return said
 
     def _kind(self, ids: tuple[int, int], nodes: NDArray[np.int64], distance: int, way: int) -> str:

@@ -128,16 +128,16 @@ def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
     """
     if keep:
         refuse_columns(index, "evaluate")
-    found = per_image(unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))
+    measured = per_image(unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))
     if keep:
         ids = sides.x.tolist()
-        numbers = (found.realism, found.rarity, found.nearest.ratio)
+        numbers = (measured.realism, measured.rarity, measured.nearest.ratio)
         columns = [
             {i: round(v, 6) if np.isfinite(v) else None for i, v in zip(ids, of.tolist(), strict=True)}
             for of in numbers
         ]
         put_columns(index, "evaluate", [*columns, dict.fromkeys(ids, sides.against)])
-    return found
+    return measured
 
 
 def find_classifier(index: Index, named: str | None) -> Run | None:

@@ -152,12 +152,14 @@ def _chosen(index: Index, named: str, digest: str, above: tuple[str, ...] = ()) 
     selection = Selections(index.reader).get(named)
     if selection.digest != digest:
         return [f"Selection {named} has been replaced since: what chose its images is not known any more"]
-    told = selection.recipe
-    lines = [line for parent, of in told.get("of", {}).items() for line in _chosen(index, parent, of, (*above, named))]
-    recipe = {k: v for k, v in told.get("recipe", {}).items() if v not in (None, [], (), "")}
-    lines.append(f"Selected by: {told.get('command') or told.get('made_by', '')}")
+    manifest = selection.recipe
+    lines = [
+        line for parent, of in manifest.get("of", {}).items() for line in _chosen(index, parent, of, (*above, named))
+    ]
+    recipe = {k: v for k, v in manifest.get("recipe", {}).items() if v not in (None, [], (), "")}
+    lines.append(f"Selected by: {manifest.get('command') or manifest.get('made_by', '')}")
     lines += [f"  recipe: {json.dumps(recipe)}"] if recipe else []
-    lines += [f"  {s['step']}: {s['after']} of {s['before']}" for s in told.get("steps", ())]
+    lines += [f"  {s['step']}: {s['after']} of {s['before']}" for s in manifest.get("steps", ())]
     return [*lines, f"Selection {named}: {len(selection)} images, {selection.digest}"]
 
 

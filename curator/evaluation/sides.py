@@ -54,7 +54,7 @@ def sides_of(index: Index, named: str, against: str | None = None, *, checkpoint
 
 def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes: Sequence[str] = ()) -> Sides:
     """The same for images `x` that a run generated, or that are called so."""
-    run, named = (what, what.name) if isinstance(what, Run) else (None, what)
+    run, name = (what, what.name) if isinstance(what, Run) else (None, what)
     notes = list(notes)
     y, said = _reference(index, run, against)
     if run and len(run.rows("metrics.jsonl")) > 1 and np.isin(y, held_out_ids(run)).any():
@@ -62,11 +62,11 @@ def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes
             f"{run.name}'s best checkpoint was chosen by these very images, or some of them, which flatters it"
         )
     y = _apart(index, y, x, run, notes)
-    once, y = _once(index, x, notes, named), _once(index, y, notes, said)
+    once, y = _once(index, x, notes, name), _once(index, y, notes, said)
     n, m = len(once), len(y)
     if n < 2 or m < 2:
         raise UsageError(
-            f"metrics take two images or more on each side; '{named}' has {n}, and '{said}' {m} that it does not share"
+            f"metrics take two images or more on each side; '{name}' has {n}, and '{said}' {m} that it does not share"
         )
     if n != m:
         notes.append(
@@ -75,7 +75,7 @@ def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes
         )
     if min(n, m) < _FEW:
         notes.append(f"fewer than {_FEW} images on one side: trust the intervals, not the values")
-    return Sides(named, once, said, y, n / len(x), notes)
+    return Sides(name, once, said, y, n / len(x), notes)
 
 
 def _fresh(index: Index, run: Run, checkpoint: str | None, notes: list[str]) -> Ids:

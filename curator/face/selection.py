@@ -25,8 +25,8 @@ class Selection(records.Selection):
     @classmethod
     def of(cls, selection: records.Selection, index: Index) -> Selection:
         """The same selection, which can now be looked into."""
-        kept = {f.name: getattr(selection, f.name) for f in fields(selection) if f.name != "index"}
-        return cls(**kept, index=index)
+        shared = {f.name: getattr(selection, f.name) for f in fields(selection) if f.name != "index"}
+        return cls(**shared, index=index)
 
     @cached_property
     def images(self) -> list[Image]:
@@ -68,5 +68,5 @@ class Selection(records.Selection):
 
     def __repr__(self) -> str:
         """Its name, size and how it was made."""
-        made = self.recipe.get("made_by") or f"by {self.recipe.get('recipe', {}).get('by', '?')}"
-        return f"<selection '{self.name}': {len(self)} images, {made}, {self.digest[:12]}>"
+        origin = self.recipe.get("made_by") or f"by {self.recipe.get('recipe', {}).get('by', '?')}"
+        return f"<selection '{self.name}': {len(self)} images, {origin}, {self.digest[:12]}>"

@@ -23,7 +23,7 @@ def refuse_columns(index: Index, by: str, names: Sequence[str] = ()) -> None:
     They are `names`, or the command's own.
     """
     wanted = {name.lower() for name in names or COLUMNS[by]}
-    others = {name: command for command, own in COLUMNS.items() if command != by for name in own}
+    others = {name: command for command, owned in COLUMNS.items() if command != by for name in owned}
     if taken := wanted & others.keys():
         raise UsageError(
             f"'{min(taken)}' is the column that `curator {others[min(taken)]}` writes; name another --column"

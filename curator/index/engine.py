@@ -91,9 +91,9 @@ def verify_files(reader: Reader, space: Space) -> Iterator[Finding]:
     changed = reader.changed_since(space)
     for ids, x in reader.vector_blocks(space):
         old = ~np.isin(ids, changed)
-        positions, here = generation.positions(ids[old])
-        if not here.all():
-            yield Finding(place, f"image {ids[old][~here][0]} is missing from the files", True)
+        positions, is_there = generation.positions(ids[old])
+        if not is_there.all():
+            yield Finding(place, f"image {ids[old][~is_there][0]} is missing from the files", True)
             return
         if not np.array_equal(generation.vectors(positions), x[old].astype(np.float32)):
             yield Finding(place, "a vector differs from the database's", True)

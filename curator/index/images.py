@@ -28,10 +28,10 @@ def vectors_of(index: Index, ids: Ids) -> NDArray[np.float16]:
         ordered = ids[order]
         x = np.empty((len(ids), index.space.dim), np.float16)
         filled = 0
-        for some, block in index.reader.vector_blocks(index.space):
-            at, here = find_sorted(some, ordered)
-            x[order[here]] = block[at[here]]
-            filled += int(here.sum())
+        for block_ids, block in index.reader.vector_blocks(index.space):
+            positions, is_wanted = find_sorted(block_ids, ordered)
+            x[order[is_wanted]] = block[positions[is_wanted]]
+            filled += int(is_wanted.sum())
         if filled == len(ids):
             return x
     # Few, or not all are present any more; this says so for one that never had a vector.

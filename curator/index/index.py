@@ -36,9 +36,9 @@ def locate(name: str | Path | None = None) -> Path:
     chosen = str(name or os.environ.get("CURATOR_INDEX") or "default")
     if os.sep in chosen or chosen.startswith((".", "~")) or (Path(chosen) / DATABASE).is_file():
         return Path(chosen).expanduser().absolute()
-    here = Path.cwd()
-    homes = (folder / "indexes" / chosen for folder in (here, *here.parents))
-    return next((home for home in homes if (home / DATABASE).is_file()), here / "indexes" / chosen)
+    current = Path.cwd()
+    homes = (folder / "indexes" / chosen for folder in (current, *current.parents))
+    return next((home for home in homes if (home / DATABASE).is_file()), current / "indexes" / chosen)
 
 
 class Index:
@@ -191,9 +191,9 @@ class Index:
         `NoTextTower`, `PictureError`.
         """
         queries = {"text": text, "image": image, "like": like, "vector": vector}
-        named = [name for name, value in queries.items() if value is not None]
-        if len(named) != 1:
-            raise UsageError(f"name exactly one of text, image, like and vector, not {' and '.join(named) or 'none'}")
+        asked = [name for name, value in queries.items() if value is not None]
+        if len(asked) != 1:
+            raise UsageError(f"name exactly one of text, image, like and vector, not {' and '.join(asked) or 'none'}")
         if text is not None:
             if not isinstance(text, str):
                 raise UsageError(f"text is a string of words, not {type(text).__name__}")
@@ -226,8 +226,8 @@ class Index:
             raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
         with self.engine.moment():
             background = Background.of(exact_scores(self.engine.sample(), q))
-            answer, kept = self._enough(q, k, where, unique=unique)
-        ids, scores = answer.ids[kept], answer.scores[kept]
+            answer, chosen = self._enough(q, k, where, unique=unique)
+        ids, scores = answer.ids[chosen], answer.scores[chosen]
         confidence = background.confidence(scores, answer.total)
         notes = answer.notes
         if len(scores) and np.isnan(confidence[0]):
@@ -243,9 +243,9 @@ class Index:
         wanted = k
         while True:
             answer = self.engine.nearest(q, wanted, where=where)
-            kept = self._first_of_each(answer.ids) if unique else np.arange(len(answer.ids))
-            if len(kept) >= k or len(answer.ids) < wanted:
-                return answer, kept[:k]
+            chosen = self._first_of_each(answer.ids) if unique else np.arange(len(answer.ids))
+            if len(chosen) >= k or len(answer.ids) < wanted:
+                return answer, chosen[:k]
             wanted *= 4
 
     def rebuild(self, db: Writer, space: Space) -> None:

@@ -52,10 +52,12 @@ class View:
 
     @classmethod
     def _of_files(cls, reader: Reader, space: Space, seq: int, generation: Generation) -> View:
-        at, here = generation.positions(reader.changed_since(space))
+        positions, is_there = generation.positions(reader.changed_since(space))
         ids, x = reader.vectors_since(space)
         suspected = bool(generation.missing or reader.missing_since(space))
-        return cls(seq, space, generation, at[here], ids, x, _note_missing(reader, space, suspected=suspected))
+        return cls(
+            seq, space, generation, positions[is_there], ids, x, _note_missing(reader, space, suspected=suspected)
+        )
 
     @property
     def count(self) -> int:
@@ -100,8 +102,8 @@ class View:
             return None
         allowed = np.full(len(generation.ids), chosen is None)
         if chosen is not None:
-            at, here = generation.positions(chosen)
-            allowed[at[here]] = True
+            positions, is_there = generation.positions(chosen)
+            allowed[positions[is_there]] = True
         allowed[self.void] = False
         return allowed
 

@@ -116,8 +116,8 @@ def _stratified(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[n
     """A fifth of each class, one at least and never all."""
     test = np.zeros(len(codes), bool)
     for code in np.unique(codes):
-        at = rng.permutation(np.flatnonzero(codes == code))
-        test[at[: min(len(at) - 1, max(1, round(_HELD_OUT * len(at))))]] = True
+        members = rng.permutation(np.flatnonzero(codes == code))
+        test[members[: min(len(members) - 1, max(1, round(_HELD_OUT * len(members))))]] = True
     return test
 
 

@@ -109,16 +109,25 @@ def _after(
 
     # No held-out image chooses a checkpoint.
     asked = Asked(options.made, seed=options.seed + number * 1_000_000, checkpoint="latest")
-    made = _ids_of(index, run, generate(index, run, asked, job=job).files)
-    if len(distinct(index, made)) < 2:
+    generated_now = _ids_of(index, run, generate(index, run, asked, job=job).files)
+    if len(distinct(index, generated_now)) < 2:
         return None, []
-    sides = sides_with(index, made, run, f"{named}-{SCORE}")
+    sides = sides_with(index, generated_now, run, f"{named}-{SCORE}")
     numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, job=job).intervals(WATCHED)
     taken, refused = admit(
-        index, current, run, made, held_out=f"{named}-{ADMIT}", classifier=classifier, sure=options.sure, job=job
+        index,
+        current,
+        run,
+        generated_now,
+        held_out=f"{named}-{ADMIT}",
+        classifier=classifier,
+        sure=options.sure,
+        job=job,
     )
     generated = len(generated_of(index, current))
-    return Round(number, run.name, len(current) - generated, generated, len(made), len(taken), refused, numbers), taken
+    return Round(
+        number, run.name, len(current) - generated, generated, len(generated_now), len(taken), refused, numbers
+    ), taken
 
 
 def _patiently(work: Callable[[], T], job: Job) -> T:
@@ -232,8 +241,8 @@ def _keep(index: Index, named: str, ids: list[int], facts: Mapping[str, Any], ro
 
 def _trained(index: Index, current: Selection, options: LoopOptions, job: Job) -> Run:
     """The run of a set with these options: one that is there, gone on with if it was cut off, or a new one."""
-    given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
-    plan = plan_training(index, "gan", current.name, given)
+    options_given = {"holdout": 0.0, "seed": options.seed} | dict(options.given) | {"condition": "label"}
+    plan = plan_training(index, "gan", current.name, options_given)
     of = {"what": current.name, "digest": current.digest}
     there = [
         r

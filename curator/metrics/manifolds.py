@@ -119,7 +119,7 @@ def clipped(x: Vectors, y: Vectors, *, k: int = DENSITY_K) -> tuple[float, float
     # Clipping the radii: an outlier of y has a ball that holds everything, and must not vouch for it.
     small = np.minimum(reach, np.median(reach))
     # (n,) how densely each x lies among y, and (m,) how densely y lies in itself.
-    judged, own = np.zeros(len(x)), np.zeros(len(y))
+    judged, recalled = np.zeros(len(x)), np.zeros(len(y))
     # (m,) how many x each ball of y holds.
     held = np.zeros(len(y))
     for part in _parts(x, y):
@@ -129,9 +129,9 @@ def clipped(x: Vectors, y: Vectors, *, k: int = DENSITY_K) -> tuple[float, float
         held += (apart <= reach).sum(0)
     for part in _parts(y, y):
         # − 1: every y lies in its own ball.
-        own[part] = np.minimum(1.0, ((_squares(y[part], y) <= small).sum(1) - 1) / k)
+        recalled[part] = np.minimum(1.0, ((_squares(y[part], y) <= small).sum(1) - 1) / k)
     # A perfect x would be as dense as y is, not denser.
-    density = float(min(1.0, judged.mean() / own.mean())) if own.any() else 0.0
+    density = float(min(1.0, judged.mean() / recalled.mean())) if recalled.any() else 0.0
     return density, _as_good(float(np.minimum(1.0, held / k).mean()), len(x), len(y), k)
 
 

@@ -94,8 +94,8 @@ def _quantiles(z: Reals, count: int) -> Reals:
     # (n, s), each projection by itself.
     ordered = np.sort(z, axis=0)
     # Positions of the middles of `count` equal shares.
-    at = (np.arange(count) + 0.5) / count * (len(z) - 1)
+    quantiles = (np.arange(count) + 0.5) / count * (len(z) - 1)
     # The sets may differ in size, so quantiles lie between two rows.
-    low = np.minimum(at.astype(int), max(0, len(z) - 2))
+    low = np.minimum(quantiles.astype(int), max(0, len(z) - 2))
     high = np.minimum(low + 1, len(z) - 1)
-    return np.asarray(ordered[low] + (at - low)[:, None] * (ordered[high] - ordered[low]))
+    return np.asarray(ordered[low] + (quantiles - low)[:, None] * (ordered[high] - ordered[low]))

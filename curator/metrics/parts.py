@@ -70,8 +70,8 @@ def _kernel(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, floa
 def _vendi(x: Vectors, y: Vectors, _rng: np.random.Generator) -> dict[str, float]:
     """Effective number of different images, relative to the reference's."""
     # Alone it grows with n; beside the reference's it says how much of its variety there is.
-    own = vendi(x)
-    return {"vendi": own, "vendi_share": own / vendi(y)}
+    score = vendi(x)
+    return {"vendi": score, "vendi_share": score / vendi(y)}
 
 
 def _sliced(x: Vectors, y: Vectors, rng: np.random.Generator) -> dict[str, float]:

@@ -119,12 +119,12 @@ def generate(
     _refuse_foreign(target)
     target.mkdir(parents=True, exist_ok=True)
 
-    names = {at: generator.shape.classes[at] if at >= 0 else None for at in condition.labels}
-    stems = {at: _stem(run, asked, sampler, condition.words, label) for at, label in names.items()}
+    names = {row: generator.shape.classes[row] if row >= 0 else None for row in condition.labels}
+    stems = {row: _stem(run, asked, sampler, condition.words, label) for row, label in names.items()}
 
     def planned(i: int) -> tuple[Path, dict[str, Any]]:
-        at = condition.labels[i % len(condition.labels)]
-        label, file = names[at], target / f"{stems[at]}-seed-{asked.seed + i:06d}.png"
+        row = condition.labels[i % len(condition.labels)]
+        label, file = names[row], target / f"{stems[row]}-seed-{asked.seed + i:06d}.png"
         facts = {
             "run": run.name,
             "checkpoint": checkpoint,
@@ -142,9 +142,9 @@ def generate(
     _merge(target / MANIFEST, rows)  # before the pictures: none is ever without its seed
     shown: list[Bytes] = []
     for i, file in enumerate(files):
-        at = i % len(condition.labels)
-        z = generator.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[at])
-        pixels = generator.make(z, condition.rows[at])
+        row = i % len(condition.labels)
+        z = generator.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[row])
+        pixels = generator.make(z, condition.rows[row])
         _save(to_picture(pixels), file)
         shown += [pixels] if i < _GRID else []
         job.progress(i + 1, asked.n, "generating")
@@ -222,9 +222,9 @@ def _labels(classes: Sequence[str], asked: Asked) -> Condition:
     axes = np.eye(len(classes), dtype=np.float32)
     if names is None:
         return Condition(scaled(axes), tuple(range(len(classes))), "each label in turn")
-    at = [classes.index(str(n)) for n in names]
-    label = at[0] if len(at) == 1 else -1
-    return Condition(scaled(normalise(axes[at].mean(0, keepdims=True))), (label,), " and ".join(map(str, names)))
+    positions = [classes.index(str(n)) for n in names]
+    label = positions[0] if len(positions) == 1 else -1
+    return Condition(scaled(normalise(axes[positions].mean(0, keepdims=True))), (label,), " and ".join(map(str, names)))
 
 
 def _vector(index: Index, named: str) -> NDArray[np.float32]:

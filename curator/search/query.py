@@ -50,8 +50,8 @@ def parse_query(words: Sequence[str]) -> list[Term]:
             terms.append(_term(" ".join(pending), sign))
             pending.clear()
 
-    for at, word in enumerate(words):
-        is_last = at == len(words) - 1
+    for position, word in enumerate(words):
+        is_last = position == len(words) - 1
         if word in ("+", "-") and not is_last:
             finish()
             sign = -1.0 if word == "-" else 1.0

@@ -116,7 +116,7 @@ class Candidates:
             order, ids, x, words = [order[i] for i in best.tolist()], ids[best], x[best], words[best]
         parts = {name for name, _ in objective.powers} | {objective.selector}
         neighbours, near = self._graph(ids, x) if parts & NEED_GRAPH else (None, None)
-        at = {int(i): p for p, i in enumerate(ids)}
+        position_of = {int(i): p for p, i in enumerate(ids)}
         pool = Pool(
             x,
             tuple(hashes[i] for i in order),
@@ -126,7 +126,7 @@ class Candidates:
             near,
             vectors_of(index, self.reference) if self.reference is not None else None,
             words,
-            np.array([at[int(i)] for i in self.start], np.int64),
+            np.array([position_of[int(i)] for i in self.start], np.int64),
         )
         return pool, ids
 
@@ -142,8 +142,8 @@ class Candidates:
         if codes is not None:
             turn = np.empty(len(ids), np.int64)
             for code in np.unique(codes):
-                at = order[codes[order] == code]
-                turn[at] = np.arange(len(at))
+                members = order[codes[order] == code]
+                turn[members] = np.arange(len(members))
             order = order[np.argsort(turn[order], kind="stable")]
         best = np.union1d(order[:most], np.flatnonzero(begun))
         self.steps.append(
@@ -154,10 +154,10 @@ class Candidates:
     def _graph(self, ids: Ids, x: NDArray[np.float16]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The cached graph where the pool is all of the index's pictures, once each; else one of the pool itself."""
         nodes = Curation(self.index.reader).nodes(self.index.space)
-        where, here = find_sorted(nodes.image_ids, ids)
+        where, is_there = find_sorted(nodes.image_ids, ids)
         node = nodes.node_of[where]
 
-        if not here.all() or len(ids) != len(nodes) or len(np.unique(node)) != len(ids):
+        if not is_there.all() or len(ids) != len(nodes) or len(np.unique(node)) != len(ids):
             graph = build_graph(x, job=self.job)
             return graph.neighbours, graph.scores
         graph = load_graph(self.index.reader, self.index.space, nodes, job=self.job)

@@ -168,9 +168,9 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     return [
         replace(
             r,
-            rank=at,
+            rank=rank,
             rank_low=1 + sum(o.high < r.low for o in ordered),
             rank_high=len(ordered) - sum(o.low > r.high for o in ordered),
         )
-        for at, r in enumerate(ordered, 1)
+        for rank, r in enumerate(ordered, 1)
     ]

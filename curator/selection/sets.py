@@ -97,8 +97,8 @@ def split(
     key = (f"{seed}/{depth}" if depth else f"{seed}").encode()
     for image_id, sha256, value, _ in _rows(whole):
         unit = hashlib.blake2b(leader.get(image_id, sha256), key=key, digest_size=8).digest()
-        at = int(np.searchsorted(bounds, int.from_bytes(unit, "big") / 2**64, side="right"))
-        part = names[min(at, len(names) - 1)]
+        number = int(np.searchsorted(bounds, int.from_bytes(unit, "big") / 2**64, side="right"))
+        part = names[min(number, len(names) - 1)]
         rows[part].append((image_id, sha256, value, part))
     facts = {
         "made_by": f"split of {name}",
@@ -109,7 +109,7 @@ def split(
         "depth": depth + 1,
     }
     selections = [
-        _of(f"{name}-{part}", some, facts | {"part": part}, [part] * len(some)) for part, some in rows.items()
+        _of(f"{name}-{part}", chosen, facts | {"part": part}, [part] * len(chosen)) for part, chosen in rows.items()
     ]
     keep(index, *selections, overwrite=overwrite)
     return selections

@@ -51,9 +51,9 @@ def k_center(pool: Pool, k: int) -> Chosen:
 
 def _raise_scores(best: Reals, pool: Pool, new: Positions) -> None:
     """Update, in place, every image's score with its nearest chosen one."""
-    for some in blocks(len(new), 1_024):
+    for rows in blocks(len(new), 1_024):
         # (d, c)
-        centres = pool.x[new[some]].astype(np.float32).T
+        centres = pool.x[new[rows]].astype(np.float32).T
         for part in blocks(len(pool), _BLOCK):
             # (b, d) @ (d, c) → (b, c) → (b,): only the nearest of the new ones can raise a score.
             np.maximum(best[part], (pool.x[part].astype(np.float32) @ centres).max(1), out=best[part])
@@ -90,15 +90,15 @@ def _farthest(pool: Pool, best: Reals, free: NDArray[np.bool_], wanted: int) -> 
     while len(picked) < wanted and open_.any():
         # Distances of the batch, brought up to date.
         current = np.where(open_, distance(closest) * weights, -1.0)
-        at = int(current.argmax())
+        chosen_now = int(current.argmax())
         # Some image outside might be farther now, so all must be looked at first.
-        if picked and current[at] <= bound:
+        if picked and current[chosen_now] <= bound:
             break
-        picked.append(int(batch[at]))
-        radii.append(float(distance(closest[at : at + 1])[0]))
-        open_[at] = False
+        picked.append(int(batch[chosen_now]))
+        radii.append(float(distance(closest[chosen_now : chosen_now + 1])[0]))
+        open_[chosen_now] = False
         # The batch moves nearer to what has just been chosen.
-        np.maximum(closest, products[at], out=closest)
+        np.maximum(closest, products[chosen_now], out=closest)
     return picked, radii
 
 
@@ -116,32 +116,32 @@ def facility_location(pool: Pool, k: int) -> Chosen:
     # Column j is the slice bounds[j]:bounds[j + 1].
     bounds = np.searchsorted(columns, np.arange(len(pool) + 1))
 
-    def add(at: int) -> None:
-        part = slice(bounds[at], bounds[at + 1])
+    def add(image: int) -> None:
+        part = slice(bounds[image], bounds[image + 1])
         covered[rows[part]] = np.maximum(covered[rows[part]], scores[part])
 
-    for at in pool.start.tolist():
-        add(at)
+    for image in pool.start.tolist():
+        add(image)
     # (n,) 1. What each image would add now: Σ_i max(0, s_ij − covered_i).
     gains = np.add.reduceat(np.maximum(scores - covered[rows], 0), bounds[:-1]) if len(pool) else np.empty(0)
     weights = pool.weighted
     # 2. A heap by gain; equal gains come by position. The last number says how old the gain is.
-    heap = [(-float(gains[at]) * float(weights[at]), at, 0) for at in np.flatnonzero(pool.free).tolist()]
+    heap = [(-float(gains[image]) * float(weights[image]), image, 0) for image in np.flatnonzero(pool.free).tolist()]
     heapq.heapify(heap)
     chosen: list[int] = []
     values: list[float] = []
     while heap and len(chosen) < k:
         # 3. Gains only shrink (submodularity), so an old one is an upper bound:
-        value, at, seen = heapq.heappop(heap)
+        value, image, seen = heapq.heappop(heap)
         # it is computed anew only when it reaches the top, and chosen if it is still the largest.
         if seen < len(chosen):
-            part = slice(bounds[at], bounds[at + 1])
+            part = slice(bounds[image], bounds[image + 1])
             gain = float(np.maximum(scores[part] - covered[rows[part]], 0).sum())
-            heapq.heappush(heap, (-gain * float(weights[at]), at, len(chosen)))
+            heapq.heappush(heap, (-gain * float(weights[image]), image, len(chosen)))
             continue
-        chosen.append(at)
-        values.append(-value / float(weights[at]))
-        add(at)
+        chosen.append(image)
+        values.append(-value / float(weights[image]))
+        add(image)
     return Chosen(np.array(chosen, np.int64), np.array(values), "gain")
 
 
@@ -150,11 +150,15 @@ def _edges(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64], Reals]:
     neighbours, near = pool.graph("facility-location")
     n = len(pool)
     # Edges of neighbours that have a positive score; others represent nothing.
-    a, at = np.nonzero((neighbours >= 0) & (near > 0))
-    b, s = neighbours[a, at].astype(np.int64), near[a, at].astype(np.float64)
-    own = np.arange(n)
+    a, neighbour_columns = np.nonzero((neighbours >= 0) & (near > 0))
+    b, s = neighbours[a, neighbour_columns].astype(np.int64), near[a, neighbour_columns].astype(np.float64)
+    self_position = np.arange(n)
     # If a is near b, each represents the other; and each represents itself wholly.
-    columns, rows, scores = np.concatenate([a, b, own]), np.concatenate([b, a, own]), np.concatenate([s, s, np.ones(n)])
+    columns, rows, scores = (
+        np.concatenate([a, b, self_position]),
+        np.concatenate([b, a, self_position]),
+        np.concatenate([s, s, np.ones(n)]),
+    )
     order = np.lexsort((rows, columns))
     columns, rows, scores = columns[order], rows[order], scores[order]
     # Mutual neighbours give an edge twice; it is kept once.
@@ -188,11 +192,11 @@ def herding(pool: Pool, k: int) -> Chosen:
     values: list[float] = []
     for _ in range(min(k, int(pool.free.sum()))):
         # x_t = argmax ⟨w, x⟩ (eq. 18).
-        at = int((z @ w + free).argmax())
-        free[at] = -np.inf
-        w += aim - z[at]
-        total += z[at]
-        chosen.append(at)
+        best = int((z @ w + free).argmax())
+        free[best] = -np.inf
+        w += aim - z[best]
+        total += z[best]
+        chosen.append(best)
         values.append(float(np.linalg.norm(aim - total / (len(pool.start) + len(chosen)))))
     return Chosen(np.array(chosen, np.int64), np.array(values), "distance of the means")
 

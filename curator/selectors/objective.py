@@ -65,14 +65,14 @@ def choose(pool: Pool, objective: Objective, k: int) -> Chosen:
     # 2. One score alone is taken as it is: its values mean something.
     if objective.selector is None and len(objective.powers) == 1:
         ((name, power),) = objective.powers
-        at = best_of(scores[name] * np.sign(power or 1), pool.free, k)
-        return Chosen(at, scores[name][at], name)
+        chosen = best_of(scores[name] * np.sign(power or 1), pool.free, k)
+        return Chosen(chosen, scores[name][chosen], name)
     # 3. Several become one weight in (0, ∞) for each image …
     weights = _product(scores, objective)
     # … by which images are chosen alone …
     if objective.selector is None:
-        at = best_of(weights, pool.free, k)
-        return Chosen(at, weights[at], str(objective))
+        chosen = best_of(weights, pool.free, k)
+        return Chosen(chosen, weights[chosen], str(objective))
     # … or which the selector multiplies with what it makes large.
     chooser: Callable[[Pool, int], Chosen] = selectors[objective.selector]
     # A greedy choice of gain^p × w is that of gain × w^(1/p).
@@ -91,12 +91,12 @@ def choose_per_label(pool: Pool, objective: Objective, k: int) -> Chosen:
     rank = np.full(len(pool), np.inf)
     values = np.full(len(pool), np.nan)
     what = ""
-    for at in groups:
-        part = _restricted(pool, at)
+    for members in groups:
+        part = _restricted(pool, members)
         chosen = choose(part, objective, k)
         # How many of the label come before it, those to begin with counted.
-        rank[at[chosen.positions]] = len(part.start) + np.arange(len(chosen.positions))
-        values[at[chosen.positions]] = chosen.values
+        rank[members[chosen.positions]] = len(part.start) + np.arange(len(chosen.positions))
+        values[members[chosen.positions]] = chosen.values
         what = chosen.what
     # By turns: the first of every label, then the second of every label.
     order = np.lexsort((pool.labels, rank))

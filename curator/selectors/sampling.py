@@ -22,8 +22,8 @@ def random(pool: Pool, k: int) -> Chosen:
     """
     # log(u^(1/w)): the logarithm keeps tiny weights from becoming 0.
     keys = np.log(pool.uniform) / pool.weighted
-    at = best_of(keys, pool.free, k)
-    return Chosen(at, np.exp(keys[at]), "key")
+    chosen = best_of(keys, pool.free, k)
+    return Chosen(chosen, np.exp(keys[chosen]), "key")
 
 
 @selectors.register("balanced")
@@ -55,8 +55,8 @@ def hierarchical(pool: Pool, k: int) -> Chosen:
     # … then within the cluster above, the clusters below taking turns.
     for upper, lower in zip(levels[1:], levels[:-1], strict=True):
         rank = _turns(upper, -(rank * (lower.max() + 1.0) + lower), pool)
-    at = best_of(-(rank * len(pool) + np.argsort(np.argsort(-keys, kind="stable"))), pool.free, k)
-    return Chosen(at, rank[at], "turn")
+    chosen = best_of(-(rank * len(pool) + np.argsort(np.argsort(-keys, kind="stable"))), pool.free, k)
+    return Chosen(chosen, rank[chosen], "turn")
 
 
 @selectors.register("importance")
@@ -68,8 +68,8 @@ def importance(pool: Pool, k: int) -> Chosen:
     # Adding Gumbel noise and taking the k largest draws without replacement in proportion to exp(key).
     gumbel = -np.log(-np.log(pool.uniform))
     keys = log_ratio(pool) + np.log(pool.weighted) + gumbel
-    at = spread(pool, keys, k)
-    return Chosen(at, keys[at], "log ratio and noise")
+    chosen = spread(pool, keys, k)
+    return Chosen(chosen, keys[chosen], "log ratio and noise")
 
 
 def spread(pool: Pool, keys: Reals, k: int) -> NDArray[np.int64]:
@@ -114,8 +114,8 @@ def _in_turn(pool: Pool, codes: NDArray[np.int64], k: int) -> Chosen:
     rank = _turns(codes, keys, pool)
     # All firsts by key, then all seconds by key.
     order = np.lexsort((-keys, rank))
-    at = order[pool.free[order]][:k].astype(np.int64)
-    return Chosen(at, rank[at], "turn")
+    chosen = order[pool.free[order]][:k].astype(np.int64)
+    return Chosen(chosen, rank[chosen], "turn")
 
 
 def _turns(codes: NDArray[np.int64], keys: Reals, pool: Pool) -> Reals:

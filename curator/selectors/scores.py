@@ -52,8 +52,8 @@ def _density_knn(pool: Pool) -> Reals:
     """Minus the distance to the fifth neighbour (DeVries et al. 2020, §3.1)."""
     _, near = pool.graph("density-knn")
     # The fifth neighbour, or the last that there is.
-    at = np.minimum((near >= -1).sum(1), _K) - 1
-    return -distance(np.take_along_axis(near, np.maximum(at, 0)[:, None], 1)[:, 0])
+    fifth = np.minimum((near >= -1).sum(1), _K) - 1
+    return -distance(np.take_along_axis(near, np.maximum(fifth, 0)[:, None], 1)[:, 0])
 
 
 @scorers.register("match")
@@ -66,8 +66,8 @@ def _match(pool: Pool) -> Reals:
     for part in blocks(len(pool), _BLOCK):
         # (b, d), and the best scores of the block so far.
         x, top = pool.x[part].astype(np.float32), np.empty((0, 0), np.float32)
-        for some in blocks(len(reference), _BLOCK // 4):
-            products = x @ reference[some].T
+        for columns in blocks(len(reference), _BLOCK // 4):
+            products = x @ reference[columns].T
             # The k best of what was seen and what is new: memory does not grow with m.
             products = products if not top.size else np.concatenate([top, products], axis=1)
             top = np.partition(products, -k, axis=1)[:, -k:] if products.shape[1] > k else products
@@ -113,8 +113,8 @@ def _per_class(pool: Pool, likelihood: Callable[[Half], Reals]) -> Reals:
     # A class is judged by its own Gaussian: a rare label is not unlikely as such.
     values = np.empty(len(pool))
     for code in np.unique(pool.labels):
-        at = np.flatnonzero(pool.labels == code)
-        values[at] = likelihood(pool.x[at])
+        members = np.flatnonzero(pool.labels == code)
+        values[members] = likelihood(pool.x[members])
     return values
 
 

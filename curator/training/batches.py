@@ -83,11 +83,11 @@ class Source:
     def batch(self, images_seen: int, size: int, phase: str = "") -> Batch:
         """The batch that follows `images_seen` images; phases of one step differ in their random numbers."""
         # (size,) the same in every process …
-        at = self._positions(images_seen, size)
+        positions = self._positions(images_seen, size)
         generator = generator_of(self.options.seed, images_seen, phase)
         share = slice(self.rank, None, self.world)
         # … of which this one takes each `world`-th.
-        mine = at[share]
+        mine = positions[share]
         drawn = mine
         if self.options.condition == "embedding" and self.pictures.neighbours is not None:
             # The picture is a neighbour of the one that conditions it (Casanova et al. 2021, eq. 2).
@@ -112,14 +112,14 @@ class Source:
 
     def _positions(self, images_seen: int, size: int) -> NDArray[np.int64]:
         # A batch may reach over the end of an epoch, and a large one over several.
-        n, at = len(self.pictures), np.empty(0, np.int64)
-        while len(at) < size:
-            epoch, offset = divmod(images_seen + len(at), n)
+        n, positions = len(self.pictures), np.empty(0, np.int64)
+        while len(positions) < size:
+            epoch, offset = divmod(images_seen + len(positions), n)
             # Only the epoch in use is kept.
             if epoch not in self._order:
                 self._order = {epoch: order_of(n, self.options.seed, epoch)}
-            at = np.concatenate([at, self._order[epoch][offset : offset + size - len(at)]])
-        return at
+            positions = np.concatenate([positions, self._order[epoch][offset : offset + size - len(positions)]])
+        return positions
 
 
 def conditions_of(pictures: Pictures, at: NDArray[np.int64], condition: str) -> NDArray[np.float32]:
@@ -189,7 +189,7 @@ def distorted(batch: Batch, x: torch.Tensor) -> torch.Tensor:
     x = shifted(batch, (x - middle) * (batch.uniform(1, 1, 1) + 0.5) + middle)
     height, width = x.shape[2:]
     # A hole of half the side, anywhere, also half outside.
-    at = batch.uniform(2)
-    rows = (torch.arange(height, device=x.device) - at[:, :1] * height).abs() < height / 4
-    columns = (torch.arange(width, device=x.device) - at[:, 1:] * width).abs() < width / 4
+    corners = batch.uniform(2)
+    rows = (torch.arange(height, device=x.device) - corners[:, :1] * height).abs() < height / 4
+    columns = (torch.arange(width, device=x.device) - corners[:, 1:] * width).abs() < width / 4
     return x * ~(rows[:, None, :, None] & columns[:, None, None, :])

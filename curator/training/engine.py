@@ -54,8 +54,8 @@ def train(
     """
     options = run.options
     # 1. Some images are held out, by a hash of their content.
-    kept, held = pictures.divide(options.holdout)
-    if not len(kept):
+    trained, held = pictures.divide(options.holdout)
+    if not len(trained):
         raise UsageError(f"no image is left to train on: {len(pictures)} were given, and all are held out")
     # 2. Whoever presses Ctrl-C asks the job to stop, in every process of the team.
     job = Job() if job is QUIET else job
@@ -66,9 +66,9 @@ def train(
             raise UsageError(
                 f"--batch {options.batch} cannot be divided among {joined.world} processes; take a multiple"
             )
-        source = Source(kept, options, joined.device, joined.rank, joined.world)
+        source = Source(trained, options, joined.device, joined.rank, joined.world)
         # 4. Without held-out images the numbers are of those that were trained on.
-        judged = held if len(held) else kept
+        judged = held if len(held) else trained
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
         return _Engine(run, make(source), source, judged, features=features, team=joined, job=job).go(resume)
 

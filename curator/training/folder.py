@@ -210,11 +210,11 @@ def packed(arrays: Arrays, facts: Mapping[str, str] | None = None) -> bytes:
 
 def find_run(home: Path, named: str, *, trainer: str | None = None) -> Run:
     """A run by name, number, `latest` (of a trainer), or the path of its folder. Raises `UnknownName`."""
-    given = Run(Path(named).absolute())
-    if (given.folder / "options.json").is_file():
-        if trainer not in (None, given.trainer):
-            raise UnknownName(f"{named} trained a {given.trainer}, and no {trainer}")
-        return given
+    run_given = Run(Path(named).absolute())
+    if (run_given.folder / "options.json").is_file():
+        if trainer not in (None, run_given.trainer):
+            raise UnknownName(f"{named} trained a {run_given.trainer}, and no {trainer}")
+        return run_given
     there = [r for r in runs_in(home) if trainer is None or r.trainer == trainer]
     if named == LATEST and there:
         return there[-1]

@@ -176,14 +176,14 @@ class Gan:
         A column for each label where there are labels.
         """
         # Conditions of held-out images, in order.
-        at = np.arange(_SHOWN) % len(held)
+        positions = np.arange(_SHOWN) % len(held)
         if self.options.condition == "label":
             first = [
                 int(np.flatnonzero(held.labels == c)[0]) if (held.labels == c).any() else 0
                 for c in range(len(held.classes))
             ]
-            at = np.array([first[i % 8 % len(first)] for i in range(_SHOWN)])
-        return self._made(generator_of(self.options.seed, "shown"), held, at)
+            positions = np.array([first[i % 8 % len(first)] for i in range(_SHOWN)])
+        return self._made(generator_of(self.options.seed, "shown"), held, positions)
 
     def finish(self, pictures: Pictures) -> dict[str, NDArray[Any]]:
         """Nothing is fitted."""

@@ -179,21 +179,21 @@ def read_pictures(
 
     x = _room((len(paths), side, side, 3), home)
     grey = True
-    kept: list[int] = []
+    left: list[int] = []
     problems: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for i, pixels in enumerate(pool.map(read, paths)):
             if isinstance(pixels, str):
                 problems.append(pixels)
             else:
-                x[len(kept)] = pixels
-                kept.append(i)
+                x[len(left)] = pixels
+                left.append(i)
                 grey = grey and bool((pixels[..., :1] == pixels).all())
             job.progress(i + 1, len(paths), "decoding")
             job.check()
-    turned = (x[: len(kept), ..., :1] if grey else x[: len(kept)]).transpose(0, 3, 1, 2)
+    turned = (x[: len(left), ..., :1] if grey else x[: len(left)]).transpose(0, 3, 1, 2)
     pixels = turned if isinstance(x, np.memmap) else np.ascontiguousarray(turned)
-    return Loaded(pixels, np.array(kept, np.int64), tuple(problems))
+    return Loaded(pixels, np.array(left, np.int64), tuple(problems))
 
 
 def _room(shape: tuple[int, ...], home: Path | None) -> Bytes:

@@ -118,9 +118,9 @@ def draw(sampler: str, fitted: Fitted, latent: int, rng: Drawn, label: int = -1)
     if label in owners:
         weights = np.where(owners == label, weights, 0)
     # 1. A component by its weight …
-    at = int(rng.rng.choice(len(weights), p=weights / weights.sum()))
+    component = int(rng.rng.choice(len(weights), p=weights / weights.sum()))
     # … 2. and a draw from it: mean + L ε, ε shrunk by ψ.
-    return np.asarray(fitted["mixture_means"][at] + fitted["mixture_roots"][at] @ rng.normal(latent))
+    return np.asarray(fitted["mixture_means"][component] + fitted["mixture_roots"][component] @ rng.normal(latent))
 
 
 def _between(fitted: Fitted, rng: Drawn, label: int) -> NDArray[np.float32]:
@@ -150,9 +150,9 @@ def fit_second_stage(fitted: Fitted, seed: int, *, steps: int = _STEPS) -> dict[
     # The mean square of the last step is σ² in the end.
     error = torch.ones(())
     for _ in range(steps):
-        at = torch.randint(len(mean), (_BATCH,), generator=generator)
+        chosen = torch.randint(len(mean), (_BATCH,), generator=generator)
         # z ~ q(z | x): what the first stage's decoder was trained on.
-        z = mean[at] + spread[at] * torch.randn((_BATCH, d), generator=generator)
+        z = mean[chosen] + spread[chosen] * torch.randn((_BATCH, d), generator=generator)
         middle, log_variance = encoder(z).chunk(2, 1)
         log_variance = log_variance.clamp(-10, 4)
         # u ~ q(u | z)

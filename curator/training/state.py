@@ -47,7 +47,7 @@ def unpack(trainer: Trainer, arrays: dict[str, NDArray[Any]], groups: list[list[
             if key.startswith(prefix):
                 p, name = key[len(prefix) :].split("/")
                 tensors.setdefault(int(p), {})[name] = torch.from_numpy(value.copy())
-        merged = [g | kept for g, kept in zip(state["param_groups"], groups[i], strict=True)]
+        merged = [g | numbers for g, numbers in zip(state["param_groups"], groups[i], strict=True)]
         phase.optimiser.load_state_dict({"state": tensors, "param_groups": merged})
 
 

@@ -109,9 +109,9 @@ def _refuse_idle(kind: type[Options], given: Mapping[str, Any], chosen: Mapping[
 
 def options_from(stored: Mapping[str, Any]) -> Options:
     """What `as_json` wrote. Raises `UsageError` for what another version wrote and this one does not know."""
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "trainer"}
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "trainer"}
     try:
         kind: Callable[..., Options] = TRAINERS[stored["trainer"]].options
-        return kind(**given)
+        return kind(**options)
     except (KeyError, TypeError, UnknownName) as error:
         raise UsageError(f"these options were written by another version of curator: {error}") from error

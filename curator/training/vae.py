@@ -101,12 +101,12 @@ class Vae:
     def samples(self, held: Pictures) -> Bytes:
         """The grid: a row of held-out images, one of their reconstructions, twice; then samples from N(0, I)."""
         network, options = self.averages["autoencoder"], self.options
-        at = np.arange(_SHOWN // 2) % len(held)
-        x, c = self._tensors(held, at)
+        positions = np.arange(_SHOWN // 2) % len(held)
+        x, c = self._tensors(held, positions)
         again = generated(network, network.encode(x, c)[0].cpu(), c.cpu(), self.source.device, held.border)
-        real = held.inner[at]
+        real = held.inner[positions]
         # Eight real ones, and under each what became of it.
-        rows = [part for i in range(0, len(at), 8) for part in (real[i : i + 8], again[i : i + 8])]
+        rows = [part for i in range(0, len(positions), 8) for part in (real[i : i + 8], again[i : i + 8])]
         z = torch.randn((_SHOWN, options.latent), generator=generator_of(options.seed, "shown"))
         c = torch.from_numpy(conditions_of(held, np.arange(_SHOWN) % len(held), options.condition))
         return np.concatenate([*rows, generated(network, z, c, self.source.device, held.border)])

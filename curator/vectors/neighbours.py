@@ -78,10 +78,10 @@ class Neighbours:
         whole = self.x.astype(np.float32) if self.is_exact and len(positions) else None
         k = min(_MOST + 1, len(self.x))
         for part in blocks(len(positions), 1_024):
-            at = positions[part]
-            values, near = self._search(self.x[at].astype(np.float32), k, whole)
-            rows, columns = np.nonzero((values >= threshold) & (near >= 0) & (near != at[:, None]))
-            pairs.append(np.stack([at[rows], near[rows, columns]], axis=1).astype(np.int32))
+            block = positions[part]
+            values, near = self._search(self.x[block].astype(np.float32), k, whole)
+            rows, columns = np.nonzero((values >= threshold) & (near >= 0) & (near != block[:, None]))
+            pairs.append(np.stack([block[rows], near[rows, columns]], axis=1).astype(np.int32))
             scores.append(values[rows, columns].astype(np.float32))
         return np.concatenate(pairs), np.concatenate(scores)
 
