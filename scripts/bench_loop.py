@@ -20,7 +20,7 @@ from PIL import Image
 
 from curator.database import Selections
 from curator.encoders import load_encoder
-from curator.evaluation.evaluate import evaluate
+from curator.evaluation.evaluate import EvaluateOptions, evaluate
 from curator.evaluation.sides import sides_of
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
@@ -92,7 +92,7 @@ def more_real(index: Index, name: str, of: Round, spare: list[int], gan: dict[st
     chosen = listed(index, f"{name}-more-{of.number}", ids, {"made_by": "bench_loop"})
     run, _ = train_on(index, plan_training(index, "gan", chosen.name, gan | {"holdout": 0.0, "condition": "label"}))
     generate(index, run, Asked(of.made, seed=int(str(gan["seed"])) + of.number * 1_000_000))
-    found = evaluate(index, sides_of(index, run.name, f"{name}-{SCORE}"), parts=("manifold", "frechet"))
+    found = evaluate(index, sides_of(index, run.name, f"{name}-{SCORE}"), EvaluateOptions(("manifold", "frechet")))
     return Round(of.number, "more real", len(ids), 0, of.made, 0, {}, found.intervals(of.numbers))
 
 

@@ -19,8 +19,8 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.job import QUIET
 from curator.loop import LoopOptions, Round, loop
-from curator.loop.admit import admit, generated_of, room_of, within
-from curator.loop.records import ADMIT, PARTS, SCORE, TRAIN, WATCHED, end_of
+from curator.loop.admit import Judging, admit, generated_of, room_of, within
+from curator.loop.records import PARTS, SCORE, TRAIN, WATCHED, end_of
 from curator.loop.rounds import _begun, _keep
 from curator.runs.lookup import generated_ids, home_of
 from curator.training.folder import find_run, runs_in
@@ -68,7 +68,7 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(
         judge, run = (find_run(home_of(index), n) for n in "12")
         made = generated_ids(index, run)
         assert len(made) == 50
-        taken, refused = admit(index, train, run, made, held_out=f"both-{ADMIT}", classifier=judge, sure=0.5)
+        taken, refused = admit(index, train, run, made, Judging("both", judge, 0.5))
         honest = set(index.reader.ids_where("honest = 1 AND fresh = 1").tolist())
         assert set(taken) <= honest
         assert len(taken) > 0.6 * len(honest)
@@ -83,7 +83,7 @@ def test_what_is_novel_and_surely_of_its_label_is_admitted(
         room = room_of(index, second, taken)
         assert sum(whole.values()) == len(train)
         assert sum(room.values()) == len(train) - len(taken), "what was admitted takes room and gives none"
-        more, beyond = admit(index, second, run, made, held_out=f"both-{ADMIT}", classifier=judge, sure=0.5)
+        more, beyond = admit(index, second, run, made, Judging("both", judge, 0.5))
         assert (more, beyond["duplicate"]) == ([], len(taken)), "each picture once"
     done = curator("train", "classifier", "--origin", "generated", *SMALL[:-4], "--images", 64, "--every", 64)
     assert done.exit_code == 0, done.output

@@ -79,7 +79,7 @@ def evaluate_command(
     from dataclasses import asdict
 
     from curator.drawing.sheets import refuse_sheet, save_sheet
-    from curator.evaluation.evaluate import each_image, evaluate, find_classifier
+    from curator.evaluation.evaluate import EvaluateOptions, each_image, evaluate, find_classifier
     from curator.evaluation.report import extremes
     from curator.evaluation.sides import sides_of
     from curator.index.columns import COLUMNS
@@ -92,11 +92,7 @@ def evaluate_command(
         done = evaluate(
             index,
             sides,
-            parts=[p for names in parts for p in names.split(",")],
-            classifier=judge,
-            raw=raw,
-            rounds=rounds,
-            seed=seed,
+            EvaluateOptions(tuple(p for names in parts for p in names.split(",")), judge, raw, rounds, seed),
             job=job,
         )
         shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
@@ -108,7 +104,9 @@ def evaluate_command(
     if as_json:
         print_json(asdict(done))
         return
-    click.echo(f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.against} (n = {done.m})")
+    click.echo(
+        f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.reference} (n = {done.m})"
+    )
     for space in dict.fromkeys(n.space for n in done.numbers):
         numbers = [n for n in done.numbers if n.space == space]
         rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", n.interval) for n in numbers]
@@ -167,7 +165,7 @@ def audit_command(
     with opened(name) as index, working() as job:
         run = find_generator(index, named)
         generated = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))
-        done = audit(index, run, generated, held_out=reference, job=job)
+        done = audit(index, run, generated, reference=reference, job=job)
         pairs = [closest_pairs(index, done)] if sheet or output else []
     lines = describe_audit(done)
     if sheet:
@@ -291,7 +289,7 @@ def report_command(named: str, *, name: str | None, output: Path, reference: str
     from curator.runs.lookup import run_of
 
     with opened(name) as index, working() as job:
-        write_report(index, run_of(index, named), output, against=reference, job=job)
+        write_report(index, run_of(index, named), output, reference=reference, job=job)
     say(f"Report: {output}")
 
 

@@ -116,20 +116,20 @@ def audit(
     run: Run,
     generated: Ids | None = None,
     *,
-    held_out: str | None = None,
+    reference: str | None = None,
     keep: bool = True,
     job: Job = QUIET,
 ) -> Audit:
     """Label a run's generated images (None: all of them) in the column `audit`.
 
     Labels are `copy`, `near-copy`, `novel` and `off-distribution`. A half of the held-out images sets the thresholds,
-    the other half measures their false alarms. `held_out` names real images that the run never saw, None those that it
+    the other half measures their false alarms. `reference` names real images that the run never saw, None those that it
     held out itself. Raises `UsageError` where there are fewer than 40 of them.
     """
     if keep:
         refuse_columns(index, "audit")
     generated = generated_ids(index, run) if generated is None else generated
-    trained, held_ids, planned = _reals(index, run, held_out)
+    trained, held_ids, planned = _reals(index, run, reference)
     y, x, held = (_side(index, run, ids, job) for ids in (trained, generated, held_ids))
     beside, of_held = nearest_to(x.x, y.x), nearest_to(held.x, y.x)
     near, of_near = _likeness(x, y), _likeness(held, y)
@@ -180,7 +180,7 @@ def _label(near: _Near, i: int, evidence: str, *, threshold: float, is_far: bool
     return "off-distribution" if is_far else "novel"
 
 
-def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]:
+def _reals(index: Index, run: Run, reference: str | None) -> tuple[Ids, Ids, int]:
     """Training images that are there as they were, real ones that the run never saw, and how many it was trained on."""
     known = trained_digests(run)
     rows = [r["id"] for r in run.rows("manifest.jsonl") if bytes.fromhex(r["sha256"]) in known]
@@ -188,7 +188,7 @@ def _reals(index: Index, run: Run, held_out: str | None) -> tuple[Ids, Ids, int]
     trained = trained[np.isin(trained, Curation(index.reader).nodes(index.space).image_ids)]
     trained = trained[have_content(index, trained, known)]
     real = index.reader.ids_where("origin = 'real'")
-    held = find_images(index, held_out) if held_out else held_out_ids(run)
+    held = find_images(index, reference) if reference else held_out_ids(run)
     held = held[np.isin(held, real)]
     held = held[~have_content(index, held, known)]
     if not len(trained):

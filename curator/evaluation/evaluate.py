@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +46,14 @@ def interval(low: float, high: float) -> str:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`n` images named `what`, against `m` named `against`, in numbers.
+    """`n` images named `what`, against the `m` of a `reference`, in numbers.
 
     `distinct` is the share of what is judged that is no copy of another of it. `notes` say what limits the numbers.
     """
 
     what: str
     n: int
-    against: str
+    reference: str
     m: int
     distinct: float
     numbers: tuple[Number, ...]
@@ -72,35 +72,38 @@ class Evaluation:
         return {name: (n.value, n.low, n.high) for name in metrics for n in [self.number(name)]}
 
 
-def evaluate(
-    index: Index,
-    sides: Sides,
-    *,
-    parts: Sequence[str] = (),
-    classifier: Run | None = None,
-    raw: bool = False,
-    rounds: int = _ROUNDS,
-    seed: int = 0,
-    job: Job = QUIET,
-) -> Evaluation:
-    """Metrics of `sides` (see `sides_of`). `parts` are names of `metrics`, all by default.
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to measure: `parts` are names of `metrics`, all by default; `rounds` of the bootstrap.
 
     With `raw` the numbers stand once more for vectors of their length before normalising, with `classifier` for its
     features.
     """
-    chosen = list(parts) or list(metrics)
+
+    parts: tuple[str, ...] = ()
+    classifier: Run | None = None
+    raw: bool = False
+    rounds: int = _ROUNDS
+    seed: int = 0
+
+
+def evaluate(
+    index: Index, sides: Sides, options: EvaluateOptions = EvaluateOptions(), *, job: Job = QUIET
+) -> Evaluation:
+    """Metrics of `sides` (see `sides_of`), in the index's space and in those that `options` add."""
+    chosen = list(options.parts) or list(metrics)
     for name in chosen:
         metrics[name]  # an unknown name is said before anything is computed
     notes = list(sides.notes)
     if min(len(sides.x), len(sides.y)) < _FEWEST:
         notes.append(f"under {_FEWEST} images nothing is known of the intervals")
     spaces = [(index.space.encoder, unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))]
-    if raw:
+    if options.raw:
         _, x, y = spaces[0]
         spaces.append(
             (f"{index.space.encoder}, not normalised", _lengthened(index, sides.x, x), _lengthened(index, sides.y, y))
         )
-    if classifier is not None:
+    if (classifier := options.classifier) is not None:
         x, y = (_features(index, classifier, ids, job) for ids in (sides.x, sides.y))
         spaces.append((f"{classifier.name} features", x, y))
         notes += _said_of(index, classifier, sides, (len(x), len(y)))
@@ -112,11 +115,11 @@ def evaluate(
                 f"{least} images are few for the {d} dimensions of {space}: the Fréchet distances are biased, FD∞ too"
             )
         for j, name in enumerate(chosen):
-            numbers += [Number(space, *row) for row in with_intervals(name, x, y, rounds, seed)]
+            numbers += [Number(space, *row) for row in with_intervals(name, x, y, options.rounds, options.seed)]
             job.progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), "measuring", unit="metrics")
             job.check()
     return Evaluation(
-        sides.what, len(sides.x), sides.against, len(sides.y), sides.distinct, tuple(numbers), tuple(notes)
+        sides.what, len(sides.x), sides.reference, len(sides.y), sides.distinct, tuple(numbers), tuple(notes)
     )
 
 
@@ -136,7 +139,7 @@ def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:
             {i: round(v, 6) if np.isfinite(v) else None for i, v in zip(ids, of.tolist(), strict=True)}
             for of in numbers
         ]
-        put_columns(index, "evaluate", [*columns, dict.fromkeys(ids, sides.against)])
+        put_columns(index, "evaluate", [*columns, dict.fromkeys(ids, sides.reference)])
     return measured
 
 

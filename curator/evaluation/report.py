@@ -12,7 +12,7 @@ from curator.drawing.pages import Page, save_page
 from curator.drawing.sheets import Section, Tile
 from curator.errors import UsageError
 from curator.evaluation.audit import Audit, audit
-from curator.evaluation.evaluate import Evaluation, each_image, evaluate, find_classifier
+from curator.evaluation.evaluate import EvaluateOptions, Evaluation, each_image, evaluate, find_classifier
 from curator.evaluation.sides import Sides, sides_of
 from curator.index import Index
 from curator.index.images import find_images
@@ -24,14 +24,14 @@ from curator.training.folder import Run
 _SHOWN = 24
 
 
-def write_report(index: Index, run: Run, target: Path, *, against: str | None = None, job: Job = QUIET) -> None:
+def write_report(index: Index, run: Run, target: Path, *, reference: str | None = None, job: Job = QUIET) -> None:
     """Write the page. What cannot be said, because nothing was generated or held out, is said to be missing.
 
     Raises `UsageError` for held-out images that are named and not there, or a file that cannot be written.
     """
     refuse_foreign(index, run)
-    if against is not None:
-        find_images(index, against)
+    if reference is not None:
+        find_images(index, reference)
     if not target.absolute().parent.is_dir():
         raise UsageError(f"cannot write {target}: its folder is not there")
     score, calibrate = _held_out(index, run)
@@ -42,17 +42,17 @@ def write_report(index: Index, run: Run, target: Path, *, against: str | None = 
         Section("How it went, and its last samples", [Tile(p, p.name, large=True) for p in large if p.is_file()])
     )
     try:
-        sides = sides_of(index, run.name, against or score)
-        measured = evaluate(index, sides, classifier=find_classifier(index, None), job=job)
+        sides = sides_of(index, run.name, reference or score)
+        measured = evaluate(index, sides, EvaluateOptions(classifier=find_classifier(index, None)), job=job)
         rows = _rows(measured)
         distinct = f"{measured.distinct:.0%} of it distinct"
-        lines += [f"Measured: n = {measured.n} made, {distinct}, {measured.m} of '{measured.against}'."]
+        lines += [f"Measured: n = {measured.n} made, {distinct}, {measured.m} of '{measured.reference}'."]
         lines += [f"Note: {n}." for n in measured.notes]
         sections += extremes(index, sides, each_image(index, sides, keep=False))
     except UsageError as error:
         lines.append(f"Not measured: {error}.")
     try:
-        looked = audit(index, run, held_out=against or calibrate, keep=False, job=job)
+        looked = audit(index, run, reference=reference or calibrate, keep=False, job=job)
         lines += describe_audit(looked)
         sections.append(closest_pairs(index, looked))
     except UsageError as error:

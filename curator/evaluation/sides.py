@@ -26,18 +26,18 @@ class Sides:
 
     what: str
     x: Ids
-    against: str
+    reference: str
     y: Ids
     distinct: float
     notes: list[str] = field(default_factory=list)
 
 
-def sides_of(index: Index, named: str, against: str | None = None, *, checkpoint: str | None = None) -> Sides:
+def sides_of(index: Index, named: str, reference: str | None = None, *, checkpoint: str | None = None) -> Sides:
     """Find both sides of a measurement.
 
     What is judged is a run's generated images, of one checkpoint if it is named, a selection, folder or condition.
-    `against` None takes what the run itself held out. Left out are images to compare with that are judged too, that the
-    run was trained on, or were generated; and of both sides copies, in files or in vectors: a second one would make
+    `reference` None takes what the run itself held out. Left out are images to compare with that are judged too, that
+    the run was trained on, or were generated; and of both sides copies, in files or in vectors: a second one would make
     radii of 0. Raises `UsageError`, `UnknownName`.
     """
     run = find_named(index, named, numbers=True)
@@ -49,14 +49,14 @@ def sides_of(index: Index, named: str, against: str | None = None, *, checkpoint
     except UnknownName as error:
         there = [r.name for r in runs_in(home_of(index))] + Selections(index.reader).names()
         raise UnknownName(f"no run, selection or folder '{named}'; {suggest(named, there)}") from error
-    return sides_with(index, x, run or named, against, notes)
+    return sides_with(index, x, run or named, reference, notes)
 
 
-def sides_with(index: Index, x: Ids, what: Run | str, against: str | None, notes: Sequence[str] = ()) -> Sides:
+def sides_with(index: Index, x: Ids, what: Run | str, reference: str | None, notes: Sequence[str] = ()) -> Sides:
     """The same for images `x` that a run generated, or that are called so."""
     run, name = (what, what.name) if isinstance(what, Run) else (None, what)
     notes = list(notes)
-    y, said = _reference(index, run, against)
+    y, said = _reference(index, run, reference)
     if run and len(run.rows("metrics.jsonl")) > 1 and np.isin(y, held_out_ids(run)).any():
         notes.append(
             f"{run.name}'s best checkpoint was chosen by these very images, or some of them, which flatters it"
@@ -99,10 +99,10 @@ def _fresh(index: Index, run: Run, checkpoint: str | None, notes: list[str]) -> 
     return fresh
 
 
-def _reference(index: Index, run: Run | None, against: str | None) -> tuple[Ids, str]:
+def _reference(index: Index, run: Run | None, reference: str | None) -> tuple[Ids, str]:
     """Held-out images and what they are called."""
-    if against is not None:
-        return find_images(index, against), against
+    if reference is not None:
+        return find_images(index, reference), reference
     if run is None:
         raise UsageError("name the held-out images to compare with: --reference SELECTION|FOLDER|CONDITION")
     ids = held_out_ids(run)

@@ -30,6 +30,19 @@ def label_columns(column: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """Where predictions go, and what they are tested by: labels that a person gave to images `ids`, in `source`.
+
+    `accuracy` is what was measured before everything was learnt from; None measures it by the predictions themselves.
+    """
+
+    column: str
+    ids: Ids
+    source: str = "label"
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
 class Labelled:
     """What was predicted: image id → (label, confidence).
 
@@ -55,7 +68,7 @@ def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = 
     ids = _chosen(index, where)
     axes = np.stack([prompt(index, name) for name in names]).T
     shares = _softmax(index, ids, axes * SCALE, np.zeros(len(names)))
-    return keep_labels(index, ids, shares, names, column, tested=ids)
+    return keep_labels(index, ids, shares, names, Tested(column, ids))
 
 
 def label_by_probe(
@@ -83,16 +96,8 @@ def label_by_probe(
     shares = np.concatenate(
         [fitted.predict_proba(vectors_of(index, ids[part]).astype(np.float32)) for part in blocks(len(ids), _BLOCK)]
     )
-    return keep_labels(
-        index,
-        ids,
-        shares,
-        tuple(names[fitted.classes_].tolist()),
-        column,
-        tested=known[test],
-        accuracy=accuracy,
-        source=source,
-    )
+    learnt = tuple(names[fitted.classes_].tolist())
+    return keep_labels(index, ids, shares, learnt, Tested(column, known[test], source, accuracy))
 
 
 def _chosen(index: Index, where: str | None) -> Ids:
@@ -126,19 +131,15 @@ def keep_labels(
     ids: Ids,
     shares: NDArray[np.float64],
     names: Sequence[str],
-    column: str,
-    *,
-    tested: Ids,
-    accuracy: float | None = None,
-    source: str = "label",
+    tested: Tested,
 ) -> Labelled:
     """Write the likeliest of `names` by `shares` (n, classes) to a column, with its confidence.
 
-    The accuracy is that on `tested` images. Raises `UsageError` for a column that means something else.
+    Raises `UsageError` for a column that means something else.
     """
     best = shares.argmax(1)
     predictions = {int(i): (names[b], float(s[b])) for i, b, s in zip(ids, best.tolist(), shares, strict=True)}
-    values = index.reader.values_of(source)
+    values = index.reader.values_of(tested.source)
     # Only images whose own label is one of the classes can be right or wrong, whatever the case of its letters.
     known = {name.casefold() for name in names}
     labels = {
@@ -149,12 +150,13 @@ def keep_labels(
     apart = sorted(
         (i for i in labels if labels[i] != predictions[i][0].casefold()), key=lambda i: (-predictions[i][1], i)
     )
-    judged = [i for i in tested.tolist() if i in labels]
+    judged = [i for i in tested.ids.tolist() if i in labels]
+    accuracy = tested.accuracy
     if accuracy is None:
         accuracy = sum(labels[i] == predictions[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
     written = [
         {i: name for i, (name, _) in predictions.items()},
         {i: round(share, 6) for i, (_, share) in predictions.items()},
     ]
-    put_columns(index, "label", written, label_columns(column))
+    put_columns(index, "label", written, label_columns(tested.column))
     return Labelled(predictions, tuple(names), accuracy, len(judged), tuple(apart))

@@ -15,7 +15,7 @@ import numpy as np
 from curator.database import Selections
 from curator.errors import IndexLocked, UsageError
 from curator.evaluation.audit import FEWEST
-from curator.evaluation.evaluate import evaluate
+from curator.evaluation.evaluate import EvaluateOptions, evaluate
 from curator.evaluation.sides import distinct, sides_with
 from curator.images import absolute
 from curator.index import Index
@@ -24,7 +24,7 @@ from curator.index.images import refuse_changed
 from curator.index.words import prompt
 from curator.job import QUIET, Job
 from curator.labelling.label import label_columns
-from curator.loop.admit import COLUMN, admit, generated_of
+from curator.loop.admit import COLUMN, Judging, admit, generated_of
 from curator.loop.records import ADMIT, PARTS, SCORE, WATCHED, Looped, LoopOptions, Round, end_of
 from curator.records import Ids, Selection
 from curator.runs.lookup import generated_ids, home_of, trained_digests
@@ -80,7 +80,8 @@ def loop(
             return Looped(
                 tuple(rounds), f"the training of {run.name} {why}", current.name, interrupted=status == "interrupted"
             )
-        after = partial(_after, index, current, run, named=named, classifier=classifier, options=options, job=job)
+        judging = Judging(named, classifier, options.sure)
+        after = partial(_after, index, current, run, judging=judging, options=options, job=job)
         done, taken = _patiently(partial(after, len(rounds) + 1), job)
         if done is None:
             return Looped(tuple(rounds), f"all that {run.name} makes is one picture", current.name)
@@ -94,40 +95,23 @@ def loop(
 
 
 def _after(
-    index: Index,
-    current: Selection,
-    run: Run,
-    number: int,
-    *,
-    named: str,
-    classifier: Run | None,
-    options: LoopOptions,
-    job: Job,
+    index: Index, current: Selection, run: Run, number: int, *, judging: Judging, options: LoopOptions, job: Job
 ) -> tuple[Round | None, list[int]]:
     """Generate, score, and what is admitted; None where all that is made is one picture."""
     from curator.runs.generate import Asked, generate
 
     # No held-out image chooses a checkpoint.
     asked = Asked(options.made, seed=options.seed + number * 1_000_000, checkpoint="latest")
-    generated_now = _ids_of(index, run, generate(index, run, asked, job=job).files)
-    if len(distinct(index, generated_now)) < 2:
+    generated = _ids_of(index, run, generate(index, run, asked, job=job).files)
+    if len(distinct(index, generated)) < 2:
         return None, []
-    sides = sides_with(index, generated_now, run, f"{named}-{SCORE}")
-    numbers = evaluate(index, sides, parts=("manifold", "frechet"), seed=options.seed, job=job).intervals(WATCHED)
-    taken, refused = admit(
-        index,
-        current,
-        run,
-        generated_now,
-        held_out=f"{named}-{ADMIT}",
-        classifier=classifier,
-        sure=options.sure,
-        job=job,
-    )
-    generated = len(generated_of(index, current))
-    return Round(
-        number, run.name, len(current) - generated, generated, len(generated_now), len(taken), refused, numbers
-    ), taken
+    sides = sides_with(index, generated, run, f"{judging.named}-{SCORE}")
+    measures = EvaluateOptions(("manifold", "frechet"), seed=options.seed)
+    numbers = evaluate(index, sides, measures, job=job).intervals(WATCHED)
+    taken, refused = admit(index, current, run, generated, judging, job=job)
+    before = len(generated_of(index, current))
+    counts = (len(current) - before, before, len(generated), len(taken))
+    return Round(number, run.name, *counts, refused, numbers), taken
 
 
 def _patiently(work: Callable[[], T], job: Job) -> T:

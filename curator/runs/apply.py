@@ -16,7 +16,7 @@ from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import find_images, have_content
 from curator.job import QUIET, Job
-from curator.labelling.label import COLUMN, Labelled, keep_labels, label_columns
+from curator.labelling.label import COLUMN, Labelled, Tested, keep_labels, label_columns
 from curator.records import Ids
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import trained_digests
@@ -48,7 +48,7 @@ def label_by_run(
         np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))
     ]  # a copy of what was trained on tests nothing
     source = run.facts["trained_on"]["column"]
-    return keep_labels(index, ids, shares, run.shape.classes, column, tested=tested, source=source)
+    return keep_labels(index, ids, shares, run.shape.classes, Tested(column, tested, source))
 
 
 @dataclass(frozen=True)
