@@ -68,6 +68,7 @@ def loss_of(options: ClassifierOptions, logits: torch.Tensor, y: torch.Tensor) -
     two saturate where the network is surely wrong, which makes them slow and robust to wrong labels (Ghosh et al.
     2017).
     """
+    # −log p of the right class; `smoothing` moves a share of the target to the others.
     if options.loss == "ce":
         return F.cross_entropy(logits, y, label_smoothing=options.smoothing)
     # (b, classes) the distance from certainty in the right class.
@@ -78,6 +79,7 @@ def loss_of(options: ClassifierOptions, logits: torch.Tensor, y: torch.Tensor) -
 def probabilities(network: torch.nn.Module, pixels: Bytes, device: torch.device) -> NDArray[np.float64]:
     """(n, C, H, W) bytes → (n, classes), rows that sum to 1."""
     network.eval()
+    # float64 before the softmax, so that rows sum to 1 to the last digit.
     return np.asarray(_through(network, pixels, device).double().softmax(1).cpu().numpy())
 
 

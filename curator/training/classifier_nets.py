@@ -75,6 +75,7 @@ class Residual(nn.Module):
 def resnet(width: int, side: int, channels: int, classes: int, dropout: float) -> Classifier:
     """Three residual blocks, halving twice, then the mean over positions."""
     del side
+    # (b, C, H, W) → (b, w, H, W) → (b, 4w, H / 4, W / 4) → (b, 4w)
     body = nn.Sequential(
         nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         Residual(width, width, 1), Residual(width, 2 * width, 2), Residual(2 * width, 4 * width, 2),
@@ -89,6 +90,7 @@ class Separable(nn.Module):
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
 
+        # Depthwise looks around, 1 × 1 mixes channels: 9a + ab weights instead of 9ab.
         def pair(a: int, b: int) -> list[nn.Module]:
             return [
                 nn.ReLU(),
@@ -99,6 +101,7 @@ class Separable(nn.Module):
 
         # The nonlinearity comes first, so that blocks can follow each other.
         self.main = nn.Sequential(*pair(before, after), *pair(after, after), nn.MaxPool2d(3, 2, 1))
+        # A shortcut that halves as the pooling does.
         self.short = nn.Conv2d(before, after, 1, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -111,6 +114,7 @@ def xception(width: int, side: int, channels: int, classes: int, dropout: float)
     """A small Xception: an ordinary convolution, three separable blocks, the mean over positions."""
     # The mean over positions makes any side do.
     del side
+    # (b, C, H, W) → (b, w, H, W) → (b, 8w, H / 8, W / 8) → (b, 8w)
     body = nn.Sequential(
         nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         Separable(width, 2 * width), Separable(2 * width, 4 * width), Separable(4 * width, 8 * width),

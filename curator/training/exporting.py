@@ -45,6 +45,7 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
         raise UsageError(f"cannot write {target}: name a new file, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)
     with whole(target) as beside:
+        # Beside, then in place: a reader never sees half a file.
         if form == "safetensors":
             facts = {
                 "options": json.dumps(run.options.as_json()),
@@ -65,6 +66,7 @@ def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torc
         network: torch.nn.Module = load_classifier(run, checkpoint)
         return network, (torch.rand((2, shape.channels, shape.side, shape.side), generator=rng) * 2 - 1,), ["x"]
     generator = load_generator(run, checkpoint)
+    # Two of each input: a batch of one could hide an axis that was traced as fixed.
     z = torch.randn((2, len(generator.latent(0, sampler="normal"))), generator=rng)
     k = shape.condition_size(options.condition)
     wrapped = _Inputs(generator.network).eval()
@@ -79,6 +81,7 @@ def load_classifier(run: Run, checkpoint: str | int = "best") -> torch.nn.Module
             f"{run.name} trained a {options.trainer}, which says nothing of labels; name the run of a classifier"
         )
     network = classifier_of(options, run.shape)
+    # The averaged weights, which are those that were measured.
     arrays, _ = run.load_checkpoint(run.checkpoint(checkpoint))
     load_network(network, arrays, "averages/classifier/")
     return network.eval()
@@ -96,6 +99,7 @@ def _write_onnx(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name
             network, inputs, str(target), input_names=names, output_names=["y"], opset_version=_OPSET, dynamo=False,
             dynamic_axes={n: {0: "batch"} for n in [*names, "y"]},
         )  # fmt: skip
+        # What torch says of two inputs, and of three: the batch must be free.
         wanted = network(*inputs).numpy()
         three = network(*(torch.cat([i, i[:1]]) for i in inputs)).numpy()
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
@@ -103,6 +107,7 @@ def _write_onnx(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name
     wider = session.run(
         None, {n: np.concatenate([i.numpy(), i[:1].numpy()]) for n, i in zip(names, inputs, strict=True)}
     )[0]
+    # The largest difference of any output, in pixels of [−1, 1] or in logits.
     apart = float(max(np.abs(computed - wanted).max(), np.abs(wider - three).max()))
     if apart > _NEAR:
         raise UsageError(

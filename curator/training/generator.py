@@ -34,6 +34,7 @@ class PictureGenerator:
     @property
     def samplers(self) -> tuple[str, ...]:
         """Where latents may come from, the default first."""
+        # Without a fitted mixture, as for a GAN, latents come from N(0, I).
         return ("gmm", *(s for s in SAMPLERS if s != "gmm")) if "means" in self.fitted else ("normal",)
 
     def latent(self, seed: int, *, sampler: str, psi: float = 1.0, label: int = -1) -> NDArray[np.float32]:
@@ -44,6 +45,7 @@ class PictureGenerator:
 
     def make(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Bytes:
         """(d,), (k,) → (C, H, W): one at a time, so that a picture depends on nothing but its seed and condition."""
+        # (d,), (k,) → (1, d), (1, k) → (1, C, H, W)
         with torch.no_grad():
             picture = self.network(
                 torch.from_numpy(z.astype(np.float32))[None], torch.from_numpy(c.astype(np.float32))[None]
@@ -58,13 +60,16 @@ def load_generator(run: Run, checkpoint: str | int = "best", *, sampler: str | N
     images_seen = run.checkpoint(checkpoint)
     place = run.place_of(images_seen)
     arrays, _ = run.load_checkpoint(images_seen)
+    # 1. The network of the run's own options.
     make_network = TRAINERS[options.trainer].generator
     if make_network is None:
         raise UsageError(
             f"{run.name} trained a {options.trainer}, which makes no pictures; name the run of a gan or vae"
         )
     network, name = make_network(options, shape)
+    # 2. Its averaged weights: single steps of a GAN jump about.
     load_network(network, arrays, f"averages/{name}/")
+    # 3. What latents are drawn from.
     fitted = _fitted(place, sampler, options) if isinstance(options, VaeOptions) else {}
     generator = PictureGenerator(network.eval(), options, shape, fitted)
     if sampler is not None and sampler not in generator.samplers:
@@ -95,8 +100,10 @@ def _size(options: Options) -> int:
 
 def interpolated(first: NDArray[np.float32], second: NDArray[np.float32], t: float) -> NDArray[np.float32]:
     """From one latent to another along the great circle (Shoemake 1985), where lengths stay those of a Gaussian."""
+    # Gaussian latents are nearly orthogonal: halfway on a straight line is shorter by √2 than any the network knows.
     a, b = first / np.linalg.norm(first), second / np.linalg.norm(second)
     angle = float(np.arccos(np.clip(a @ b, -1, 1)))
+    # sin(angle) would be 0 below the line.
     if angle < 1e-4:
         return np.asarray((1 - t) * first + t * second, np.float32)
     return np.asarray((np.sin((1 - t) * angle) * first + np.sin(t * angle) * second) / np.sin(angle), np.float32)

@@ -24,11 +24,13 @@ FITTED = "fitted.safetensors"
 def save_loop(run: Run, trainer: Trainer, loop: Loop, keep: int) -> None:
     """Write a checkpoint, and drop those that are too many."""
     arrays, optimisers = pack(trainer)
+    # JSON has no infinity, which is the best value before the first measurement.
     reached = vars(loop) | {"best_value": loop.best_value if math.isfinite(loop.best_value) else None}
     run.save_checkpoint(loop.images_seen, arrays, {"loop": reached, "optimisers": optimisers})
     run.write_state(
         images_seen=loop.images_seen, images=loop.images, seconds=round(loop.seconds, 3), best=max(loop.best, 0)
     )
+    # The best one stays, however old.
     run.prune(keep, [loop.best])
 
 
@@ -39,6 +41,7 @@ def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
     """
     problem: UsageError | None = None
     damaged: list[int] = []
+    # Newest first: a crash can have cut only the last ones.
     for images_seen in reversed(run.checkpoints()):
         try:
             arrays, facts = run.load_checkpoint(images_seen)
@@ -61,6 +64,7 @@ def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
 def check_weights(trainer: Trainer) -> None:
     """Raise `Diverged` for a weight that is not finite."""
     for name, network in trainer.networks.items():
+        # One NaN in a weight is in every picture from then on, and never goes away.
         if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
             raise Diverged(f"a weight of '{name}' is not finite")
 
@@ -69,6 +73,7 @@ def finish(run: Run, trainer: Trainer, best: int, pictures: Pictures) -> None:
     """Fit what is fitted last, on the best weights, and keep it beside them."""
     arrays, facts = run.load_checkpoint(best)
     unpack(trainer, arrays, facts["optimisers"])
+    # Such as the mixture that a VAE draws its latents from.
     with torch.no_grad():
         fitted = trainer.finish(pictures)
     if fitted:

@@ -28,6 +28,7 @@ class Team:
     @contextlib.contextmanager
     def join(cls) -> Iterator[Self]:
         """The team that `torchrun` started, or a team of one; a GPU where there is one, else all cores."""
+        # `torchrun` tells each process how many there are, and which one it is on its machine.
         world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
         cuda = torch.cuda.is_available()
         device = torch.device(f"cuda:{local}" if cuda else "cpu")
@@ -39,6 +40,7 @@ class Team:
             return
         if cuda:
             torch.cuda.set_device(device)
+        # NCCL talks between GPUs, Gloo between processors.
         dist.init_process_group("nccl" if cuda else "gloo")
         try:
             yield cls(dist.get_rank(), world, device)
@@ -53,7 +55,9 @@ class Team:
         # One message instead of one for each tensor.
         flat = torch.cat([g.flatten() for g in grads])
         dist.all_reduce(flat)
+        # all_reduce sums; the mean is what one process with the whole batch would have.
         flat /= self.world
+        # Back into the tensors that the optimiser holds, in the order they were joined.
         for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
             grad.copy_(part.view_as(grad))
 
@@ -83,6 +87,7 @@ class Team:
         if self.world == 1:
             return text
         shared = [text]
+        # Folder names are no tensors; they go as objects, of our own making alone.
         dist.broadcast_object_list(shared, 0)
         return shared[0]
 
@@ -90,6 +95,7 @@ class Team:
         """The first process' number, in all."""
         if self.world == 1:
             return number
+        # float64: a Fréchet distance that differs in its last digit would part the processes.
         shared = torch.tensor([number], dtype=torch.float64, device=self.device)
         dist.broadcast(shared, 0)
         return float(shared)
@@ -99,6 +105,7 @@ def mean_of_all(x: torch.Tensor) -> torch.Tensor:
     """A number averaged over all processes, without its gradient."""
     x = x.detach().clone()
     if dist.is_initialized():
+        # Only a number for the log or a rule: no gradient flows through it.
         dist.all_reduce(x)
         x /= dist.get_world_size()
     return x

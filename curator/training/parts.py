@@ -31,6 +31,7 @@ class Clock:
     @property
     def share(self) -> float:
         """In [0, 1]."""
+        # By images where their number is known, else by time: schedules go by this one number.
         return min(1.0, self.images_seen / self.images if self.images else self.in_time)
 
 
@@ -93,6 +94,7 @@ def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimiz
     weighed = set(map(id, weights))
     others = [p for p in network.parameters() if id(p) not in weighed]
     groups = [{"params": weights, "weight_decay": options.l2}, {"params": others, "weight_decay": 0.0}]
+    # Full-batch gradient descent is SGD whose batch is everything.
     if options.optimiser == "gd":
         return torch.optim.SGD(groups, lr=options.rate)
     if options.optimiser == "sgd":
@@ -105,6 +107,7 @@ def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimiz
 
 def weights_of(network: torch.nn.Module) -> list[torch.nn.Parameter]:
     """What penalties weigh: weights of convolutions and dense layers, not biases, normalisations or a mean picture."""
+    # By kind of layer: scales of normalisations are weights by name, and no more than factors.
     kinds = torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear
     return [m.weight for m in network.modules() if isinstance(m, kinds)]
 

@@ -111,6 +111,7 @@ class Pictures:
 
 def held_out(hashes: Sequence[bytes], share: float) -> NDArray[np.bool_]:
     """(n,) which contents are held out, by a hash of their digests."""
+    # 8 bytes of a hash are a number in [0, 2⁶⁴), evenly spread: the share below share · 2⁶⁴ is held out.
     marks = [hashlib.sha256(b"holdout" + h).digest()[:8] for h in hashes]
     return np.array([int.from_bytes(m, "big") < share * 2**64 for m in marks], bool)
 
@@ -120,6 +121,7 @@ def pictures_of(pixels: Bytes, labels: NDArray[np.int64] | None = None, classes:
 
     The digests are of the pixels.
     """
+    # (n, H, W) → (n, 1, H, W)
     x = np.ascontiguousarray(pixels[:, None] if pixels.ndim == 3 else pixels)
     hashes = tuple(hashlib.sha256(row.tobytes()).digest() for row in x)
     y = np.full(len(x), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
@@ -131,6 +133,7 @@ def padded(pictures: Pictures, side: int) -> Pictures:
     border, odd = divmod(side - pictures.shape.side, 2)
     if border < 0 or odd:
         raise UsageError(f"{pictures.shape.side} px cannot be padded evenly to {side}")
+    # (n, C, s, s) → (n, C, side, side)
     edges = ((0, 0), (0, 0), (border, border), (border, border))
     return replace(
         pictures, pixels=np.pad(pictures.pixels, edges, mode="edge") if border else pictures.pixels, border=border

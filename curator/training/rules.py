@@ -63,6 +63,7 @@ def precision_of(options: Options, device: torch.device) -> Callable[[], context
 
     Never to fp16, whose range gradient penalties leave.
     """
+    # bf16 has the exponents of float32 and 8 bits of fraction: gradients of gradients do not overflow in it.
     bf16 = options.precision == "bf16" or (options.precision == "auto" and has_bf16(device))
 
     @contextlib.contextmanager
@@ -77,12 +78,14 @@ def has_bf16(device: torch.device) -> bool:
     """Whether bf16 is computed and not only converted."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # oneDNN converts to float32 and back where the processor has no bf16, which is slower than float32.
     return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())
 
 
 def advice(numbers: Mapping[str, float], clock: Clock) -> list[str]:
     """What a person should know of a checkpoint's numbers: a generator that makes few things."""
     low = [name for name in ("recall", "coverage") if numbers.get(name, 1.0) < 0.02]
+    # In the first fifth every GAN makes few kinds of pictures.
     if not low or clock.share < 0.2:
         return []
     return [
