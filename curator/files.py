@@ -7,16 +7,38 @@ are read again. Decay of the medium itself is found by `forget`, then `problem_i
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from curator.errors import UsageError
+from curator.texts import to_json
 
 VERIFIED = "verified.json"
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """A regular file of at most `most` bytes, whole.
+
+    A named pipe would wait for ever and a device never end, so neither is read. Raises `OSError` with the reason.
+    """
+    data = read_start(path, most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most // 2**20} MiB")
+    return data
+
+
+def read_start(path: Path, count: int) -> bytes:
+    """At most the first `count` bytes of a regular file. Raises `OSError`."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        return opened.read(count)
 
 
 @contextlib.contextmanager
@@ -86,7 +108,7 @@ def problem_in(folder: Path, expected: Mapping[str, str]) -> str | None:
 def remember(folder: Path, names: Iterable[str]) -> None:
     """Note that the files are right as they are now. A folder that cannot be written is simply checked each time."""
     with contextlib.suppress(OSError):
-        write_whole(folder / VERIFIED, json.dumps(_state(folder, names)))
+        write_whole(folder / VERIFIED, to_json(_state(folder, names)))
 
 
 def forget(folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "curator"
 ROWS = (
     {"errors", "records"},
-    {"files", "registry", "embeddings", "intervals", "job"},
+    {"files", "registry", "embeddings", "intervals", "job", "texts"},
     {"images", "encoders", "duplicates", "selectors", "metrics", "drawing"},
     {"database", "vectors"},
     {"index", "training"},

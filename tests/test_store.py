@@ -484,10 +484,12 @@ def test_what_is_not_a_number_is_taken_out_of_older_indexes(tmp_path: Path) -> N
     with contextlib.closing(sqlite3.connect(folder / "index.db")) as db, db:
         db.create_function("row_crc", -1, row_crc)
         columns = ", ".join(SEALED["images"])
-        db.execute("""UPDATE images SET extra = '{"a": NaN, "b": -Infinity, "c": 3}' WHERE id = 2""")
+        db.execute("""UPDATE images SET extra = '{"a": NaN, "b": -Infinity, "c": 3, "x\\u0000y": 4}' WHERE id = 2""")
         db.execute(f"UPDATE images SET crc = row_crc({columns}) WHERE id = 2")
+        db.execute("INSERT INTO columns (name, crc) VALUES (?, row_crc(?))", ["x\0y"] * 2)
     with Index.create(folder) as index:
-        assert index.images([2])[0].extra == {"c": 3}
+        assert index.images([2])[0].extra == {"c": 3, "x_y": 4}
+        assert index.reader.ids_where("x_y = 4").tolist() == [2]
     assert list(verify(folder)) == []
 
 

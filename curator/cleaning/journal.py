@@ -13,6 +13,7 @@ from pathlib import Path
 
 from curator.database import Reader
 from curator.index import Index
+from curator.texts import to_json
 
 FOLDER, JOURNAL = ".curator-quarantine", "journal.jsonl"  # the name is hidden, so that scans pass over it
 
@@ -40,7 +41,7 @@ def write_move(index: Index, move: Move) -> None:
     for folder in (index.folder, Path(move.home)):
         with (folder / JOURNAL).open("a", encoding="utf-8", errors="surrogateescape") as out:
             out.write("\n" if out.tell() and not _ends_whole(folder / JOURNAL) else "")
-            out.write(json.dumps(asdict(move), sort_keys=True) + "\n")
+            out.write(to_json(asdict(move), sort_keys=True) + "\n")
             out.flush()
             os.fsync(out.fileno())
 

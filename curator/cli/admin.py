@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import folder_of, opened, plural, print_json, table
+from curator.cli.face import echo, folder_of, opened, plural, print_json, table
 from curator.cli.options import (
     former,
     former_argument,
@@ -37,7 +37,7 @@ def tag_command(tags: str, images: tuple[str, ...], name: str | None, where: str
     with opened(name) as index:
         ids = find_ids(index, images, where=where)
         tag_images(index, ids, tags.split(","), off=undo)
-    click.echo(f"{'Untagged' if undo else 'Tagged'} {plural(len(ids), 'image')}.")
+    echo(f"{'Untagged' if undo else 'Tagged'} {plural(len(ids), 'image')}.")
 
 
 @click.command("remove")
@@ -57,12 +57,12 @@ def remove_command(images: tuple[str, ...], name: str | None, *, where: str | No
     with opened(name) as index:
         if listing:
             removed = index.images(index.reader.ids_where(where or "1", removed=True))
-            click.echo(table([(i.id, i.label or "", i.path) for i in removed], ("id", "label", "path")))
+            echo(table([(i.id, i.label or "", i.path) for i in removed], ("id", "label", "path")))
             return
         ids = find_ids(index, images, where=where, removed=undo)
         (restore_images if undo else remove_images)(index, ids)
     hint = "" if undo else " `curator remove --list` shows them, `--undo` brings them back."
-    click.echo(f"{'Restored' if undo else 'Removed'} {plural(len(ids), 'image')}; no file was touched.{hint}")
+    echo(f"{'Restored' if undo else 'Removed'} {plural(len(ids), 'image')}; no file was touched.{hint}")
 
 
 @click.group("roots", invoke_without_command=True)
@@ -82,7 +82,7 @@ def roots_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
         print_json([{"id": r.id, "path": str(r.path), "reachable": r.reachable} for r in facts])
     else:
         rows = [(r.id, "yes" if r.reachable else "NO", r.path) for r in facts]
-        click.echo(table(rows, ("id", "reachable", "path")))
+        echo(table(rows, ("id", "reachable", "path")))
 
 
 @roots_group.command("move")
@@ -95,7 +95,7 @@ def move_root(*, old: str, new: Path, name: str | None) -> None:
 
     with opened(name) as index:
         repoint_root(index, old, new.absolute())
-    click.echo(f"{old} is now {new.absolute()}.")
+    echo(f"{old} is now {new.absolute()}.")
 
 
 @roots_group.command("forget")
@@ -107,7 +107,7 @@ def forget(*, root: str, name: str | None) -> None:
 
     with opened(name) as index:
         count = forget_root(index, root)
-    click.echo(f"Forgot {root} with {plural(count, 'image')}; no file was touched.")
+    echo(f"Forgot {root} with {plural(count, 'image')}; no file was touched.")
 
 
 @click.command("verify")
@@ -126,8 +126,8 @@ def verify_command(name: str | None, deep: bool, as_json: bool) -> None:
         print_json([asdict(f) for f in findings])
     else:
         for f in findings:
-            click.echo(f"{f.place}: {f.problem}" + ("  (`curator repair` mends this)" if f.repairable else ""))
-        click.echo(f"{len(findings)} findings." if findings else "All checks passed.")
+            echo(f"{f.place}: {f.problem}" + ("  (`curator repair` mends this)" if f.repairable else ""))
+        echo(f"{len(findings)} findings." if findings else "All checks passed.")
     sys.exit(1 if findings else 0)
 
 
@@ -141,7 +141,7 @@ def repair_command(name: str | None) -> None:
     from curator.admin.maintenance import repair
 
     for line in repair(folder_of(name)):
-        click.echo(line)
+        echo(line)
 
 
 @click.command("backup")
@@ -155,7 +155,7 @@ def backup_command(output: Path | None, name: str | None) -> None:
     """
     from curator.admin.maintenance import backup
 
-    click.echo(f"Backup: {backup(folder_of(name), output)}")
+    echo(f"Backup: {backup(folder_of(name), output)}")
 
 
 COMMANDS = (tag_command, remove_command, roots_group, verify_command, repair_command, backup_command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from curator.cli.face import opened, print_json, table
+from curator.cli.face import echo, opened, print_json, table
 from curator.cli.options import index_option, json_option
 
 
@@ -22,7 +22,7 @@ def encoders_group(ctx: click.Context, everything: bool, as_json: bool) -> None:
     from curator.encoders import describe_encoders, list_open_clip
 
     if everything:
-        click.echo("\n".join(list_open_clip()))
+        echo("\n".join(list_open_clip()))
         return
     rows = describe_encoders()
     if as_json:
@@ -30,8 +30,8 @@ def encoders_group(ctx: click.Context, everything: bool, as_json: bool) -> None:
         return
     headings = ("name", "model", "dim", "MB", "zero-shot %", "images/s", "here", "good for")
     keys = ("name", "model", "dim", "megabytes", "accuracy", "images_per_second", "here", "good_for")
-    click.echo(table([tuple(_shown(r[k]) for k in keys) for r in rows], headings))
-    click.echo(
+    echo(table([tuple(_shown(r[k]) for k in keys) for r in rows], headings))
+    echo(
         "\nAny other open_clip model: --encoder MODEL/PRETRAINED (see --all), --encoder "
         "MODEL:/path/to/checkpoint.safetensors"
     )
@@ -48,7 +48,7 @@ def pull(name: str) -> None:
     from curator.encoders import load_encoder
 
     encoder = load_encoder(name)
-    click.echo(f"{encoder.name} is ready: {encoder.dim} dims, input {encoder.side} px.")
+    echo(f"{encoder.name} is ready: {encoder.dim} dims, input {encoder.side} px.")
 
 
 @encoders_group.command()
@@ -61,7 +61,7 @@ def use(encoder: str, name: str | None, anyway: bool) -> None:
 
     with opened(name) as index:
         use_space(index, encoder, anyway=anyway)
-    click.echo(f"Searches use '{encoder}' now.")
+    echo(f"Searches use '{encoder}' now.")
 
 
 COMMANDS = (encoders_group,)

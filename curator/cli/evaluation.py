@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from curator.cli import completing
-from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, plural, print_json, say, table, working
 from curator.cli.options import (
     former,
     former_argument,
@@ -104,13 +104,11 @@ def evaluate_command(
     if as_json:
         print_json(asdict(done))
         return
-    click.echo(
-        f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.reference} (n = {done.m})"
-    )
+    echo(f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.reference} (n = {done.m})")
     for space in dict.fromkeys(n.space for n in done.numbers):
         numbers = [n for n in done.numbers if n.space == space]
         rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", n.interval) for n in numbers]
-        click.echo("\n" + table(rows, ("", f"in {space}", "value", "95 %")))
+        echo("\n" + table(rows, ("", f"in {space}", "value", "95 %")))
     for note in done.notes:
         say(f"Note: {note}.")
 
@@ -178,7 +176,7 @@ def audit_command(
     if as_json:
         print_json(asdict(done) | {"copies": done.copies, "beyond": done.beyond})
     else:
-        click.echo(table(list(done.counts.items()), ("label", "images")) + "\n\n" + "\n".join(lines))
+        echo(table(list(done.counts.items()), ("label", "images")) + "\n\n" + "\n".join(lines))
     sys.exit(1 if done.beyond > max_copies else 0)
 
 
@@ -248,14 +246,12 @@ def loop_command(
             [r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)]
             for r in done.rounds
         ]
-        click.echo(table(rows, heads))
+        echo(table(rows, heads))
     for r in done.rounds:
-        click.echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
-    click.echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
+        echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
+    echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
     if done.best:
-        click.echo(
-            f"Most of what scores was covered in round {done.best}, which trained on {selection}-round-{done.best}."
-        )
+        echo(f"Most of what scores was covered in round {done.best}, which trained on {selection}-round-{done.best}.")
     sys.exit(130 if done.interrupted else 0)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +13,7 @@ import click
 
 from curator.cli.options import write_sections
 from curator.errors import CuratorError, Stopped
+from curator.texts import escaped, to_json
 
 if TYPE_CHECKING:
     from curator.index import Index
@@ -32,10 +31,10 @@ class Face(click.Group):
         try:
             return super().invoke(ctx)
         except Stopped as error:
-            click.echo(f"Interrupted: {error}.", err=True)
+            echo(f"Interrupted: {error}.", err=True)
             ctx.exit(130)
         except CuratorError as error:
-            click.echo(f"Error: {error}", err=True)
+            echo(f"Error: {error}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
@@ -81,7 +80,12 @@ def folder_of(name: str | None) -> Path:
 
 def say(text: str) -> None:
     """A line about the work, on stderr, so that output can be piped."""
-    click.echo(text, err=True)
+    echo(text, err=True)
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print, with what could move a terminal's cursor or turn its text shown as escapes: names may hold anything."""
+    click.echo("\n".join(map(escaped, text.split("\n"))), err=err)
 
 
 @contextmanager
@@ -119,21 +123,12 @@ def plural(count: int, thing: str) -> str:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout; a name that is not UTF-8 comes as \\udcXX escapes."""
-    click.echo(json.dumps(_finite(value), indent=1, default=str))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has neither NaN nor infinity: null stands for both."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+    click.echo(to_json(value, indent=1, default=str))
 
 
 def table(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> str:
     """Aligned columns: numbers right, text left."""
-    cells = [[str(c) for c in row] for row in rows]
+    cells = [[_cell(c) for c in row] for row in rows]
     widths = [max(len(h), *(len(r[i]) for r in cells), 0) if cells else len(h) for i, h in enumerate(headings)]
     numeric = [
         bool(rows) and all(isinstance(r[i], int | float) or _is_number(str(r[i])) for r in rows)
@@ -145,6 +140,12 @@ def table(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> str:
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(headings), *(line(r) for r in cells)])
+
+
+def _cell(value: object) -> str:
+    """In one line; a dash for what is no number."""
+    text = str(value)
+    return "–" if text == "nan" else escaped(text)
 
 
 def _is_number(text: str) -> bool:

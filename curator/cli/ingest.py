@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.face import folder_of, print_json, say, working
+from curator.cli.face import echo, folder_of, print_json, say, working
 from curator.cli.options import index_option, json_option
+from curator.texts import escaped
 
 if TYPE_CHECKING:
     from curator.records import IngestReport
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 @click.option(
     "--label-from", metavar="folder|COLUMN", help="Take labels from the folder's name or a side-car's column."
 )
+@click.option("--label-from-name", metavar="REGEX", help="Take labels from the file's name: the first group.")
 @click.option(
     "--csv",
     "table",
     metavar="FILE",
-    help="A CSV with one row per picture, joined by file name; '' forgets the last one.",
+    help="A table (CSV, JSON lines or parquet) with one row per picture, joined by file name; '' forgets the last one.",
 )
+@click.option("--key", metavar="COLUMN", help="The table's column that names the picture. [default: the usual names]")
+@click.option("--encoding", metavar="NAME", help="Of side-cars and tables that are not UTF-8, as cp1252 or gbk.")
 @click.option("--allow-empty", is_flag=True, help="Believe a folder that has lost every picture.")
 @click.option("--retry", is_flag=True, help="Read files again that were skipped.")
 @click.option("--strict", is_flag=True, help="Exit with 1 also for files that were skipped before.")
@@ -63,7 +67,9 @@ def index_command(
     if as_json:
         print_json(asdict(report))
     else:
-        click.echo(describe(report))
+        echo(describe(report))
+    for remark in report.remarks:
+        say(f"Note: {escaped(remark)}.")
     for problem in report.problems:
         say(f"Left out: {problem}")
     if report.interrupted:
@@ -104,6 +110,7 @@ def describe(report: IngestReport) -> str:
     parts = [
         f"{getattr(report, k)} {k}" for k in ("new", "changed", "moved", "restored", "removed", "skipped", "unchanged")
     ]
+    parts += [f"{report.noted} of them with new labels or notes"] if report.noted else []
     shown = [p for p in parts if not p.startswith("0 ")] or ["nothing to do"]
     if report.newly_skipped not in (0, report.skipped):
         shown.append(f"{report.newly_skipped} of the skipped for the first time")
@@ -165,7 +172,7 @@ def import_command(
     if as_json:
         print_json(asdict(done))
     else:
-        click.echo(f"{done.form}: pictures in {done.folder}. {describe(done.report)}")
+        echo(f"{done.form}: pictures in {done.folder}. {describe(done.report)}")
     sys.exit(1 if done.report.newly_skipped or done.report.problems else 0)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, plural, print_json, say, table, working
 from curator.cli.options import index_option, inner_index, json_option, sheet_option, where_option
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def concepts_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         shown = table([(r["name"], r["like"], r["unlike"]) for r in rows], ("concept", "like", "unlike"))
-        click.echo(shown if rows else "No concepts yet; `curator concepts fit NAME --like ID` makes one.")
+        echo(shown if rows else "No concepts yet; `curator concepts fit NAME --like ID` makes one.")
 
 
 @concepts_group.command("fit")
@@ -63,7 +63,7 @@ def fit_command(*, chosen: str, like: tuple[str, ...], unlike: tuple[str, ...], 
 
     with opened(name) as index:
         concept = fit_concept(index, chosen, ids(like), ids(unlike), afresh=afresh)
-    click.echo(
+    echo(
         f"{chosen}: {concept.facts['like']} wanted, {concept.facts['unlike']} unwanted. Try `curator search "
         f"concept:{chosen}`."
     )
@@ -78,7 +78,7 @@ def drop_command(*, chosen: str, name: str | None) -> None:
 
     with opened(name) as index:
         drop_concept(index, chosen)
-    click.echo(f"Dropped {chosen}.")
+    echo(f"Dropped {chosen}.")
 
 
 @click.command("label")
@@ -147,16 +147,16 @@ def label_command(
 
 def _print_labels(done: Labelled, images: dict[int, Image], column: str) -> None:
     counts = {c: sum(p == c for p, _ in done.predictions.values()) for c in done.classes}
-    click.echo(table(list(counts.items()), (column, "images")))
+    echo(table(list(counts.items()), (column, "images")))
     tested = (
         "no image has a label to test with"
         if math.isnan(done.accuracy)
         else f"accuracy {done.accuracy:.1%} on {done.tested} images"
     )
-    click.echo(f"\n{plural(len(done.predictions), 'image')} labelled in '{column}'; {tested}.")
+    echo(f"\n{plural(len(done.predictions), 'image')} labelled in '{column}'; {tested}.")
     for i in list(images)[:12]:
         said, sure = done.predictions[i]
-        click.echo(f"  {images[i].label or '':<16} looks like {said:<16} {sure:.0%}  id:{i}  {images[i].path}")
+        echo(f"  {images[i].label or '':<16} looks like {said:<16} {sure:.0%}  id:{i}  {images[i].path}")
 
 
 def _draw_disagreements(done: Labelled, images: dict[int, Image], sheet: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import opened, plural, print_json, say, table
+from curator.cli.face import echo, opened, plural, print_json, say, table
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 from curator.cli.runs import show_run
+from curator.texts import to_json
 
 if TYPE_CHECKING:
     from curator.records import Hits, Image
@@ -84,13 +84,13 @@ def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, 
         print_json(facts)
     elif jsonl:
         for row in facts:
-            click.echo(json.dumps(row))
+            click.echo(to_json(row))
     elif facts:
         rows = [
             (f"{s:.3f}", _shown(z, "+.1f"), _shown(c, ".0%"), i.id, i.label or i.caption or "", _short(i.path))
             for i, s, z, c in scored
         ]
-        click.echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
+        echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
 
 
 def _known(value: float, digits: int) -> float | None:
@@ -157,11 +157,11 @@ def compare_command(*, a: str, b: str, name: str | None, encoder: str | None, th
     if as_json:
         print_json(asdict(result) | {"threshold": threshold, "same": same})
     else:
-        click.echo(
+        echo(
             f"inner product {result.inner_product:.4f}   angle {result.angle_degrees:.2f}°   "
             f"lengths {result.lengths[0]:.3f}, {result.lengths[1]:.3f}"
         )
-        click.echo(f"{'same' if same else 'different'} at {threshold}")
+        echo(f"{'same' if same else 'different'} at {threshold}")
     sys.exit(0 if same else 1)
 
 
@@ -196,8 +196,8 @@ def show_command(images: tuple[str, ...], name: str | None, as_json: bool) -> No
         extra, computed = image.pop("extra"), image.pop("computed")
         for key, value in (image | extra | computed).items():
             if value not in (None, [], ""):
-                click.echo(f"{key:>10}  {' '.join(value) if isinstance(value, list) else value}")
-        click.echo()
+                echo(f"{key:>10}  {' '.join(value) if isinstance(value, list) else value}")
+        echo()
 
 
 @click.command("status")
@@ -216,20 +216,20 @@ def status_command(name: str | None, as_json: bool) -> None:
         print_json(asdict(facts))
         return
     counts = facts.counts
-    click.echo(f"Index    {facts.folder}")
-    click.echo(
+    echo(f"Index    {facts.folder}")
+    echo(
         f"Images   {counts['images']} ({counts['contents']} different), {counts['removed']} removed, "
         f"{counts['skipped']} skipped"
     )
     for root in facts.roots:
-        click.echo(f"Root     {root.path}{'' if root.reachable else '  (not reachable now)'}")
+        echo(f"Root     {root.path}{'' if root.reachable else '  (not reachable now)'}")
     for space in facts.spaces:
         mark = "*" if space.active else " "
-        click.echo(f"Space  {mark} {space.encoder}, {space.dim} dims, {space.missing} images without a vector")
+        echo(f"Space  {mark} {space.encoder}, {space.dim} dims, {space.missing} images without a vector")
     for column, values in facts.values.items():
         shown = ", ".join(f"{v} {n}" for v, n in values[:12]) + (" …" if len(values) > 12 else "")
-        click.echo(f"{column.capitalize():<8} {shown}" if values else f"{column.capitalize():<8} none")
-    click.echo(f"Columns  {', '.join(facts.columns)}")
+        echo(f"{column.capitalize():<8} {shown}" if values else f"{column.capitalize():<8} none")
+    echo(f"Columns  {', '.join(facts.columns)}")
 
 
 @click.command("skipped")
@@ -248,7 +248,7 @@ def skipped_command(name: str | None, as_json: bool) -> None:
         print_json([asdict(f) for f in files])
     else:
         rows = [(f.reason, f.path) for f in files]
-        click.echo(table(rows, ("reason", "path")) if files else "No file was skipped.")
+        echo(table(rows, ("reason", "path")) if files else "No file was skipped.")
     sys.exit(1 if files else 0)
 
 

@@ -20,6 +20,7 @@ from curator.database.integrity import BUSY_MS, damaged_rows, refuse_if_busy, ro
 from curator.database.schema import APPLICATION_ID, FORMAT
 from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, IndexTooOld, NoIndex
 from curator.files import write_whole
+from curator.texts import to_json
 
 DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
 ALONE = "ingest.lock"  # of work that lends the writer's lock to others, but not to its own kind
@@ -134,7 +135,7 @@ def is_clean(folder: Path) -> bool:
 def mark_clean(folder: Path) -> None:
     """Remember the database file as checked. A folder that cannot be written is simply checked each time."""
     with contextlib.suppress(OSError):
-        write_whole(folder / STAMP, json.dumps(_state(folder)))
+        write_whole(folder / STAMP, to_json(_state(folder)))
 
 
 @contextlib.contextmanager

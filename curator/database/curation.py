@@ -17,6 +17,7 @@ from curator.database.schema import SEALED
 from curator.embeddings import find_sorted
 from curator.errors import IndexDamaged
 from curator.records import DIHEDRAL, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
+from curator.texts import to_json
 
 _GROUPS = (
     "SELECT g.image_id, g.keeper_id, g.kind, g.via_id, g.score FROM groups g JOIN images i ON i.id = g.image_id "
@@ -232,7 +233,7 @@ class Curation:
         """Thresholds of a space by kind; earlier ones are replaced."""
         self.reader.connection.execute("DELETE FROM calibrations WHERE space_id = ?", [space.id])
         rows = [
-            (space.id, kind, threshold, json.dumps(facts, sort_keys=True)) for kind, (threshold, facts) in found.items()
+            (space.id, kind, threshold, to_json(facts, sort_keys=True)) for kind, (threshold, facts) in found.items()
         ]
         self.reader.connection.executemany(
             "INSERT INTO calibrations (space_id, kind, threshold, facts) VALUES (?, ?, ?, ?)", rows

@@ -9,6 +9,7 @@ from typing import Any
 from curator.database.connection import as_path, as_stored
 from curator.database.reader import Reader
 from curator.records import Skipped
+from curator.texts import to_json
 
 
 def skipped_files(reader: Reader, root_id: int | None = None) -> list[tuple[int, Skipped]]:
@@ -36,4 +37,4 @@ def recipe_of(reader: Reader, name: str) -> dict[str, Any]:
 def put_recipe(reader: Reader, name: str, recipe: Mapping[str, Any]) -> None:
     """Keep with what options something was done, inside a writer's `atomic()`."""
     sql = "INSERT OR REPLACE INTO recipes (name, recipe) VALUES (?, ?)"
-    reader.connection.execute(sql, [name, json.dumps(recipe, sort_keys=True, allow_nan=False)])
+    reader.connection.execute(sql, [name, to_json(recipe, sort_keys=True)])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import TYPE_CHECKING
 
 from curator.records import INDEX_MARK
+from curator.texts import column_name, is_finite, to_json
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -194,11 +194,17 @@ def migrations() -> Migrations:
 
 
 def _mend_json(db: Database) -> None:
-    """Take NaN and infinities out of further columns: `json_extract` refuses every row for one of them."""
-    for image_id, extra in db.execute("SELECT id, extra FROM images WHERE NOT json_valid(extra)").fetchall():
-        finite = {k: v for k, v in json.loads(extra).items() if not isinstance(v, float) or math.isfinite(v)}
-        mended = json.dumps(finite, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    """Take NaN and infinities out of further columns, for which `json_extract` refuses every row; mend odd names."""
+    odd = [name for (name,) in db.execute("SELECT name FROM columns").fetchall() if column_name(name) != name]
+    where = "extra != '{}'" if odd else "NOT json_valid(extra)"
+    for image_id, extra in db.execute(f"SELECT id, extra FROM images WHERE {where}").fetchall():
+        finite = {column_name(k): v for k, v in json.loads(extra).items() if column_name(k) and is_finite(v)}
+        mended = to_json(finite, sort_keys=True, ensure_ascii=False)
         db.execute("UPDATE images SET extra = ?, crc = NULL WHERE id = ?", [mended, image_id])
+    for name in odd:
+        db.execute("DELETE FROM columns WHERE name = ?", [name])
+        if column_name(name):
+            db.execute("INSERT OR IGNORE INTO columns (name, crc) VALUES (?, row_crc(?))", [column_name(name)] * 2)
     db.execute(f"UPDATE images SET crc = row_crc({', '.join(SEALED['images'])}) WHERE crc IS NULL")
 
 

@@ -15,6 +15,7 @@ from curator.errors import IndexDamaged, UnknownName
 from curator.files import digest_of
 from curator.records import Concept, Ids, Selection, Space
 from curator.registry import suggest
+from curator.texts import to_json
 
 
 class Selections:
@@ -59,7 +60,7 @@ class Selections:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         self.reader.connection.execute(
             "INSERT INTO selections (name, digest, manifest, created_at) VALUES (?, ?, ?, ?)",
-            [s.name, s.digest, json.dumps(s.recipe, sort_keys=True, ensure_ascii=False), now],
+            [s.name, s.digest, to_json(s.recipe, sort_keys=True, ensure_ascii=False), now],
         )
         key = self.reader.rows("SELECT id FROM selections WHERE name = ?", [s.name])[0][0]
         values = [None if math.isnan(v) else v for v in s.values.tolist()]
@@ -100,7 +101,7 @@ class Selections:
                 c.name,
                 np.ascontiguousarray(c.vector, np.float32).tobytes(),
                 c.bias,
-                json.dumps(c.facts, sort_keys=True),
+                to_json(c.facts, sort_keys=True),
             ],
         )
 

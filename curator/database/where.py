@@ -102,6 +102,17 @@ class Further:
     extra: tuple[str, ...] = ()
     computed: tuple[str, ...] = ()
 
+    def named_in(self, text: str) -> Further:
+        """Those that stand in a condition: SQLite takes no more than 2,000 columns in a statement."""
+        plain = text.casefold().replace('""', '"')
+        extra, computed = ({n for n in names if n.casefold() in plain} for names in (self.extra, self.computed))
+        # What clashes with another name is called by its prefix, so both are needed to tell them apart.
+        low = {n.casefold() for n in (*extra, *computed)}
+        return Further(
+            tuple(n for n in self.extra if n in extra or n.casefold() in low),
+            tuple(n for n in self.computed if n in computed or n.casefold() in low),
+        )
+
 
 def columns_of(further: Further) -> dict[str, str]:
     """Every column a condition may use → its SQL; one that clashes with ours gets the prefix `meta_`."""
@@ -131,7 +142,7 @@ def ids_where(
     more than `seconds`.
     """
     _refuse_leaving(where, further)
-    sql = f"{_present(further, removed=removed)}\nSELECT id FROM present WHERE (\n{where}\n)"
+    sql = f"{_present(further.named_in(where), removed=removed)}\nSELECT id FROM present WHERE (\n{where}\n)"
     try:
         with _guarded(connection, seconds):
             ids = np.fromiter(chain.from_iterable(connection.execute(sql)), np.int64)
@@ -168,7 +179,7 @@ def values_sql(column: str, further: Further) -> str:
     names = columns_of(further)
     if column not in names:  # SQLite would take it for a text
         raise WhereError(f"no column '{column}'; {suggest(column, names)}")
-    return f"{_present(further)} SELECT id, {_name(column)} FROM present ORDER BY id"
+    return f"{_present(further.named_in(column))} SELECT id, {_name(column)} FROM present ORDER BY id"
 
 
 def _present(further: Further, *, removed: bool = False) -> str:

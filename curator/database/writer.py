@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from curator.database.connection import as_stored
 from curator.database.integrity import row_crc
 from curator.database.writing import Writing
 from curator.records import Content, ImageFile, Notes, Skipped, Space, Vectors
+from curator.texts import to_json
 
 # What a person took out stays out, whatever happens to the file.
 _UNLESS_BY_HAND = "CASE WHEN images.removed = 'by hand' THEN 'by hand' END"
@@ -108,6 +108,12 @@ class Writer(Writing):
         names = sorted({name for n in notes for name in n.extra})
         self.connection.executemany("INSERT OR IGNORE INTO columns (name) VALUES (?)", [(n,) for n in names])
 
+    def drop_unused_columns(self) -> None:
+        """Forget further columns that no image has any more."""
+        self.connection.execute(
+            "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FROM images, json_each(images.extra))"
+        )
+
     def put_stat(self, image_id: int, file: ImageFile) -> None:
         """The file was touched, and its content is the same."""
         sql = "UPDATE images SET size = ?, mtime_ns = ?, crc = NULL WHERE id = ?"
@@ -181,4 +187,4 @@ class Writer(Writing):
 
 
 def _noted(notes: Notes) -> tuple[str | None, str | None, str]:
-    return notes.label, notes.caption, json.dumps(notes.extra, sort_keys=True, ensure_ascii=False)
+    return notes.label, notes.caption, to_json(notes.extra, sort_keys=True, ensure_ascii=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrations
 from curator.errors import IndexFull, IndexLocked
 from curator.records import Root, Space
+from curator.texts import to_json
 
 _AGAIN = 600.0  # seconds that a writer waits for the lock it lent to others
 
@@ -117,7 +117,7 @@ class Writing(Reader):
     def set_root_options(self, root_id: int, options: Mapping[str, Any]) -> None:
         """Remember what a root was indexed with, so that a bare `curator index` repeats it."""
         self.connection.execute(
-            "UPDATE roots SET options = ?, crc = NULL WHERE id = ?", [json.dumps(options, sort_keys=True), root_id]
+            "UPDATE roots SET options = ?, crc = NULL WHERE id = ?", [to_json(options, sort_keys=True), root_id]
         )
 
     def repoint_root(self, root_id: int, path: Path) -> None:

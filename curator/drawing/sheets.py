@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from curator.errors import PictureError, UsageError
 from curator.files import whole
 from curator.images import read_picture
+from curator.texts import escaped, valid_text
 
 _MARGIN = 10
 _PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (30, 30, 30), (120, 120, 120), (42, 125, 63)
@@ -117,7 +118,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _fit(pen: ImageDraw.ImageDraw, text: str, width: int, size: int) -> str:
     """Cut a line to `width` pixels, from its middle."""
-    text = text.encode("utf-8", "replace").decode()
+    text = escaped(valid_text(text))
     while text and pen.textlength(text, font=_font(size)) > width:
         half = (len(text) - 2) // 2
         text = f"{text[:half]}…{text[len(text) - half :]}" if half > 1 else ""

@@ -24,6 +24,7 @@ from curator.encoders.tokenizer import Tokenizer
 from curator.errors import EncoderError, SpaceMismatch
 from curator.files import write_whole
 from curator.records import Pixels, Vectors
+from curator.texts import to_json
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -194,7 +195,7 @@ def _remember_export(weights: Weights, folder: Path) -> None:
     memo = _memo(weights)
     if memo is not None:
         memo.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(memo, json.dumps({"fingerprint": folder.name}))
+        write_whole(memo, to_json({"fingerprint": folder.name}))
 
 
 def _session(file: Path) -> onnxruntime.InferenceSession:

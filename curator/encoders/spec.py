@@ -10,6 +10,7 @@ from pathlib import Path
 
 from curator.encoders.preprocess import Preprocess
 from curator.files import problem_in
+from curator.texts import to_json
 
 IMAGE, TEXT, SPEC = "image.onnx", "text.onnx", "spec.json"
 
@@ -27,8 +28,8 @@ class TowerSpec:
 
     def to_json(self) -> str:
         """As text that carries its own checksum."""
-        body = json.dumps(asdict(self), sort_keys=True)
-        return json.dumps(
+        body = to_json(asdict(self), sort_keys=True)
+        return to_json(
             {"spec": json.loads(body), "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True, indent=1
         )
 
@@ -37,7 +38,7 @@ class TowerSpec:
         """The reverse. Raises `ValueError` where the text is not what was written."""
         whole = json.loads(text)
         stored = whole["spec"]
-        if hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest() != whole["sha256"]:
+        if hashlib.sha256(to_json(stored, sort_keys=True).encode()).hexdigest() != whole["sha256"]:
             raise ValueError("the spec's checksum does not fit")
         shape = stored.pop("preprocess")
         shape["mean"], shape["std"] = tuple(shape["mean"]), tuple(shape["std"])

@@ -32,6 +32,7 @@ from curator.encoders.spec import IMAGE, SPEC, TEXT, TowerSpec
 from curator.errors import EncoderError, EncoderUnavailable
 from curator.files import sha256_of
 from curator.records import Vectors
+from curator.texts import to_json
 
 if TYPE_CHECKING:
     import torch
@@ -166,7 +167,7 @@ def _spec(model: Any, weights: Weights, file: Path) -> TowerSpec:
         bool(text.get("hf_tokenizer_name")) or "siglip" in weights.model.lower() or bool(text.get("tokenizer_kwargs"))
     )
     digest = hashlib.sha256()
-    for part in (json.dumps(config, sort_keys=True), sha256_of(file), str(asdict(shape)), str(preprocess.VERSION)):
+    for part in (to_json(config, sort_keys=True), sha256_of(file), str(asdict(shape)), str(preprocess.VERSION)):
         digest.update(part.encode() + b"\0")
     return TowerSpec(
         int(config["embed_dim"]),

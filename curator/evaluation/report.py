@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from curator.index.images import find_images
 from curator.job import QUIET, Job
 from curator.metrics import PerImage
 from curator.runs.lookup import generated_ids, refuse_foreign
+from curator.texts import to_json
 from curator.training.folder import Run
 
 _SHOWN = 24
@@ -141,7 +141,7 @@ def _lineage(index: Index, run: Run) -> list[str]:
     if run.options.learns_labels and last:
         shown = {k: v for k, v in last[-1].items() if isinstance(v, float) and k != "seconds"}
         lines.append("On held-out images: " + ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items()))
-    lines.append(f"Options: {json.dumps(facts['options'])}")
+    lines.append(f"Options: {to_json(facts['options'])}")
     return lines
 
 
@@ -158,7 +158,7 @@ def _chosen(index: Index, named: str, digest: str, above: tuple[str, ...] = ()) 
     ]
     recipe = {k: v for k, v in manifest.get("recipe", {}).items() if v not in (None, [], (), "")}
     lines.append(f"Selected by: {manifest.get('command') or manifest.get('made_by', '')}")
-    lines += [f"  recipe: {json.dumps(recipe)}"] if recipe else []
+    lines += [f"  recipe: {to_json(recipe)}"] if recipe else []
     lines += [f"  {s['step']}: {s['after']} of {s['before']}" for s in manifest.get("steps", ())]
     return [*lines, f"Selection {named}: {len(selection)} images, {selection.digest}"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -30,6 +29,7 @@ from curator.registry import suggest
 from curator.runs.lookup import home_of, run_of
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
+from curator.texts import to_json
 from curator.training.folder import Run, runs_in
 
 _ADDED = "pictures"  # folder of the index where pictures go that have no path of their own
@@ -208,7 +208,7 @@ def _as_sidecar(row: Mapping[str, Any], file: Path) -> str | None:
     if not row:
         return None
     try:
-        text = json.dumps(dict(row), ensure_ascii=False, allow_nan=False)
+        text = to_json(dict(row), ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise UsageError(f"the metadata of {file.name} cannot be kept as JSON: {error}") from error
     there = file.with_suffix(".json")

@@ -2,7 +2,7 @@
 
 from curator.images.decode import Decoded, decode, read_bytes, read_picture
 from curator.images.measure import measure
-from curator.images.sidecars import NoteSources, read_notes
+from curator.images.sidecars import NoteSources, NotesRead, read_notes
 from curator.images.walk import SIDECARS, SUFFIXES, Walk, absolute, walk, walk_files
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "SUFFIXES",
     "Decoded",
     "NoteSources",
+    "NotesRead",
     "Walk",
     "absolute",
     "decode",

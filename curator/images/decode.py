@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from curator.errors import PictureError
+from curator.files import read_regular
 from curator.records import Content
+from curator.texts import valid_text
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM", "JPEG2000", "ICO", "PSD")
+_TGA_KINDS = {1, 2, 3, 9, 10, 11}  # of a Targa header, which has no magic number
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses a decompression bomb
 DRAFT_SIDE = 448  # a JPEG is decoded at reduced scale while both sides stay at least this (Pillow's draft mode)
 _HEIF_MARKS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 _SRGB = ImageCms.createProfile("sRGB")
-_ORIENTATION, _MAKE, _MODEL, _EXIF_IFD, _TAKEN = 0x0112, 0x010F, 0x0110, 0x8769, 0x9003
+_ORIENTATION, _MAKE, _MODEL, _EXIF_IFD = 0x0112, 0x010F, 0x0110, 0x8769
+# When it was taken, digitised, and changed last, each with the tag of its offset from UTC.
+_TAKEN = ((0x9003, 0x9011), (0x9004, 0x9012), (0x0132, 0x9010))
+
+_BAND = 256  # rows of deep grey that are floats at a time
+_OFFSET = re.compile(r"[+-]\d\d:\d\d")
 
 # MAX_PIXELS is the limit here; Pillow's warning at half of it would only be noise.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -38,10 +52,7 @@ class Decoded:
 def read_bytes(path: Path) -> bytes:
     """The whole file. Raises `PictureError` for one that is empty, too large or cannot be read."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise PictureError(f"larger than {MAX_BYTES // 2**20} MiB ({size // 2**20} MiB)")
-        data = path.read_bytes()
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise PictureError(f"cannot be read: {error.strerror}") from error
     if not data:
@@ -55,9 +66,9 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
     `side` is the encoder's input side in pixels: a large JPEG is decoded at reduced scale, never below twice that. The
     pixel hash is of the picture as decoded. Raises `PictureError` with the reason for everything else.
     """
-    _enable_heif()
+    _enable_extras()
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as opened:
+        with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
             return _decode(opened, data, side)
     except PictureError:
         raise
@@ -87,15 +98,19 @@ def _decode(opened: Image.Image, data: bytes, side: int) -> Decoded:
         raise PictureError(f"more than {MAX_PIXELS // 10**6} megapixels ({width} × {height})")
     exif = _exif(opened)
     kind, mode = opened.format or "", opened.mode
+    orientation = 1 if kind == "TIFF" else exif.orientation  # Pillow turns a TIFF itself, as it loads it
     if kind in ("JPEG", "MPO"):
         least = max(DRAFT_SIDE, 2 * side)
         opened.draft(None, (least, least))
-    opened.load()
-    picture = _to_rgb(_to_srgb(opened))
-    if exif.orientation != 1:
-        picture.getexif()[_ORIENTATION] = exif.orientation
+    with _ROOM.of(_PER_PIXEL * opened.width * opened.height):
+        opened.load()
+        picture = _to_rgb(_to_srgb(opened))
+    if kind == "TIFF":
+        width, height = opened.size
+    if orientation != 1:
+        picture.getexif()[_ORIENTATION] = orientation
         picture = ImageOps.exif_transpose(picture)
-    if exif.orientation >= 5:
+    if orientation >= 5:
         width, height = height, width
     picture.info.clear()
     pixels = hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).digest()[:16]
@@ -111,22 +126,32 @@ class _Exif:
 
 
 def _exif(opened: Image.Image) -> _Exif:
-    """Orientation, date as `YYYY-MM-DD HH:MM:SS`, and camera; a damaged EXIF block is as good as none."""
+    """Orientation, date and camera; a damaged EXIF block is as good as none."""
     try:
         exif = opened.getexif()
         orientation = exif.get(_ORIENTATION, 1)
-        taken = exif.get_ifd(_EXIF_IFD).get(_TAKEN)
+        inner = exif.get_ifd(_EXIF_IFD)
+        dates = (_date(inner.get(tag) or exif.get(tag), inner.get(offset)) for tag, offset in _TAKEN)
+        taken = next((date for date in dates if date), None)
         camera = " ".join(_text(exif[t]) for t in (_MAKE, _MODEL) if exif.get(t))
     except Exception:  # noqa: BLE001 - EXIF parsing raises almost anything on a damaged block, and the picture is still good
         return _Exif()
-    when = _text(taken) if taken else None
-    if when and len(when) >= 10:
-        when = when[:10].replace(":", "-") + when[10:]
-    return _Exif(orientation if orientation in range(1, 9) else 1, when, camera or None)
+    return _Exif(orientation if orientation in range(1, 9) else 1, taken, camera or None)
+
+
+def _date(written: object, offset: object) -> str | None:
+    """`YYYY:MM:DD HH:MM:SS` → ISO, with its offset from UTC if the camera knew it; None for what is no date."""
+    plain = _text(written)[:19].replace("/", ":").replace("-", ":").replace("T", " ")
+    for form in ("%Y:%m:%d %H:%M:%S", "%Y:%m:%d %H:%M", "%Y:%m:%d"):
+        with suppress(ValueError):
+            when = datetime.strptime(plain, form)
+            zone = _text(offset)
+            return f"{when:%Y-%m-%d %H:%M:%S}{zone if _OFFSET.fullmatch(zone) else ''}"
+    return None
 
 
 def _text(value: object) -> str:
-    return str(value).replace("\0", "").strip()
+    return valid_text("" if value is None else str(value).replace("\0", "")).strip()
 
 
 def _to_srgb(picture: Image.Image) -> Image.Image:
@@ -159,24 +184,71 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _deep_gray(picture: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grey → 8-bit: by the range of the type, or 0–1 where all values lie there."""
-    values = np.nan_to_num(np.asarray(picture, np.float64), posinf=0.0, neginf=0.0)
-    top = values.max(initial=0)
-    if picture.mode == "F" and top <= 1:
-        values = values * 255
-    elif picture.mode != "F" and (picture.mode.startswith("I;16") or top > 255):
-        values = values / 257
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+    """16-bit, 32-bit and float grey → 8-bit: by the range of the type, or 0–1 where all values lie there.
+
+    In bands of rows: whole, the floats would take four times the picture's own bytes.
+    """
+    width, height = picture.size
+    bands = [(0, top, width, min(top + _BAND, height)) for top in range(0, height, _BAND)]
+    largest = max((float(_finite(picture.crop(band)).max(initial=0)) for band in bands), default=0.0)
+    factor = 1.0
+    if picture.mode == "F" and largest <= 1:
+        factor = 255.0
+    elif picture.mode != "F" and (picture.mode.startswith("I;16") or largest > 255):
+        factor = 1 / 257
+    grey = np.empty((height, width), np.uint8)
+    for band in bands:
+        grey[band[1] : band[3]] = np.clip(np.rint(_finite(picture.crop(band)) * np.float32(factor)), 0, 255)
+    return Image.fromarray(grey).convert("RGB")
 
 
-def _enable_heif() -> None:
-    """Register HEIC once if the `heif` extra is installed."""
-    if "HEIF" not in Image.OPEN:
-        with suppress(ImportError):
-            from pillow_heif import register_heif_opener
-
-            register_heif_opener()
+def _finite(picture: Image.Image) -> NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(picture, np.float32), posinf=0.0, neginf=0.0)
 
 
-def _formats() -> tuple[str, ...]:
-    return (*FORMATS, "HEIF") if "HEIF" in Image.OPEN else FORMATS
+class _Room:
+    """Bytes that all threads together may fill with decoded pictures; who wants more waits."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.used, self.changed = total, 0, threading.Condition()
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Within it `size` bytes are taken. One that alone is larger than all waits until it is alone."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.used or self.used + size <= self.total)
+            self.used += size
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.used -= size
+                self.changed.notify_all()
+
+
+_ROOM = _Room(2 * 2**30)
+_PER_PIXEL = 12  # bytes: as decoded, with transparency, and as RGB
+
+
+@lru_cache(maxsize=1)  # an import that fails is looked for on the disk each time
+def _enable_extras() -> None:
+    """Register HEIC and JPEG XL if their extras are installed."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401 - registers itself
+
+
+def _formats(data: bytes) -> list[str]:
+    extras = [name for name in ("HEIF", "JXL") if name in Image.OPEN]
+    return [*FORMATS, *extras, *(["TGA"] if _is_targa(data) else [])]
+
+
+def _is_targa(data: bytes) -> bool:
+    """Whether the header makes sense as one: colour map, kind, sides and bits of a pixel."""
+    if len(data) < 18:
+        return False
+    width, height = int.from_bytes(data[12:14], "little"), int.from_bytes(data[14:16], "little")
+    return data[1] < 2 and data[2] in _TGA_KINDS and width > 0 < height and data[16] in (8, 15, 16, 24, 32)

@@ -1,183 +1,231 @@
 """Labels, captions and further columns from what lies beside pictures.
 
-Sources, later ones winning: the folder's name, `picture.txt` and `picture.json` (img2dataset writes these), a
-`metadata.csv` or `metadata.jsonl` in Hugging Face's imagefolder form, and a CSV the user names.
+Sources, later ones winning: the folder's name or the file's, side-cars (`picture.txt`, `.caption`, `.json`, `.xmp`,
+with or without the picture's own extension before theirs), tables (`metadata.csv`, `.jsonl` and `.parquet` in Hugging
+Face's imagefolder form, StyleGAN's `dataset.json`), and a table that a person names.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
+from curator.images.joining import Match, Names
+from curator.images.tables import (
+    CAPTION,
+    KEYS,
+    LABEL,
+    Remarks,
+    Row,
+    captions_of,
+    read_object,
+    read_table,
+    read_text,
+    read_xmp,
+    scalars,
+)
 from curator.images.walk import METADATA
 from curator.records import ImageFile, Notes
 from curator.registry import suggest
-
-logger = logging.getLogger("curator")
-
-_LABEL = ("label", "class", "category")
-_CAPTION = ("caption", "text", "prompt")
-_FILE = ("file_name", "file", "filename", "path", "image")
-Scalar = str | int | float | bool | None
+from curator.texts import Scalar, is_finite, valid_text
 
 
 @dataclass(frozen=True)
 class NoteSources:
     """Where notes come from besides side-cars.
 
-    `label_from` is None, "folder" or a column; `table` a CSV to join by file. `must_join`: a table of which no row
-    names a picture is an error.
+    `label_from` is None, "folder" or a column; `label_from_name` a regular expression whose first group is the label.
+    `table` is joined by the column `key`, or by one of the usual names; `encoding` is that of texts without a byte
+    order mark. `must_join`: a table of which no row names a picture is an error.
     """
 
     label_from: str | None = None
+    label_from_name: str | None = None
     table: Path | None = None
+    key: str | None = None
+    encoding: str | None = None
     must_join: bool = True
 
 
-def read_notes(
-    root: Path, images: Iterable[ImageFile], sidecars: Iterable[str], sources: NoteSources
-) -> dict[str, Notes]:
-    """→ path → `Notes`, for every image of which anything is known.
+@dataclass(frozen=True)
+class NotesRead:
+    """What was read: path → notes, for every image of which anything is known, and remarks for the person."""
 
-    Raises `UsageError` if the named CSV cannot be joined; an unreadable side-car says nothing and stops nothing.
+    notes: Mapping[str, Notes]
+    remarks: tuple[str, ...]
+
+
+@dataclass
+class _Said:
+    """What the sources say of one picture."""
+
+    label: str | None = None
+    captions: dict[str, None] = field(default_factory=dict)  # in order, each once
+    extra: dict[str, Scalar] = field(default_factory=dict)
+    cells: dict[str, str] = field(default_factory=dict)  # column → its text, as it is written
+
+    def add(self, row: Row, remarks: Remarks, without: str | None = None) -> None:
+        """A row's label, captions and further columns; later ones win, and captions add up."""
+        row = {str(k): v for k, v in row.items() if k and k != without}
+        usual = {k.strip().casefold(): k for k in row}
+        label, caption = (_first(row, usual, names) for names in (LABEL, CAPTION))
+        if label is not None and not is_finite(row[label]):
+            remarks.not_numbers[label] += 1
+        elif label is not None:
+            self.label = valid_text(str(row[label]))
+        if caption is not None:
+            self.captions |= dict.fromkeys(captions_of(row[caption]))
+        self.extra |= scalars({k: v for k, v in row.items() if k not in (label, caption)}, remarks)
+        self.cells |= {k: valid_text(str(v)) for k, v in row.items() if v not in (None, "") and is_finite(v)}
+
+    def notes(self, label: str | None, *, without: str | None) -> Notes:
+        """Several captions stand on a line each."""
+        captions = [" ".join(c.split()) for c in self.captions] if len(self.captions) > 1 else list(self.captions)
+        extra = {k: v for k, v in self.extra.items() if k != without}
+        return Notes(label, "\n".join(captions) or None, extra)
+
+
+def _first(row: Row, usual: Mapping[str, str], names: Iterable[str]) -> str | None:
+    """The first of these columns that says something."""
+    return next((usual[n] for n in names if n in usual and row[usual[n]] not in (None, "", [])), None)
+
+
+def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str], sources: NoteSources) -> NotesRead:
+    """What lies beside the images of a root, and in the person's table.
+
+    An unreadable side-car says nothing, stops nothing and is remarked on. Raises `UsageError` if the person's table
+    cannot be joined, or the regular expression is none.
     """
-    paths = {f.path for f in images}
-    columns: dict[str, dict[str, Scalar]] = {}
-    by_stem = {path.rpartition(".")[0]: path for path in sorted(paths)}
+    paths = [f.path for f in images]
+    pattern = _pattern(sources.label_from_name)
+    reading = _Reading(root, paths, sources)
     for sidecar in sidecars:
+        reading.beside(sidecar)
+    if sources.table is not None:
+        reading.table(sources.table)
+    said = reading.said
+    column = sources.label_from if sources.label_from != "folder" else None
+    if column and sources.must_join and not any(column in s.cells for s in said.values()):
+        there = sorted({name for s in said.values() for name in s.cells})
+        raise UsageError(f"no side-car has a column '{column}' to take labels from; {suggest(column, there)}")
+    notes = {}
+    for path in paths if sources.label_from == "folder" or pattern else said:
+        one = said.get(path, _Said())
+        label = one.cells.get(column) if column else one.label
+        if sources.label_from == "folder":
+            label = valid_text(path.rpartition("/")[0].rpartition("/")[2] or root.name)
+        elif pattern and (match := pattern.search(path.rpartition("/")[2])):
+            label = valid_text(match[1] or "") or None
+        notes[path] = one.notes(label, without=column)
+    return NotesRead(notes, tuple(reading.remarks.lines()))
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    try:
+        pattern = re.compile(text) if text else None
+    except re.error as error:
+        raise UsageError(f"--label-from-name takes a regular expression, and {text!r} is none: {error}") from error
+    if pattern is not None and pattern.groups < 1:
+        raise UsageError(f"--label-from-name needs a group for the label, as in '^([a-z]+)_', and {text!r} has none")
+    return pattern
+
+
+class _Reading:
+    """Everything that is said of the pictures below a root, source by source."""
+
+    def __init__(self, root: Path, paths: list[str], sources: NoteSources) -> None:
+        self.root, self.paths, self.sources = root, set(paths), sources
+        self.names = Names(root, paths)
+        self.said: dict[str, _Said] = {}
+        self.remarks = Remarks()
+        self._by_stem: dict[str, list[str]] = {}
+        for path in sorted(paths):
+            self._by_stem.setdefault(path.rpartition(".")[0], []).append(path)
+
+    def beside(self, sidecar: str) -> None:
+        """A side-car of one picture, or a folder's table."""
         folder, _, name = sidecar.rpartition("/")
         if name in METADATA:
-            _join(columns, paths, folder, _rows(root / sidecar))
-        elif (picture := by_stem.get(sidecar.rpartition(".")[0])) is not None:
-            columns.setdefault(picture, {}).update(_beside(root / sidecar))
-    if sources.table is not None and _join(columns, paths, "", _named_rows(sources.table)) == 0 and sources.must_join:
-        raise UsageError(f"{sources.table}: no row names a picture below {root}; one column of {', '.join(_FILE)} must")
-    if (
-        sources.label_from not in (None, "folder")
-        and sources.must_join
-        and not any(sources.label_from in c for c in columns.values())
-    ):
-        there = sorted({name for c in columns.values() for name in c})
-        raise UsageError(
-            f"no side-car has a column '{sources.label_from}' to take labels from; "
-            f"{suggest(str(sources.label_from), there)}"
-        )
-    noted = paths if sources.label_from == "folder" else columns.keys()
-    return {path: _notes(path, columns.get(path, {}), sources.label_from, root) for path in noted}
+            self._join(read_table(self.root / sidecar, self.sources.encoding, self.remarks), folder)
+            return
+        stem = sidecar.rpartition(".")[0]
+        pictures = [stem] if stem in self.paths else self._by_stem.get(stem, ())
+        if pictures:
+            row = self._row(self.root / sidecar)
+            for path in pictures:
+                self._of(path).add(row, self.remarks)
+
+    def _row(self, path: Path) -> Row:
+        suffix = path.suffix.lower()
+        if suffix == ".xmp":
+            return read_xmp(path, self.remarks)
+        text = read_text(path, self.sources.encoding, self.remarks)
+        if suffix == ".json":
+            return read_object(text, path, self.remarks) if text else {}
+        return {"caption": text.strip()} if suffix in (".txt", ".caption") else {}
+
+    def table(self, table: Path) -> None:
+        """The table that a person named."""
+        if not table.is_file():
+            raise UsageError(
+                f"no file {table}; --csv takes a table with one row per picture, and --csv '' forgets the last one"
+            )
+        joined = self._join(read_table(table, self.sources.encoding, self.remarks), "", self.sources.key)
+        if not joined and self.sources.must_join and not self.remarks.unread:
+            raise UsageError(
+                f"{table}: no row names a picture below {self.root}; one column of {', '.join(KEYS[:6])} … must, or "
+                "--key COLUMN says which"
+            )
+        silent = self.paths - joined
+        if self.sources.must_join and silent:
+            self.remarks.unnamed, self.remarks.example = len(silent), min(silent)
+
+    def _join(self, rows: Iterable[Row], folder: str, key: str | None = None) -> set[str]:
+        """Add each row to the pictures that it names → the pictures.
+
+        A row that names a picture as another machine would counts only where no row does so surely, and no other does
+        so too.
+        """
+        joined: set[str] = set()
+        unsure: dict[str, list[tuple[str, str, Row]]] = {}
+        for row in rows:
+            for column in _key_columns(row, key):
+                name = str(row[column])
+                match = self.names.find(name, folder)
+                if len(match.paths) != 1:
+                    self._remark(name, match)
+                elif match.sure:
+                    self._of(match.paths[0]).add(row, self.remarks, without=column)
+                    joined.add(match.paths[0])
+                else:
+                    unsure.setdefault(match.paths[0], []).append((name, column, row))
+        for path, claims in unsure.items():
+            if path in joined or len({name for name, *_ in claims}) > 1:
+                self.remarks.strangers += [name for name, *_ in claims]
+                continue
+            for _, column, row in claims:
+                self._of(path).add(row, self.remarks, without=column)
+            joined.add(path)
+        return joined
+
+    def _remark(self, name: str, match: Match) -> None:
+        (self.remarks.ambiguous if match.paths else self.remarks.strangers).append(valid_text(name))
+
+    def _of(self, path: str) -> _Said:
+        return self.said.setdefault(path, _Said())
 
 
-def _join(
-    columns: dict[str, dict[str, Scalar]], paths: set[str], folder: str, rows: Iterable[Mapping[str, Any]]
-) -> int:
-    """Add each row to the picture it names, by path below `folder`, else by a file name that stands once."""
-    names: dict[str, list[str]] = {}
-    joined = 0
-    for row in rows:
-        key = next((k for k in _FILE if row.get(k)), None)
-        if key is None:
-            continue
-        file_name = str(row[key]).replace("\\", "/")
-        path = f"{folder}/{file_name}" if folder else file_name
-        if path not in paths and not folder:
-            names = names or _by_name(paths)
-            alike = names.get(file_name.rpartition("/")[2], [])
-            path = alike[0] if len(alike) == 1 else path
-        if path in paths:
-            columns.setdefault(path, {}).update({k: v for k, v in _scalars(row).items() if k != key})
-            joined += 1
-    return joined
-
-
-def _by_name(paths: Iterable[str]) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for path in paths:
-        names.setdefault(path.rpartition("/")[2], []).append(path)
-    return names
-
-
-def _notes(path: str, columns: Mapping[str, Scalar], label_from: str | None, root: Path) -> Notes:
-    extra = dict(columns)
-    label, caption = _take(extra, _LABEL), _take(extra, _CAPTION)
-    if label_from == "folder":
-        label = path.rpartition("/")[0].rpartition("/")[2] or root.name
-    elif label_from:
-        value = columns.get(label_from)
-        label = None if value is None else str(value)
-        extra.pop(label_from, None)
-    return Notes(label, caption, extra)
-
-
-def _take(extra: dict[str, Scalar], names: tuple[str, ...]) -> str | None:
-    for name in names:
-        if extra.get(name) not in (None, ""):
-            return str(extra.pop(name))
-    return None
-
-
-def _beside(path: Path) -> dict[str, Scalar]:
-    text = _read(path)
-    if path.suffix.lower() == ".txt":
-        return {"caption": text.strip()} if text.strip() else {}
-    if path.suffix.lower() == ".json":
-        return _scalars(_object(text))
-    return {}
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    if path.suffix == ".jsonl":
-        yield from (_object(line) for line in _read(path).split("\n") if line.strip())
-        return
-    try:
-        yield from csv.DictReader(io.StringIO(_read(path), newline=""))
-    except csv.Error as error:
-        logger.warning("%s: %s; the rest of it is not read", path, error)
-
-
-def _named_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    if not path.is_file():
-        raise UsageError(
-            f"no file {path}; --csv takes a CSV or JSONL with one row per picture, and --csv '' forgets the last one"
-        )
-    return _rows(path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig", errors="replace")
-    except OSError:
-        return ""
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _scalars(row: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Keep what a column can hold; numbers in CSV text become numbers, so that `price > 10` compares as one expects."""
-    scalars = {str(k): _number(v) if isinstance(v, str) else v for k, v in row.items() if k}
-    return {k: v for k, v in scalars.items() if isinstance(v, str | int | float | bool) and v != ""}
-
-
-def _number(text: str) -> Scalar:
-    plain = text.strip()
-    if not plain or plain[0] not in "-.0123456789" or (len(plain) > 1 and plain[0] == "0" and plain[1].isdigit()):
-        return text  # leading zeros are an identifier, not a number
-    try:
-        return int(plain)
-    except ValueError:
-        pass
-    try:
-        return float(plain)
-    except ValueError:
-        return text
+def _key_columns(row: Row, key: str | None) -> list[str]:
+    """The column that names the picture; or, as Hugging Face has it, every `…_file_name`."""
+    usual: dict[str, Any] = {str(k).strip().casefold(): k for k in row if k}
+    if key is not None:
+        wanted = usual.get(key.casefold())
+        return [wanted] if wanted is not None and row[wanted] else []
+    column = next((usual[k] for k in KEYS if k in usual and row[usual[k]]), None)
+    if column is not None:
+        return [column]
+    return [k for low, k in usual.items() if low.endswith("_file_name") and row[k]]

@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from curator.errors import RootMissing
+from curator.files import read_start
 from curator.records import INDEX_MARK, ImageFile, Skipped
 
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".avifs",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".heic",
-        ".heif",
-    ]
+SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp",
+    ".dib", ".tif", ".tiff", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm", ".heic",
+    ".heif", ".jp2", ".j2k", ".jpx", ".jpf", ".tga", ".ico", ".psd", ".jxl",
+])  # fmt: skip
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "manifest.jsonl", "dataset.json")
+SIDECARS = frozenset([".txt", ".caption", ".json", ".csv", ".jsonl", ".parquet", ".xmp"])
+_BESIDE = (".txt", ".caption", ".json", ".xmp")  # of one picture
+# Names that say nothing of what is inside, or that a web page has added to: `photo.jpg?w=300`, `.jpg_large`.
+_MUTE = re.compile(
+    r"(^[^.]+|\.(img|bin|tmp|dat|orig|download)|\.(jpe?g|png|webp|gif|bmp|tiff?|avif)[^a-z0-9.].*)$", re.IGNORECASE
 )
-METADATA = ("metadata.csv", "metadata.jsonl", "manifest.jsonl")
-SIDECARS = frozenset([".txt", ".json", ".csv", ".jsonl"])
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"8BPS")
+_MAGIC_AT_8 = (b"WEBP", b"avif", b"heic", b"heix", b"mif1")
 _SYSTEM = frozenset(
     {"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"}
 )
@@ -51,6 +42,15 @@ class Walk:
     unreadable: list[Skipped] = field(default_factory=list)
     broken: list[Skipped] = field(default_factory=list)
     excluded: int = 0
+    passed: Counter[str] = field(default_factory=Counter)  # files that are no pictures, by their extension
+
+    def remarks(self) -> tuple[str, ...]:
+        """What was passed over, in words."""
+        if not self.passed:
+            return ()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.passed.most_common(8))
+        more = f", and {len(self.passed) - 8} more kinds" if len(self.passed) > 8 else ""
+        return (f"files that are not read as pictures: {self.passed.total()} ({kinds}{more})",)
 
     def was_seen(self, path: str) -> bool:
         """Whether the walk could look where this path was: what it could not see is not gone."""
@@ -99,8 +99,8 @@ def walk_files(root: Path, paths: Sequence[str]) -> Walk:
             continue
         except OSError as error:
             walked.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
-        stem = path.rpartition(".")[0]
-        sidecars |= {f"{stem}{suffix}" for suffix in (".txt", ".json") if (root / f"{stem}{suffix}").is_file()}
+        beside = {f"{stem}{suffix}" for stem in (path, path.rpartition(".")[0]) for suffix in _BESIDE}
+        sidecars |= {sidecar for sidecar in beside if (root / sidecar).is_file()}
         sidecars |= set(_metadata_above(root, path))
     walked.sidecars = sorted(sidecars)
     return walked
@@ -125,8 +125,7 @@ def _metadata_above(root: Path, under: str) -> Iterator[str]:
 def _is_index(folder: Path) -> bool:
     """Whether a folder is an index of curator's own."""
     try:
-        with (folder / "index.db").open("rb") as file:
-            return file.read(72)[68:] == INDEX_MARK
+        return read_start(folder / "index.db", 72)[68:] == INDEX_MARK
     except OSError:
         return False
 
@@ -152,10 +151,24 @@ def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> list[
                 found.sidecars.append(path)
             elif entry.is_symlink() and not suffix and not (root / path).exists():
                 found.unreadable.append(Skipped(path, "link leads nowhere"))
+            elif _MUTE.search(entry.name) and _is_picture(root / path):
+                stat = entry.stat()
+                found.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
+            elif entry.is_file():
+                found.passed[suffix if 1 < len(suffix) <= 12 else "without extension"] += 1
         except OSError as error:
             if suffix in SUFFIXES:
                 found.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
     return folders
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file begins as a picture does."""
+    try:
+        start = read_start(path, 16)
+    except OSError:
+        return False
+    return start.startswith(_MAGIC) or start[8:12] in _MAGIC_AT_8
 
 
 def _admitted(

@@ -17,6 +17,7 @@ from curator.duplicates import tail_cut, wilson
 from curator.files import whole
 from curator.job import QUIET, Job
 from curator.records import Certificate, Graph, Nodes, Scores, Space
+from curator.texts import to_json
 from curator.vectors import Neighbours, exact_neighbours
 
 logger = logging.getLogger("curator")
@@ -136,7 +137,7 @@ def _read(file: Path) -> Graph:
 
 def _write(file: Path, graph: Graph) -> None:
     file.parent.mkdir(exist_ok=True)
-    certificate = np.frombuffer(json.dumps(asdict(graph.certificate)).encode(), np.uint8)
+    certificate = np.frombuffer(to_json(asdict(graph.certificate)).encode(), np.uint8)
     arrays = {name: getattr(graph, name) for name in ("neighbours", "scores", "pairs", "pair_scores")}
     with whole(file) as beside:
         np.savez(beside, certificate=certificate, **arrays)

@@ -19,6 +19,7 @@ from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, Unknown
 from curator.images import absolute, read_picture
 from curator.index.engine import LocalEngine
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
+from curator.texts import valid_text
 from curator.vectors import Answer, Engine, clear_unfinished, drop_generations, write_generation
 
 logger = logging.getLogger("curator")
@@ -133,7 +134,7 @@ class Index:
 
     def vector_of_text(self, text: str, *, remember: bool = True) -> Vectors:
         """Words → (d,) unit; remembered in the index, so that asking again needs no encoder. Raises `NoTextTower`."""
-        space = self.space
+        space, text = self.space, valid_text(text)
         q = self.reader.cached_query(space, text)
         if q is None:
             q = self.encoder.encode_texts([text]).ravel()

@@ -21,6 +21,7 @@ from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
 from curator.ingest.work import Work, fill_measures, fill_space, put_vectors
 from curator.job import QUIET, Job
 from curator.records import ImageFile, IngestReport, KnownImage, Notes, Space
+from curator.texts import to_json
 
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
 
@@ -54,6 +55,8 @@ def ingest(
                     if len(paths) == 1:
                         raise
                     problems.append(str(error))
+            with db.atomic():
+                db.drop_unused_columns()
             fill_space(work)
             fill_measures(work)
         except (KeyboardInterrupt, Stopped):
@@ -61,13 +64,16 @@ def ingest(
         if not db.lost and db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space)
     seconds = time.monotonic() - started
-    return IngestReport(**work.tally, seconds=seconds, interrupted=interrupted, problems=tuple(problems))
+    return IngestReport(
+        **work.tally, seconds=seconds, interrupted=interrupted, problems=tuple(problems), remarks=tuple(work.remarks)
+    )
 
 
 def _pass(work: Work, plan: Plan) -> None:
     """Fresh files, then metadata of unchanged ones, then tombstones: a kill in between loses nothing."""
     db = work.db
     work.count("unchanged", len(plan.unchanged))
+    work.remarks += plan.remarks
     early = [*plan.walked.unreadable, *plan.walked.broken]
     if early:
         with db.atomic():
@@ -95,7 +101,7 @@ def _pass(work: Work, plan: Plan) -> None:
             since_files = 0
         work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)
         work.job.check()
-    _update_notes(db, plan)
+    work.count("noted", _update_notes(db, plan))
     _remove_gone(work, plan)
 
 
@@ -177,19 +183,20 @@ def origin_of(plan: Plan, known: KnownImage | None) -> str:
     return plan.options.origin or (known.origin if known else "real")
 
 
-def _update_notes(db: Writer, plan: Plan) -> None:
-    """Metadata follows its sources whether or not the picture changed."""
+def _update_notes(db: Writer, plan: Plan) -> int:
+    """Metadata follows its sources whether or not the picture changed → of how many images it did."""
     changed = {}
     for path in plan.unchanged:
         known = plan.known[path]
         notes, origin = notes_of(plan, path, known), origin_of(plan, known)
         stored = (known.origin, known.label, known.caption, known.extra)
-        extra = json.dumps(notes.extra, sort_keys=True, ensure_ascii=False)
+        extra = to_json(notes.extra, sort_keys=True, ensure_ascii=False)
         if stored != (origin, notes.label, notes.caption, extra):
             changed[known.id] = (origin, notes)
     for part in batched(iter(changed.items()), 1000):
         with db.atomic():
             db.put_notes(dict(part))
+    return len(changed)
 
 
 def _remove_gone(work: Work, plan: Plan) -> None:

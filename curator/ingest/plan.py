@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from curator.database import Writer
 from curator.database.listed import skipped_files
 from curator.errors import RootMissing, UsageError
-from curator.images import SUFFIXES, NoteSources, Walk, absolute, read_notes, walk, walk_files
+from curator.images import SUFFIXES, NoteSources, NotesRead, Walk, absolute, read_notes, walk, walk_files
 from curator.records import FORGOTTEN, ImageFile, KnownImage, Notes, Root, Skipped
 
 
@@ -18,13 +19,17 @@ from curator.records import FORGOTTEN, ImageFile, KnownImage, Notes, Root, Skipp
 class IngestOptions:
     """How to read a root. None means: as last time, else the default.
 
-    `exclude` globs; `label_from` "folder" or a column's name; `table` a CSV joined by file name; `origin` "real" or
-    "generated". `allow_empty` believes a root that has lost every picture; `retry` reads skipped files again.
+    `exclude` globs; `label_from` "folder" or a column's name; `label_from_name` a regular expression; `table` a CSV,
+    JSON-lines or parquet file joined by `key` or the usual columns; `encoding` of texts that are not UTF-8; `origin`
+    "real" or "generated". `allow_empty` believes a root that has lost every picture; `retry` reads skipped files again.
     """
 
     exclude: tuple[str, ...] | None = None
     label_from: str | None = None
+    label_from_name: str | None = None
     table: str | None = None
+    key: str | None = None
+    encoding: str | None = None
     origin: str | None = None
     allow_empty: bool = False
     retry: bool = False
@@ -33,6 +38,11 @@ class IngestOptions:
         globs: Any = self.exclude
         if globs is not None:  # one glob alone is not a list of its letters
             object.__setattr__(self, "exclude", (globs,) if isinstance(globs, str) else tuple(globs))
+        if self.encoding:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError as error:
+                raise UsageError(f"no encoding '{self.encoding}'; cp1252, gbk and shift_jis are some") from error
 
     def over(self, stored: Mapping[str, object]) -> IngestOptions:
         """These options, with what they leave open taken from a root's stored ones."""
@@ -41,12 +51,8 @@ class IngestOptions:
         return IngestOptions(**filled)
 
     def to_store(self) -> dict[str, object]:
-        stored = {
-            "exclude": list(self.exclude or ()),
-            "label_from": self.label_from,
-            "table": self.table,
-            "origin": self.origin,
-        }
+        names = ("label_from", "label_from_name", "table", "key", "encoding", "origin")
+        stored = {"exclude": list(self.exclude or ())} | {name: getattr(self, name) for name in names}
         return {k: v for k, v in stored.items() if v}
 
 
@@ -58,6 +64,7 @@ class Plan:
     options: IngestOptions
     walked: Walk
     notes: Mapping[str, Notes]
+    remarks: tuple[str, ...]
     known: Mapping[str, KnownImage]
     stale_skipped: list[str] = field(default_factory=list)
     fresh: list[ImageFile] = field(default_factory=list)
@@ -110,13 +117,13 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
         walked = look.walk()
     _refuse_empty(look, walked, db.known(around.id))
     with db.aside():
-        notes = look.notes(walked)
+        read = look.notes(walked)
     with db.atomic():  # a plan that fails leaves no trace
         before = {r.id: r for r in db.roots()}
         root = db.add_root(target.folder)
         known = {p: k for p, k in db.known(root.id).items() if p in look.scope}
         _refuse_empty(look, walked, known)
-        plan = Plan(root, look.options, walked, notes, known)
+        plan = Plan(root, look.options, walked, read.notes, read.remarks + walked.remarks(), known)
         skipped = {s.path: s for _, s in skipped_files(db, root.id) if s.path in look.scope}
         plan.listed = frozenset(skipped)
         _sort_out(plan, skipped)
@@ -163,10 +170,14 @@ class _Look:
             return walk_files(self.folder, list(self.only))
         return walk(self.folder, exclude=self.options.exclude or (), under=self.under)
 
-    def notes(self, walked: Walk) -> Mapping[str, Notes]:
+    def notes(self, walked: Walk) -> NotesRead:
         """What side-cars and tables say of them."""
-        table = Path(self.options.table).expanduser() if self.options.table else None
-        sources = NoteSources(self.options.label_from, table, must_join=not self.under and not self.only)
+        options = self.options
+        table = Path(options.table).expanduser() if options.table else None
+        sources = NoteSources(
+            options.label_from, options.label_from_name, table, options.key, options.encoding,
+            must_join=not self.under and not self.only,
+        )  # fmt: skip
         return read_notes(self.folder, walked.images, walked.sidecars, sources)
 
 

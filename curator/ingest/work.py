@@ -37,6 +37,7 @@ class Work:
     encoder: Encoder
     job: Job
     tally: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
 
     def count(self, what: str, by: int = 1) -> None:
         """Add to a number of the report."""

@@ -170,7 +170,8 @@ class Hits:
 class IngestReport:
     """What one `curator index` did.
 
-    Counts of images; `seconds` of wall time; `problems` of roots that were left out.
+    Counts of images, `noted` of those whose label or other notes have changed; `seconds` of wall time; `problems` of
+    roots that were left out; `remarks` on what was passed over and on what side-cars and tables say.
     """
 
     new: int = 0
@@ -182,9 +183,11 @@ class IngestReport:
     skipped: int = 0
     still_skipped: int = 0
     encoded: int = 0
+    noted: int = 0
     seconds: float = 0.0
     interrupted: bool = False
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def newly_skipped(self) -> int:

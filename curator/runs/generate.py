@@ -28,6 +28,7 @@ from curator.job import QUIET, Job
 from curator.records import IngestReport
 from curator.registry import suggest
 from curator.runs.lookup import refuse_foreign
+from curator.texts import to_json
 from curator.training.batches import scaled
 from curator.training.folder import Run
 from curator.training.generator import PictureGenerator, interpolated, load_generator
@@ -269,7 +270,7 @@ def _merge(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add lines to a manifest; a picture that is made again replaces its own."""
     lines = file.read_text().splitlines() if file.is_file() else []
     merged = {r["file_name"]: r for r in map(json.loads, lines)} | {str(r["file_name"]): r for r in rows}
-    write_whole(file, "".join(json.dumps(r) + "\n" for _, r in sorted(merged.items())))
+    write_whole(file, "".join(to_json(r) + "\n" for _, r in sorted(merged.items())))
 
 
 def write_interpolation(index: Index, run: Run, asked: Asked, target: Path, *, steps: int = 8) -> None:
@@ -284,10 +285,8 @@ def write_interpolation(index: Index, run: Run, asked: Asked, target: Path, *, s
     generator = load_generator(run, asked.checkpoint, sampler=asked.sampler)
     condition = condition_for(index, run, generator, asked)
     row, label = condition.rows[0], condition.labels[0]
-    ends = [
-        generator.latent(asked.seed + i, sampler=asked.sampler or generator.samplers[0], psi=asked.psi, label=label)
-        for i in range(max(2, asked.n))
-    ]
+    how: dict[str, Any] = {"sampler": asked.sampler or generator.samplers[0], "psi": asked.psi, "label": label}
+    ends = [generator.latent(asked.seed + i, **how) for i in range(max(2, asked.n))]
     between: list[Bytes] = []
     for first, second in zip(ends, [*ends[1:], ends[0]], strict=True):
         between += [generator.make(interpolated(first, second, t / steps), row) for t in range(steps)]

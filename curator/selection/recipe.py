@@ -18,6 +18,7 @@ from curator.index.images import relative
 from curator.records import Selection
 from curator.records.selections import NAME
 from curator.selectors import parse_objective
+from curator.texts import to_json
 
 SCHEMA = 1  # of the manifest
 DEDUPE = ("known", "none", "exact", "verified", "semantic")
@@ -114,7 +115,7 @@ def manifest_of(index: Index, selection: Selection) -> dict[str, Any]:
 def write_manifest(manifest: Mapping[str, Any], target: Path) -> None:
     """Write a manifest, whole or not at all. Raises `UsageError`."""
     with whole_for_user(target) as beside:
-        beside.write_text(json.dumps(manifest, indent=1) + "\n")  # its escapes keep names that are not UTF-8
+        beside.write_text(to_json(manifest, indent=1) + "\n")  # its escapes keep names that are not UTF-8
 
 
 def read_manifest(file: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from curator.errors import UsageError
 from curator.files import whole
+from curator.texts import to_json
 from curator.training.classifier import classifier_of
 from curator.training.folder import Run, packed
 from curator.training.generator import load_generator
@@ -48,8 +48,8 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
         # Beside, then in place: a reader never sees half a file.
         if form == "safetensors":
             facts = {
-                "options": json.dumps(run.options.as_json()),
-                "shape": json.dumps(run.facts["shape"]),
+                "options": to_json(run.options.as_json()),
+                "shape": to_json(run.facts["shape"]),
                 "run": run.name,
             }
             beside.write_bytes(packed({k: v.detach().numpy() for k, v in network.state_dict().items()}, facts))

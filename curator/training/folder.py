@@ -6,6 +6,7 @@ No torch here, so that listing is instant.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -24,6 +25,7 @@ from safetensors.numpy import load_file, save
 from curator.errors import UnknownName, UsageError
 from curator.files import write_whole
 from curator.registry import suggest
+from curator.texts import to_json
 from curator.training.options import Options
 from curator.training.pictures import Pictures, Shape, held_out
 from curator.training.trainers import options_from
@@ -84,7 +86,7 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a file of JSON, whole or not at all."""
-        self.write_text(name, json.dumps(value, indent=1) + "\n")
+        self.write_text(name, to_json(value, indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file, whole or not at all."""
@@ -93,18 +95,19 @@ class Run:
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Add one line of JSON."""
         with (self.folder / name).open("a") as opened:
-            opened.write(json.dumps(row) + "\n")
+            opened.write(to_json(row) + "\n")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The lines of a file, but one that was cut off by a crash."""
+        """The lines of a file, but one that was cut off by a crash; null was no number."""
         file = self.folder / name
         lines = file.read_text().splitlines() if file.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        rows = (json.loads(line) for line in lines if line.endswith("}"))
+        return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
 
     def cut_rows(self, name: str, images_seen: int) -> None:
         """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
         rows = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
-        self.write_text(name, "".join(json.dumps(r) + "\n" for r in rows))
+        self.write_text(name, "".join(to_json(r) + "\n" for r in rows))
 
     def checkpoints(self) -> list[int]:
         """Images seen at each complete checkpoint, ascending."""
@@ -142,7 +145,7 @@ class Run:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         (beside / "state.safetensors").write_bytes(packed(arrays))
-        (beside / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (beside / "state.json").write_text(to_json(facts, indent=1) + "\n")
         for written in (beside / "state.safetensors", beside / "state.json"):
             with written.open("rb") as opened:
                 os.fsync(opened.fileno())
@@ -186,7 +189,7 @@ def start_run(
             pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True
         ):
             known = {"label": pictures.classes[label]} if label >= 0 and pictures.classes else {}
-            opened.write(json.dumps({"id": image_id, "sha256": digest.hex()} | known) + "\n")
+            opened.write(to_json({"id": image_id, "sha256": digest.hex()} | known) + "\n")
     held = int(held_out(pictures.sha256, options.holdout).sum())
     counts = {"trained": len(pictures) - held, "held_out": held}
     run.write_state(status="started", images_seen=0)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from curator.embeddings import best_first, check_unit, exact_scores, find_sorted
 from curator.files import forget, problem_in, remember, sha256_of
 from curator.records import Ids, Positions, Scores, Vectors
+from curator.texts import to_json
 
 FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"
 _MARGIN = 32  # candidates beyond k, so that equal scores at the cut are told apart by id
@@ -126,7 +127,7 @@ def write_generation(
         np.save(beside / IDS, ids)
         step("generation files written")
         manifest = {"count": len(ids), "dim": dim, "files": {f: sha256_of(beside / f) for f in (FLAT, IDS)}, **facts}
-        text = json.dumps(manifest, sort_keys=True, indent=1)
+        text = to_json(manifest, sort_keys=True, indent=1)
         (beside / MANIFEST).write_text(text)
         for name in (FLAT, IDS, MANIFEST):
             _fsync(beside / name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.cleaning.duplicates import LEVELS
-from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, plural, print_json, say, table, working
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
         "duplicates",
         "others",
     )
-    click.echo(table(rows, heads))
+    echo(table(rows, heads))
     if any(c.source != "calibrated" for c in calibrations):
         say(
             "Where no threshold reached a precision of 0.99 at the lower end, the built-in one stays. More --sample "
@@ -144,12 +144,12 @@ def _print_leaks(found: Leaks, images: dict[int, Image]) -> None:
 
     for leak in found.leaks[:_SHOWN]:
         for image_id, side in sorted(leak.sides.items(), key=lambda pair: (pair[1], pair[0])):
-            click.echo(f"  {side:<10} id:{image_id:<7} {images[image_id].path}")
-        click.echo()
+            echo(f"  {side:<10} id:{image_id:<7} {images[image_id].path}")
+        echo()
     if len(found.leaks) > _SHOWN:
-        click.echo(f"… and {len(found.leaks) - _SHOWN} groups more; --sheet and --json show them.\n")
-    click.echo(table([(s, n, found.leaked[s]) for s, n in found.sizes.items()], (f"{found.by}", "images", "leaked")))
-    click.echo(f"\n{plural(len(found.leaks), 'group')} on more than one side.")
+        echo(f"… and {len(found.leaks) - _SHOWN} groups more; --sheet and --json show them.\n")
+    echo(table([(s, n, found.leaked[s]) for s, n in found.sizes.items()], (f"{found.by}", "images", "leaked")))
+    echo(f"\n{plural(len(found.leaks), 'group')} on more than one side.")
     if found.outside:
         say(
             f"{plural(found.outside, 'image')} on neither side, by {found.by}; --by COLUMN|folder|selection tells "
@@ -205,7 +205,7 @@ def issues_command(
         )
     elif paths:
         for image in images.values():
-            click.echo(str(image.path))
+            echo(str(image.path))
     else:
         _print_issues(found_issues, images)
     if sheet:
@@ -214,12 +214,12 @@ def issues_command(
 
 
 def _print_issues(found: list[Issue], images: dict[int, Image]) -> None:
-    click.echo(table([(f.name, len(f.ids), f.rule) for f in found], ("issue", "images", "rule")))
+    echo(table([(f.name, len(f.ids), f.rule) for f in found], ("issue", "images", "rule")))
     for f in found:
         for image_id, value in list(zip(f.ids, f.values, strict=True))[:_SHOWN]:
-            click.echo(f"  {f.name:<10} id:{image_id:<7} {value:<20} {images[image_id].path}")
+            echo(f"  {f.name:<10} id:{image_id:<7} {value:<20} {images[image_id].path}")
         if len(f.ids) > _SHOWN:
-            click.echo(f"  … and {len(f.ids) - _SHOWN} more {f.name}")
+            echo(f"  … and {len(f.ids) - _SHOWN} more {f.name}")
 
 
 def _draw_issues(found: list[Issue], images: dict[int, Image], sheet: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, plural, print_json, say, table, working
 from curator.cli.options import former, index_option, json_option, output_option, sheet_option, where_option
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def dedupe_command(
 def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, Image]) -> None:
     from curator.cleaning.describe import describe_member, remarks
 
-    click.echo(
+    echo(
         table(
             [(kind, result.pairs[kind], result.images[kind]) for kind in result.pairs], ("kind", "pairs", "duplicates")
         )
@@ -101,18 +101,16 @@ def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, I
         f"{plural(len(result.groups), 'group')} with {plural(duplicates, 'duplicate')} among "
         f"{plural(result.searched, 'image')}"
     )
-    click.echo(f"\n{summary}; {decided} decided about.")
+    echo(f"\n{summary}; {decided} decided about.")
     for group in groups[:_SHOWN]:
-        click.echo()
+        echo()
         for m in group.members:
             kind, evidence = describe_member(m, result)
-            click.echo(
-                f"  {kind:<16} id:{m.image_id:<7} {images[m.image_id].path}{f'   ({evidence})' if evidence else ''}"
-            )
+            echo(f"  {kind:<16} id:{m.image_id:<7} {images[m.image_id].path}{f'   ({evidence})' if evidence else ''}")
     if len(groups) > _SHOWN:
-        click.echo(f"\n… and {len(groups) - _SHOWN} groups more; --sheet, -o and --json show them.")
+        echo(f"\n… and {len(groups) - _SHOWN} groups more; --sheet, -o and --json show them.")
     if groups:
-        click.echo(
+        echo(
             "\n`curator decide reject --proposed` accepts the proposals, `decide keep|reject|not-duplicate ID...` "
             "speaks of some."
         )
@@ -135,7 +133,7 @@ def _verdict(verdict: str, images: tuple[str, ...], name: str | None, where: str
     with opened(name) as index:
         ids = find_ids(index, images, where=where)
         decide(index, verdict, ids)
-    click.echo(f"{verdict}: {plural(len(ids), 'image')}.")
+    echo(f"{verdict}: {plural(len(ids), 'image')}.")
 
 
 @decide_group.command("keep")
@@ -166,7 +164,7 @@ def reject_command(
         return
     with opened(name) as index:
         ids = accept(index, kinds)
-    click.echo(
+    echo(
         f"reject: {plural(len(ids), 'image')}. No file was touched; `curator quarantine --dry-run` shows what could "
         "be moved."
     )
@@ -190,7 +188,7 @@ def undo_command(images: tuple[str, ...], name: str | None) -> None:
 
     with opened(name) as index:
         count = undo(index, find_ids(index, images))
-    click.echo(f"Forgot {plural(count, 'verdict')}.")
+    echo(f"Forgot {plural(count, 'verdict')}.")
 
 
 @decide_group.command("list")
@@ -210,7 +208,7 @@ def list_command(name: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         short = [(r["verdict"], str(r["subject"])[:12], str(r["other"])[:12], r["decided_at"]) for r in rows]
-        click.echo(table(short, ("verdict", "content", "beside", "decided at")) if rows else "No verdicts yet.")
+        echo(table(short, ("verdict", "content", "beside", "decided at")) if rows else "No verdicts yet.")
 
 
 @click.command("quarantine")
@@ -277,10 +275,8 @@ def _print_moves(report: Report, done: str, as_json: bool, *, back: bool) -> Non
         )
     else:
         for m in report.moves:
-            click.echo(
-                f"{m.moved_to} -> {m.path}" if back else f"{m.path} -> {m.moved_to}   ({m.reason}; kept: {m.keeper})"
-            )
-        click.echo(f"{plural(len(report.moves), 'file')} {done}.")
+            echo(f"{m.moved_to} -> {m.path}" if back else f"{m.path} -> {m.moved_to}   ({m.reason}; kept: {m.keeper})")
+        echo(f"{plural(len(report.moves), 'file')} {done}.")
         for path, reason in report.left:
             say(f"Left: {path}: {reason}")
     sys.exit(1 if report.left else 0)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import opened, plural, print_json, say, working
+from curator.cli.face import echo, opened, plural, print_json, say, working
 from curator.cli.options import index_option, json_option, output_option, selection_option, sheet_option
 
 
@@ -64,8 +64,8 @@ def generate_command(
         print_json({"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)})
         return
     added = f", {done.report.new} new in the index" if done.report else ""
-    click.echo(f"{plural(len(done.files), 'picture')} in {done.files[0].parent}{added}.")
-    click.echo(f"Grid: {done.grid}")
+    echo(f"{plural(len(done.files), 'picture')} in {done.files[0].parent}{added}.")
+    echo(f"Grid: {done.grid}")
 
 
 @click.command("reconstruct")
@@ -109,8 +109,8 @@ def reconstruct_command(
     if as_json:
         print_json(facts)
     else:
-        click.echo(
+        echo(
             f"{plural(len(encoded.ids), 'image')}, {encoded.latents.shape[1]} latents; "
             f"error {low:.1f} to {high:.1f} of 255."
         )
-        click.echo('Try `curator search WORDS --where "reconstruction_error > …"`, or the same in `curator select`.')
+        echo('Try `curator search WORDS --where "reconstruction_error > …"`, or the same in `curator select`.')

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli import completing
-from curator.cli.face import opened, print_json, table
+from curator.cli.face import echo, opened, print_json, table
 from curator.cli.options import index_option, inner_index, json_option, output_option
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def runs_group(ctx: click.Context, name: str | None, as_json: bool) -> None:
     else:
         heads = ("run", "status", "images_seen", "seconds", "trained_on", "best")
         rows = [[r[h] for h in heads] for r in runs]
-        click.echo(table(rows, heads) if rows else "No runs yet; `curator train vae` makes one.")
+        echo(table(rows, heads) if rows else "No runs yet; `curator train vae` makes one.")
 
 
 @runs_group.command("show")
@@ -69,7 +69,7 @@ def export_run(index: Index, run: str, output: Path, form: str) -> None:
     from curator.runs.train import export_network
 
     apart = export_network(index, run, form, output)
-    click.echo(f"{output}: {run} as {form}" + (f", within {apart:.1g} of torch." if apart else "."))
+    echo(f"{output}: {run} as {form}" + (f", within {apart:.1g} of torch." if apart else "."))
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
@@ -84,9 +84,9 @@ def show_run(run: Run, *, as_json: bool) -> None:
         print_json(line | dict(details.stored) | further)
         return
     for key, value in (line | {k: v for k, v in details.options.items() if v not in (None, [], "")}).items():
-        click.echo(f"{key:>16}  {value}")
+        echo(f"{key:>16}  {value}")
     if metrics:
         names = [k for k in metrics[-1] if k not in ("images_seen", "seconds", "n")]
         rows = [[m["images_seen"], *(f"{m[k]:.4f}" for k in names)] for m in metrics]
-        click.echo("\n" + table(rows, ("images_seen", *names)))
-    click.echo("\nLook at:\n  " + "\n  ".join(looks) if looks else "\nNothing to look at yet.")
+        echo("\n" + table(rows, ("images_seen", *names)))
+    echo("\nLook at:\n  " + "\n  ".join(looks) if looks else "\nNothing to look at yet.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from curator.cli.face import opened, print_json, say, table, working
+from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import (
     ORIGINS,
     Sectioned,
@@ -203,12 +203,12 @@ def _report(run: Any, outcome: Any, *, as_json: bool) -> None:
         return
     rate = outcome.images_seen / max(outcome.seconds, 1e-9)
     pace = f"{outcome.images_seen} images in {outcome.seconds:.0f} s ({rate:.0f} images/s)"
-    click.echo(f"{run.name}: {outcome.status} after {pace}.")
+    echo(f"{run.name}: {outcome.status} after {pace}.")
     numbers = {k: v for k, v in best.items() if isinstance(v, float) and k not in ("seconds", "n")}
     if numbers:
         rows = [(k.replace("_", " "), f"{v:.4f}") for k, v in numbers.items()]
-        click.echo(table(rows, (f"best, at {outcome.best} images", "")))
+        echo(table(rows, (f"best, at {outcome.best} images", "")))
     samples = " and samples there." if (run.folder / "samples").is_dir() else " there."
-    click.echo(f"Look at {run.folder}/card.md, curves.png" + samples)
+    echo(f"Look at {run.folder}/card.md, curves.png" + samples)
     if outcome.status == "interrupted":
         say(f"Interrupted; go on with `curator train {run.options.trainer} --resume {run.name}`.")

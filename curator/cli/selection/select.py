@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, plural, print_json, say, table, working
 from curator.cli.options import (
     IMAGES,
     former,
@@ -134,8 +134,8 @@ def print_selection(index: Index, s: Selection, *, as_json: bool) -> None:
         return
     steps = [(step["step"], step["before"], step["after"]) for step in s.recipe.get("steps", ())]
     if steps:
-        click.echo(table(steps, ("step", "from", "to")))
-    click.echo(f"{s.name}: {plural(len(s), 'image')}, {s.digest[:16]}")
+        echo(table(steps, ("step", "from", "to")))
+    echo(f"{s.name}: {plural(len(s), 'image')}, {s.digest[:16]}")
 
 
 def draw_selection(index: Index, s: Selection, target: Path) -> None:
@@ -205,7 +205,7 @@ def preview_command(
         "duplicates",
         "balance",
     )
-    click.echo(table(shown, heads))
+    echo(table(shown, heads))
 
 
 @click.command("export")
@@ -257,7 +257,7 @@ def export_command(names: tuple[str, ...], *, output: Path | None, name: str | N
             export_run(index, names[0], output, options["form"])
             return
         count = export(index, list(names), output, ExportOptions(**options), job=job)
-    click.echo(f"{output}: {plural(count, 'image')} as {options['form']}.")
+    echo(f"{output}: {plural(count, 'image')} as {options['form']}.")
 
 
 COMMANDS = (select_command, preview_command, export_command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli import completing
-from curator.cli.face import opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, plural, print_json, say, table, working
 from curator.cli.options import index_option, inner_index, json_option, output_option, overwrite_option, sheet_option
 from curator.cli.selection.select import draw_selection, print_selection
 
@@ -41,7 +41,7 @@ def selections_group(ctx: click.Context, name: str | None, as_json: bool) -> Non
         print_json(rows)
     else:
         shown = [(r["name"], r["images"], r["by"], str(r["digest"])[:12], r["created_at"]) for r in rows]
-        click.echo(
+        echo(
             table(shown, ("name", "images", "by", "digest", "created at"))
             if rows
             else "No selections yet; `curator select NAME` makes one."
@@ -87,7 +87,7 @@ def show_command(*, chosen: str, paths: bool, sheet: Path | None, as_json: bool,
         s = Selections(index.reader).get(chosen)
         if paths:
             for image in index.images(s.ids):
-                click.echo(str(image.path))
+                echo(str(image.path))
         else:
             print_selection(index, s, as_json=as_json)
         if sheet:
@@ -110,7 +110,7 @@ def diff_command(*, first: str, second: str, as_json: bool, name: str | None) ->
     if as_json:
         print_json(asdict(difference))
     else:
-        click.echo(
+        echo(
             f"{len(difference.first)} only in {first}, {len(difference.second)} only in {second}, "
             f"{len(difference.both)} in both."
         )
@@ -180,7 +180,7 @@ def drop_command(*, names: tuple[str, ...], name: str | None) -> None:
 
     with opened(name) as index:
         drop(index, names)
-    click.echo(f"Dropped {plural(len(names), 'selection')}; no image was touched.")
+    echo(f"Dropped {plural(len(names), 'selection')}; no image was touched.")
 
 
 COMMANDS = (selections_group,)

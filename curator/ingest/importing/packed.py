@@ -13,6 +13,7 @@ from curator.errors import UsageError
 from curator.files import write_whole
 from curator.images import SUFFIXES
 from curator.job import Job
+from curator.texts import to_json
 
 _UNSAFE = re.compile(r"[^\w.+-]+")
 _BY_MAGIC = (
@@ -50,7 +51,7 @@ def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
                         code = parts[".cls"].decode().strip()
                         notes["label"] = names[int(code)] if code.isdecimal() and int(code) < len(names) else code
                     if notes:
-                        _write(place.with_name(f"{place.name}.json"), json.dumps(notes, ensure_ascii=False).encode())
+                        _write(place.with_name(f"{place.name}.json"), to_json(notes, ensure_ascii=False).encode())
                     if ".txt" in parts:
                         _write(place.with_name(f"{place.name}.txt"), parts[".txt"])
                     done += 1
@@ -104,7 +105,7 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
                 stem = f"{done:08d}-{_safe(Path(picture.get('path') or 'picture').stem)}"
                 _write(target / file.stem / f"{stem}{_suffix(data)}", data)
                 notes = {k: _named(v, names.get(k)) for k, v in row.items() if v is not None}
-                _write(target / file.stem / f"{stem}.json", json.dumps(notes, ensure_ascii=False, default=str).encode())
+                _write(target / file.stem / f"{stem}.json", to_json(notes, ensure_ascii=False, default=str).encode())
                 done += 1
                 job.progress(done, done, "unpacking")
                 job.check()

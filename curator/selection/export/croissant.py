@@ -5,13 +5,13 @@ Every file that is no single picture has its SHA-256.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curator.files import sha256_of
 from curator.selection.export.items import write_text
+from curator.texts import to_json
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en", "@vocab": "https://schema.org/", "citeAs": "cr:citeAs", "column": "cr:column",
@@ -69,4 +69,4 @@ def write_croissant(folder: Path, name: str, manifest: Mapping[str, Any], column
         "distribution": distribution,
         "recordSet": [{"@type": "cr:RecordSet", "@id": "images", "name": "images", "field": fields}],
     }
-    write_text(folder / "croissant.json", json.dumps(described, ensure_ascii=False, indent=1) + "\n")
+    write_text(folder / "croissant.json", to_json(described, ensure_ascii=False, indent=1) + "\n")

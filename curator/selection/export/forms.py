@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from curator.selection.export.items import (
     place,
     write_text,
 )
+from curator.texts import to_json
 
 
 def _imagefolder(plan: ExportPlan) -> None:
@@ -60,7 +60,7 @@ def _webdataset(plan: ExportPlan) -> None:
             with tarfile.open(plan.folder / f"{split}-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
                 for item in items[start : start + plan.shard]:
                     _add(tar, f"{item.key}{_suffix(item)}", content(item, plan.size))
-                    _add(tar, f"{item.key}.json", json.dumps(item.row(), ensure_ascii=False, sort_keys=True).encode())
+                    _add(tar, f"{item.key}.json", to_json(item.row(), ensure_ascii=False, sort_keys=True).encode())
                     if item.image.caption is not None:
                         _add(tar, f"{item.key}.txt", item.image.caption.encode())
                     if item.image.label is not None:
@@ -68,7 +68,7 @@ def _webdataset(plan: ExportPlan) -> None:
                     done += 1
                     plan.exported(done)
             os.utime(plan.folder / f"{split}-{number:06d}.tar", (MTIME, MTIME))
-    write_text(plan.folder / "labels.json", json.dumps(list(codes), ensure_ascii=False) + "\n")
+    write_text(plan.folder / "labels.json", to_json(list(codes), ensure_ascii=False) + "\n")
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -103,7 +103,7 @@ def _parquet(plan: ExportPlan) -> None:
         pa.field("label", pa.int64()),
     ]
     fields += [pa.field(name, types[kind]) for name, kind in plain.items()]
-    schema = pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    schema = pa.schema(fields, metadata={"huggingface": to_json({"info": {"features": features}})})
     done = 0
     for split in sorted({i.split for i in plan.items}):
         items = [i for i in plan.items if i.split == split]
@@ -219,7 +219,7 @@ def _save_array(plan: ExportPlan, name: str, values: Any) -> None:
 
 
 def _dump(plan: ExportPlan, name: str, value: Any) -> None:
-    write_text(plan.folder / name, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    write_text(plan.folder / name, to_json(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def _codes(items: Sequence[Item]) -> dict[str, int]:

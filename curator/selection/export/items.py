@@ -9,7 +9,6 @@ import csv
 import errno
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from curator.images import decode, read_bytes
 from curator.job import Job
 from curator.records import Image
 from curator.registry import Registry
+from curator.texts import defused, to_json
 
 LINKS = ("copy", "hardlink", "symlink", "none")
 MTIME = 0  # of all that is written: seconds since 1970
@@ -189,14 +189,18 @@ def write_text(target: Path, text: str) -> None:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same columns as CSV."""
+    """Rows of the same columns as CSV, in which no cell is a formula to a spreadsheet.
+
+    A lone carriage return would end a line for some readers, so where there is one every cell is quoted.
+    """
     out = io.StringIO()
-    lines = csv.DictWriter(out, list(rows[0]) if rows else ["file"], lineterminator="\n")
+    how: Any = csv.QUOTE_ALL if any("\r" in str(v) for row in rows for v in row.values()) else csv.QUOTE_MINIMAL
+    lines = csv.DictWriter(out, list(rows[0]) if rows else ["file"], lineterminator="\n", quoting=how)
     lines.writeheader()
-    lines.writerows(rows)
+    lines.writerows({name: defused(cell) for name, cell in row.items()} for row in rows)
     return out.getvalue()
 
 
 def as_jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as JSON lines."""
-    return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+    return "".join(to_json(r, ensure_ascii=False) + "\n" for r in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -23,6 +22,7 @@ from curator.selection.export.croissant import write_croissant
 from curator.selection.export.forms import write_table
 from curator.selection.export.items import LINKS, ExportPlan, Item, forms, printable, scaled, suffix_of, write_text
 from curator.selection.recipe import manifest_of
+from curator.texts import to_json
 
 _SAFE = re.compile(r"[^\w.+-]+")
 _UNLABELLED = "unlabelled"
@@ -89,7 +89,7 @@ def export(
         for s in chosen:
             manifest = manifest_of(index, s)
             file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"
-            write_text(beside / file, json.dumps(manifest, indent=1) + "\n")
+            write_text(beside / file, to_json(manifest, indent=1) + "\n")
         write_croissant(beside, "+".join(names), {"count": len(items)}, list(items[0].row()))
         if target.exists():
             target.rmdir()
