@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from curator.database import (
     salvage,
     take_lock,
 )
-from curator.errors import IndexExists, IndexLocked, NoIndex, PictureError
+from curator.errors import IndexExists, IndexFull, IndexLocked, NoIndex, PictureError
 from curator.files import whole
 from curator.images import decode, read_bytes
 from curator.index import Index
 from curator.index.engine import verify_files
 from curator.records import Finding, Image
 
+_BESIDE = ".repair"  # where rows are saved until they are whole
 _SAMPLE = 50  # images that `--deep` encodes again
 _SAME = 0.99  # least cosine of a re-encoded image: other runtimes and batch sizes differ in the last digits only
 
@@ -68,29 +70,25 @@ def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
             yield from _reencode(index)
 
 
-def repair(folder: Path) -> list[str]:
+def repair(folder: Path, *, step: Callable[[str], None] = lambda _: None) -> list[str]:
     """Save every sound row into a fresh database and write new FAISS files → what was done, in words.
 
     The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator
-    index`. Raises `NoIndex`, or `IndexLocked` while another process writes.
+    index`. A kill or a full disk leaves the damaged database where it was, and the same command begins again. Raises
+    `NoIndex`, `IndexFull`, or `IndexLocked` while another process writes.
     """
     done = []
     _refuse_nothing(folder)
     with take_lock(folder, name=ALONE), take_lock(folder) as lock:
+        shutil.rmtree(folder / _BESIDE, ignore_errors=True)  # of a repair that was killed
         with _unchecked(folder, "rw") as connection:
             is_damaged = bool(damaged_rows(connection, folder)) or not is_born(folder)
-        damaged_copy = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S}.db"
+            with contextlib.suppress(sqlite3.DatabaseError):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what it holds belongs to the database
         if is_damaged:
-            os.replace(folder / DATABASE, damaged_copy)
-            (folder / f"{DATABASE}-journal").unlink(missing_ok=True)
+            done.append(_save_rows(folder, step))
         db = Writer.open(folder, lock=lock)
         try:
-            if is_damaged:
-                lost = salvage(db, damaged_copy)
-                done.append(
-                    f"{lost} damaged rows left behind in {damaged_copy.name}; run `curator index` to read their "
-                    "images again"
-                )
             shutil.rmtree(folder / "vectors", ignore_errors=True)
             with Index(folder) as index:
                 for space in db.spaces():
@@ -99,6 +97,36 @@ def repair(folder: Path) -> list[str]:
         finally:
             db.close()
     return done
+
+
+def _save_rows(folder: Path, step: Callable[[str], None]) -> str:
+    """Salvage into a folder beside, keep the damaged file, then put the new one in its place."""
+    beside = folder / _BESIDE
+    beside.mkdir()
+    try:
+        with Writer.open(beside) as db:
+            salvaged = salvage(db, folder / DATABASE)
+        step("rows saved")
+        damaged = folder / f"index.damaged-{datetime.now():%Y%m%d-%H%M%S-%f}.db"
+        for file in folder.glob(f"{DATABASE}-*"):  # a log that SQLite could not take over belongs to the damaged one
+            os.replace(file, damaged.with_name(damaged.name + file.name.removeprefix(DATABASE)))
+        _keep_copy(folder / DATABASE, damaged)
+        step("damaged file kept")
+        os.replace(beside / DATABASE, folder / DATABASE)
+        step("database replaced")
+    except OSError as error:
+        raise IndexFull(f"cannot write to {folder}: {error.strerror}; make room and run again") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return f"{salvaged} in {damaged.name}; run `curator index` to read their images again"
+
+
+def _keep_copy(file: Path, copy: Path) -> None:
+    try:
+        os.link(file, copy)  # takes no room
+    except OSError:
+        with whole(copy) as beside:
+            shutil.copy2(file, beside)
 
 
 def backup(folder: Path, target: Path | None = None) -> Path:

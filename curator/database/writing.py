@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from curator.database.connection import as_path, as_stored, connect_writer, mark
 from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrations
 from curator.errors import IndexFull, IndexLocked
+from curator.files import whole
 from curator.records import Root, Space
 from curator.texts import to_json
 
@@ -46,7 +46,8 @@ class Writing(Reader):
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version < FORMAT:
             if version:
-                shutil.copy2(self.folder / "index.db", self.folder / f"index.format-{version}.db")
+                with _room(self.folder), whole(self.folder / f"index.format-{version}.db") as beside:
+                    self.copy_to(beside)  # also what lies in a log beside the file
             with _room(self.folder):
                 migrations().apply(self._db)
 
