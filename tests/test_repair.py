@@ -16,7 +16,7 @@ import pytest
 from conftest import draw
 
 from curator.admin.maintenance import repair, verify
-from curator.admin.manage import tag_images
+from curator.admin.manage import repoint_root, tag_images
 from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.database.pages import DatabaseFile, decode_record, varint
 from curator.database.schema import SEALED
@@ -121,6 +121,22 @@ def test_a_zeroed_root_page_loses_no_other_page(sound: Path, tmp_path: Path, tab
     after = counts(folder / "index.db")
     assert before[table] - after[table] == lost
     assert {t: n for t, n in after.items() if t != table} == {t: n for t, n in before.items() if t != table}
+
+
+def test_images_stay_where_the_path_of_their_root_is_lost(sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "i"
+    shutil.copytree(sound, folder)
+    with contextlib.closing(sqlite3.connect(folder / "index.db")) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'roots'").fetchone()
+    with (folder / "index.db").open("r+b") as file:
+        file.seek((root - 1) * PAGE)
+        file.write(bytes(PAGE))
+    repair(folder)
+    with Index(folder) as index:
+        assert len(index) == 300
+        repoint_root(index, Path("/lost-root-1"), sound.parent / "pictures")
+    with Index(folder) as index:
+        assert index.images([1])[0].path.is_file()
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -70,7 +70,7 @@ _PYTHON: Mapping[str, type | tuple[type, ...]] = {
 def salvage(writer: Writer, damaged: Path) -> Salvaged:
     """Fill the empty database of `writer` from the file `damaged`."""
     found = DatabaseFile(damaged).found_rows()
-    tables = _tables(writer.connection)
+    tables = tables_of(writer.connection)
     sound: dict[str, list[Values]] = {name: [] for name in tables}
     broken = found.broken_cells
     for rowid, values in found.rows:
@@ -86,6 +86,7 @@ def salvage(writer: Writer, damaged: Path) -> Salvaged:
         for table in tables.values():
             if table.name != "meta":  # whose counters are restored last
                 _insert(writer.connection, table, sound[table.name])
+        _stand_in_for_roots(writer.connection)
         dangling = _drop_dangling(writer.connection)
         _restore_meta(writer.connection, meta)
         _restore_last_id(writer.connection, sequences)
@@ -94,7 +95,7 @@ def salvage(writer: Writer, damaged: Path) -> Salvaged:
     return Salvaged(count, broken, found.unreadable_pages, dangling)
 
 
-def _tables(connection: sqlite3.Connection) -> dict[str, _Table]:
+def tables_of(connection: sqlite3.Connection) -> dict[str, _Table]:
     """The tables of a fresh index, in the order in which they may refer to each other."""
     tables = {}
     for name, columns in SEALED.items():
@@ -120,6 +121,14 @@ def _insert(target: sqlite3.Connection, table: _Table, rows: list[Values]) -> No
     marks = ", ".join("?" * (len(table.columns) + 1))
     insert = f"INSERT OR IGNORE INTO {table.name} ({', '.join(table.columns)}, crc) VALUES ({marks})"
     target.executemany(insert, rows)
+
+
+def _stand_in_for_roots(target: sqlite3.Connection) -> None:
+    """Images whose root lost its path stay, below `/lost-root-ID`: `curator roots move` says where it is."""
+    target.execute(
+        "INSERT INTO roots (id, path) SELECT DISTINCT root_id, '/lost-root-' || root_id FROM images "
+        "WHERE root_id NOT IN (SELECT id FROM roots)"
+    )
 
 
 def _drop_dangling(target: sqlite3.Connection) -> int:
