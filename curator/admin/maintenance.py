@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from curator.database import (
     refuse_newer,
     salvage,
     take_lock,
+    take_over_log,
 )
 from curator.errors import IndexExists, IndexFull, IndexLocked, NoIndex, PictureError
 from curator.files import whole
@@ -83,8 +83,7 @@ def repair(folder: Path, *, step: Callable[[str], None] = lambda _: None) -> lis
         shutil.rmtree(folder / _BESIDE, ignore_errors=True)  # of a repair that was killed
         with _unchecked(folder, "rw") as connection:
             is_damaged = bool(damaged_rows(connection, folder)) or not is_born(folder)
-            with contextlib.suppress(sqlite3.DatabaseError):
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what it holds belongs to the database
+            take_over_log(connection)
         if is_damaged:
             done.append(_save_rows(folder, step))
         db = Writer.open(folder, lock=lock)

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from curator.database import Reader
+from curator.files import read_regular
 from curator.index import Index
 from curator.texts import to_json
 
+_MOST = 2**30  # bytes of a journal
 FOLDER, JOURNAL = ".curator-quarantine", "journal.jsonl"  # the name is hidden, so that scans pass over it
 
 
@@ -73,12 +75,23 @@ def _placed(move: Move, roots: Mapping[int, Path]) -> Move:
 
 def _read_journal(index: Index) -> Iterator[Move]:
     """Every line that was written to its end: a torn last one was never acted upon."""
+    return _moves_in(index.folder / JOURNAL)
+
+
+def named_in(home: Path) -> set[str]:
+    """Names of the files that the journal of a quarantine itself speaks of."""
+    return {Path(move.moved_to).name for move in _moves_in(home / JOURNAL)}
+
+
+def _moves_in(journal: Path) -> Iterator[Move]:
     try:
-        text = (index.folder / JOURNAL).read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
+        text = read_regular(journal, _MOST).decode("utf-8", "surrogateescape")
+    except OSError:
         return
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
-            yield Move(**json.loads(line))
-        except (ValueError, TypeError):
+            move = Move(**json.loads(line))
+        except (ValueError, TypeError, RecursionError):
             continue
+        if all(isinstance(v, int if k in ("image_id", "root_id") else str) for k, v in asdict(move).items()):
+            yield move

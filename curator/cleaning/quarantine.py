@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from curator.cleaning.journal import FOLDER, Move, read_moves, write_move
+from curator.cleaning.journal import FOLDER, Move, named_in, read_moves, write_move
+from curator.cleaning.moving import are_two_names, move_aside, move_back
 from curator.database import Curation, Writer
 from curator.database.curation import rejected_ids
 from curator.errors import UsageError
@@ -53,7 +54,7 @@ def quarantine(
         done: list[Move] = []
         for move in moves:
             job.check()
-            problem = _move(move, index)
+            problem = move_aside(move, index)
             if problem:
                 left.append((move.path, problem))
                 continue
@@ -88,13 +89,16 @@ def restore(
             for m in open_
             if m not in moves and not Path(m.path).exists()
         ]
+        strangers = {m.moved_to: why for m in moves if (why := _foreign(m, db))}
+        left += [(m.path, strangers[m.moved_to]) for m in moves if m.moved_to in strangers]
+        moves = [m for m in moves if m.moved_to not in strangers]
         left += [(path, "is not in quarantine") for path in sorted(wanted - {m.path for m in open_})]
         if dry_run:
             return Report(tuple(moves), tuple(left))
         done = []
         for move in moves:
             job.check()
-            problem = _move_back(move, index)
+            problem = move_back(move, index)
             if problem:
                 left.append((move.path, problem))
                 continue
@@ -165,9 +169,11 @@ def _target(image: Image, root: Path, home: Path, roots: Sequence[Path], taken: 
         )
     place = home / image.path.relative_to(root)
     number = 1
-    while place.exists() or str(place) in taken:
+    while os.path.lexists(place) or str(place) in taken:
         number += 1
-        place = place.with_name(f"{image.path.stem}.{number}{image.path.suffix}")
+        end = os.fsencode(f".{number}{image.path.suffix}")
+        # A name has 255 bytes at most.
+        place = place.with_name(os.fsdecode(os.fsencode(image.path.stem)[: 255 - len(end)] + end))
     return place
 
 
@@ -197,64 +203,27 @@ def _differs(image: Image, what: str = "the file") -> str:
     )
 
 
-def _move(move: Move, index: Index) -> str:
-    """Journal, then move → the problem, or nothing."""
-    target = Path(move.moved_to)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_move(index, move)
-        index.step("move journalled")
-        _move_file(Path(move.path), target)
-    except OSError as error:
-        return f"cannot be moved: {error.strerror}"
-    index.step("file moved")
-    return ""
+def _foreign(move: Move, db: Writer) -> str:
+    """Why a line of the journal is not believed, or nothing: a file goes from a quarantine to a root, and nowhere else.
 
-
-def _move_back(move: Move, index: Index) -> str:
-    source, place = Path(move.moved_to), Path(move.path)
-    try:
-        if sha256_of(source) != move.sha256:
-            return f"{source} is not what was put there; it stays"
-        if place.exists() or place.is_symlink():
-            return f"its place is taken; the file stays in {source}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_move(index, replace(move, event="restore"))
-        _move_file(source, place)
-    except OSError as error:
-        return f"cannot be moved back: {error.strerror}"
-    index.step("file moved back")
-    return ""
-
-
-def _move_file(source: Path, target: Path) -> None:
-    """Rename without ever overwriting.
-
-    A hard link comes first, where the file system has them, and then the old name goes.
+    A quarantine is a folder that has this very move in a journal of its own.
     """
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        if target.exists():
-            raise FileExistsError(17, "its place is taken") from None
-        source.rename(target)
-    else:
-        source.unlink()
-    for folder in {source.parent, target.parent}:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    path, moved_to, home = Path(move.path), Path(move.moved_to), Path(move.home)
+    plain = all(absolute(p) == p for p in (path, moved_to, home))
+    if not plain or not any(path.is_relative_to(r.path) for r in db.roots()):
+        return f"the journal says that {moved_to} goes to {path}, which is in no folder of this index; it stays"
+    if not moved_to.is_relative_to(home) or moved_to.name not in named_in(home):
+        return f"the journal says that {moved_to} was put in quarantine in {home}, which knows nothing of it; it stays"
+    return ""
 
 
 def _finish(db: Writer, index: Index) -> None:
     """Bring files and rows into step after a kill: a file under both names keeps the one it was going from."""
     for move in read_moves(db, index):
+        if _foreign(move, db):
+            continue
         source, target = Path(move.path), Path(move.moved_to)
-        if move.event != "restored" and _are_two_names(source, target):
+        if move.event != "restored" and are_two_names(source, target):
             target.unlink()
         if move.event == "quarantine" and target.exists() and not source.exists() and db.is_present(move.image_id):
             with db.atomic():
@@ -264,20 +233,10 @@ def _finish(db: Writer, index: Index) -> None:
             write_move(index, replace(move, event="restored"))
 
 
-def _are_two_names(source: Path, target: Path) -> bool:
-    """Whether a move was cut between making the new name and dropping the old.
-
-    Then both are hard links to one file; one that leads to the other is something else.
-    """
-    if source.is_symlink() or target.is_symlink() or not (source.exists() and target.exists()):
-        return False
-    return source.samefile(target) and source.stat().st_nlink > 1 and source.resolve() != target.resolve()
-
-
 def _mark_back(db: Writer, move: Move) -> None:
     """The image is present again, if its file is to the byte what it was; else `curator index` sees to it."""
     place = Path(move.path)
-    if sha256_of(place) == move.sha256:
+    if place.is_file() and sha256_of(place) == move.sha256:
         stat = place.stat()
         with db.atomic():
             db.put_back(move.image_id, stat.st_size, stat.st_mtime_ns)

@@ -2,7 +2,7 @@
 
 from curator.database.connection import ALONE, DATABASE, is_born, open_raw, refuse_newer, take_lock
 from curator.database.curation import Curation
-from curator.database.integrity import damaged_rows, dangling_rows, has_tables
+from curator.database.integrity import damaged_rows, dangling_rows, has_tables, take_over_log
 from curator.database.reader import FEW, Reader
 from curator.database.salvage import salvage
 from curator.database.selections import Selections
@@ -27,4 +27,5 @@ __all__ = [
     "refuse_newer",
     "salvage",
     "take_lock",
+    "take_over_log",
 ]

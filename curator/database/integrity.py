@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -64,6 +65,12 @@ def damaged_rows(connection: sqlite3.Connection, folder: Path, limit: int = 20) 
         refuse_if_busy(error, folder)
         problems.append(f"cannot be read: {error}")
     return problems[:limit]
+
+
+def take_over_log(connection: sqlite3.Connection) -> None:
+    """Write what a log beside the database holds into it, as far as SQLite can: it belongs to the database."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def dangling_rows(connection: sqlite3.Connection) -> Iterator[str]:

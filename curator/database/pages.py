@@ -23,10 +23,7 @@ Values = tuple[Any, ...]
 
 @dataclass
 class FoundRows:
-    """What lies on the leaf pages: (rowid, values) of tables, values of trees without rowids, and what was lost.
-
-    `reached` rows lie below a root that the schema names; the others may be left from before a page was freed.
-    """
+    """What lies on the leaf pages: (rowid, values) of tables, values of trees without rowids, and what was lost."""
 
     rows: list[tuple[int, Values]] = field(default_factory=list)
     keyed: list[Values] = field(default_factory=list)
@@ -61,7 +58,7 @@ class DatabaseFile:
 
     def found_rows(self) -> FoundRows:
         """Every cell of every leaf page that is not on the free list."""
-        found, free, overflow = FoundRows(unreadable_pages=self.missing), self._free(), set[int]()
+        cells, free, overflow = FoundRows(unreadable_pages=self.missing), self._free(), set[int]()
         strange: list[int] = []
         for number in range(1, self.count + 1):
             if number in free:
@@ -69,13 +66,13 @@ class DatabaseFile:
             page, start = self.page(number), _HEADER if number == 1 else 0
             kind = page[start]
             if kind == _TABLE_LEAF and number > 1:
-                self._read(page, start, found, overflow, has_rowid=True)
+                self._read(page, start, cells, overflow, has_rowid=True)
             elif kind == _INDEX_LEAF:
-                self._read(page, start, found, overflow, has_rowid=False)
+                self._read(page, start, cells, overflow, has_rowid=False)
             elif kind not in (_TABLE_INNER, _INDEX_INNER, _TABLE_LEAF):
                 strange.append(number)
-        found.unreadable_pages += len(set(strange) - overflow)
-        return found
+        cells.unreadable_pages += len(set(strange) - overflow)
+        return cells
 
     def _free(self) -> set[int]:
         """Numbers of the pages on the free list, as far as it can be followed."""
@@ -89,29 +86,29 @@ class DatabaseFile:
             trunk = following
         return free
 
-    def _read(self, page: bytes, start: int, found: FoundRows, overflow: set[int], *, has_rowid: bool) -> None:
+    def _read(self, page: bytes, start: int, cells: FoundRows, overflow: set[int], *, has_rowid: bool) -> None:
         (count,) = struct.unpack(">H", page[start + 3 : start + 5])
         if count > self.usable // 4:
-            found.unreadable_pages += 1
+            cells.unreadable_pages += 1
             return
-        for at in struct.unpack(f">{count}H", page[start + 8 : start + 8 + 2 * count]):
+        for place in struct.unpack(f">{count}H", page[start + 8 : start + 8 + 2 * count]):
             try:
-                rowid, payload = self._cell(page, at, overflow, has_rowid=has_rowid)
+                rowid, payload = self._cell(page, place, overflow, has_rowid=has_rowid)
                 values = decode_record(payload)
             except (_Torn, IndexError, struct.error, UnicodeDecodeError):
-                found.broken_cells += has_rowid
+                cells.broken_cells += has_rowid
                 continue
             if has_rowid:
-                found.rows.append((rowid, values))
+                cells.rows.append((rowid, values))
             else:
-                found.keyed.append(values)
+                cells.keyed.append(values)
 
-    def _cell(self, page: bytes, at: int, overflow: set[int], *, has_rowid: bool) -> tuple[int, bytes]:
+    def _cell(self, page: bytes, place: int, overflow: set[int], *, has_rowid: bool) -> tuple[int, bytes]:
         """(rowid, the whole payload), with what lies on overflow pages."""
-        length, at = varint(page, at)
+        length, place = varint(page, place)
         rowid = 0
         if has_rowid:
-            rowid, at = varint(page, at)
+            rowid, place = varint(page, place)
             rowid -= 2**64 if rowid >= 2**63 else 0
         if length > len(self.data):
             raise _Torn
@@ -119,14 +116,12 @@ class DatabaseFile:
         most = self.usable - 35 if has_rowid else (self.usable - 12) * 64 // 255 - 23
         least = (self.usable - 12) * 32 // 255 - 23
         if length <= most:
-            return rowid, page[at : at + length]
+            return rowid, page[place : place + length]
         local = least + (length - least) % (self.usable - 4)
         local = local if local <= most else least
-        parts, left = [page[at : at + local]], length - local
-        (following,) = struct.unpack(">I", page[at + local : at + local + 4])
+        parts, left = [page[place : place + local]], length - local
+        (following,) = struct.unpack(">I", page[place + local : place + local + 4])
         while left > 0:
-            if following in overflow and len(parts) > self.count:
-                raise _Torn
             overflow.add(following)
             beyond = self.page(following)
             parts.append(beyond[4 : min(self.usable, 4 + left)])
@@ -137,32 +132,32 @@ class DatabaseFile:
         return rowid, b"".join(parts)
 
 
-def varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, place: int) -> tuple[int, int]:
     """A variable-length integer (§1.6) → (value, where it ends)."""
     value = 0
     for length in range(9):
-        byte = data[at + length]
+        byte = data[place + length]
         if length == 8:
-            return (value << 8) | byte, at + 9
+            return (value << 8) | byte, place + 9
         value = (value << 7) | (byte & 0x7F)
         if byte < 0x80:
-            return value, at + length + 1
+            return value, place + length + 1
     raise _Torn
 
 
 def decode_record(payload: bytes) -> Values:
     """A record (§2.1) → its values; text as `str`, where it is UTF-8."""
-    end, at = varint(payload, 0)
+    end, place = varint(payload, 0)
     kinds: list[int] = []
-    while at < end:
-        kind, at = varint(payload, at)
+    while place < end:
+        kind, place = varint(payload, place)
         kinds.append(kind)
-    if at != end or len(kinds) > _MOST_COLUMNS:
+    if place != end or len(kinds) > _MOST_COLUMNS:
         raise _Torn
     return tuple(_values(payload, end, kinds))
 
 
-def _values(payload: bytes, at: int, kinds: list[int]) -> Iterator[Any]:
+def _values(payload: bytes, place: int, kinds: list[int]) -> Iterator[Any]:
     whole = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
     for kind in kinds:
         if kind == 0:
@@ -172,9 +167,9 @@ def _values(payload: bytes, at: int, kinds: list[int]) -> Iterator[Any]:
             yield kind - 8
             continue
         length = whole.get(kind) or (8 if kind == 7 else (kind - 12) // 2 if kind >= 12 else -1)
-        if length < 0 or at + length > len(payload):
+        if length < 0 or place + length > len(payload):
             raise _Torn
-        raw, at = payload[at : at + length], at + length
+        raw, place = payload[place : place + length], place + length
         if kind in whole:
             yield int.from_bytes(raw, "big", signed=True)
         elif kind == 7:

@@ -69,18 +69,18 @@ _PYTHON: Mapping[str, type | tuple[type, ...]] = {
 
 def salvage(writer: Writer, damaged: Path) -> Salvaged:
     """Fill the empty database of `writer` from the file `damaged`."""
-    found = DatabaseFile(damaged).found_rows()
+    cells = DatabaseFile(damaged).found_rows()
     tables = tables_of(writer.connection)
     sound: dict[str, list[Values]] = {name: [] for name in tables}
-    broken = found.broken_cells
-    for rowid, values in found.rows:
+    broken = cells.broken_cells
+    for rowid, values in cells.rows:
         fitting = next(((t.name, row) for t in tables.values() if (row := t.row(rowid, values)) is not None), None)
         if fitting is not None:
             sound[fitting[0]].append(fitting[1])
         elif len(values) - 1 in {len(t.columns) for t in tables.values()} and not _is_of_sqlite(values):
             broken += 1
-    meta = {row[0]: row[1] for values in found.keyed if (row := tables["meta"].row(0, values)) is not None}
-    sequences = [v[1] for _, v in found.rows if len(v) == 2 and v[0] == "images" and isinstance(v[1], int)]
+    meta = {row[0]: row[1] for values in cells.keyed if (row := tables["meta"].row(0, values)) is not None}
+    sequences = [v[1] for _, v in cells.rows if len(v) == 2 and v[0] == "images" and isinstance(v[1], int)]
     writer.connection.execute("PRAGMA foreign_keys = OFF")
     with writer.atomic():
         for table in tables.values():
@@ -92,7 +92,7 @@ def salvage(writer: Writer, damaged: Path) -> Salvaged:
         _restore_last_id(writer.connection, sequences)
         count = sum(writer.connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables)
     writer.connection.execute("PRAGMA foreign_keys = ON")
-    return Salvaged(count, broken, found.unreadable_pages, dangling)
+    return Salvaged(count, broken, cells.unreadable_pages, dangling)
 
 
 def tables_of(connection: sqlite3.Connection) -> dict[str, _Table]:

@@ -1,11 +1,12 @@
 """Picture files: find them, read them, and read what lies beside them."""
 
-from curator.images.decode import Decoded, decode, read_bytes, read_picture
+from curator.images.decode import MAX_BYTES, Decoded, decode, read_bytes, read_picture
 from curator.images.measure import measure
 from curator.images.sidecars import NoteSources, NotesRead, read_notes
 from curator.images.walk import SIDECARS, SUFFIXES, Walk, absolute, walk, walk_files
 
 __all__ = [
+    "MAX_BYTES",
     "SIDECARS",
     "SUFFIXES",
     "Decoded",

@@ -155,11 +155,15 @@ class _Placing:
         return tally
 
     def _moved_from(self, content: int, path: str) -> KnownImage | None:
-        """A vanished image of the same content, nearest by name; each is used once."""
+        """A vanished image of the same content, nearest by name; each is used once.
+
+        One that nobody removed comes first: a file that is there and was not removed is in the index.
+        """
         candidates = self.gone_by_content.get(content, [])
         if not candidates:
             return None
-        best = max(candidates, key=lambda p: (p.rpartition("/")[2] == path.rpartition("/")[2], p))
+        name = path.rpartition("/")[2]
+        best = max(candidates, key=lambda p: (p in self.plan.gone, p.rpartition("/")[2] == name, p))
         candidates.remove(best)
         self.plan.gone.pop(best, None)
         return self.absent[best]

@@ -129,7 +129,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         bad = [i["split"] for i in images if i.get("split") is not None and not NAME.fullmatch(str(i["split"]))]
         if bad:
             raise ValueError(f"'{bad[0]}' is no name of a split")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(
             f"{file} is no manifest of a selection ({error}); `curator selections manifest NAME` writes one"
         ) from error

@@ -62,7 +62,19 @@ class Run:
     @property
     def facts(self) -> dict[str, Any]:
         """`options.json`: options, versions, command, what it was trained on."""
-        return dict(json.loads((self.folder / "options.json").read_text()))
+        try:
+            stored = json.loads((self.folder / "options.json").read_text())
+            return dict(stored) | {"options": dict(stored["options"])}
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UsageError(f"{self.folder / 'options.json'} cannot be read ({error}), so this is no run") from error
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its options are there, and whole."""
+        try:
+            return "trainer" in self.facts["options"]
+        except UsageError:
+            return False
 
     @property
     def shape(self) -> Shape:
@@ -74,7 +86,11 @@ class Run:
     def state(self) -> dict[str, Any]:
         """`state.json`: status, images seen, checkpoints."""
         file = self.folder / "state.json"  # a crash may have come before it
-        return dict(json.loads(file.read_text())) if file.is_file() else {"status": "started", "images_seen": 0}
+        begun = {"status": "started", "images_seen": 0}
+        try:
+            return begun | dict(json.loads(file.read_text())) if file.is_file() else begun
+        except (ValueError, TypeError, RecursionError):
+            return begun | {"status": "damaged"}
 
     def write_state(self, **changes: Any) -> None:
         """Change values of `state.json`, whole or not at all."""
@@ -199,8 +215,8 @@ def start_run(
 
 
 def runs_in(home: Path) -> list[Run]:
-    """All runs below a folder, oldest first."""
-    return [run for _, run in sorted(_numbered(home), key=lambda n: n[0]) if (run.folder / "options.json").is_file()]
+    """All runs below a folder, oldest first; one whose options cannot be read is left out, and keeps no other."""
+    return [run for _, run in sorted(_numbered(home), key=lambda n: n[0]) if run.is_readable]
 
 
 def packed(arrays: Arrays, facts: Mapping[str, str] | None = None) -> bytes:

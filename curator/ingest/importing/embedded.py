@@ -95,15 +95,19 @@ def _check(encoder: Encoder, pictures: list[Any], x: NDArray[np.float32], source
 
 
 def _parts(source: Path) -> Iterator[tuple[list[Path], NDArray[np.floating]]]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     for file in sorted((source / "img_emb").glob("*.npy")):
         table = source / "metadata" / f"{file.stem.replace('img_emb', 'metadata')}.parquet"
         if not table.is_file():
             raise UsageError(f"{table} is missing, which must name the pictures of {file.name}")
-        rows = pq.read_table(table).to_pylist()
-        x = np.load(file, mmap_mode="r", allow_pickle=False)
-        if x.ndim != 2 or len(rows) != len(x) or any("image_path" not in r for r in rows):
+        try:
+            rows = pq.read_table(table).to_pylist()
+            x = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+            raise UsageError(f"{file.name} or {table.name} cannot be read: {error}") from error
+        if x.ndim != 2 or x.dtype.kind != "f" or len(rows) != len(x) or any("image_path" not in r for r in rows):
             raise UsageError(
                 f"{table} must have a column image_path and as many rows as {file.name}, which is {x.shape}"
             )

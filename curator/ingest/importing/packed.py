@@ -11,7 +11,7 @@ from typing import Any
 
 from curator.errors import UsageError
 from curator.files import write_whole
-from curator.images import SUFFIXES
+from curator.images import MAX_BYTES, SUFFIXES
 from curator.job import Job
 from curator.texts import to_json
 
@@ -23,7 +23,13 @@ _BY_MAGIC = (
     (b"BM", ".bmp"),
     (b"RIFF", ".webp"),
     (b"II*\0", ".tiff"),
+    (b"MM\0*", ".tiff"),
+    (b"\0\0\0\x0cjP  ", ".jp2"),
+    (b"8BPS", ".psd"),
+    (b"\xff\x0a", ".jxl"),
+    *((b"P%d" % kind, ".ppm") for kind in range(1, 8)),
 )
+_BY_BRAND = {b"avif": ".avif", b"avis": ".avifs", b"heic": ".heic", b"heix": ".heic", b"mif1": ".heif"}  # after "ftyp"
 
 
 def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
@@ -38,18 +44,14 @@ def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
         folder, number = target / shard.stem, 0
         try:
             with tarfile.open(shard) as tar:
-                for key, parts in _samples(tar):
+                for key, parts in _samples(tar, job):
                     picture = next((p for p in parts if "." + p.rpartition(".")[2] in SUFFIXES), None)
                     if picture is None:
                         continue
                     place = folder / f"{number:06d}-{_safe(key)[:100]}"  # names unlike each other whatever is made safe
                     number += 1
                     _write(place.with_name(f"{place.name}.{picture.rpartition('.')[2]}"), parts[picture])
-                    notes = json.loads(parts[".json"]) if ".json" in parts else {}
-                    notes = notes if isinstance(notes, dict) else {}
-                    if ".cls" in parts and "label" not in notes:
-                        code = parts[".cls"].decode().strip()
-                        notes["label"] = names[int(code)] if code.isdecimal() and int(code) < len(names) else code
+                    notes = _notes(parts, names, f"{shard.name}/{key}", job)
                     if notes:
                         _write(place.with_name(f"{place.name}.json"), to_json(notes, ensure_ascii=False).encode())
                     if ".txt" in parts:
@@ -57,12 +59,27 @@ def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
                     done += 1
                     job.progress(done, done, "unpacking")
                     job.check()
-        except (tarfile.TarError, ValueError) as error:
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
             raise UsageError(f"{shard} cannot be unpacked: {error}") from error
     return done
 
 
-def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _notes(parts: Mapping[str, bytes], names: list[str], key: str, job: Job) -> dict[str, Any]:
+    """What a sample's `.json` and `.cls` say; what cannot be read says nothing, and is said."""
+    stored: Any = {}
+    try:
+        stored = json.loads(parts[".json"]) if ".json" in parts else {}
+    except (ValueError, RecursionError) as error:
+        job.say(f"Skipped: the .json of {key}: {error}")
+    notes: dict[str, Any] = stored if isinstance(stored, dict) else {}
+    if ".cls" in parts and "label" not in notes:
+        code = parts[".cls"].decode("utf-8", "replace").strip()
+        is_number = code.isascii() and code.isdecimal() and len(code) < 10
+        notes["label"] = names[int(code)] if is_number and int(code) < len(names) else code
+    return notes
+
+
+def _samples(tar: tarfile.TarFile, job: Job) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Files of one key follow each other; a key is the name up to the first dot of its last part."""
     key, parts = "", dict[str, bytes]()
     for member in tar:
@@ -75,6 +92,9 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
             yield key, parts
             parts = {}
         key = sample_key
+        if member.size > MAX_BYTES:
+            job.say(f"Skipped: {member.name} of {member.size // 2**20} MiB; {MAX_BYTES // 2**20} is the most")
+            continue
         data = tar.extractfile(member)
         parts[f"{dot}{suffix.lower()}"] = data.read() if data is not None else b""
     if parts:
@@ -86,11 +106,15 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
 
     Raises `UsageError` for a file without any.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     done = 0
     for file in files:
-        table = pq.ParquetFile(file)
+        try:
+            table = pq.ParquetFile(file)
+        except (pa.ArrowException, OSError) as error:
+            raise UsageError(f"{file} is no parquet file: {error}") from error
         names = _class_names(table.schema_arrow)
         column = _image_column(table.schema_arrow)
         if column is None:
@@ -99,7 +123,7 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
             for row in batch.to_pylist():
                 picture = row.pop(column) or {}
                 data = picture.get("bytes")
-                if not data:
+                if not isinstance(data, bytes) or not data:
                     continue
                 # paths need not differ between rows
                 stem = f"{done:08d}-{_safe(Path(picture.get('path') or 'picture').stem)}"
@@ -123,7 +147,11 @@ def _image_column(schema: Any) -> str | None:
 
 def _class_names(schema: Any) -> Mapping[str, list[str]]:
     stored = (schema.metadata or {}).get(b"huggingface")
-    features = json.loads(stored)["info"]["features"] if stored else {}
+    try:
+        features = json.loads(stored)["info"]["features"] if stored else {}
+        features = features if isinstance(features, dict) else {}
+    except (ValueError, KeyError, TypeError):
+        features = {}
     return {name: f["names"] for name, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"}
 
 
@@ -140,6 +168,8 @@ def _labels(folder: Path) -> list[str]:
 
 
 def _suffix(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return _BY_BRAND.get(data[8:12], ".img")
     return next((suffix for magic, suffix in _BY_MAGIC if data.startswith(magic)), ".img")
 
 
