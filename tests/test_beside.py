@@ -22,7 +22,7 @@ from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.cleaning.groups import group_keepers, stored_groups
 from curator.database import Curation, Selections, Writer, take_lock
 from curator.encoders import PixelEncoder
-from curator.errors import IndexLocked, UsageError
+from curator.errors import IndexLocked, Stopped, UsageError
 from curator.images import walk
 from curator.index import Index
 from curator.index.images import find_images
@@ -287,3 +287,20 @@ def test_copies_in_one_pass_are_decoded_once(index: Index, tmp_path: Path) -> No
 
     assert ingest(index, [tmp_path], Counting(), IngestOptions()).encoded == 1
     assert len(prepared) < 700, "those that waited before the first batch was written, and no more"
+
+
+def test_a_stop_is_heard_while_another_process_writes(index: Index) -> None:
+    """And not only after the ten minutes that a writer waits for the lock it lent."""
+    job = Job()
+    writer = Writer.open(index.folder)
+    aside = writer.aside(job)
+    aside.__enter__()
+    with take_lock(index.folder):
+        job.cancel()
+        began = time.monotonic()
+        with pytest.raises(Stopped):
+            aside.__exit__(None, None, None)
+        assert time.monotonic() - began < 5
+    with pytest.raises(IndexLocked), writer.atomic():
+        pass
+    writer.close()

@@ -119,18 +119,17 @@ def label_command(
 
     if sum(way is not None for way in (classes, probe, run)) != 1:
         raise UsageError("label takes one of --classes A,B,..., --probe COLUMN and --run RUN")
-    with opened(name) as index:
+    with opened(name) as index, working() as job:
         if run is not None:
             from curator.runs.apply import label_by_run
             from curator.runs.lookup import run_of
 
             classifier = run_of(index, run, trainer="classifier")
-            with working() as job:
-                done = label_by_run(index, classifier, named=where, column=column, job=job)
+            done = label_by_run(index, classifier, named=where, column=column, job=job)
         elif classes is not None:
-            done = label_by_words(index, classes.split(","), where=where, column=column)
+            done = label_by_words(index, classes.split(","), where=where, column=column, job=job)
         else:
-            done = label_by_probe(index, str(probe), where=where, column=column, seed=seed)
+            done = label_by_probe(index, str(probe), where=where, column=column, seed=seed, job=job)
         images = {i.id: i for i in index.images(list(done.disagreements[:60]))}
     if as_json:
         facts = {

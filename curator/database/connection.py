@@ -20,6 +20,7 @@ from curator.database.integrity import BUSY_MS, damaged_rows, refuse_if_busy, ro
 from curator.database.schema import APPLICATION_ID, FORMAT
 from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, IndexTooOld, NoIndex
 from curator.files import write_whole
+from curator.job import QUIET, Job
 from curator.texts import to_json
 
 DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
@@ -29,8 +30,10 @@ _PATIENCE = 0.05  # seconds between two tries to become the writer
 JOURNAL = "WAL" if sqlite3.sqlite_version_info >= (3, 51, 3) else "TRUNCATE"
 
 
-def take_lock(folder: Path, *, name: str = LOCK, wait: float = 0.0) -> IO[bytes]:
-    """Become the one writer; the lock dies with the process. Raises `IndexLocked` if others keep it for `wait` seconds.
+def take_lock(folder: Path, *, name: str = LOCK, wait: float = 0.0, job: Job = QUIET) -> IO[bytes]:
+    """Become the one writer; the lock dies with the process.
+
+    Raises `IndexLocked` if others keep it for `wait` seconds, `Stopped` if the job is asked to stop meanwhile.
 
     Others that only remember a query's vector have it for milliseconds, so whoever has work to do waits a little.
     """
@@ -43,10 +46,11 @@ def take_lock(folder: Path, *, name: str = LOCK, wait: float = 0.0) -> IO[bytes]
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if time.monotonic() < until:
+            if time.monotonic() < until and not job.stop:
                 time.sleep(_PATIENCE)
                 continue
             held.close()
+            job.check()
             problem = f"another process is writing to {folder}; wait for it to finish, or stop it"
             raise IndexLocked(problem) from error
         return held

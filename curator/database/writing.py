@@ -13,6 +13,7 @@ from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrations
 from curator.errors import IndexFull, IndexLocked
 from curator.files import whole
+from curator.job import QUIET, Job
 from curator.records import Root, Space
 from curator.texts import to_json
 
@@ -59,8 +60,10 @@ class Writing(Reader):
         self._lock.close()
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self, job: Job = QUIET) -> Iterator[None]:
         """Within it others may write: nothing here is half done. Afterwards the lock is this writer's again.
+
+        Raises `Stopped` where the job is asked to stop while another has the lock: nothing more is written then.
 
         What others have changed meanwhile is seen afterwards, so hold nothing that they may change.
         """
@@ -70,7 +73,7 @@ class Writing(Reader):
             yield
         finally:
             self.lost = True  # as it stays where waiting ends in an error or in Ctrl-C
-            self._lock = take_lock(self.folder, wait=_AGAIN)
+            self._lock = take_lock(self.folder, wait=_AGAIN, job=job)
             self.lost = False
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from curator.errors import RootMissing
 from curator.files import read_start
+from curator.job import QUIET, Job
 from curator.records import INDEX_MARK, ImageFile, Skipped
 
 SUFFIXES = frozenset([
@@ -59,7 +60,7 @@ class Walk:
         return not any(not s.path or path.startswith(s.path + "/") for s in self.unreadable)
 
 
-def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
+def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "", job: Job = QUIET) -> Walk:
     """Find every picture file below `root/under`, sorted by path.
 
     Hidden and system folders, and index folders of curator's own, are passed over; linked folders are followed, each
@@ -76,6 +77,7 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "") -> Walk:
     real: list[str] = [under]
     linked: list[str] = []
     while real or linked:
+        job.check()
         folder = real.pop() if real else linked.pop(0)
         if not _first_visit(root / folder, seen, walked, folder):
             continue

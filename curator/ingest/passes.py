@@ -50,7 +50,7 @@ def ingest(
         try:
             for target in find_targets(db, paths):
                 try:
-                    _pass(work, make_plan(db, target, options))
+                    _pass(work, make_plan(db, target, options, job))
                 except RootMissing as error:
                     if len(paths) == 1:
                         raise
@@ -85,7 +85,7 @@ def _pass(work: Work, plan: Plan) -> None:
     done, already, since_files = 0, len(plan.unchanged), 0
     batches = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), BATCH)
     while True:
-        with db.aside():
+        with db.aside(work.job):
             encoded = encode_batch(next(batches, []), work.encoder, known=embedded)
         if not len(encoded):
             break

@@ -12,6 +12,7 @@ from curator.database import Writer
 from curator.database.listed import skipped_files
 from curator.errors import RootMissing, UsageError
 from curator.images import SUFFIXES, NoteSources, NotesRead, Walk, absolute, read_notes, walk, walk_files
+from curator.job import QUIET, Job
 from curator.records import FORGOTTEN, ImageFile, KnownImage, Notes, Root, Skipped
 
 
@@ -100,7 +101,7 @@ def find_targets(db: Writer, paths: Sequence[Path]) -> list[Target]:
     return [*targets, *(Target(folder, tuple(names)) for folder, names in files.items())]
 
 
-def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
+def make_plan(db: Writer, target: Target, options: IngestOptions, job: Job = QUIET) -> Plan:
     """Walk and compare. Nothing is written but the root itself, and its options once they have proved good.
 
     While files are read, which may take minutes, others may write to the index.
@@ -113,10 +114,10 @@ def make_plan(db: Writer, target: Target, options: IngestOptions) -> Plan:
         raise RootMissing(f"{target.folder} is not there{moved if was_known else ', and was never indexed'}")
     around = next((r for r in db.roots() if target.folder.is_relative_to(r.path)), Root(0, target.folder, {}))
     look = _Look.at(around, target, options)
-    with db.aside():
-        walked = look.walk()
+    with db.aside(job):
+        walked = look.walk(job)
     _refuse_empty(look, walked, db.known(around.id))
-    with db.aside():
+    with db.aside(job):
         read = look.notes(walked)
     with db.atomic():  # a plan that fails leaves no trace
         before = {r.id: r for r in db.roots()}
@@ -164,11 +165,11 @@ class _Look:
         """The parts of the root that are spoken of; none for the whole."""
         return list(self.only) or ([self.under] if self.under else [])
 
-    def walk(self) -> Walk:
+    def walk(self, job: Job) -> Walk:
         """The files that are there."""
         if self.only:
             return walk_files(self.folder, list(self.only))
-        return walk(self.folder, exclude=self.options.exclude or (), under=self.under)
+        return walk(self.folder, exclude=self.options.exclude or (), under=self.under, job=job)
 
     def notes(self, walked: Walk) -> NotesRead:
         """What side-cars and tables say of them."""

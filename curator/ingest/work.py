@@ -51,7 +51,7 @@ def fill_space(work: Work) -> None:
     done = 0
     for batch in batched(missing, BATCH):
         images = db.images(batch)
-        with db.aside():
+        with db.aside(work.job):
             decoded = [d for image in images if (d := _reread(image, encoder.side)) is not None]
             pixels = {d.content.sha256: _prepared(d, encoder) for d in decoded}
             vectors = project({sha256: x for sha256, x in pixels.items() if x is not None}, encoder)
@@ -72,7 +72,7 @@ def fill_measures(work: Work) -> None:
     with ThreadPoolExecutor(os.cpu_count() or 1, "measure") as threads:
         for batch in batched(missing, 8 * BATCH):
             images = work.db.images(batch)
-            with work.db.aside():
+            with work.db.aside(work.job):
                 sides = [work.encoder.side] * len(images)
                 measures = dict(m for m in threads.map(_measured, images, sides) if m is not None)
             ids = work.db.content_ids(list(measures))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from curator.index import Index
 from curator.index.columns import put_columns
 from curator.index.images import vectors_of
 from curator.index.words import SCALE, prompt
-from curator.records import Ids
+from curator.job import QUIET, Job
+from curator.records import Ids, Vectors
 
 COLUMN = "predicted"
 _BLOCK = 16_384
@@ -57,7 +59,9 @@ class Labelled:
     disagreements: tuple[int, ...]
 
 
-def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = None, column: str = COLUMN) -> Labelled:
+def label_by_words(
+    index: Index, classes: Sequence[str], *, where: str | None = None, column: str = COLUMN, job: Job = QUIET
+) -> Labelled:
     """Zero-shot: each image gets the class whose prompts it fits best (Radford et al. 2021, §3.1).
 
     Raises `NoTextTower`, `UsageError`.
@@ -67,12 +71,12 @@ def label_by_words(index: Index, classes: Sequence[str], *, where: str | None = 
         raise UsageError("labelling takes two classes or more, as in --classes shoe,dress,hat")
     ids = _chosen(index, where)
     axes = np.stack([prompt(index, name) for name in names]).T
-    shares = _softmax(index, ids, axes * SCALE, np.zeros(len(names)))
+    shares = _softmax(index, ids, axes * SCALE, job)
     return keep_labels(index, ids, shares, names, Tested(column, ids))
 
 
 def label_by_probe(
-    index: Index, source: str, *, where: str | None = None, column: str = COLUMN, seed: int = 0
+    index: Index, source: str, *, where: str | None = None, column: str = COLUMN, seed: int = 0, job: Job = QUIET
 ) -> Labelled:
     """Logistic regression on stored vectors, learnt from the values of a column.
 
@@ -93,9 +97,7 @@ def label_by_probe(
     accuracy = float((first.predict(x[test]) == codes[test]).mean())
     fitted = fit_logistic(x, codes)
     ids = _chosen(index, where)
-    shares = np.concatenate(
-        [fitted.predict_proba(vectors_of(index, ids[part]).astype(np.float32)) for part in blocks(len(ids), _BLOCK)]
-    )
+    shares = _by_block(index, ids, fitted.predict_proba, job)
     learnt = tuple(names[fitted.classes_].tolist())
     return keep_labels(index, ids, shares, learnt, Tested(column, known[test], source, accuracy))
 
@@ -108,13 +110,21 @@ def _chosen(index: Index, where: str | None) -> Ids:
     return ids
 
 
-def _softmax(index: Index, ids: Ids, axes: NDArray[np.floating], bias: NDArray[np.floating]) -> NDArray[np.float64]:
-    x = vectors_of(index, ids)
-    logits = np.concatenate([x[part].astype(np.float32) @ axes + bias for part in blocks(len(x), _BLOCK)]).astype(
-        np.float64
-    )
+def _softmax(index: Index, ids: Ids, axes: NDArray[np.floating], job: Job) -> NDArray[np.float64]:
+    """(n, classes) rows that sum to 1, of the logits x @ axes."""
+    logits = _by_block(index, ids, lambda x: x @ axes, job).astype(np.float64)
     shares = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+def _by_block(index: Index, ids: Ids, of: Callable[[Vectors], NDArray[Any]], job: Job) -> NDArray[Any]:
+    """(n, …): a function of the images' vectors (b, d), block by block."""
+    results = []
+    for part in blocks(len(ids), _BLOCK):
+        job.check()
+        results.append(of(vectors_of(index, ids[part]).astype(np.float32)))
+        job.progress(part.stop, len(ids), "labelling")
+    return np.concatenate(results)
 
 
 def _stratified(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:

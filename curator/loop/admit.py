@@ -65,7 +65,7 @@ def vouched_for(index: Index, run: Run, judging: Judging, ids: Ids, *, job: Job)
         return {}
     where = f"id IN ({', '.join(map(str, ids.tolist()))})"
     if judging.classifier is None:
-        said = label_by_words(index, run.shape.classes, where=where, column=COLUMN)
+        said = label_by_words(index, run.shape.classes, where=where, column=COLUMN, job=job)
     else:
         said = label_by_run(index, judging.classifier, named=where, column=COLUMN, job=job)
     asked = index.reader.values_of("label")

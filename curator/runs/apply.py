@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.errors import UsageError
+from curator.files import whole_for_user
 from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import find_images, have_content
@@ -118,8 +119,6 @@ def save_latents(encoded: Encoded, target: Path) -> None:
     """Write latents to `target` (.npy) and ids beside it. Raises `UsageError`."""
     if target.suffix != ".npy":
         raise UsageError(f"latents are written as .npy, not {target.name}")
-    try:
-        np.save(target, encoded.latents)
-        np.save(target.with_name(target.stem + "-ids.npy"), encoded.ids)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+    for file, values in ((target, encoded.latents), (target.with_name(target.stem + "-ids.npy"), encoded.ids)):
+        with whole_for_user(file) as beside:
+            np.save(beside, values)

@@ -85,6 +85,7 @@ def reconstruct_command(
     import numpy as np
 
     from curator.drawing.sheets import refuse_sheet
+    from curator.files import whole_for_user
     from curator.runs.apply import encode, save_latents
     from curator.runs.lookup import run_of
     from curator.training.pictures import tiled
@@ -96,7 +97,8 @@ def reconstruct_command(
     if latents:
         save_latents(encoded, latents)
     if sheet:
-        tiled(encoded.shown, 8, 3).save(sheet)
+        with whole_for_user(sheet) as beside:
+            tiled(encoded.shown, 8, 3).save(beside)
         say(f"Sheet: {sheet}")
     low, middle, high = (float(v) for v in np.quantile(encoded.errors, (0, 0.5, 1)))
     facts = {
