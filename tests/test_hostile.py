@@ -261,7 +261,11 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_one_broken_run_hides_no_other(index: Index, folder: Path, fill: Fill) -> None:
     fill()
-    for number, text in ((1, "{broken"), (2, "null"), (3, '{"options": {"trainer": "vae"}}')):
+    for number, text in (
+        (1, "{broken"),
+        (2, "null"),
+        (3, '{"options": {"trainer": "vae"}, "images": {}, "shape": {}}'),
+    ):
         run = index.folder / "runs" / f"{number:05d}-vae"
         run.mkdir(parents=True)
         (run / "options.json").write_text(text)

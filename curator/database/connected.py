@@ -108,16 +108,16 @@ class Connected:
         connection = self.connection
         try:
             return question(connection)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not self._can_go_on(error):
                 raise
         return question(connection)
 
-    def _can_go_on(self, error: sqlite3.Error) -> bool:
+    def _can_go_on(self, error: Exception) -> bool:
         """Whether a statement may be run again. Raises `IndexLocked`, `IndexDamaged` for what SQLite calls so."""
         refuse_if_busy(error, self.folder)
         code = getattr(error, "sqlite_errorcode", 0)
-        if code & 0xFF in _DAMAGE:
+        if code & 0xFF in _DAMAGE or isinstance(error, UnicodeDecodeError):
             problem = f"the database at {self.folder} cannot be read: {error}; run `curator verify`"
             raise IndexDamaged(problem) from error
         if code != sqlite3.SQLITE_READONLY_ROLLBACK:

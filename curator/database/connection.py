@@ -118,7 +118,7 @@ def check_format(connection: sqlite3.Connection, folder: Path, *, older_is_fine:
 
 def refuse_newer(connection: sqlite3.Connection, folder: Path) -> None:
     """Raise `IndexTooNew` for a later format, which is no damage; a header that cannot be read says nothing."""
-    with contextlib.suppress(sqlite3.DatabaseError):
+    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise IndexTooNew(
@@ -146,7 +146,7 @@ def mark_clean(folder: Path) -> None:
 def _damage(folder: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's message may quote what is damaged
         refuse_if_busy(error, folder)
         raise IndexDamaged(
             f"the database at {folder} is damaged: {error}; restore a backup, or `curator repair` to save what is left"

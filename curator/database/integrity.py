@@ -29,7 +29,7 @@ _KEYS = (
 )
 
 
-def refuse_if_busy(error: sqlite3.Error, folder: Path) -> None:
+def refuse_if_busy(error: Exception, folder: Path) -> None:
     """Raise `IndexLocked` for an error that says nothing worse than that another process is at work."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         raise IndexLocked(f"another process kept {folder} busy for {BUSY_MS // 1000} s; try again") from error
@@ -61,7 +61,7 @@ def damaged_rows(connection: sqlite3.Connection, folder: Path, limit: int = 20) 
             key = " || ' ' || ".join(c for c in columns if c in _KEYS)
             sql = f"SELECT {key} FROM {table} WHERE crc IS NOT row_crc({', '.join(columns)}) LIMIT {limit}"
             problems += [f"{table} {row[0]}: checksum does not fit" for row in connection.execute(sql)]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         refuse_if_busy(error, folder)
         problems.append(f"cannot be read: {error}")
     return problems[:limit]
@@ -69,7 +69,7 @@ def damaged_rows(connection: sqlite3.Connection, folder: Path, limit: int = 20) 
 
 def take_over_log(connection: sqlite3.Connection) -> None:
     """Write what a log beside the database holds into it, as far as SQLite can: it belongs to the database."""
-    with contextlib.suppress(sqlite3.DatabaseError):
+    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -87,6 +87,6 @@ def has_tables(connection: sqlite3.Connection, folder: Path) -> bool:
     """Whether there is an index's table, or damage that keeps one from telling."""
     try:
         return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'images'").fetchone())
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         refuse_if_busy(error, folder)
         return True

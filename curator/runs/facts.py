@@ -45,9 +45,10 @@ def list_runs(index: Index) -> list[RunFacts]:
 
 def run_facts(run: Run) -> RunFacts:
     """A run in a line."""
-    state, trained_on = run.state, run.facts.get("trained_on", {}).get("what", "")
+    state, trained_on = run.state, run.facts.get("trained_on")
+    what = str(trained_on.get("what", "")) if isinstance(trained_on, dict) else ""
     seconds, best = state.get("seconds", 0), state.get("best", 0)
-    return RunFacts(run.name, state["status"], state["images_seen"], seconds, trained_on, best, str(run.folder))
+    return RunFacts(run.name, state["status"], state["images_seen"], seconds, what, best, str(run.folder))
 
 
 def run_details(run: Run) -> RunDetails:

@@ -63,16 +63,18 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """`options.json`: options, versions, command, what it was trained on."""
         try:
-            stored = json.loads((self.folder / "options.json").read_text())
-            return dict(stored) | {"options": dict(stored["options"])}
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            stored = _object((self.folder / "options.json").read_text())
+        except (OSError, ValueError) as error:
             raise UsageError(f"{self.folder / 'options.json'} cannot be read ({error}), so this is no run") from error
+        if not all(isinstance(stored.get(key), dict) for key in ("options", "images", "shape")):
+            raise UsageError(f"{self.folder / 'options.json'} does not say what was trained, so this is no run")
+        return stored
 
     @property
     def is_readable(self) -> bool:
         """Whether its options are there, and whole."""
         try:
-            return "trainer" in self.facts["options"]
+            return isinstance(self.facts["options"].get("trainer"), str)
         except UsageError:
             return False
 
@@ -85,12 +87,13 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """`state.json`: status, images seen, checkpoints."""
+        begun: dict[str, Any] = {"status": "started", "images_seen": 0}
         file = self.folder / "state.json"  # a crash may have come before it
-        begun = {"status": "started", "images_seen": 0}
-        try:
-            return begun | dict(json.loads(file.read_text())) if file.is_file() else begun
-        except (ValueError, TypeError, RecursionError):
-            return begun | {"status": "damaged"}
+        if not file.is_file():
+            return begun
+        state = _object(file.read_text(errors="replace"))
+        is_whole = isinstance(state.get("status"), str) and isinstance(state.get("images_seen"), int)
+        return state if is_whole else begun | {"status": "damaged"}
 
     def write_state(self, **changes: Any) -> None:
         """Change values of `state.json`, whole or not at all."""
@@ -114,11 +117,13 @@ class Run:
             opened.write(to_json(row) + "\n")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The lines of a file, but one that was cut off by a crash; null was no number."""
-        file = self.folder / name
-        lines = file.read_text().splitlines() if file.is_file() else []
-        rows = (json.loads(line) for line in lines if line.endswith("}"))
-        return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+        """The lines of a file, but those that a crash or a bad disk left no JSON in; null was no number."""
+        try:
+            lines = (self.folder / name).read_text(errors="replace").splitlines()
+        except OSError:
+            return []
+        rows = (_object(line) for line in lines)
+        return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows if row]
 
     def cut_rows(self, name: str, images_seen: int) -> None:
         """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
@@ -183,6 +188,15 @@ class Run:
         """Remove checkpoints."""
         for old in checkpoints:
             shutil.rmtree(self.place_of(old), ignore_errors=True)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object; {} for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def start_run(

@@ -119,7 +119,7 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
         column = _image_column(table.schema_arrow)
         if column is None:
             raise UsageError(f"{file} has no column of pictures (a struct of bytes and path)")
-        for batch in table.iter_batches(64):
+        for batch in _batches(table, file, job):
             for row in batch.to_pylist():
                 picture = row.pop(column) or {}
                 data = picture.get("bytes")
@@ -134,6 +134,16 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
                 job.progress(done, done, "unpacking")
                 job.check()
     return done
+
+
+def _batches(table: Any, file: Path, job: Job) -> Iterator[Any]:
+    """A table's batches, up to the first that cannot be read."""
+    import pyarrow as pa
+
+    try:
+        yield from table.iter_batches(64)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        job.say(f"Skipped: the rest of {file.name}: {str(error).splitlines()[0]}")
 
 
 def _image_column(schema: Any) -> str | None:
