@@ -373,6 +373,21 @@ def test_datasets_reads_an_imagefolder_and_parquet(
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", ["imagefolder", "parquet"])
+def test_datasets_finds_the_splits_as_they_are_named(filled: Index, tmp_path: Path, form: str) -> None:
+    import datasets
+
+    select(filled, "shoes-a", Recipe(n=4))
+    select(filled, "second", Recipe(n=3, by="random", seed=5))
+    options = ExportOptions(form, splits={"second": "validation"})
+    export(filled, ["shoes-a", "second"], tmp_path / "out", options)
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(rows) for split, rows in loaded.items()} == {"shoes_a": 4, "validation": 3}
+    with pytest.raises(UsageError, match="--split names 'third'"):
+        export(filled, ["second"], tmp_path / "more", ExportOptions(splits={"third": "test"}))
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_webdataset_reads_shards(exported: Callable[..., Path], filled: Index) -> None:
     import webdataset
 

@@ -25,17 +25,21 @@ def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bo
         (db.untag if off else db.tag)(ids, tags)
 
 
-def remove_images(index: Index, ids: Sequence[int]) -> None:
-    """Take images out of the index; their files stay where they are, and later scans leave them out."""
+def remove_images(index: Index, ids: Sequence[int]) -> int:
+    """Take images out of the index → how many were in it.
+
+    Their files stay where they are, and later scans leave them out.
+    """
     with index.write() as db, db.atomic():
-        db.remove(ids, by_hand=True)
+        count = db.remove(ids, by_hand=True)
         index.step("removal written")
+    return count
 
 
-def restore_images(index: Index, ids: Sequence[int]) -> None:
-    """Undo `remove_images`. An image that is gone from disk comes back when its file does."""
+def restore_images(index: Index, ids: Sequence[int]) -> int:
+    """Undo `remove_images` → how many had been removed. One that is gone from disk comes back when its file does."""
     with index.write() as db, db.atomic():
-        db.restore(ids)
+        return db.restore(ids)
 
 
 def repoint_root(index: Index, old: str, new: Path) -> None:

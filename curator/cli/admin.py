@@ -60,9 +60,9 @@ def remove_command(images: tuple[str, ...], name: str | None, *, where: str | No
             echo(table([(i.id, i.label or "", i.path) for i in removed], ("id", "label", "path")))
             return
         ids = find_ids(index, images, where=where, removed=undo)
-        (restore_images if undo else remove_images)(index, ids)
+        count = (restore_images if undo else remove_images)(index, ids)
     hint = "" if undo else " `curator remove --list` shows them, `--undo` brings them back."
-    echo(f"{'Restored' if undo else 'Removed'} {plural(len(ids), 'image')}; no file was touched.{hint}")
+    echo(f"{'Restored' if undo else 'Removed'} {plural(count, 'image')}; no file was touched.{hint}")
 
 
 @click.group("roots", invoke_without_command=True)

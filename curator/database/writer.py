@@ -134,17 +134,17 @@ class Writer(Writing):
             [root_id, as_stored(file.path), file.size, file.mtime_ns, self._next_seq(), image_id],
         )
 
-    def remove(self, ids: Sequence[int], *, by_hand: bool) -> None:
-        """Leave a tombstone: the row, its tags and its vector stay, and searches pass over it."""
+    def remove(self, ids: Sequence[int], *, by_hand: bool) -> int:
+        """Leave a tombstone → on how many images: the row, its tags and its vector stay, and searches pass over it."""
         seq, kind = self._next_seq(), "by hand" if by_hand else "gone"
         sql = "UPDATE images SET removed = ?, seq = ?, crc = NULL WHERE id = ? AND removed IS NULL"
-        self.connection.executemany(sql, [(kind, seq, int(i)) for i in ids])
+        return self.connection.executemany(sql, [(kind, seq, int(i)) for i in ids]).rowcount
 
-    def restore(self, ids: Sequence[int]) -> None:
-        """Take back removals by hand; what is gone from disk comes back when its file does."""
+    def restore(self, ids: Sequence[int]) -> int:
+        """Take back removals by hand → how many; what is gone from disk comes back when its file does."""
         seq = self._next_seq()
         sql = "UPDATE images SET removed = NULL, seq = ?, crc = NULL WHERE id = ? AND removed = 'by hand'"
-        self.connection.executemany(sql, [(seq, int(i)) for i in ids])
+        return self.connection.executemany(sql, [(seq, int(i)) for i in ids]).rowcount
 
     def put_back(self, image_id: int, size: int, mtime_ns: int) -> None:
         """A file that was gone is at its place again."""

@@ -70,9 +70,9 @@ def plan_training(
 
 def _refuse_few(options: Options, n: int) -> None:
     if n < 2 * options.batch and options.optimiser != "gd":
+        smaller = f", or train with --batch {n // 2}" if n >= 4 else ""
         raise UsageError(
-            f"{n} images are too few for batches of {options.batch}: select more, or train with --batch "
-            f"{max(2, n // 4)}"
+            f"{n} images are too few for batches of {options.batch}: it takes two batches; select more{smaller}"
         )
 
 

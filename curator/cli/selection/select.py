@@ -152,7 +152,7 @@ def draw_selection(index: Index, s: Selection, target: Path) -> None:
 
 
 @click.command("preview")
-@click.argument("names", nargs=-1, required=True, metavar="SELECTION...", shell_complete=completing.selections)
+@click.argument("names", nargs=-1, metavar="[SELECTION]...", shell_complete=completing.selections)
 @index_option
 @reference_option("Held-out images to compare with.", required=True)
 @former("--against", now="--reference")
@@ -209,7 +209,7 @@ def preview_command(
 
 
 @click.command("export")
-@click.argument("names", nargs=-1, required=True, metavar="SELECTION...", shell_complete=completing.selections)
+@click.argument("names", nargs=-1, metavar="[SELECTION]...", shell_complete=completing.selections)
 @output_option("A new folder for it.", folder=True)
 @index_option
 @click.option("--as", "form", default="imagefolder", show_default=True, metavar="FORM", help="In what form; see below.")
@@ -220,11 +220,20 @@ def preview_command(
     show_default=True,
     help="How pictures get there.",
 )
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="SPLIT=SELECTION",
+    help="What a selection becomes; repeatable.",
+)
 @click.option("--size", type=click.IntRange(1), help="Reduce pictures to this long side, in pixels.")
 @click.option(
     "--shard", type=click.IntRange(1), default=1000, show_default=True, help="Images per tar or parquet file."
 )
-def export_command(names: tuple[str, ...], *, output: Path | None, name: str | None, **options: Any) -> None:
+def export_command(
+    names: tuple[str, ...], *, output: Path | None, name: str | None, splits: tuple[str, ...], **options: Any
+) -> None:
     """Write selections in a form that others read.
 
     They go into a new folder, -o; several selections become splits of one set.
@@ -245,18 +254,24 @@ def export_command(names: tuple[str, ...], *, output: Path | None, name: str | N
     from curator.runs.train import RUN_FORMS
     from curator.selection.export import ExportOptions, export
 
+    pairs = [split.partition("=") for split in splits]
+    if any(not split or not selection for split, _, selection in pairs):
+        raise UsageError("--split takes SPLIT=SELECTION, as in --split train=shoes-train")
+    names = tuple(dict.fromkeys([*names, *(selection for _, _, selection in pairs)]))
     if output is None and len(names) > 1:
         *first, last = names
         say(f"Note: the folder is now named by -o: curator export {' '.join(first)} -o {last}")
         names, output = tuple(first), Path(last)
-    if output is None:
+    if output is None or not names:
         raise UsageError("name a new folder for it: curator export SELECTION -o FOLDER")
     with opened(name) as index, working() as job:
         if options["form"] in RUN_FORMS:  # as it was written once
             say(f"Note: it is now `curator runs export {names[0]} -o {output} --as {options['form']}`.")
             export_run(index, names[0], output, options["form"])
             return
-        count = export(index, list(names), output, ExportOptions(**options), job=job)
+        count = export(
+            index, list(names), output, ExportOptions(splits={s: split for split, _, s in pairs}, **options), job=job
+        )
     echo(f"{output}: {plural(count, 'image')} as {options['form']}.")
 
 

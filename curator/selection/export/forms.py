@@ -245,9 +245,13 @@ def _within(split: str, label: str, name: str) -> str:
     return name
 
 
-forms.register("imagefolder")(Form(_imagefolder, place=lambda split, label, name: f"{split}/{label}/{name}"))
+forms.register("imagefolder")(
+    Form(
+        _imagefolder, place=lambda split, label, name: f"{split}/{label}/{name}", data_files=lambda split: f"{split}/**"
+    )
+)
 forms.register("webdataset")(Form(_webdataset, place=_within, packed=True))
-forms.register("parquet")(Form(_parquet, place=_within, packed=True))
+forms.register("parquet")(Form(_parquet, place=_within, packed=True, data_files=lambda split: f"{split}-*.parquet"))
 forms.register("coco")(Form(_coco, place=lambda split, label, name: f"images/{split}-{name}"))
 forms.register("csv")(Form(_csv))
 forms.register("jsonl")(Form(_jsonl))

@@ -92,12 +92,14 @@ class ExportPlan:
 class Form:
     """A way to write a selection: what fills the folder, and where a picture of a split and label lies in it.
 
-    `packed` forms hold the pictures inside shards, so that nothing can be linked.
+    `packed` forms hold the pictures inside shards, so that nothing can be linked. `data_files` is the pattern of a
+    split's files where Hugging Face's `datasets` reads the form from a folder.
     """
 
     write: Callable[[ExportPlan], None]
     place: Callable[[str, str, str], str] = lambda split, label, name: f"images/{split}/{name}"
     packed: bool = False
+    data_files: Callable[[str], str] | None = None
 
 
 forms: Registry[Form] = Registry("form of export")

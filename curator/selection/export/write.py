@@ -6,7 +6,8 @@ import math
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from curator.index.images import refuse_changed, vectors_of
 from curator.job import QUIET, Job
 from curator.records import Image, Selection
 from curator.registry import suggest
+from curator.selection.export.card import write_card
 from curator.selection.export.croissant import write_croissant
 from curator.selection.export.forms import write_table
 from curator.selection.export.items import LINKS, ExportPlan, Item, forms, printable, scaled, suffix_of, write_text
@@ -32,13 +34,15 @@ _UNLABELLED = "unlabelled"
 class ExportOptions:
     """How to export: `form` by name, `link` "copy", "hardlink", "symlink" or "none".
 
-    `size` is the long side in pixels, `shard` the images in a file of many.
+    `size` is the long side in pixels, `shard` the images in a file of many; `splits` maps a selection to the name of
+    the split that it becomes.
     """
 
     form: str = "imagefolder"
     link: str = "copy"
     size: int | None = None
     shard: int = 1000
+    splits: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         forms[self.form]
@@ -71,6 +75,9 @@ def export(
         raise UsageError("a selection is named twice; an export holds each once")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is there already; an export takes a new or an empty folder")
+    unknown = sorted(set(options.splits) - set(names))
+    if unknown:
+        raise UsageError(f"--split names '{unknown[0]}', which is not exported; {suggest(unknown[0], names)}")
     chosen = [Selections(index.reader).get(name) for name in names]
     labels = {i.label for s in chosen for i in index.images(s.ids) if i.label}
     items: list[Item] = []
@@ -86,6 +93,7 @@ def export(
         plan = ExportPlan(beside, items, options.link, options.size, options.shard, lambda: vectors_of(index, ids), job)
         forms[options.form].write(plan)
         write_table(plan)
+        write_card(plan, options.form)
         for s in chosen:
             manifest = manifest_of(index, s)
             file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"
@@ -113,7 +121,7 @@ def _items(
     for rank, (image, sha256, value, split) in enumerate(
         zip(images, s.sha256, s.values.tolist(), s.splits, strict=True)
     ):
-        part = _SAFE.sub("_", split or ("train" if alone else s.name)).lstrip(".") or "_"
+        part = _SAFE.sub("_", options.splits.get(s.name) or split or ("train" if alone else s.name)).lstrip(".") or "_"
         key = f"{first + rank:06d}-{sha256.hex()[:8]}"
         file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
         shown = image if options.size is None else scaled(image, options.size)
