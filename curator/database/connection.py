@@ -78,6 +78,9 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
     """A read-write connection, for the holder of the lock. Autocommit: transactions are sqlite-utils' `atomic`."""
     file = folder / DATABASE
     existed = file.is_file() and file.stat().st_size > 0
+    if not existed and any((folder / "vectors").glob("*/manifest.json")):
+        problem = f"{file} is empty or gone, though FAISS files of it lie in {folder / 'vectors'}"
+        raise IndexDamaged(f"{problem}; put a backup in its place, or delete the folder `vectors` to begin anew")
     if existed and not is_clean(folder):
         _check(folder, open_raw(folder, "rw"))
     connection = open_raw(folder, "rwc")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from curator.images.walk import SUFFIXES
+
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 
 
@@ -16,11 +18,15 @@ _DRIVE = re.compile(r"^[A-Za-z]:/")
 class Match:
     """The pictures that a name fits: one, none or several.
 
-    `sure` where the name is the end of the picture's own path.
+    `rank` says how well: 0 the path as it is, 1 the end of a path, 2 but for case, 3 but for the extension, 4 where the
+    name is the longer one, as another machine writes it.
     """
 
     paths: tuple[str, ...] = ()
-    sure: bool = True
+    rank: int = 0
+
+
+FOREIGN = 4
 
 
 class Names:
@@ -46,32 +52,33 @@ class Names:
             return Match()
         if (*above, *parts) in self.path_of:
             return Match((self.path_of[*above, *parts],))
-        alike = self._by_stem.get(_stem(parts[-1]), []) or self._by_stem.get(parts[-1].casefold(), [])
-        for same in (_exactly, _without_case, _without_extension):
+        alike = self._by_stem.get(_stem(parts[-1]), [])
+        for rank, same in enumerate((_exactly, _without_case, _without_extension), 1):
             wanted = same(parts)
             ends = [p for p in alike if _ends(same((*self.root, *p)), wanted)]
             ends = [p for p in ends if p[: len(above)] == above] or ends
             if ends:
-                return Match(tuple(self.path_of[p] for p in ends))
+                return Match(tuple(self.path_of[p] for p in ends), rank)
             longer = [p for p in alike if len(p) < len(parts) and _ends(wanted, same(p))]
             if longer:
                 most = max(map(len, longer))
-                return Match(tuple(self.path_of[p] for p in longer if len(p) == most), sure=False)
+                return Match(tuple(self.path_of[p] for p in longer if len(p) == most), FOREIGN)
         return Match()
 
 
 def _parts(name: str) -> tuple[str, ...]:
     """`file://`, drives, `.` and backslashes taken away; composed characters, as every system writes them alike."""
     plain = name.strip()
-    if plain.startswith("file:"):
-        plain = unquote(plain.removeprefix("file:"))
+    if "://" in plain or plain.startswith("file:"):  # an address: nothing behind ? or # is of the name
+        plain = unquote(re.split(r"[?#]", plain.partition(":")[2])[0])
     plain = _DRIVE.sub("", unicodedata.normalize("NFC", plain).replace("\\", "/"))
     return tuple(part for part in plain.split("/") if part not in ("", "."))
 
 
 def _stem(name: str) -> str:
-    stem, dot, _ = name.rpartition(".")
-    return (stem if dot and stem else name).casefold()
+    """Without a picture's extension: what follows another dot belongs to the name."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem if stem and f"{dot}{suffix.lower()}" in SUFFIXES else name).casefold()
 
 
 def _ends(whole: tuple[str, ...], tail: tuple[str, ...]) -> bool:

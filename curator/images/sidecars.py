@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
-from curator.images.joining import Match, Names
+from curator.images.joining import FOREIGN, Match, Names
 from curator.images.tables import (
     CAPTION,
     KEYS,
     LABEL,
     Remarks,
     Row,
+    as_text,
     captions_of,
     read_object,
     read_table,
@@ -76,7 +77,7 @@ class _Said:
         if label is not None and not is_finite(row[label]):
             remarks.not_numbers[label] += 1
         elif label is not None:
-            self.label = valid_text(str(row[label]))
+            self.label = as_text(row[label])
         if caption is not None:
             self.captions |= dict.fromkeys(captions_of(row[caption]))
         self.extra |= scalars({k: v for k, v in row.items() if k not in (label, caption)}, remarks)
@@ -121,7 +122,7 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
         elif pattern and (match := pattern.search(path.rpartition("/")[2])):
             label = valid_text(match[1] or "") or None
         notes[path] = one.notes(label, without=column)
-    return NotesRead(notes, tuple(reading.remarks.lines()))
+    return NotesRead(notes, reading.finish())
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:
@@ -142,6 +143,8 @@ class _Reading:
         self.names = Names(root, paths)
         self.said: dict[str, _Said] = {}
         self.remarks = Remarks()
+        self._silent: set[str] = set()  # pictures beside tables
+        self._spoken_of: set[str] = set()
         self._by_stem: dict[str, list[str]] = {}
         for path in sorted(paths):
             self._by_stem.setdefault(path.rpartition(".")[0], []).append(path)
@@ -150,7 +153,11 @@ class _Reading:
         """A side-car of one picture, or a folder's table."""
         folder, _, name = sidecar.rpartition("/")
         if name in METADATA:
-            self._join(read_table(self.root / sidecar, self.sources.encoding, self.remarks), folder)
+            joined = self._join(read_table(self.root / sidecar, self.sources.encoding, self.remarks), folder)
+            if joined:
+                below = f"{folder}/" if folder else ""
+                self._silent |= {p for p in self.paths if p.startswith(below)}
+                self._spoken_of |= joined
             return
         stem = sidecar.rpartition(".")[0]
         pictures = [stem] if stem in self.paths else self._by_stem.get(stem, ())
@@ -171,52 +178,69 @@ class _Reading:
     def table(self, table: Path) -> None:
         """The table that a person named."""
         if not table.is_file():
-            raise UsageError(
-                f"no file {table}; --csv takes a table with one row per picture, and --csv '' forgets the last one"
-            )
+            what = f"{table} is no file" if table.exists() else f"no file {table}"
+            raise UsageError(f"{what}; --csv takes a table with one row per picture, and --csv '' forgets the last one")
         joined = self._join(read_table(table, self.sources.encoding, self.remarks), "", self.sources.key)
-        if not joined and self.sources.must_join and not self.remarks.unread:
+        if str(table) in self.remarks.unread:
+            raise UsageError(f"{table} is not UTF-8; --encoding says what it is, as in --encoding cp1252")
+        if not joined and self.sources.must_join:
             raise UsageError(
                 f"{table}: no row names a picture below {self.root}; one column of {', '.join(KEYS[:6])} … must, or "
                 "--key COLUMN says which"
             )
-        silent = self.paths - joined
+        self._silent |= self.paths
+        self._spoken_of |= joined
+
+    def finish(self) -> tuple[str, ...]:
+        """The remarks, with the pictures of which no table beside them speaks."""
+        silent = self._silent - self._spoken_of
         if self.sources.must_join and silent:
             self.remarks.unnamed, self.remarks.example = len(silent), min(silent)
+        return tuple(self.remarks.lines())
 
     def _join(self, rows: Iterable[Row], folder: str, key: str | None = None) -> set[str]:
-        """Add each row to the pictures that it names → the pictures.
+        """Add each row to the picture that it names → the pictures.
 
-        A row that names a picture as another machine would counts only where no row does so surely, and no other does
-        so too.
+        Of several rows for one picture the best named ones count. Rows that name it as another machine would count only
+        where all of them write the same name.
         """
-        joined: set[str] = set()
-        unsure: dict[str, list[tuple[str, str, Row]]] = {}
+        claims: dict[str, list[tuple[int, str, str, Row]]] = {}
         for row in rows:
             for column in _key_columns(row, key):
                 name = str(row[column])
                 match = self.names.find(name, folder)
-                if len(match.paths) != 1:
-                    self._remark(name, match)
-                elif match.sure:
-                    self._of(match.paths[0]).add(row, self.remarks, without=column)
-                    joined.add(match.paths[0])
+                if len(match.paths) == 1:
+                    claims.setdefault(match.paths[0], []).append((match.rank, name, column, row))
                 else:
-                    unsure.setdefault(match.paths[0], []).append((name, column, row))
-        for path, claims in unsure.items():
-            if path in joined or len({name for name, *_ in claims}) > 1:
-                self.remarks.strangers += [name for name, *_ in claims]
+                    self._remark(name, match)
+        for path, claimed in claims.items():
+            best = min(rank for rank, *_ in claimed)
+            names = {name for rank, name, *_ in claimed if rank == best}
+            if best == FOREIGN and len(names) > 1:
+                self.remarks.strangers += sorted(names)
                 continue
-            for _, column, row in claims:
-                self._of(path).add(row, self.remarks, without=column)
-            joined.add(path)
-        return joined
+            self.remarks.strangers += [name for rank, name, *_ in claimed if rank > best]
+            said: dict[str, Any] = {}
+            for rank, name, column, row in claimed:
+                if rank == best:
+                    self._of(path).add(row, self.remarks, without=column)
+                    self.remarks.conflicts += [name] if _contradicts(row, said) else []
+                    said |= {k: v for k, v in row.items() if v not in (None, "")}
+        return {path for path in claims if path in self.said}
 
     def _remark(self, name: str, match: Match) -> None:
         (self.remarks.ambiguous if match.paths else self.remarks.strangers).append(valid_text(name))
 
     def _of(self, path: str) -> _Said:
         return self.said.setdefault(path, _Said())
+
+
+def _contradicts(row: Row, said: Mapping[str, Any]) -> bool:
+    """Whether a row gives a column another value than one before it; captions add up instead."""
+    return any(
+        v not in (None, "") and k in said and said[k] != v and str(k).strip().casefold() not in CAPTION
+        for k, v in row.items()
+    )
 
 
 def _key_columns(row: Row, key: str | None) -> list[str]:

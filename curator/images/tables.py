@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.files import read_regular
-from curator.texts import Scalar, as_number, column_name, is_finite, undefused, valid_text
+from curator.texts import Scalar, as_number, column_name, is_finite, to_json, undefused, valid_text
 
 LABEL = ("label", "class", "category")
 CAPTION = ("caption", "captions", "text", "prompt")
@@ -50,6 +50,7 @@ class Remarks:
     not_numbers: Counter[str] = field(default_factory=Counter)  # column → cells
     strangers: list[str] = field(default_factory=list)  # rows that name no picture
     ambiguous: list[str] = field(default_factory=list)  # rows that name several
+    conflicts: list[str] = field(default_factory=list)  # rows that say something else than one before
     unnamed: int = 0  # pictures of which the person's table says nothing
     example: str = ""  # one of them
 
@@ -62,6 +63,7 @@ class Remarks:
             ("cells with no number (NaN, infinity, too long) and so no value", self.not_numbers.total(), columns, ""),
             ("rows that name no picture here", len(self.strangers), self.strangers, ""),
             ("rows that name several pictures", len(self.ambiguous), self.ambiguous, "; write their folders"),
+            ("rows that contradict one before", len(self.conflicts), self.conflicts, "; the last one counts"),
             ("pictures without a row in the table", self.unnamed, [self.example], ""),
         ]
         return [f"{what}: {count}, such as {examples[0]}{way}" for what, count, examples, way in said if count]
@@ -71,7 +73,8 @@ def read_text(path: Path, encoding: str | None, remarks: Remarks, *, most: int =
     """A file as text: by its byte order mark, else in `encoding`, else as UTF-8; "" with a remark where it is none."""
     try:
         data = read_regular(path, most)
-    except OSError:
+    except OSError as error:
+        remarks.broken.append(f"{path} ({error.strerror})")
         return ""
     for mark, name in _BOMS:
         if data.startswith(mark):
@@ -85,7 +88,7 @@ def _decoded(data: bytes, encoding: str, path: Path, remarks: Remarks) -> str:
     except UnicodeDecodeError:
         remarks.unread.append(str(path))
         return ""
-    if "\0" in text:  # UTF-16 without a mark is valid UTF-8 as long as it is English
+    if text.count("\0") > len(text) // 5:  # UTF-16 without a mark is valid UTF-8 as long as it is English
         remarks.unread.append(str(path))
         return ""
     return text
@@ -100,7 +103,7 @@ def read_table(path: Path, encoding: str | None, remarks: Remarks) -> Iterator[R
     if path.suffix.lower() == ".jsonl":
         for line in text.split("\n"):
             if line.strip():
-                yield read_object(line, path, remarks)
+                yield from _objects(line, path, remarks)
     elif path.suffix.lower() == ".json":
         yield from _stylegan_rows(read_object(text, path, remarks))
     else:
@@ -113,12 +116,23 @@ def _csv_rows(text: str, path: Path, remarks: Remarks) -> Iterator[Row]:
     separator = max(_SEPARATORS, key=header.count)
     csv.field_size_limit(_SIDECAR_BYTES)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    last: list[str] = []
     try:
         names = [name.strip() for name in next(rows, [])]
+        doubled = sorted({n for n in names if n and names.count(n) > 1})
+        if doubled:
+            remarks.broken.append(
+                f"{path} (its header names '{doubled[0]}' twice; the first value that there is counts)"
+            )
         for row in rows:
             if row:
-                cells = map(undefused, row) if path.name == EXPORTED else row
-                yield dict(zip(names, cells, strict=False))
+                last = row
+                cells = list(map(undefused, row)) if path.name == EXPORTED else row
+                # In reverse, so that of columns of one name the first that says something stays.
+                pairs = [(n, c) for n, c in zip(names, cells, strict=False) if c or n not in doubled]
+                yield dict.fromkeys(names[: len(cells)], "") | dict(reversed(pairs))
+        if any("\n" in cell for cell in last) and not text.rstrip().endswith('"'):
+            remarks.broken.append(f"{path} (a quotation mark is not closed, so its last cell holds what follows)")
     except csv.Error as error:
         remarks.broken.append(f"{path} ({error})")
 
@@ -152,7 +166,28 @@ def read_object(text: str, path: Path, remarks: Remarks) -> Row:
     except (ValueError, RecursionError):
         remarks.broken.append(str(path))
         return {}
+    if not isinstance(value, dict):
+        remarks.broken.append(str(path))
     return value if isinstance(value, dict) else {}
+
+
+def _objects(text: str, path: Path, remarks: Remarks) -> Iterator[Row]:
+    """The object of a line, or those of a list."""
+    if text.lstrip().startswith("["):
+        try:
+            listed = json.loads(text, parse_int=_whole)
+        except (ValueError, RecursionError):
+            listed = []
+        objects = [row for row in listed if isinstance(row, dict)]
+        remarks.broken += [] if objects else [str(path)]
+        yield from objects
+    else:
+        yield read_object(text, path, remarks)
+
+
+def as_text(value: object) -> str:
+    """A label or caption as it is written: a list or a truth value as JSON."""
+    return valid_text(value if isinstance(value, str) else to_json(value, ensure_ascii=False))
 
 
 def _whole(digits: str) -> int | float:
@@ -194,7 +229,7 @@ def read_xmp(path: Path, remarks: Remarks) -> dict[str, Any]:
 def captions_of(value: object) -> list[str]:
     """One caption, or several of a list, without empty ones."""
     texts = value if isinstance(value, list | tuple) else [value]
-    return [valid_text(str(t)).strip() for t in texts if t is not None and str(t).strip()]
+    return [as_text(t).strip() for t in texts if t is not None and as_text(t).strip()]
 
 
 def scalars(row: Row, remarks: Remarks) -> dict[str, Scalar]:

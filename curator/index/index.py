@@ -135,6 +135,8 @@ class Index:
     def vector_of_text(self, text: str, *, remember: bool = True) -> Vectors:
         """Words → (d,) unit; remembered in the index, so that asking again needs no encoder. Raises `NoTextTower`."""
         space, text = self.space, valid_text(text)
+        if not text.strip():
+            raise UsageError("an empty text says nothing to search for; name words, or a picture")
         q = self.reader.cached_query(space, text)
         if q is None:
             q = self.encoder.encode_texts([text]).ravel()

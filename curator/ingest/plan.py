@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,8 +40,8 @@ class IngestOptions:
             object.__setattr__(self, "exclude", (globs,) if isinstance(globs, str) else tuple(globs))
         if self.encoding:
             try:
-                codecs.lookup(self.encoding)
-            except LookupError as error:
+                b"a".decode(self.encoding)
+            except (LookupError, UnicodeError) as error:
                 raise UsageError(f"no encoding '{self.encoding}'; cp1252, gbk and shift_jis are some") from error
 
     def over(self, stored: Mapping[str, object]) -> IngestOptions:
