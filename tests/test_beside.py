@@ -172,12 +172,17 @@ def test_long_lists_can_be_had_a_page_at_a_time(index: Index, tmp_path: Path) ->
     dedupe(index, DedupeOptions("exact"))
     for image_id in group_keepers(index).tolist():
         decide(index, "keep", [image_id])
-    for ask in (skipped, verdicts):
-        whole = ask(index)
-        assert len(whole) == 5
-        first = ask(index, limit=2)
-        second = ask(index, after=first[-1], limit=2)
-        assert [*first, *second, *ask(index, after=second[-1])] == whole
+    files = skipped(index)
+    assert len(files) == 5
+    first = skipped(index, limit=2)
+    second = skipped(index, after=first[-1], limit=2)
+    assert [*first, *second, *skipped(index, after=second[-1])] == files
+    said = verdicts(index)
+    assert {v.images[0].id for v in said} == set(group_keepers(index).tolist())
+    assert all(len(v.beside) == 1 for v in said)
+    begin = verdicts(index, limit=2)
+    middle = verdicts(index, after=begin[-1].decision, limit=2)
+    assert [*begin, *middle, *verdicts(index, after=middle[-1].decision)] == said
 
 
 def test_a_folder_names_what_lies_in_it(index: Index, folder: Path, fill: Fill) -> None:

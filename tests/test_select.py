@@ -37,7 +37,7 @@ from curator.selection.export import ExportOptions, export, forms
 from curator.selection.preview import preview
 from curator.selection.recipe import Recipe, manifest_of, read_manifest, write_manifest
 from curator.selection.select import make, replay, select
-from curator.selection.sets import combine, diff, drop, parse_shares, split
+from curator.selection.sets import absent_labels, combine, diff, drop, parse_shares, split
 
 Run = Callable[..., Result]
 
@@ -370,6 +370,13 @@ def test_datasets_reads_an_imagefolder_and_parquet(
             names = loaded[side].features["label"].names if form == "parquet" else None
             for r in rows:
                 assert (names[r["label"]] if names else r["label"]) in "abc"
+
+
+def test_labels_that_a_part_of_a_split_lacks_are_named(filled: Index) -> None:
+    select(filled, "all-labels", Recipe(n=9, by="balanced", per="label"))
+    select(filled, "only-a", Recipe(n=2, where="label = 'a'"))
+    whole, part = (Selections(filled.reader).get(name) for name in ("all-labels", "only-a"))
+    assert absent_labels(filled, [whole, part]) == {"only-a": ["b", "c"]}
 
 
 @pytest.mark.filterwarnings("ignore")

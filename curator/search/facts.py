@@ -56,6 +56,15 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """A person's verdict on duplicates, with the present images that it speaks of and those it was given beside."""
+
+    decision: Decision
+    images: tuple[Image, ...]
+    beside: tuple[Image, ...]
+
+
+@dataclass(frozen=True)
 class SkippedFile:
     """A file that could not be read, with the reason in words; `root` is the id of its folder."""
 
@@ -99,9 +108,19 @@ def skipped(index: Index, *, after: SkippedFile | None = None, limit: int = -1) 
     return [SkippedFile(paths[root] / s.path, s.reason, root) for root, s in skipped_page(index.reader, last, limit)]
 
 
-def verdicts(index: Index, *, after: Decision | None = None, limit: int = -1) -> list[Decision]:
+def verdicts(index: Index, *, after: Decision | None = None, limit: int = -1) -> list[Verdict]:
     """Verdicts on duplicates, oldest first: all, or the next `limit` after one."""
-    return Curation(index.reader).decisions_page(after, limit)
+    curation = Curation(index.reader)
+    decisions = curation.decisions_page(after, limit)
+    there = curation.with_content(list({h for d in decisions for h in (d.subject, d.other)}))
+    images = {i.id: i for i in index.images(sorted({i for ids in there.values() for i in ids}))}
+
+    def told(d: Decision) -> Verdict:
+        speaks_of = [i for i in there.get(d.subject, ()) if d.subject_id in (0, i)]
+        beside = [i for i in there.get(d.other, ()) if i not in speaks_of]
+        return Verdict(d, tuple(images[i] for i in speaks_of), tuple(images[i] for i in beside))
+
+    return [told(d) for d in decisions]
 
 
 def run_names(index: Index) -> list[str]:

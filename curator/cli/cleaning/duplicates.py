@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,16 +200,23 @@ def list_command(name: str | None, as_json: bool) -> None:
     from curator.search.facts import verdicts
 
     with opened(name) as index:
-        rows = [
-            {"verdict": d.verdict, "subject": d.subject.hex(), "other": d.other.hex(), "image": d.subject_id or None}
-            | {"decided_at": d.decided_at}
-            for d in verdicts(index)
-        ]
+        listed = verdicts(index)
     if as_json:
-        print_json(rows)
-    else:
-        short = [(r["verdict"], str(r["subject"])[:12], str(r["other"])[:12], r["decided_at"]) for r in rows]
-        echo(table(short, ("verdict", "content", "beside", "decided at")) if rows else "No verdicts yet.")
+        print_json([
+            {"verdict": v.decision.verdict, "subject": v.decision.subject.hex(), "other": v.decision.other.hex(),
+             "image": v.decision.subject_id or None, "decided_at": v.decision.decided_at,
+             "images": [i.id for i in v.images], "beside": [i.id for i in v.beside]}
+            for v in listed
+        ])  # fmt: skip
+        return
+    rows = [(v.decision.verdict, _named(v.images), _named(v.beside), v.decision.decided_at) for v in listed]
+    echo(table(rows, ("verdict", "image", "beside", "decided at")) if rows else "No verdicts yet.")
+
+
+def _named(images: Sequence[Image]) -> str:
+    """The first of some images by id and path; a dash where none of that content is in the index now."""
+    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    return f"id:{images[0].id} {images[0].path}{more}" if images else "–"
 
 
 @click.command("quarantine")

@@ -164,11 +164,17 @@ def split_command(
 
     The parts are selections of their own, NAME-PART. Other pictures that are added later never move one that was there.
     """
-    from curator.selection.sets import parse_shares, split
+    from curator.selection.sets import absent_labels, parse_shares, split
 
     with opened(name) as index, working() as job:
-        for s in split(index, chosen, parse_shares(parts), seed=seed, level=level, overwrite=overwrite, job=job):
+        made_of = split(index, chosen, parse_shares(parts), seed=seed, level=level, overwrite=overwrite, job=job)
+        for s in made_of:
             print_selection(index, s, as_json=False)
+        absent = absent_labels(index, made_of)
+    for part, labels in absent.items():
+        shown = f"{', '.join(labels[:5])}{' …' if len(labels) > 5 else ''}"
+        say(f"Note: {part} has no image of {shown}. What numbers labels by their folders, as torchvision does,")
+        say("numbers them otherwise there; another --seed may draw one.")
 
 
 @selections_group.command("drop")
