@@ -11,6 +11,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from curator.errors import UsageError
 from curator.texts import to_json
 
 VERIFIED = "verified.json"
+_HALF = re.compile(r"\..+\.(\d+)(?:-\d+|\.part)(?:\.\w+)?")  # names that `whole` and exports write to first
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -67,6 +70,26 @@ def write_whole(target: Path, content: str | bytes) -> None:
     """Write a file, whole or not at all; text as UTF-8."""
     with whole(target) as beside:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left half-written in a folder of ours: `.NAME.PID-THREAD.SUFFIX`."""
+    for left in folder.glob(".*"):
+        half = _HALF.fullmatch(left.name)
+        if half and not is_alive(int(half[1])):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of that number is running."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

@@ -191,3 +191,56 @@ def test_a_wrong_number_or_id_is_a_clear_error(photos: curator.Index) -> None:
         photos.add(["a.png"])  # type: ignore[list-item]
     with pytest.raises(UnknownName):
         photos.tag([999_999], "a")
+
+
+JUNK = [
+    None, True, -1, 0, 10**30, 1.5, float("nan"), float("inf"), "", " ", "\0", "\ud83d", "nope", "1) OR (1",
+    b"", b"x", [], ["red"],
+    {}, {"a": 1}, (), object(), np.zeros(3), np.zeros((2, 2)), np.array(["a"]), np.full(256, np.nan, np.float32),
+    Path("/nowhere"), lambda: 0,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, tiny: object) -> Iterator[curator.Index]:
+    place = tmp_path_factory.mktemp("small")
+    (place / "pictures").mkdir()
+    for number in range(4):
+        draw(number).save(place / f"pictures/{number}.png")
+    with curator.open(place / "index", create=True) as index:
+        index.ingest(place / "pictures", encoder="tiny")
+        index.select("some", n=2)
+        yield index
+
+
+@pytest.mark.parametrize("number", range(len(JUNK)))
+def test_every_misuse_is_named_and_called_no_damage(small: curator.Index, number: int) -> None:
+    """A wrong argument is the caller's: a `CuratorError`, `TypeError` or `ValueError`, and never "run verify"."""
+    junk = JUNK[number]
+    calls = {
+        "query": lambda: small.search(junk), "text": lambda: small.search(text=junk),
+        "like": lambda: small.search(like=junk),
+        "image": lambda: small.search(image=junk), "vector": lambda: small.search(vector=junk),
+        "k": lambda: small.search("red", k=junk), "condition": lambda: small.search("red", where=junk),
+        "min_score": lambda: small.search("red", min_score=junk), "item": lambda: small[junk],
+        "vectors": lambda: small.vectors(junk), "images": lambda: small.images(junk),
+        "where": lambda: small.where(junk),
+        "tag": lambda: small.tag(junk, "good"), "tags": lambda: small.tag([1], junk),
+        "selection": lambda: small.selection(junk),
+        "select": lambda: small.select(junk, n=2), "n": lambda: small.select("other", n=junk),
+        "by": lambda: small.select("other", n=2, by=junk), "run": lambda: small.run(junk),
+        "add": lambda: small.add(junk), "paths": lambda: small.add([draw(9)], paths=junk),
+        "metadata": lambda: small.add([draw(9)], metadata=junk), "level": lambda: small.dedupe(level=junk),
+        "keep": lambda: small.dedupe(keep=junk), "folder": lambda: small.ingest(junk),
+        "open": lambda: curator.open(junk),
+    }  # fmt: skip
+    for name, call in calls.items():
+        said = ""
+        try:
+            call()
+        except (curator.CuratorError, TypeError, ValueError) as error:
+            said = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not for the caller
+            pytest.fail(f"{name}={junk!r}: {type(error).__name__}: {error}")
+        assert "verify" not in said, (name, junk)
+    assert len(small.search("red")) >= 4

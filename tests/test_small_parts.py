@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from curator import errors
 from curator.drawing.scenes import COLOURS, SHAPES, TEXTURES, draw_scene, draw_thing
 from curator.drawing.sheets import Section, Tile, draw_sheet, save_sheet
 from curator.errors import CuratorError, UnknownName, UsageError
-from curator.files import whole, write_whole
+from curator.files import sweep, whole, write_whole
 from curator.registry import Registry
 
 
@@ -110,3 +112,15 @@ def test_a_sheet_is_written_whole_or_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot write"):
             save_sheet([Section("x", [])], target)
     assert [p.name for p in tmp_path.iterdir()] == ["s.png"]
+
+
+def test_what_killed_processes_left_half_written_goes(tmp_path: Path) -> None:
+    """And nothing that a living process is writing, nor any other hidden file."""
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        ended.wait()
+    gone = [f".clean.{ended.pid}-1234.json", f".set.{ended.pid}.part"]
+    stay = [f".clean.{os.getpid()}-1.json", ".hidden", ".config.json", "clean.json", f".clean.{ended.pid}.json"]
+    for name in gone + stay:
+        (tmp_path / name).write_text("x")
+    sweep(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == set(stay)

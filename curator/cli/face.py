@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from curator.index import Index
     from curator.job import Job
     from curator.records import Progress
+
+
+_LINE_EVERY = 30.0  # seconds between two lines of progress in a log
 
 
 class Face(click.Group):
@@ -92,7 +96,7 @@ def echo(text: str = "", *, err: bool = False) -> None:
 def working(say: Callable[[str], None] = say) -> Iterator[Job]:
     """A job whose progress is a bar on stderr, and which Ctrl-C stops at its next batch.
 
-    The bar starts at what is already done. The bar is silent unless stderr is a terminal.
+    The bar starts at what is already done. Where stderr is no terminal, a line every 30 seconds stands for it.
     """
     from tqdm import tqdm
 
@@ -100,7 +104,14 @@ def working(say: Callable[[str], None] = say) -> Iterator[Job]:
 
     bars: dict[str, tqdm[None]] = {}  # one for each thing that is done, made when it begins
 
+    said = time.monotonic()
+    is_terminal = sys.stderr.isatty()
+
     def show(p: Progress) -> None:
+        nonlocal said
+        if not is_terminal and time.monotonic() - said > _LINE_EVERY:
+            said = time.monotonic()
+            echo(f"{p.doing}: {p.done} of {p.total} {p.unit}", err=True)
         if p.doing not in bars:
             shape: dict[str, Any] = {"disable": None, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
             bars[p.doing] = tqdm(total=p.total, initial=p.already, desc=p.doing, unit=f" {p.unit}", **shape)

@@ -230,6 +230,8 @@ def status_command(name: str | None, as_json: bool) -> None:
         shown = ", ".join(f"{v} {n}" for v, n in values[:12]) + (" …" if len(values) > 12 else "")
         echo(f"{column.capitalize():<8} {shown}" if values else f"{column.capitalize():<8} none")
     echo(f"Columns  {', '.join(facts.columns)}")
+    for file in facts.damaged:
+        echo(f"Damaged  {file}  (kept by `curator repair`; delete it once nothing is missed)")
 
 
 @click.command("skipped")

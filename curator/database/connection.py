@@ -19,7 +19,7 @@ from typing import IO
 from curator.database.integrity import BUSY_MS, damaged_rows, refuse_if_busy, row_crc
 from curator.database.schema import APPLICATION_ID, FORMAT
 from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, IndexTooOld, NoIndex
-from curator.files import write_whole
+from curator.files import read_start, write_whole
 from curator.job import QUIET, Job
 from curator.texts import to_json
 
@@ -96,8 +96,7 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
 def is_born(folder: Path) -> bool:
     """Whether a file with our mark in its header is there: False also after a kill before the first migration."""
     try:
-        with (folder / DATABASE).open("rb") as file:
-            return file.read(100)[68:72] == APPLICATION_ID.to_bytes(4, "big")
+        return read_start(folder / DATABASE, 100)[68:72] == APPLICATION_ID.to_bytes(4, "big")
     except OSError:
         return False
 

@@ -12,7 +12,7 @@ from curator.database.connection import as_path, as_stored, connect_writer, mark
 from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrations
 from curator.errors import IndexFull, IndexLocked
-from curator.files import whole
+from curator.files import sweep, whole
 from curator.job import QUIET, Job
 from curator.records import Root, Space
 from curator.texts import to_json
@@ -41,6 +41,7 @@ class Writing(Reader):
     def _begin(self, lock: IO[bytes]) -> None:
         from sqlite_utils import Database
 
+        sweep(self.folder)
         self._lock = lock
         self.lost = False  # whether the lock is gone, so that nothing may be written
         self._db = Database(self.connection)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,17 +19,16 @@ from curator.database.listed import skipped_files
 from curator.embeddings import normalise
 from curator.encoders import load_encoder
 from curator.errors import UsageError
+from curator.face.checks import as_id, as_ids, as_list, as_words, options_of
 from curator.face.hits import Hits
 from curator.face.selection import Selection
 from curator.files import whole_for_user, write_whole
 from curator.ingest import IngestOptions, choose_encoder, ingest
 from curator.job import QUIET, Job
 from curator.records import Ids, Image, IngestReport, Vectors
-from curator.registry import suggest
 from curator.runs.lookup import home_of, run_of
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
-from curator.texts import to_json
 from curator.training.folder import Run, runs_in
 
 _ADDED = "pictures"  # folder of the index where pictures go that have no path of their own
@@ -44,6 +43,8 @@ def open_index(name: str | Path | None = None, *, create: bool = False) -> Index
     Without a name it is `CURATOR_INDEX`, else `default`, in `indexes/` here or in a folder around here. Raises
     `NoIndex`, `IndexTooNew`, `IndexDamaged`, `IndexLocked`.
     """
+    if name is not None and not isinstance(name, Path):
+        as_words("an index's name", name)
     return Index.create(name) if create else Index.open(name)
 
 
@@ -61,6 +62,12 @@ class Index(core.Index):
         """
         if query is not None:
             more |= self._as_named(query)
+        if more.get("where") is not None:
+            as_words("where", more["where"])
+        if more.get("image") is not None and not isinstance(more["image"], str | Path):
+            raise UsageError(f"image is a picture's file, not {type(more['image']).__name__}")
+        if more.get("min_score") is not None and not isinstance(more["min_score"], int | float):
+            raise UsageError(f"min_score is a number in [−1, 1], not {more['min_score']!r}")
         return Hits.of(super().search(k=k, **more), self)
 
     def _as_named(self, query: Any) -> dict[str, Any]:
@@ -79,15 +86,15 @@ class Index(core.Index):
 
     def __getitem__(self, image_id: int) -> Image:
         """The record of one image. Raises `UnknownName`."""
-        return self.images([image_id])[0]
+        return self.images([as_id(image_id)])[0]
 
     def where(self, condition: str) -> Ids:
         """Ascending ids (n,) of the images for which a SQL condition holds. Raises `WhereError`."""
-        return self.reader.ids_where(condition)
+        return self.reader.ids_where(as_words("a condition", condition))
 
     def vectors(self, ids: Ids | Sequence[int]) -> Vectors:
         """(n, d) float32 unit rows of images, in the order of `ids`. Raises `UnknownName` for one without."""
-        return normalise(self.engine.vectors([int(i) for i in ids]))
+        return normalise(self.engine.vectors(as_ids(ids).tolist()))
 
     def ingest(
         self, *folders: str | Path, encoder: str | None = None, job: Job = QUIET, **options: Any
@@ -98,8 +105,8 @@ class Index(core.Index):
         allow_empty, retry.
         """
         choice = choose_encoder(encoder, self.reader.active_space(), ask=None)
-        paths = [Path(folder).expanduser() for folder in folders]
-        return ingest(self, paths, load_encoder(choice.encoder), _options(IngestOptions, options), job=job)
+        paths = [Path(f if isinstance(f, Path) else as_words("a folder", f)).expanduser() for f in folders]
+        return ingest(self, paths, load_encoder(choice.encoder), options_of(IngestOptions, options), job=job)
 
     def add(
         self,
@@ -115,7 +122,9 @@ class Index(core.Index):
         folder of the index; one that is there with other pixels is an error. `metadata` gives each picture columns,
         `label` and `caption` among them, which are kept beside it as JSON. Raises `UsageError`.
         """
-        drawn = [_as_picture(p) for p in pictures]
+        drawn = [_as_picture(p) for p in as_list("pictures", pictures)]
+        if metadata is not None and not all(isinstance(row, Mapping) for row in as_list("metadata", metadata)):
+            raise UsageError("metadata is a dictionary for each picture")
         files = self._places(drawn, paths)
         rows = list(metadata) if metadata is not None else [{} for _ in files]
         if len(rows) != len(files) or not files:
@@ -141,7 +150,7 @@ class Index(core.Index):
 
             names = [hashlib.sha256(p.tobytes() + str(p.size).encode()).hexdigest()[:24] for p in pictures]
             return [self.folder / _ADDED / f"{name}.png" for name in names]
-        files = [Path(path).expanduser().absolute() for path in paths]
+        files = [Path(path).expanduser().absolute() for path in as_list("paths", paths)]
         wrong = next((f for f in files if f.suffix.lower() != ".png"), None)
         if wrong is not None:
             raise UsageError(f"pictures are written as .png, not {wrong.name}")
@@ -154,7 +163,7 @@ class Index(core.Index):
 
         `options`: level ("exact", "verified" or "semantic"), keep, protect, across, ignore_same_dir, where, threshold.
         """
-        return dedupe(self, _options(DedupeOptions, options), job=job)
+        return dedupe(self, options_of(DedupeOptions, options), job=job)
 
     def select(
         self, name: str, n: int | None = None, *, overwrite: bool = False, job: Job = QUIET, **recipe: Any
@@ -164,12 +173,13 @@ class Index(core.Index):
         `recipe` are the options of `curator select` by their names: by, where, match, avoid, per, extend, reference,
         origin, seed and so on. Raises `UsageError`, `UnknownName`, `WhereError`.
         """
-        chosen = select(self, name, _options(Recipe, {"n": n} | recipe), overwrite=overwrite, job=job)
+        name, how = as_words("a selection's name", name), options_of(Recipe, {"n": n} | recipe)
+        chosen = select(self, name, how, overwrite=overwrite, job=job)
         return Selection.of(chosen, self)
 
     def selection(self, name: str) -> Selection:
         """A selection by name. Raises `UnknownName` with near names."""
-        return Selection.of(Selections(self.reader).get(name), self)
+        return Selection.of(Selections(self.reader).get(as_words("a selection's name", name)), self)
 
     def selections(self) -> list[str]:
         """Names of the selections, oldest first."""
@@ -177,7 +187,7 @@ class Index(core.Index):
 
     def tag(self, ids: Ids | Sequence[int], *tags: str, undo: bool = False) -> None:
         """Put tags on images, or take them off. Raises `UsageError` for a tag with white space."""
-        tag_images(self, [int(i) for i in ids], tags, off=undo)
+        tag_images(self, as_ids(ids).tolist(), [as_words("a tag", t) for t in tags], off=undo)
 
     def runs(self) -> list[Run]:
         """Training runs, oldest first."""
@@ -185,7 +195,7 @@ class Index(core.Index):
 
     def run(self, name: str = "latest") -> Run:
         """A training run by name, number or `latest`. Raises `UnknownName`."""
-        return run_of(self, name)
+        return run_of(self, as_words("a run's name", name))
 
     def __repr__(self) -> str:
         """Where it is, and what is in it."""
@@ -194,21 +204,12 @@ class Index(core.Index):
         return f"<index {self.folder}: {what}>"
 
 
-def _options(kind: type[T], given: Mapping[str, Any]) -> T:
-    """Options by name. Raises `UsageError` with near names for one that there is none of."""
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    unknown = next((name for name in given if name not in names), None)
-    if unknown is not None:
-        raise UsageError(f"there is no option '{unknown}'; {suggest(unknown, names)}")
-    return kind(**given)
-
-
 def _as_sidecar(row: Mapping[str, Any], file: Path) -> str | None:
     """The text of a side-car, None for no columns. Raises `UsageError` for what is no JSON, or another one there."""
     if not row:
         return None
     try:
-        text = to_json(dict(row), ensure_ascii=False)
+        text = json.dumps(dict(row), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UsageError(f"the metadata of {file.name} cannot be kept as JSON: {error}") from error
     there = file.with_suffix(".json")

@@ -36,7 +36,10 @@ class SpaceFacts:
 
 @dataclass(frozen=True)
 class Status:
-    """An index in numbers; `values` maps origin, label and format to (value, images), the most first."""
+    """An index in numbers; `values` maps origin, label and format to (value, images), the most first.
+
+    `damaged` are databases that `curator repair` kept.
+    """
 
     folder: Path
     counts: Mapping[str, int]
@@ -44,6 +47,7 @@ class Status:
     spaces: tuple[SpaceFacts, ...]
     values: Mapping[str, Sequence[tuple[str, int]]]
     columns: tuple[str, ...]
+    damaged: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def status(index: Index) -> Status:
         )
         values = {column: reader.breakdown(column) for column in ("origin", "label", "format")}
         return Status(
-            index.folder, reader.counts(), tuple(roots(index)), tuple(spaces), values, tuple(reader.columns())
+            index.folder, reader.counts(), tuple(roots(index)), tuple(spaces), values, tuple(reader.columns()),
+            tuple(sorted(index.folder.glob("index.damaged-*.db"))),
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
-from curator.files import digest_of, whole_for_user
+from curator.files import digest_of, read_regular, whole_for_user
 from curator.index import Index
 from curator.index.images import relative
 from curator.records import Selection
@@ -21,6 +21,7 @@ from curator.selectors import parse_objective
 from curator.texts import to_json
 
 SCHEMA = 1  # of the manifest
+_MOST = 2**30  # bytes of a manifest
 DEDUPE = ("known", "none", "exact", "verified", "semantic")
 ORIGINS = ("real", "generated", "any")
 _LIBRARIES = ("image-curator", "numpy", "faiss-cpu", "scikit-learn")
@@ -121,7 +122,7 @@ def write_manifest(manifest: Mapping[str, Any], target: Path) -> None:
 def read_manifest(file: Path) -> dict[str, Any]:
     """A manifest from a file. Raises `UsageError` for anything else, or one of a later schema."""
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(read_regular(file, _MOST).decode("utf-8"))
         schema, images = manifest["schema"], manifest["images"]
         digest_of([bytes.fromhex(i["sha256"]) for i in images])
         if int(schema) <= SCHEMA:
