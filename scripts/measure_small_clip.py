@@ -20,7 +20,7 @@ from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import load_file
 from small_data import CONTEXT, Words, is_held_out_class, photos
-from train_small_clip import PLACE, encode_texts
+from train_small_clip import CONFIG, PLACE, encode_texts
 
 from curator.encoders import load_encoder
 from curator.encoders.preprocess import Preprocess
@@ -34,9 +34,9 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def of_checkpoint(file: Path, config: Path) -> tuple[Encode, Callable[[Sequence[str]], np.ndarray]]:
+def of_checkpoint(file: Path) -> tuple[Encode, Callable[[Sequence[str]], np.ndarray]]:
     """Encoders of pictures and of texts from the moving average in a checkpoint."""
-    stored = json.loads(config.read_text())
+    stored = json.loads(CONFIG.read_text())
     parts = stored["model_cfg"]
     model = CLIP(parts["embed_dim"], parts["vision_cfg"], parts["text_cfg"])
     state = {k.removeprefix("mean."): v for k, v in load_file(file).items() if k.startswith("mean.")}
@@ -115,11 +115,10 @@ def main() -> None:
     ask.add_argument("--data", type=Path, required=True)
     ask.add_argument("--encoder", default="small")
     ask.add_argument("--checkpoint", type=Path)
-    ask.add_argument("--config", type=Path, default=Path("curator/encoders/small/open_clip_config.json"))
     options = ask.parse_args()
     print(describe_machine())
     if options.checkpoint:
-        images, texts = of_checkpoint(options.checkpoint, options.config)
+        images, texts = of_checkpoint(options.checkpoint)
     else:
         encoder = load_encoder(options.encoder)
         images, texts = encoder.encode_images, encoder.encode_texts
