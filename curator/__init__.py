@@ -2,7 +2,7 @@
 
     import curator
 
-    with curator.open("photos") as index:
+    with curator.open() as index:  # or the name of an index, or its path
         hits = index.search("red shoe", where="width >= 256", k=20)
         for hit in hits:
             print(f"{hit.score:.3f} {hit.image.path}")

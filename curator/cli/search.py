@@ -186,7 +186,7 @@ def show_command(images: tuple[str, ...], name: str | None, as_json: bool) -> No
     facts: list[dict[str, Any]] = [
         asdict(k.image)
         | {"tags": list(k.image.tags), "extra": dict(k.image.extra)}
-        | {"computed": dict(k.computed), "selections": list(k.selections)}
+        | {"computed": dict(k.computed), "selections": list(k.selections), "state": k.state}
         for k in known
     ]
     if as_json:

@@ -41,7 +41,7 @@ def open_index(name: str | Path | None = None, *, create: bool = False) -> Index
     """Open an index by name or path; `create` makes an empty one where there is none. Use it with `with`.
 
     Without a name it is `CURATOR_INDEX`, else `default`, in `indexes/` here or in a folder around here. Raises
-    `NoIndex`, `IndexTooNew`, `IndexDamaged`, `IndexLocked`.
+    `NoIndex`, `IndexLocked`, or another `CuratorError` for one that is damaged or of a later version.
     """
     if name is not None and not isinstance(name, Path):
         as_words("an index's name", name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.database import Curation, Selections
+from curator.database.curation import rejected_ids
 from curator.database.listed import skipped_page
 from curator.index import Index
 from curator.records import FORGOTTEN, Decision, Ids, Image
@@ -52,11 +53,15 @@ class Status:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An image with the columns that programs computed for it, and the selections that it is in."""
+    """An image with the columns that programs computed for it, and the selections that it is in.
+
+    `state` is "present", "removed" (by hand, or its file is gone, as into quarantine) or "rejected" as a duplicate.
+    """
 
     image: Image
     computed: Mapping[str, Any]
     selections: tuple[str, ...]
+    state: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,14 @@ def image_facts(index: Index, ids: Ids | Sequence[int]) -> list[ImageFacts]:
     images = index.images(ids)
     stored = Selections(index.reader)
     computed, selected = stored.computed_of(ids), stored.selections_of(ids)
-    return [ImageFacts(i, computed[i.id], tuple(selected[i.id])) for i in images]
+    rejected = rejected_ids(Curation(index.reader), [bytes.fromhex(i.sha256) for i in images])
+
+    def state(image: Image) -> str:
+        if not index.reader.is_present(image.id):
+            return "removed"
+        return "rejected" if image.id in rejected else "present"
+
+    return [ImageFacts(i, computed[i.id], tuple(selected[i.id]), state(i)) for i in images]
 
 
 def skipped(index: Index, *, after: SkippedFile | None = None, limit: int = -1) -> list[SkippedFile]:

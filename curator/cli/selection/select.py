@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from curator.cli.runs import export_run
 if TYPE_CHECKING:
     from curator.index import Index
     from curator.records import Selection
+
+_LABELS = 12  # whose counts are shown
 
 
 @click.command("select")
@@ -135,6 +138,10 @@ def print_selection(index: Index, s: Selection, *, as_json: bool) -> None:
     steps = [(step["step"], step["before"], step["after"]) for step in s.recipe.get("steps", ())]
     if steps:
         echo(table(steps, ("step", "from", "to")))
+    labels = Counter(i.label for i in index.images(s.ids) if i.label is not None)
+    if labels:
+        counts = ", ".join(f"{label} {count}" for label, count in labels.most_common(_LABELS))
+        echo(f"labels: {counts}{' …' if len(labels) > _LABELS else ''}")
     echo(f"{s.name}: {plural(len(s), 'image')}, {s.digest[:16]}")
 
 
