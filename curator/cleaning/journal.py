@@ -78,9 +78,10 @@ def _read_journal(index: Index) -> Iterator[Move]:
     return _moves_in(index.folder / JOURNAL)
 
 
-def named_in(home: Path) -> set[str]:
-    """Names of the files that the journal of a quarantine itself speaks of."""
-    return {Path(move.moved_to).name for move in _moves_in(home / JOURNAL)}
+def known_in(home: Path) -> set[tuple[str, str, str]]:
+    """What the journal of a quarantine itself says: (name there, path below its root, sha256) of every move."""
+    moves = [m for m in _moves_in(home / JOURNAL) if Path(m.path).is_relative_to(m.root)]
+    return {(Path(m.moved_to).name, Path(m.path).relative_to(m.root).as_posix(), m.sha256) for m in moves}
 
 
 def _moves_in(journal: Path) -> Iterator[Move]:
@@ -93,5 +94,17 @@ def _moves_in(journal: Path) -> Iterator[Move]:
             move = Move(**json.loads(line))
         except (ValueError, TypeError, RecursionError):
             continue
-        if all(isinstance(v, int if k in ("image_id", "root_id") else str) for k, v in asdict(move).items()):
+        is_typed = all(isinstance(v, int if k in ("image_id", "root_id") else str) for k, v in asdict(move).items())
+        if not is_typed or not all(0 < i < 2**63 for i in (move.image_id, move.root_id)):
+            continue
+        if all(map(_is_path, (move.home, move.path, move.moved_to, move.keeper, move.root))):
             yield move
+
+
+def _is_path(text: str) -> bool:
+    """Whether a file can be called so: absolute, without NUL, and no part longer than 255 bytes."""
+    try:
+        parts = os.fsencode(text).split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return text.startswith("/") and "\0" not in text and all(len(part) <= 255 for part in parts) and len(text) < 4096

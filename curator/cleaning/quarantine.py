@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from curator.cleaning.journal import FOLDER, Move, named_in, read_moves, write_move
+from curator.cleaning.journal import FOLDER, Move, known_in, read_moves, write_move
 from curator.cleaning.moving import are_two_names, move_aside, move_back
 from curator.database import Curation, Writer
 from curator.database.curation import rejected_ids
@@ -210,9 +210,11 @@ def _foreign(move: Move, db: Writer) -> str:
     """
     path, moved_to, home = Path(move.path), Path(move.moved_to), Path(move.home)
     plain = all(absolute(p) == p for p in (path, moved_to, home))
-    if not plain or not any(path.is_relative_to(r.path) for r in db.roots()):
+    root = next((r.path for r in db.roots() if path.is_relative_to(r.path)), None)
+    if not plain or root is None:
         return f"the journal says that {moved_to} goes to {path}, which is in no folder of this index; it stays"
-    if not moved_to.is_relative_to(home) or moved_to.name not in named_in(home):
+    known = (moved_to.name, path.relative_to(root).as_posix(), move.sha256)
+    if not moved_to.is_relative_to(home) or known not in known_in(home):
         return f"the journal says that {moved_to} was put in quarantine in {home}, which knows nothing of it; it stays"
     return ""
 

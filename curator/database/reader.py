@@ -116,7 +116,9 @@ class Reader(Connected):
 
     def is_present(self, image_id: int) -> bool:
         """Whether the image is in the index and not removed."""
-        return image_id < 2**63 and bool(self._one("SELECT 1 FROM images WHERE id = ? AND removed IS NULL", [image_id]))
+        return 0 < image_id < 2**63 and bool(
+            self._one("SELECT 1 FROM images WHERE id = ? AND removed IS NULL", [image_id])
+        )
 
     def find(self, path: Path, *, removed: bool = False) -> int | None:
         """The id of the image at an absolute path, if it is present (or removed by hand)."""
