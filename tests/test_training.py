@@ -248,7 +248,7 @@ def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path: Path, digits:
 
 
 def test_a_time_limit_alone_plans_the_schedule(tmp_path: Path, digits: Pictures) -> None:
-    options = options_for("classifier", SMALL["classifier"] | {"max_minutes": 0.01})
+    options = options_for("classifier", SMALL["classifier"] | {"max_minutes": 0.05})
     assert options.images == 0
     run = start_run(tmp_path, options, digits)
     outcome = train(run, TRAINERS["classifier"].make, digits, features)

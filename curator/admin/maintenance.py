@@ -136,9 +136,12 @@ def backup(folder: Path, target: Path | None = None) -> Path:
     target = target or folder / "backups" / f"index-{datetime.now():%Y%m%d-%H%M%S}.db"
     if target.exists():
         raise IndexExists(f"{target} is there already; name another file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with Reader.open(folder) as reader, whole(target) as beside:
-        reader.copy_to(beside)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Reader.open(folder) as reader, whole(target) as beside:
+            reader.copy_to(beside)
+    except OSError as error:
+        raise IndexFull(f"cannot write {target}: {error.strerror}; make room, or name another place") from error
     return target
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curator.database.schema import FORMAT, SEALED
-from curator.errors import IndexLocked
+from curator.errors import IndexFull, IndexLocked
 
 BUSY_MS = 60_000
 _KEYS = (
@@ -90,3 +90,16 @@ def has_tables(connection: sqlite3.Connection, folder: Path) -> bool:
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         refuse_if_busy(error, folder)
         return True
+
+
+@contextlib.contextmanager
+def room_for(folder: Path) -> Iterator[None]:
+    """Tell a full disk from a bug."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise
+        raise IndexFull(
+            f"cannot write to {folder}: {error}; make room and run again, nothing that was done is lost"
+        ) from error

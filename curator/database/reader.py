@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curator.database.connected import Connected
 from curator.database.connection import as_path, as_stored
-from curator.database.integrity import row_crc
+from curator.database.integrity import room_for, row_crc
 from curator.database.where import DEADLINE, Further, columns_of, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
 from curator.records import Ids, Image, KnownImage, Root, Space, Vectors
@@ -282,8 +282,8 @@ class Reader(Connected):
         return dict(self.rows(values_sql(column, self.further_columns())))
 
     def copy_to(self, target: Path) -> None:
-        """A consistent copy of the whole database into a new file, while others may write."""
-        with contextlib.closing(sqlite3.connect(target)) as copy:
+        """A consistent copy of the whole database into a new file, while others may write. Raises `IndexFull`."""
+        with room_for(target.parent), contextlib.closing(sqlite3.connect(target)) as copy:
             self.connection.backup(copy)
 
     def cached_query(self, space: Space, query: str) -> Vectors | None:

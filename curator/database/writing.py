@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
 from curator.database.connection import as_path, as_stored, connect_writer, mark_clean, take_lock
+from curator.database.integrity import room_for
 from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrations
-from curator.errors import IndexFull, IndexLocked
+from curator.errors import IndexLocked
 from curator.files import sweep, whole
 from curator.job import QUIET, Job
 from curator.records import Root, Space
@@ -48,9 +48,9 @@ class Writing(Reader):
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version < FORMAT:
             if version:
-                with _room(self.folder), whole(self.folder / f"index.format-{version}.db") as beside:
+                with room_for(self.folder), whole(self.folder / f"index.format-{version}.db") as beside:
                     self.copy_to(beside)  # also what lies in a log beside the file
-            with _room(self.folder):
+            with room_for(self.folder):
                 migrations().apply(self._db)
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Writing(Reader):
         """All or nothing, sealed and on disk when it ends without an error. Raises `IndexFull`, `IndexLocked`."""
         if self.lost:
             raise IndexLocked(f"another process has taken over {self.folder}; run the same command again")
-        with _room(self.folder), self._db.atomic():
+        with room_for(self.folder), self._db.atomic():
             yield
             for table, columns in SEALED.items():
                 self.connection.execute(f"UPDATE {table} SET crc = row_crc({', '.join(columns)}) WHERE crc IS NULL")
@@ -157,16 +157,3 @@ class Writing(Reader):
             "UPDATE spaces SET generation = ?, built_seq = ?, files_sha256 = ?, crc = NULL WHERE id = ?",
             [generation, built_seq, files_sha256, space.id],
         )
-
-
-@contextlib.contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    """Tell a full disk from a bug."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise
-        raise IndexFull(
-            f"cannot write to {folder}: {error}; make room and run again, nothing that was done is lost"
-        ) from error

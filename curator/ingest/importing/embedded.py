@@ -23,6 +23,7 @@ from curator.job import Job
 _BATCH = 64
 _CHECKED = 16  # pictures of a batch that are encoded anew to see that the vectors are this encoder's
 _EVERY = 16  # batches, of which one is looked at so; the first of every part is
+_TINY = 1e-12  # a vector shorter than this has no direction
 _SAME = 0.98  # least cosine; other runtimes and float16 differ in the last digits only
 
 
@@ -38,7 +39,7 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
         for paths, x in _parts(source):
             norms = lengths(np.asarray(x, np.float32))
-            bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+            bad = np.flatnonzero(~np.isfinite(norms) | (norms < _TINY))
             if len(bad):
                 raise UsageError(
                     f"row {bad[0]} of the vectors for {paths[bad[0]]} is zero or not finite, so it has no direction"

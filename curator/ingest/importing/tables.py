@@ -11,6 +11,7 @@ from typing import Any
 from curator.errors import UsageError
 from curator.files import read_regular, whole
 from curator.images.tables import MAX_BYTES
+from curator.texts import valid_text
 
 
 def read_coco(files: list[Path]) -> dict[str, dict[str, Any]]:
@@ -55,4 +56,5 @@ def write_rows(rows: dict[str, dict[str, Any]], target: Path) -> None:
     with whole(target) as beside, beside.open("w", newline="", encoding="utf-8") as out:
         lines = csv.DictWriter(out, columns)
         lines.writeheader()
-        lines.writerows({"file": file} | row for file, row in sorted(rows.items()))
+        for file, row in sorted(rows.items()):
+            lines.writerow({k: valid_text(str(v)) for k, v in ({"file": file} | row).items()})
