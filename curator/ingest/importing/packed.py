@@ -113,14 +113,14 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
     for file in files:
         try:
             table = pq.ParquetFile(file)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise UsageError(f"{file} is no parquet file: {error}") from error
         names = _class_names(table.schema_arrow)
         column = _image_column(table.schema_arrow)
         if column is None:
             raise UsageError(f"{file} has no column of pictures (a struct of bytes and path)")
-        for batch in _batches(table, file, job):
-            for row in batch.to_pylist():
+        for rows in _batches(table, file, job):
+            for row in rows:
                 picture = row.pop(column) or {}
                 data = picture.get("bytes")
                 if not isinstance(data, bytes) or not data:
@@ -136,12 +136,13 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
     return done
 
 
-def _batches(table: Any, file: Path, job: Job) -> Iterator[Any]:
-    """A table's batches, up to the first that cannot be read."""
+def _batches(table: Any, file: Path, job: Job) -> Iterator[list[dict[str, Any]]]:
+    """Rows of a table, batch by batch, up to the first that cannot be read."""
     import pyarrow as pa
 
     try:
-        yield from table.iter_batches(64)
+        for batch in table.iter_batches(64):
+            yield batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         job.say(f"Skipped: the rest of {file.name}: {str(error).splitlines()[0]}")
 
