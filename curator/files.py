@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -22,7 +23,8 @@ from curator.errors import UsageError
 from curator.texts import to_json
 
 VERIFIED = "verified.json"
-_HALF = re.compile(r"\..+\.(\d+)(?:-\d+|\.part)(?:\.\w+)?")  # names that `whole` and exports write to first
+_CHUNK = 2**20  # bytes read at a time of what a file has grown by
+_HALF = re.compile(r"\.(.+)\.(\d+)(?:-\d+|\.part)(?:\.\w+)?")  # names that `whole` and exports write to first
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -38,10 +40,15 @@ def read_regular(path: Path, most: int) -> bytes:
 
 def read_start(path: Path, count: int) -> bytes:
     """At most the first `count` bytes of a regular file. Raises `OSError`."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as opened:
+        status = os.fstat(opened.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is no regular file")
-        return opened.read(count)
+        # Room is made for what is asked for, so no more is asked for than there is; what grows meanwhile comes after.
+        data = opened.read(min(count, status.st_size + 1))
+        while len(data) < count and (more := opened.read(min(count - len(data), _CHUNK))):
+            data += more
+        return data
 
 
 @contextlib.contextmanager
@@ -72,17 +79,16 @@ def write_whole(target: Path, content: str | bytes) -> None:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left half-written in a folder of ours: `.NAME.PID-THREAD.SUFFIX`."""
-    for left in folder.glob(".*"):
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed processes left half-written: of one name, or all in a folder of ours."""
+    for left in folder.glob(f".{glob.escape(name)}*"):
         half = _HALF.fullmatch(left.name)
-        if half and not is_alive(int(half[1])):
+        if half and name in ("", half[1]) and not _is_alive(int(half[2])):
             with contextlib.suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
-def is_alive(process: int) -> bool:
-    """Whether a process of that number is running."""
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from curator.cleaning.journal import FOLDER, Move, known_in, read_moves, write_move
@@ -89,7 +90,7 @@ def restore(
             for m in open_
             if m not in moves and not Path(m.path).exists()
         ]
-        strangers = {m.moved_to: why for m in moves if (why := _foreign(m, db))}
+        strangers = _strangers(moves, db)
         left += [(m.path, strangers[m.moved_to]) for m in moves if m.moved_to in strangers]
         moves = [m for m in moves if m.moved_to not in strangers]
         left += [(path, "is not in quarantine") for path in sorted(wanted - {m.path for m in open_})]
@@ -203,26 +204,34 @@ def _differs(image: Image, what: str = "the file") -> str:
     )
 
 
-def _foreign(move: Move, db: Writer) -> str:
-    """Why a line of the journal is not believed, or nothing: a file goes from a quarantine to a root, and nowhere else.
+def _strangers(moves: Sequence[Move], db: Writer) -> dict[str, str]:
+    """Place of a file → why the journal is not believed about it: files go from a quarantine to a root, nowhere else.
 
     A quarantine is a folder that has this very move in a journal of its own.
     """
-    path, moved_to, home = Path(move.path), Path(move.moved_to), Path(move.home)
-    plain = all(absolute(p) == p for p in (path, moved_to, home))
-    root = next((r.path for r in db.roots() if path.is_relative_to(r.path)), None)
-    if not plain or root is None:
-        return f"the journal says that {moved_to} goes to {path}, which is in no folder of this index; it stays"
-    known = (moved_to.name, path.relative_to(root).as_posix(), move.sha256)
-    if not moved_to.is_relative_to(home) or known not in known_in(home):
-        return f"the journal says that {moved_to} was put in quarantine in {home}, which knows nothing of it; it stays"
-    return ""
+    roots, known_by = [r.path for r in db.roots()], cache(known_in)
+    strangers = {}
+    for move in moves:
+        path, moved_to, home = Path(move.path), Path(move.moved_to), Path(move.home)
+        plain = all(absolute(p) == p for p in (path, moved_to, home))
+        root = next((r for r in roots if path.is_relative_to(r)), None)
+        says = f"the journal says that {moved_to}"
+        if not plain or root is None:
+            strangers[move.moved_to] = f"{says} goes to {path}, which is in no folder of this index; it stays"
+            continue
+        known = (moved_to.name, path.relative_to(root).as_posix(), move.sha256)
+        if not moved_to.is_relative_to(home) or known not in known_by(home):
+            where = f"was put in quarantine in {home}, which knows nothing of it; it stays"
+            strangers[move.moved_to] = f"{says} {where}"
+    return strangers
 
 
 def _finish(db: Writer, index: Index) -> None:
     """Bring files and rows into step after a kill: a file under both names keeps the one it was going from."""
-    for move in read_moves(db, index):
-        if _foreign(move, db):
+    moves = read_moves(db, index)
+    strangers = _strangers(moves, db)
+    for move in moves:
+        if move.moved_to in strangers:
             continue
         source, target = Path(move.path), Path(move.moved_to)
         if move.event != "restored" and are_two_names(source, target):

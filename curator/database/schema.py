@@ -159,6 +159,9 @@ CREATE TABLE recipes (name TEXT PRIMARY KEY, recipe TEXT NOT NULL, crc INTEGER);
 """
 
 
+UNUSED_COLUMNS = "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FROM images, json_each(images.extra))"
+
+
 def migrations() -> Migrations:
     """All migrations, in order; each leaves `user_version` at its own number."""
     from sqlite_utils import Migrations  # 0.2 s to import, and searches never write
@@ -205,6 +208,7 @@ def _mend_json(db: Database) -> None:
         db.execute("DELETE FROM columns WHERE name = ?", [name])
         if column_name(name):
             db.execute("INSERT OR IGNORE INTO columns (name, crc) VALUES (?, row_crc(?))", [column_name(name)] * 2)
+    db.execute(UNUSED_COLUMNS)
     db.execute(f"UPDATE images SET crc = row_crc({', '.join(SEALED['images'])}) WHERE crc IS NULL")
 
 

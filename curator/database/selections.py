@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from curator.database.reader import FEW, Reader
+from curator.database.reader import FEW, Reader, in_parts
 from curator.errors import IndexDamaged, UnknownName
 from curator.files import digest_of
 from curator.records import Concept, Ids, Selection, Space
@@ -135,6 +136,14 @@ class Selections:
         for image_id, _, name in self.reader.rows(sql):
             names_of[image_id].append(name)
         return names_of
+
+    def labels_of(self, ids: Ids | Sequence[int]) -> Counter[str]:
+        """How many of these images have each label; those without one are left out."""
+        counts: Counter[str] = Counter()
+        for part in in_parts([int(i) for i in ids]):
+            sql = f"SELECT label FROM images WHERE label IS NOT NULL AND id IN ({', '.join(map(str, part))})"
+            counts.update(row[0] for row in self.reader.rows(sql))
+        return counts
 
     def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
         """Digests of the contents of images, in their order. Raises `UnknownName` for an id there never was."""

@@ -105,13 +105,7 @@ class Further:
     def named_in(self, text: str) -> Further:
         """Those that stand in a condition: SQLite takes no more than 2,000 columns in a statement."""
         plain = text.casefold().replace('""', '"')
-        extra, computed = ({n for n in names if n.casefold() in plain} for names in (self.extra, self.computed))
-        # What clashes with another name is called by its prefix, so both are needed to tell them apart.
-        low = {n.casefold() for n in (*extra, *computed)}
-        return Further(
-            tuple(n for n in self.extra if n in extra or n.casefold() in low),
-            tuple(n for n in self.computed if n in computed or n.casefold() in low),
-        )
+        return Further(*(tuple(n for n in names if n.casefold() in plain) for names in (self.extra, self.computed)))
 
 
 def columns_of(further: Further) -> dict[str, str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curator.database.connection import as_stored
 from curator.database.integrity import row_crc
+from curator.database.schema import UNUSED_COLUMNS
 from curator.database.writing import Writing
 from curator.records import Content, ImageFile, Notes, Skipped, Space, Vectors
 from curator.texts import to_json
@@ -110,9 +111,7 @@ class Writer(Writing):
 
     def drop_unused_columns(self) -> None:
         """Forget further columns that no image has any more."""
-        self.connection.execute(
-            "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FROM images, json_each(images.extra))"
-        )
+        self.connection.execute(UNUSED_COLUMNS)
 
     def put_stat(self, image_id: int, file: ImageFile) -> None:
         """The file was touched, and its content is the same."""

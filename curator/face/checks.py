@@ -29,12 +29,12 @@ def as_ids(ids: object) -> Ids:
     return values.astype(np.int64)
 
 
-def as_id(image_id: object) -> int:
+def as_id(image_id: Any) -> int:
     """An image's id. Raises `UsageError` for what is no whole number."""
     whole = isinstance(image_id, int | np.integer) and not isinstance(image_id, bool | np.bool_)
-    if not whole or not -_LARGEST <= int(image_id) < _LARGEST:  # type: ignore[call-overload]
+    if not whole or not -_LARGEST <= int(image_id) < _LARGEST:
         raise UsageError(f"an image's id is a whole number, not {_shown(image_id)}")
-    return int(str(image_id))
+    return int(image_id)
 
 
 def as_words(what: str, value: object, *, empty: bool = False) -> str:

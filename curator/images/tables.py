@@ -128,9 +128,10 @@ def _csv_rows(text: str, path: Path, remarks: Remarks) -> Iterator[Row]:
             if row:
                 last = row
                 cells = list(map(undefused, row)) if path.name == EXPORTED else row
-                # In reverse, so that of columns of one name the first that says something stays.
-                pairs = [(n, c) for n, c in zip(names, cells, strict=False) if c or n not in doubled]
-                yield dict.fromkeys(names[: len(cells)], "") | dict(reversed(pairs))
+                values = dict(zip(names, cells, strict=False))
+                for name in doubled:
+                    values[name] = next((c for n, c in zip(names, cells, strict=False) if n == name and c), "")
+                yield values
         if any("\n" in cell for cell in last) and not text.rstrip().endswith('"'):
             remarks.broken.append(f"{path} (a quotation mark is not closed, so its last cell holds what follows)")
     except csv.Error as error:

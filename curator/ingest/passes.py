@@ -23,6 +23,7 @@ from curator.job import QUIET, Job
 from curator.records import ImageFile, IngestReport, KnownImage, Notes, Space
 from curator.texts import to_json
 
+_NOTE_CHANGES = ("changed", "moved", "restored", "noted")  # after which a column may be of no image any more
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
 
 
@@ -55,8 +56,9 @@ def ingest(
                     if len(paths) == 1:
                         raise
                     problems.append(str(error))
-            with db.atomic():
-                db.drop_unused_columns()
+            if any(work.tally[what] for what in _NOTE_CHANGES):
+                with db.atomic():
+                    db.drop_unused_columns()
             fill_space(work)
             fill_measures(work)
         except (KeyboardInterrupt, Stopped):

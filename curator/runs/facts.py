@@ -27,10 +27,9 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class RunDetails:
-    """All that a run's folder says: its options and state, a row of `metrics` a checkpoint, and files to look at."""
+    """All that a run's folder says: `stored` with its options, state, `metrics` by checkpoint, files to look at."""
 
     facts: RunFacts
-    options: Mapping[str, Any]
     stored: Mapping[str, Any]
     state: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
@@ -55,8 +54,5 @@ def run_details(run: Run) -> RunDetails:
     """All of a run."""
     samples = sorted((run.folder / "samples").glob("*.png"))
     looks = (run.folder / "curves.png", *samples[-1:], run.folder / "card.md")
-    stored = run.facts
-    return RunDetails(
-        run_facts(run), stored["options"], stored, run.state, run.rows("metrics.jsonl"), run.checkpoints(),
-        [p for p in looks if p.is_file()],
-    )  # fmt: skip
+    looks_there = [p for p in looks if p.is_file()]
+    return RunDetails(run_facts(run), run.facts, run.state, run.rows("metrics.jsonl"), run.checkpoints(), looks_there)

@@ -108,10 +108,12 @@ def image_facts(index: Index, ids: Ids | Sequence[int]) -> list[ImageFacts]:
     images = index.images(ids)
     stored = Selections(index.reader)
     computed, selected = stored.computed_of(ids), stored.selections_of(ids)
-    rejected = rejected_ids(Curation(index.reader), [bytes.fromhex(i.sha256) for i in images])
+    curation = Curation(index.reader)
+    present = curation.contents_of([i.id for i in images])
+    rejected = rejected_ids(curation, [bytes.fromhex(i.sha256) for i in images])
 
     def state(image: Image) -> str:
-        if not index.reader.is_present(image.id):
+        if image.id not in present:
             return "removed"
         return "rejected" if image.id in rejected else "present"
 

@@ -66,9 +66,9 @@ def combine(index: Index, name: str, how: str, parts: Sequence[str], *, overwrit
 
 def absent_labels(index: Index, parts: Sequence[Selection]) -> dict[str, list[str]]:
     """Name of a part → labels that others of the parts have and it has not, for parts that lack any."""
-    labels = {s.name: {i.label for i in index.images(s.ids) if i.label is not None} for s in parts}
+    labels = {s.name: set(Selections(index.reader).labels_of(s.ids)) for s in parts}
     every = set().union(*labels.values())
-    return {name: sorted(every - own_labels) for name, own_labels in labels.items() if every - own_labels}
+    return {name: sorted(every - of_part) for name, of_part in labels.items() if every - of_part}
 
 
 def split(

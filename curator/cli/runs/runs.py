@@ -83,7 +83,7 @@ def show_run(run: Run, *, as_json: bool) -> None:
         further = {"state": details.state, "metrics": metrics, "checkpoints": details.checkpoints, "look_at": looks}
         print_json(line | dict(details.stored) | further)
         return
-    for key, value in (line | {k: v for k, v in details.options.items() if v not in (None, [], "")}).items():
+    for key, value in (line | {k: v for k, v in details.stored["options"].items() if v not in (None, [], "")}).items():
         echo(f"{key:>16}  {value}")
     if metrics:
         names = [k for k in metrics[-1] if k not in ("images_seen", "seconds", "n")]

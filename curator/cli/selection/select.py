@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +134,12 @@ def print_selection(index: Index, s: Selection, *, as_json: bool) -> None:
 
         print_json(manifest_of(index, s))
         return
+    from curator.database import Selections
+
     steps = [(step["step"], step["before"], step["after"]) for step in s.recipe.get("steps", ())]
     if steps:
         echo(table(steps, ("step", "from", "to")))
-    labels = Counter(i.label for i in index.images(s.ids) if i.label is not None)
+    labels = Selections(index.reader).labels_of(s.ids)
     if labels:
         counts = ", ".join(f"{label} {count}" for label, count in labels.most_common(_LABELS))
         echo(f"labels: {counts}{' …' if len(labels) > _LABELS else ''}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 import re
@@ -15,7 +14,7 @@ import numpy as np
 
 from curator.database import Selections
 from curator.errors import UsageError
-from curator.files import is_alive
+from curator.files import sweep
 from curator.index import Index
 from curator.index.images import refuse_changed, vectors_of
 from curator.job import QUIET, Job
@@ -88,9 +87,7 @@ def export(
         items += _items(index, s, options, labels, first=len(items), alone=len(chosen) == 1)
     _refuse_doubles(items)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):  # of exports to here that were killed
-        if not is_alive(int(left.name.rsplit(".", 2)[1])):
-            shutil.rmtree(left, ignore_errors=True)
+    sweep(target.parent, target.name)  # of exports to here that were killed
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
