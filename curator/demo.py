@@ -59,8 +59,8 @@ def run_demo(folder: Path, *, minutes: float = 0.75, job: Job = QUIET) -> Path:
         )
         sections = [_section(index, s, job) for s in shown]
     sheet = folder.parent / "demo-sheet.png"
-    save_sheet(sections, sheet, columns=8)
-    job.say(f"Contact sheet: {sheet}")
+    written = save_sheet(sections, sheet, columns=8)
+    job.say(f"Contact sheet: {written}")
     if minutes:
         _train_on_digits(folder.parent, minutes, job)
     job.say("Next: curator index ~/Pictures, then curator search WORDS, or ask the demo's index more with -i demo")
@@ -96,8 +96,8 @@ def _train_on_digits(home: Path, minutes: float, job: Job) -> None:
         real = (digits.images[:64, None] * 15.9).astype(np.uint8)
         grids.append(Tile(tiled(real, 8, 2), "64 real ones"))
     sheet = home / "demo-generated.png"
-    save_sheet([Section("Trained on 1,797 digits of 8 by 8 pixels", grids)], sheet, columns=3)
-    job.say(f"What they made: {sheet}")
+    written = save_sheet([Section("Trained on 1,797 digits of 8 by 8 pixels", grids)], sheet, columns=3)
+    job.say(f"What they made: {written}")
 
 
 def _section(index: Index, shown: _Shown, job: Job) -> Section:

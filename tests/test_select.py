@@ -390,8 +390,30 @@ def test_datasets_finds_the_splits_as_they_are_named(filled: Index, tmp_path: Pa
     export(filled, ["shoes-a", "second"], tmp_path / "out", options)
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert {split: len(rows) for split, rows in loaded.items()} == {"shoes_a": 4, "validation": 3}
+    if form == "imagefolder":
+        classes = datasets.load_dataset(str(tmp_path / "out"), "classes", cache_dir=str(tmp_path / "cache"))
+        names = classes["validation"].features["label"].names
+        assert set(names) <= set("abc")
+        ours = {r["image"].tobytes(): names[r["label"]] for r in classes["validation"]}
+        assert ours == {r["image"].tobytes(): r["label"] for r in loaded["validation"]}
     with pytest.raises(UsageError, match="--split names 'third'"):
         export(filled, ["second"], tmp_path / "more", ExportOptions(splits={"third": "test"}))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_splits_that_lack_a_column_load_together(filled: Index, tmp_path: Path) -> None:
+    """`datasets` refuses splits whose columns have other types, and a column of nulls alone has one of its own."""
+    import datasets
+
+    (tmp_path / "pictures/a/000.txt").write_text("a thing")
+    ingest(filled, [tmp_path / "pictures"], PixelEncoder(), IngestOptions(label_from="folder"))
+    few = select(filled, "with", Recipe(n=10, where="label = 'a'"))
+    assert any(i.caption for i in filled.images(few.ids))
+    select(filled, "without", Recipe(n=3, where="label = 'c'"))
+    export(filled, ["with", "without"], tmp_path / "out", ExportOptions())
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert "a thing" in {r["caption"] for r in loaded["with"]}
+    assert {r["caption"] for r in loaded["without"]} == {""}
 
 
 @pytest.mark.filterwarnings("ignore")

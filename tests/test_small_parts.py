@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from curator import errors
+from curator.drawing.pages import Page, save_page
 from curator.drawing.scenes import COLOURS, SHAPES, TEXTURES, draw_scene, draw_thing
 from curator.drawing.sheets import Section, Tile, draw_sheet, save_sheet
 from curator.errors import CuratorError, UnknownName, UsageError
@@ -112,6 +116,44 @@ def test_a_sheet_is_written_whole_or_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot write"):
             save_sheet([Section("x", [])], target)
     assert [p.name for p in tmp_path.iterdir()] == ["s.png"]
+
+
+def test_a_large_sheet_is_paged_and_an_earlier_ones_pages_go(tmp_path: Path) -> None:
+    thing = draw_thing("red", "star")
+    tiles = [Tile(thing, str(i)) for i in range(150)]
+    target = tmp_path / "s.png"
+    said = save_sheet([Section("many", tiles), Section("few", tiles[:2])], target)
+    pages = sorted(tmp_path.iterdir())
+    assert [p.name for p in pages] == ["s.page-2.png", "s.page-3.png", "s.png"]
+    assert said.endswith("s.png, and 2 more up to s.page-3.png")
+    heights = [Image.open(p).height for p in pages]
+    assert max(heights) <= 2_400
+    assert sum(heights) >= 26 * 180, "every tile is on one of them"
+    (tmp_path / "s.page-mine.png").write_bytes(b"a person's")
+    assert save_sheet([Section("few", tiles[:2])], target) == str(target)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.page-mine.png", "s.png"]
+
+
+def test_a_large_page_keeps_its_pictures_beside_it(tmp_path: Path) -> None:
+    thing = draw_thing("red", "star")
+    target = tmp_path / "a page.html"
+
+    def page(count: int) -> Page:
+        return Page("Many", (), (), [Section(str(i), [Tile(thing, "t")] * 50) for i in range(count // 50)])
+
+    said = save_page(page(400), target)
+    assert said.endswith("with pictures in a page.pictures")
+    text = target.read_text()
+    assert text.count('loading="lazy"') == 400
+    named = re.findall(r'src="(a%20page\.pictures/\d+\.jpg)"', text)
+    assert len(named) == 100
+    assert all((tmp_path / unquote(n)).is_file() for n in named)
+    assert save_page(page(100), target) == str(target)
+    assert [p.name for p in tmp_path.iterdir()] == ["a page.html"], "a small page needs no folder"
+    (tmp_path / "a page.pictures").mkdir()
+    with pytest.raises(UsageError, match="no page has made it"):
+        save_page(page(400), target)
+    assert len(list(tmp_path.iterdir())) == 2, "nothing half-written is left"
 
 
 def test_what_killed_processes_left_half_written_goes(tmp_path: Path) -> None:

@@ -106,18 +106,18 @@ def draw_groups(
     sections = [Section(heading(g), [tile(m) for m in g.members[:OF_A_GROUP]]) for g in groups]
     written = []
     if sheet:
-        save_sheet(sections[:ON_A_SHEET], sheet)
+        drawn = save_sheet(sections[:ON_A_SHEET], sheet)
         more = (
             f" (the first {ON_A_SHEET} of {len(sections)} groups; --html holds all)"
             if len(sections) > ON_A_SHEET
             else ""
         )
-        written.append(f"Sheet: {sheet}{more}")
+        written.append(f"Sheet: {drawn}{more}")
     if page:
         rows = (
             ("kind", "pairs", "duplicates"),
             *((k, str(result.pairs[k]), str(result.images[k])) for k in result.pairs),
         )
-        save_page(Page(f"Duplicates: {len(groups)} groups", rows, tuple(remarks(result)), sections), page)
-        written.append(f"Page: {page}")
+        drawn = save_page(Page(f"Duplicates: {len(groups)} groups", rows, tuple(remarks(result)), sections), page)
+        written.append(f"Page: {drawn}")
     return written

@@ -99,8 +99,8 @@ def evaluate_command(
     if columns:
         say(f"Written for {plural(done.n, 'image')}: {', '.join(COLUMNS['evaluate'])}")
     if sheet:
-        save_sheet(shown, sheet, columns=8)
-        say(f"Sheet: {sheet}")
+        written = save_sheet(shown, sheet, columns=8)
+        say(f"Sheet: {written}")
     if as_json:
         print_json(asdict(done))
         return
@@ -167,12 +167,12 @@ def audit_command(
         pairs = [closest_pairs(index, done)] if sheet or output else []
     lines = describe_audit(done)
     if sheet:
-        save_sheet(pairs, sheet, columns=8)
-        say(f"Sheet: {sheet}")
+        written = save_sheet(pairs, sheet, columns=8)
+        say(f"Sheet: {written}")
     if output:
         rows = (("label", "images"), *((label, str(n)) for label, n in done.counts.items()))
-        save_page(Page(f"Whether {done.run} copied", rows, tuple(lines), pairs), output)
-        say(f"Page: {output}")
+        written = save_page(Page(f"Whether {done.run} copied", rows, tuple(lines), pairs), output)
+        say(f"Page: {written}")
     if as_json:
         print_json(asdict(done) | {"copies": done.copies, "beyond": done.beyond})
     else:

@@ -165,8 +165,8 @@ def _draw_disagreements(done: Labelled, images: dict[int, Image], sheet: Path) -
         Tile(im.path, f"{done.predictions[i][0]} {done.predictions[i][1]:.0%}", f"labelled {im.label}  id:{i}")
         for i, im in images.items()
     ]
-    save_sheet([Section(f"{len(done.disagreements)} disagreements", tiles)], sheet)
-    say(f"Sheet: {sheet}")
+    written = save_sheet([Section(f"{len(done.disagreements)} disagreements", tiles)], sheet)
+    say(f"Sheet: {written}")
 
 
 COMMANDS = (concepts_group, label_command)

@@ -123,8 +123,8 @@ def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:
         Tile(i.path, f"{s:.3f}  {i.label or i.caption or ''}", f"id:{i.id}  {i.path.name}")
         for i, s in zip(images, hits.scores, strict=True)
     ]
-    save_sheet([Section(f"{title}   ({len(hits)} of {hits.searched})", tiles)], target)
-    say(f"Sheet: {target}")
+    written = save_sheet([Section(f"{title}   ({len(hits)} of {hits.searched})", tiles)], target)
+    say(f"Sheet: {written}")
 
 
 @click.command("compare")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from curator.files import whole
 from curator.images import read_picture
 from curator.texts import escaped, valid_text
 
-_MARGIN = 10
+_MARGIN, _HEAD, _TEXT = 10, 34, 42  # pixels around a tile, of a heading, and of the lines under a picture
+_TALL = 2_400  # pixels of a page
+_Placed = tuple[Image.Image, tuple[int, int]]
 _PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (30, 30, 30), (120, 120, 120), (42, 125, 63)
 
 
@@ -45,17 +48,48 @@ def draw_sheet(sections: Iterable[Section], *, columns: int = 6, side: int = 180
 
     A file that cannot be read is said so.
     """
-    strips = [_strip(section, max(2, min(columns, len(section.tiles))), side) for section in sections]
-    width = columns * (side + _MARGIN) + _MARGIN
-    places: list[tuple[int, int]] = []
+    placed, _ = _lay_out([_strip(section, columns, side) for section in sections], _width(columns, side), math.inf)
+    return _drawn(placed, _width(columns, side))
+
+
+def draw_pages(sections: Iterable[Section], *, columns: int = 6, side: int = 180) -> Iterator[Image.Image]:
+    """The same on as many sheets as are needed for none to be taller than a screen or three."""
+    rows = (_TALL - _HEAD) // (side + _TEXT)
+    waiting: list[Image.Image] = []
+    for section in sections:
+        for first in range(0, max(1, len(section.tiles)), rows * columns):
+            heading = section.heading if first == 0 else f"{section.heading} (continued)"
+            part = Section(heading, section.tiles[first : first + rows * columns])
+            waiting.append(_strip(part, columns, side))
+            placed, left = _lay_out(waiting, _width(columns, side), _TALL)
+            if left:
+                yield _drawn(placed, _width(columns, side))
+                waiting = left
+    yield _drawn(_lay_out(waiting, _width(columns, side), math.inf)[0], _width(columns, side))
+
+
+def _width(columns: int, side: int) -> int:
+    return columns * (side + _MARGIN) + _MARGIN
+
+
+def _lay_out(strips: list[Image.Image], width: int, tall: float) -> tuple[list[_Placed], list[Image.Image]]:
+    """Strips with their corners on a sheet of this width, and those that would make it taller than `tall`."""
+    placed: list[_Placed] = []
     left = top = height = 0
-    for strip in strips:
+    for number, strip in enumerate(strips):
         if left and left + strip.width > width:
             left, top, height = 0, top + height, 0
-        places.append((left, top))
+        if placed and top + strip.height + _MARGIN > tall:
+            return placed, strips[number:]
+        placed.append((strip, (left, top)))
         left, height = left + strip.width, max(height, strip.height)
-    sheet = Image.new("RGB", (width, top + height + _MARGIN), _PAPER)
-    for strip, place in zip(strips, places, strict=True):
+    return placed, []
+
+
+def _drawn(placed: list[_Placed], width: int) -> Image.Image:
+    height = max((top + strip.height for strip, (_, top) in placed), default=0)
+    sheet = Image.new("RGB", (width, height + _MARGIN), _PAPER)
+    for strip, place in placed:
         sheet.paste(strip, place)
     return sheet
 
@@ -66,22 +100,38 @@ def refuse_sheet(target: Path) -> None:
         raise UsageError(f"cannot write {target}; name a .png or .jpg file in a folder that is there")
 
 
-def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -> None:
-    """Draw a sheet into a file, whole or not at all; the format is that of its name. Raises `UsageError`."""
+def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -> str:
+    """Draw a sheet into a file → what to say of it; the format is that of its name. Raises `UsageError`.
+
+    What does not fit on one goes on into `NAME.page-2.png` and so on; such pages of an earlier sheet go.
+    """
+    written = 0
     try:
-        with whole(target) as beside:
-            draw_sheet(sections, columns=columns).save(beside)
+        for page in draw_pages(sections, columns=columns):
+            written += 1
+            with whole(_page_of(target, written)) as beside:
+                page.save(beside)
+        for old in target.parent.glob(f"{glob.escape(target.stem)}.page-*{glob.escape(target.suffix)}"):
+            number = old.stem.rpartition("-")[2]
+            if number.isdecimal() and int(number) > written:
+                old.unlink()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(
             f"cannot write {target}: {reason}; name a .png or .jpg file in a folder that is there"
         ) from error
+    return str(target) if written == 1 else f"{target}, and {written - 1} more up to {_page_of(target, written).name}"
+
+
+def _page_of(target: Path, number: int) -> Path:
+    return target if number == 1 else target.with_name(f"{target.stem}.page-{number}{target.suffix}")
 
 
 def _strip(section: Section, columns: int, side: int) -> Image.Image:
+    columns = max(2, min(columns, len(section.tiles)))
     width = columns * (side + _MARGIN)
-    head = 34 if section.heading else _MARGIN
-    cell = side + 42
+    head = _HEAD if section.heading else _MARGIN
+    cell = side + _TEXT
     rows = max(1, math.ceil(len(section.tiles) / columns))
     strip = Image.new("RGB", (width, head + rows * cell), _PAPER)
     pen = ImageDraw.Draw(strip)

@@ -41,6 +41,7 @@ _GAP_IMAGES = 2_000
 _GAP_WORDS = 200
 _SCALE = 4  # of a strip's pictures
 _GRID = 256  # pictures at most
+_SEEN = 2.0  # of 255: the mean standard deviation of a pixel over pictures, under which they look the same
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,14 @@ class Condition:
 class Generated:
     """What was made: files in order of their seeds, and the grid.
 
-    `report` is what indexing them said, None where that was not asked for.
+    `report` is what indexing them said, None where that was not asked for. `is_collapsed` says that pictures of one
+    condition are next to identical, though their seeds differ.
     """
 
     files: tuple[Path, ...]
     grid: Path
     report: IngestReport | None
+    is_collapsed: bool
 
 
 def generate(
@@ -155,7 +158,13 @@ def generate(
     grid.parent.mkdir(exist_ok=True)
     _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
-    return Generated(files, grid, report)
+    return Generated(files, grid, report, _are_alike(shown, len(condition.labels)))
+
+
+def _are_alike(pictures: Sequence[Bytes], conditions: int) -> bool:
+    """Whether the pictures (C, H, W) of each condition, which take turns, differ by less than the eye sees."""
+    groups = [np.stack(pictures[i::conditions]) for i in range(conditions) if len(pictures[i::conditions]) > 1]
+    return bool(groups) and all(g.astype(np.float32).std(0).mean() < _SEEN for g in groups)
 
 
 def _refuse_foreign(target: Path) -> None:

@@ -23,13 +23,13 @@ from curator.training.folder import LATEST, Run
 from curator.training.keeping import check_weights, finish, restore_loop, save_loop
 from curator.training.options import Options
 from curator.training.parallel import Team
-from curator.training.parts import Clock, Features, Trainer, follow
+from curator.training.parts import Features, Trainer, follow
 from curator.training.pictures import Pictures, tiled
 from curator.training.rules import Diverged, Loop, Outcome, advice, precision_of
 from curator.training.stepping import Stepper
+from curator.training.threads import Threads
+from curator.training.timing import Timing
 
-# A pace is known after twenty steps and 2 % of the time.
-_WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
 _JUDGED = 5_000  # most images that a checkpoint is measured on
 _RETRIES = 3
 _LOGS = 200  # lines of stats.jsonl in a whole run
@@ -101,9 +101,8 @@ class _Engine:
         self.size = self.stepper.size
         # All that a checkpoint must hold besides the networks.
         self.loop = Loop(self.options.images)
-        # In seconds; without a limit never.
-        self.until = self.options.max_minutes * 60 or math.inf
-        self.began = self.drawn = 0.0
+        self.timing = Timing(self.options, team)
+        self.drawn = 0.0
         self.every, self.marked, self.warned = 0, -1, False
 
     def go(self, resume: bool) -> Outcome:
@@ -112,14 +111,18 @@ class _Engine:
         if resume:
             self._restore()
         self.already = self.loop.images_seen
-        self.began = time.monotonic() - self.loop.seconds
+        self.timing.start(self.loop)
         self.drawn = time.monotonic()
+        self.threads = Threads(
+            self.team, self.job, self.size, count=self.loop.threads, reference=self.loop.step_seconds
+        )
         if self.team.rank == 0:
             self.run.write_state(status="training")
         # Step 0 is a checkpoint too: a run that is stopped at once can be resumed.
         if not resume:
             self._save()
-        status = self._steps()
+        with self.threads.own():
+            status = self._steps()
         if status != "interrupted" and self.team.rank == 0 and self.loop.best >= 0:
             finish(self.run, self.trainer, self.loop.best, self.source.pictures)
         if self.team.rank == 0:
@@ -133,14 +136,11 @@ class _Engine:
         Processes decide together: one that stopped alone would leave the others waiting.
         """
         while True:
-            seconds = self._seconds()
             # 1. Is it over? One question to all processes.
-            asked, late, warm = self.team.any(
-                self.job.stop, seconds > self.until, seconds > _WARM_SHARE * min(self.until, 3600)
-            )
+            asked, late, warm = self.team.any(self.job.stop, self.timing.is_late(self.loop), self.timing.is_warm())
             # 2. A time limit alone is turned into a budget once the pace is known.
-            if not self.loop.images and self.loop.steps >= _WARM and warm:
-                self._plan()
+            if self.timing.can_plan(self.loop, is_warm=warm):
+                self.timing.plan(self.loop, self.size)
             try:
                 if asked:
                     self._save()
@@ -151,9 +151,10 @@ class _Engine:
                         self._mark()
                     return "out of time" if late else "finished"
                 # 4. A step, and a mark where one is due.
-                self._step()
+                with self.threads.step():
+                    self._step()
                 if self._is_due():
-                    self._mark()
+                    self._mark_or_save()
             # 5. Not finite: back to the last good checkpoint.
             except Diverged as error:
                 self._back(str(error))
@@ -175,7 +176,7 @@ class _Engine:
         """One batch through all phases; numbers are gathered for the log."""
         loop = self.loop
         # One clock for all phases: schedules do not move within a step.
-        clock = self._clock()
+        clock = self.timing.clock(loop)
         torch.manual_seed(
             int(generator_of(self.options.seed, loop.images_seen, self.team.rank).initial_seed())
         )  # of dropout
@@ -198,18 +199,11 @@ class _Engine:
             )
         self._log()
 
-    def _clock(self) -> Clock:
-        """Before a budget is planned, the share of the time that has passed stands for that of the images."""
-        loop = self.loop
-        return Clock(
-            loop.images_seen, loop.images, 0.0 if loop.images else self.team.agree(self._seconds()) / self.until
-        )
-
     def _log(self) -> None:
         loop = self.loop
-        loop.seconds = self._seconds()
-        total = loop.images or max(1, int(loop.images_seen / max(loop.seconds, 1e-9) * self.until))
-        self.job.progress(loop.images_seen, total, "training", already=self.already)
+        loop.seconds = self.timing.seconds()
+        loop.threads, loop.step_seconds = self.threads.settled()
+        self.job.progress(loop.images_seen, self.timing.expected(loop), "training", already=self.already)
         # About two hundred lines, however long the run.
         every = max(1, (loop.images or 50 * self.size * _LOGS) // (self.size * _LOGS)) * self.size
         if (loop.images_seen // every) > ((loop.images_seen - self.size) // every) and self.team.rank == 0:
@@ -217,12 +211,12 @@ class _Engine:
             self.run.append("stats.jsonl", {"images_seen": loop.images_seen, "seconds": round(loop.seconds, 3)} | row)
             loop.sums, loop.summed = {}, 0
 
-    def _plan(self) -> None:
-        """A time limit without a budget: as many images as the pace promises, so that schedules end when time does."""
-        # Images a second so far, checkpoints counted.
-        rate = self.loop.images_seen / max(1e-9, self._seconds())
-        planned = int(self.team.agree(rate * self.until))
-        self.loop.images = max(self.loop.images_seen + self.size, planned // self.size * self.size)
+    def _mark_or_save(self) -> None:
+        """A mark; a checkpoint alone where numbers have had their share of the time."""
+        if self.loop.images <= self.loop.images_seen or self.timing.can_measure(self.loop):
+            self._mark()
+        else:
+            self._save()
 
     def _mark(self) -> None:
         """Numbers, samples, curves, a checkpoint."""
@@ -234,7 +228,7 @@ class _Engine:
         for average in self.trainer.averages.values():
             self.team.average_buffers(average)
         # 3. Numbers and a grid, from the averaged weights.
-        with torch.no_grad():
+        with torch.no_grad(), self.timing.measuring(loop):
             numbers = self.trainer.measure(self.held, self.features)
             grid = self.trainer.samples(self.held)
         # 4. The best so far? All processes go by the first one's number.
@@ -244,11 +238,13 @@ class _Engine:
             loop.best, loop.best_value = loop.images_seen, value
         # 5. The pace may have changed: plan anew.
         if not self.options.images and loop.images_seen < loop.images:
-            self._plan()
+            self.timing.plan(loop, self.size)
         # 6. Only the first process writes.
         if self.team.rank:
             return
-        run.append("metrics.jsonl", {"images_seen": loop.images_seen, "seconds": round(self._seconds(), 3)} | numbers)
+        run.append(
+            "metrics.jsonl", {"images_seen": loop.images_seen, "seconds": round(self.timing.seconds(), 3)} | numbers
+        )
         if grid is not None:
             (run.folder / "samples").mkdir(exist_ok=True)
             tiled(grid).save(run.folder / "samples" / f"{loop.images_seen:09d}.png")
@@ -256,7 +252,7 @@ class _Engine:
             self.drawn = time.monotonic()
             draw_curves(run)
         self._save()
-        lines = advice(numbers, self._clock()) if self.options.warns_of_collapse else []
+        lines = advice(numbers, self.timing.clock(loop), self.options) if self.options.warns_of_collapse else []
         for line in lines[: 0 if self.warned else None]:  # once a run
             self.warned = True
             self.job.say(line)
@@ -278,7 +274,7 @@ class _Engine:
 
     def _back(self, why: str) -> None:
         """Reload the last good checkpoint, and halve the rate: three times, then a clear stop."""
-        retries, seconds, seen = self.loop.retries + 1, self._seconds(), self.loop.images_seen
+        retries, seconds, seen = self.loop.retries + 1, self.timing.seconds(), self.loop.images_seen
         rate = self.options.rate * self.loop.rate_factor
         if self.team.rank == 0:
             self.run.write_state(rate_factor=self.loop.rate_factor / 2, retries=retries)
@@ -295,6 +291,3 @@ class _Engine:
         self._restore()
         self.loop.retries, self.loop.seconds = retries, seconds
         self.job.say(f"{why} after {seen} images: back to {self.loop.images_seen}, at half the rate.")
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self.began

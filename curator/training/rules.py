@@ -16,7 +16,11 @@ from curator.training.parts import Clock
 
 @dataclass
 class Loop:
-    """Where a run is. `rate_factor` is halved when losses leave the finite numbers."""
+    """Where a run is. `rate_factor` is halved when losses leave the finite numbers.
+
+    `measure_seconds` the last measurement took, and `measured_seconds` all of them; `threads` (0: not chosen yet) are
+    computed with, a step in `step_seconds` at best.
+    """
 
     images: int
     images_seen: int = 0
@@ -29,6 +33,10 @@ class Loop:
     sums: dict[str, float] = field(default_factory=dict)
     summed: int = 0
     steps: int = 0
+    measure_seconds: float = 0.0
+    measured_seconds: float = 0.0
+    threads: int = 0
+    step_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,16 +90,20 @@ def has_bf16(device: torch.device) -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())
 
 
-def advice(numbers: Mapping[str, float], clock: Clock) -> list[str]:
-    """What a person should know of a checkpoint's numbers: a generator that makes few things."""
+def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list[str]:
+    """What a person should know of a checkpoint's numbers: a generator that makes few things, and what may help."""
     low = [name for name in ("recall", "coverage") if numbers.get(name, 1.0) < 0.02]
     # In the first fifth every GAN makes few kinds of pictures.
     if not low or clock.share < 0.2:
         return []
+    ways = [
+        "train longer",
+        *(["try --preset dcgan for small pictures"] if options.preset != "dcgan" and options.net != "dcgan" else []),
+        *(["a larger --gamma"] if getattr(options, "gamma", None) else []),
+        "a smaller --rate",
+        *(["--augment diffaug where images are few"] if "diffaug" not in options.augment else []),
+    ]
     return [
         f"Warning: {' and '.join(low)} near 0 after {clock.images_seen} images: the generator makes few kinds of "
-        "pictures, or none that "
-        "look real. Train longer, try --preset dcgan for small pictures, a larger --gamma, a smaller --rate, or "
-        "--augment diffaug where "
-        "images are few."
+        f"pictures, or none that look real. Ways out: {', '.join(ways)}."
     ]

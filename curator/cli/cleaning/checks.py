@@ -168,8 +168,8 @@ def _draw_leaks(found: Leaks, images: dict[int, Image], sheet: Path) -> None:
         )
         for leak in found.leaks[:60]
     ]
-    save_sheet(sections, sheet)
-    say(f"Sheet: {sheet}")
+    written = save_sheet(sections, sheet)
+    say(f"Sheet: {written}")
 
 
 @click.command("issues")
@@ -233,8 +233,8 @@ def _draw_issues(found: list[Issue], images: dict[int, Image], sheet: Path) -> N
         for f in found
         if f.ids
     ]
-    save_sheet(sections, sheet)
-    say(f"Sheet: {sheet}")
+    written = save_sheet(sections, sheet)
+    say(f"Sheet: {written}")
 
 
 COMMANDS = (calibrate_command, leaks_command, issues_command)

@@ -60,8 +60,14 @@ def generate_command(
             say(f"Interpolation: {interpolate}")
             return
         done = generate(index, run, asked, target=output, add=not no_index, job=job)
+    if done.is_collapsed:
+        say(
+            f"Warning: these {plural(len(done.files), 'picture')} look the same, though their seeds differ: the "
+            "generator has collapsed for what was asked, or --psi is near 0. Try another --checkpoint, or train longer."
+        )
     if as_json:
-        print_json({"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)})
+        facts = {"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)}
+        print_json(facts | {"collapsed": done.is_collapsed})
         return
     added = f", {done.report.new} new in the index" if done.report else ""
     echo(f"{plural(len(done.files), 'picture')} in {done.files[0].parent}{added}.")

@@ -155,8 +155,8 @@ def draw_selection(index: Index, s: Selection, target: Path) -> None:
         Tile(i.path, f"{rank}  {i.label or ''}", f"id:{i.id}  {v:.3f}")
         for rank, (i, v) in enumerate(zip(images, s.values, strict=False))
     ]
-    save_sheet([Section(f"{s.name}: the first {len(tiles)} of {len(s)}", tiles)], target, columns=10)
-    say(f"Sheet: {target}")
+    written = save_sheet([Section(f"{s.name}: the first {len(tiles)} of {len(s)}", tiles)], target, columns=10)
+    say(f"Sheet: {written}")
 
 
 @click.command("preview")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from curator.selection.export.items import ExportPlan, forms, write_text
 from curator.texts import to_json
@@ -21,9 +22,22 @@ def write_card(plan: ExportPlan, form: str) -> None:
     splits = sorted({item.split for item in plan.items})
     lines = ["---", "configs:", "- config_name: default", "  data_files:"]
     for split in splits:
-        # JSON's strings are YAML's too, whatever stands in them.
-        name, path = to_json(_UNSAFE.sub("_", split).strip("_") or "train"), to_json(pattern(split))
-        lines += [f"  - split: {name}", f"    path: {path}"]
-    lines += ["---", "", f"{len(plan.items)} images, exported by curator as {form}.", ""]
-    lines += ["`datasets.load_dataset(FOLDER)` loads it with these splits; `images.csv` lists every image.", ""]
+        lines += [f"  - split: {_name(split)}", f"    path: {to_json(pattern(split))}"]
+    said = ["`datasets.load_dataset(FOLDER)` loads it with these splits; `images.csv` lists every image.", ""]
+    if forms[form].has_label_folders and all(item.image.label is not None for item in plan.items):
+        # Where `datasets` sees a table it does not look at the folders: this names pictures alone.
+        lines += ["- config_name: classes", "  drop_labels: false", "  data_files:"]
+        for split in splits:
+            suffixes = sorted({Path(item.file).suffix for item in plan.items if item.split == split})
+            lines += [
+                f"  - split: {_name(split)}",
+                f"    path: {to_json([pattern(split) + '/*' + s for s in suffixes])}",
+            ]
+        said += ['`datasets.load_dataset(FOLDER, "classes")` loads pictures and their labels as a `ClassLabel`.', ""]
+    lines += ["---", "", f"{len(plan.items)} images, exported by curator as {form}.", "", *said]
     write_text(plan.folder / "README.md", "\n".join(lines))
+
+
+def _name(split: str) -> str:
+    """As `datasets` allows it. JSON's strings are YAML's too, whatever stands in them."""
+    return to_json(_UNSAFE.sub("_", split).strip("_") or "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import tarfile
 from collections.abc import Sequence
@@ -35,16 +36,32 @@ def _imagefolder(plan: ExportPlan) -> None:
     for done, item in enumerate(plan.items, 1):
         place(plan, item, plan.folder / item.file)
         plan.exported(done)
-    for split in sorted({i.split for i in plan.items}):
-        rows = []
-        for item in plan.items:
-            if item.split == split:
-                row = item.row()
-                rows.append(
-                    {"file_name": item.file.removeprefix(f"{split}/")}
-                    | {k: v for k, v in row.items() if k not in ("file", "split")}
-                )
-        write_text(plan.folder / split / "metadata.jsonl", as_jsonl(rows))
+    rows = {split: [i.row() for i in plan.items if i.split == split] for split in sorted({i.split for i in plan.items})}
+    columns = _typed_columns(list(rows.values()))
+    for split, told in rows.items():
+        lines = [
+            {"file_name": row["file"].removeprefix(f"{split}/")}
+            | {name: empty if row[name] is None else row[name] for name, empty in columns.items()}
+            for row in told
+        ]
+        write_text(plan.folder / split / "metadata.jsonl", as_jsonl(lines))
+
+
+def _typed_columns(splits: list[list[dict[str, Any]]]) -> dict[str, str | None]:
+    """Column → what stands where a row has no value.
+
+    `datasets` takes the type of a column from its first values, and refuses splits whose types differ. So where one
+    split has no text in a column at all, its rows have an empty one; and a column of numbers that a split lacks is left
+    to `images.csv`.
+    """
+    columns: dict[str, str | None] = {}
+    for name in splits[0][0]:
+        values = [[row[name] for row in rows if row[name] is not None] for rows in splits]
+        is_text = any(isinstance(v, str) for v in itertools.chain(*values))
+        is_partial = any(values) and not all(values)
+        if name not in ("file", "split") and (is_text or not is_partial):
+            columns[name] = "" if is_partial else None
+    return columns
 
 
 def _webdataset(plan: ExportPlan) -> None:
@@ -247,7 +264,10 @@ def _within(split: str, label: str, name: str) -> str:
 
 forms.register("imagefolder")(
     Form(
-        _imagefolder, place=lambda split, label, name: f"{split}/{label}/{name}", data_files=lambda split: f"{split}/**"
+        _imagefolder,
+        place=lambda split, label, name: f"{split}/{label}/{name}",
+        data_files=lambda split: f"{split}/**",
+        has_label_folders=True,
     )
 )
 forms.register("webdataset")(Form(_webdataset, place=_within, packed=True))

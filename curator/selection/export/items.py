@@ -93,13 +93,15 @@ class Form:
     """A way to write a selection: what fills the folder, and where a picture of a split and label lies in it.
 
     `packed` forms hold the pictures inside shards, so that nothing can be linked. `data_files` is the pattern of a
-    split's files where Hugging Face's `datasets` reads the form from a folder.
+    split's files where Hugging Face's `datasets` reads the form from a folder, and `has_label_folders` says that it can
+    tell labels by the names of folders.
     """
 
     write: Callable[[ExportPlan], None]
     place: Callable[[str, str, str], str] = lambda split, label, name: f"images/{split}/{name}"
     packed: bool = False
     data_files: Callable[[str], str] | None = None
+    has_label_folders: bool = False
 
 
 forms: Registry[Form] = Registry("form of export")

@@ -1,0 +1,117 @@
+"""How many threads a training computes with: tried in its first steps, and when its pace falls by half.
+
+Threads of one step wait for each other after every layer. Where another program keeps a core busy, all of them wait for
+the one that shares it, and a single thread can be five times as fast as two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from statistics import median
+
+import torch
+
+from curator.job import Job
+from curator.training.parallel import Team
+
+_UNCOUNTED = 1  # steps after a change, in which threads start and memory is taken
+_COUNTED = 5  # steps that a number of threads is judged by
+_BETTER = 0.95  # of the time of the threads in use, at which others are worth a change
+_RECENT = 20  # steps whose median is the pace
+_PAUSE = 60.0  # seconds before another trial
+_LATER = 600.0  # seconds after which fewer threads than there could be are tried anew: other work may have ended
+
+
+class Threads:
+    """Sets the threads of torch for a training. Without anything to choose it only watches.
+
+    It leaves them alone on a GPU, in a team, where there is one core, and where the user has set `OMP_NUM_THREADS`.
+    """
+
+    def __init__(self, team: Team, job: Job, size: int, *, count: int = 0, reference: float = 0.0) -> None:
+        """`count` and `reference` (seconds of a step) are those that a resumed run had; 0 for none."""
+        self.job, self.size, self.reference = job, size, reference
+        self.before = torch.get_num_threads()
+        is_free = team.world == 1 and team.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ
+        halved = [self.before >> i for i in range(self.before.bit_length())]  # as 12, 6, 3, 1
+        self.choices = halved if is_free and self.before > 1 else []
+        self.count = min(count, self.before) if count and self.choices else self.before
+        self.recent: deque[float] = deque(maxlen=_RECENT)
+        self.tried: dict[int, list[float]] = {}
+        self.todo: list[int] = []
+        self.judged = 0.0
+        if self.choices and not count:
+            self._try()
+
+    @contextlib.contextmanager
+    def own(self) -> Iterator[None]:
+        """While this holds, torch has the threads chosen here; afterwards those it had."""
+        try:
+            torch.set_num_threads(self.count)
+            yield
+        finally:
+            torch.set_num_threads(self.before)
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Around one step of the training."""
+        if self.todo:
+            self.count = self.todo.pop(0)
+            torch.set_num_threads(self.count)
+            self.tried.setdefault(self.count, [])
+        started = time.monotonic()
+        yield
+        seconds = time.monotonic() - started
+        if not self.tried:
+            self._watch(seconds)
+            return
+        self.tried[self.count].append(seconds)
+        if not self.todo:
+            self._choose()
+
+    def settled(self) -> tuple[int, float]:
+        """The threads chosen and the seconds of a step with them, for a run that is resumed; 0 while they are tried."""
+        return (0, 0.0) if self.tried or self.todo else (self.count, self.reference)
+
+    def _try(self) -> None:
+        """The coming steps are tried with each number of threads."""
+        order = sorted(self.choices, key=lambda n: (n != self.count, -n))  # those in use first
+        self.todo = [n for n in order for _ in range(_UNCOUNTED + _COUNTED)]
+        self.todo = [order[0], *self.todo]  # the first step of all is the slowest
+
+    def _choose(self) -> None:
+        seconds = {n: median(times[-_COUNTED:]) for n, times in self.tried.items()}
+        used = next(iter(seconds))  # the first that were tried
+        best = min(seconds, key=lambda n: seconds[n])
+        best = best if seconds[best] < _BETTER * seconds[used] else used
+        torch.set_num_threads(best)
+        paces = "; ".join(f"{_named(n)} {self.size / max(s, 1e-9):,.0f} images/s" for n, s in sorted(seconds.items()))
+        why = "they share the work" if best > 1 else "more would wait for each other, or for other work on this machine"
+        if best != used or not self.judged:
+            self.job.say(f"Pace: {paces}. Training with {_named(best)}: {why}.")
+        self.count, self.reference, self.judged = best, seconds[best], time.monotonic()
+        self.tried, self.todo = {}, []
+        self.recent.clear()
+
+    def _watch(self, seconds: float) -> None:
+        """Another trial where the pace has fallen by half, and now and then where threads lie idle."""
+        self.recent.append(seconds)
+        if len(self.recent) < _RECENT:
+            return
+        pace = median(self.recent)
+        self.reference = min(self.reference or pace, pace)
+        since = time.monotonic() - self.judged
+        if self.choices and self.count < self.before and since > _LATER:
+            self._try()
+        elif self.choices and pace > 2 * self.reference and since > _PAUSE:
+            was, now = (self.size / max(s, 1e-9) for s in (self.reference, pace))
+            self.job.say(f"The pace fell from {was:,.0f} to {now:,.0f} images/s; threads are tried again.")
+            self._try()
+
+
+def _named(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
