@@ -468,6 +468,9 @@ def test_labels_from_a_name(folder: Path, index: Index, fill: Fill) -> None:
     for bad in ("[", "no group"):
         with pytest.raises(UsageError, match="--label-from-name"):
             fill(label_from_name=bad)
+    draw(86).save(folder / f"{'a' * 60}!.png")
+    with pytest.raises(UsageError, match="repetition inside a repetition"):
+        fill(label_from_name=r"^(a|aa)+$")
 
 
 def test_new_labels_of_unchanged_pictures_are_counted(folder: Path, fill: Fill) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import zlib
 from pathlib import Path
 
@@ -177,6 +178,79 @@ def test_heic_without_its_extra_names_it() -> None:
         pytest.skip("the extra is installed")
     with pytest.raises(PictureError, match=r"image-curator\[heif\]"):
         decode(b"\0\0\0\x18ftypheic" + bytes(100))
+
+
+@pytest.mark.parametrize(("orientation", "corners"), [(1, "rrgb"), (6, "grbr"), (3, "bgrr")])
+def test_a_camera_raw_file_is_developed_upright(orientation: int, corners: str) -> None:
+    rgb = np.zeros((64, 96, 3))
+    rgb[:32, :, 0] = rgb[32:, :48, 1] = rgb[32:, 48:, 2] = 0.8
+    decoded = decode(camera_raw(rgb, orientation))
+    w, h = decoded.picture.size
+    assert (w, h) == ((96, 64) if orientation != 6 else (64, 96)) == (decoded.content.width, decoded.content.height)
+    at = [(10, 10), (w - 10, 10), (10, h - 10), (w - 10, h - 10)]
+    assert "".join("rgb"[int(np.argmax(decoded.picture.getpixel(p)))] for p in at) == corners
+    assert (decoded.content.format, decoded.content.camera) == ("RAW", "Test Camera")
+    assert decoded.content.taken_at == "2024-05-06 07:08:09"
+
+
+def test_a_large_camera_raw_file_is_developed_at_half_its_size() -> None:
+    decoded = decode(camera_raw(np.random.default_rng(0).random((960, 1024, 3))))
+    assert decoded.picture.size == (512, 480)
+    assert (decoded.content.width, decoded.content.height) == (1024, 960)
+
+
+def test_a_damaged_camera_raw_file_is_refused() -> None:
+    whole = camera_raw(np.full((64, 64, 3), 0.5))
+    for data in (whole[:300], b"FUJIFILMCCD-RAW" + bytes(100), b"\0\0\0\x18ftypcrx " + bytes(100)):
+        with pytest.raises(PictureError, match=r"LibRaw cannot read|damaged"):
+            decode(data)
+
+
+def test_of_a_camera_raw_file_beside_a_jpeg_the_jpeg_is_read(tmp_path: Path) -> None:
+    raw = camera_raw(np.full((64, 64, 3), 0.5))
+    for name in ("a.dng", "b.DNG", "c.nef"):
+        (tmp_path / name).write_bytes(raw)
+    draw(1).save(tmp_path / "A.JPG", "jpeg")
+    draw(1).save(tmp_path / "c.txt", "jpeg")
+    walked = walk(tmp_path)
+    assert [f.path for f in walked.images] == ["A.JPG", "b.DNG", "c.nef"]
+    assert "beside a JPEG of that name, which is read instead: 1" in walked.remarks()[0]
+
+
+def camera_raw(rgb: np.ndarray, orientation: int = 1) -> bytes:
+    """(h, w, 3) of 0 to 1 → an uncompressed DNG of 16 bits, one colour a pixel: red, green / green, blue."""
+    h, w = rgb.shape[:2]
+    deep = (rgb * 60_000).astype("<u2")
+    mosaic = np.empty((h, w), "<u2")
+    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = deep[0::2, 0::2, 0], deep[1::2, 1::2, 2]
+    mosaic[0::2, 1::2], mosaic[1::2, 0::2] = deep[0::2, 1::2, 1], deep[1::2, 0::2, 1]
+    matrix = (3.2405, -1.5371, -0.4985, -0.9693, 1.8760, 0.0416, 0.0556, -0.2040, 1.0573)  # XYZ → linear sRGB
+    short, long = "<H", "<I"
+    tags = [
+        (254, 4, 1, struct.pack(long, 0)), (256, 4, 1, struct.pack(long, w)), (257, 4, 1, struct.pack(long, h)),
+        (258, 3, 1, struct.pack(short, 16)), (259, 3, 1, struct.pack(short, 1)), (262, 3, 1, struct.pack(short, 32803)),
+        (271, 2, 5, b"Test\0"), (272, 2, 7, b"Camera\0"), (273, 4, 1, b""),
+        (274, 3, 1, struct.pack(short, orientation)),
+        (277, 3, 1, struct.pack(short, 1)), (278, 4, 1, struct.pack(long, h)),
+        (279, 4, 1, struct.pack(long, mosaic.nbytes)), (306, 2, 20, b"2024:05:06 07:08:09\0"),
+        (33421, 3, 2, struct.pack("<HH", 2, 2)), (33422, 1, 4, bytes([0, 1, 1, 2])),
+        (50706, 1, 4, bytes([1, 4, 0, 0])), (50708, 2, 12, b"Test Camera\0"), (50714, 3, 1, struct.pack(short, 0)),
+        (50717, 3, 1, struct.pack(short, 60_000)),
+        (50721, 10, 9, b"".join(struct.pack("<ii", int(x * 10_000), 10_000) for x in matrix)),
+        (50728, 5, 3, struct.pack("<6I", 1, 1, 1, 1, 1, 1)), (50778, 3, 1, struct.pack(short, 21)),
+    ]  # fmt: skip
+    after = 8 + 2 + 12 * len(tags) + 4
+    further = b"".join(data + b"\0" * (len(data) % 2) for *_, data in tags if len(data) > 4)
+    entries, used = b"", 0
+    for tag, kind, count, data in tags:
+        value = data
+        if tag == 273:
+            value = struct.pack(long, after + len(further))
+        elif len(data) > 4:
+            value = struct.pack(long, after + used)
+            used += len(data) + len(data) % 2
+        entries += struct.pack("<HHI", tag, kind, count) + value.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + further + mosaic.tobytes()
 
 
 def bomb() -> bytes:

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from curator.job import Job
-from curator.runs.generate import _are_alike
 from curator.training.engine import train
 from curator.training.folder import Run, start_run
 from curator.training.parallel import Team
 from curator.training.parts import Clock
-from curator.training.pictures import Bytes, Pictures, pictures_of
+from curator.training.pictures import Bytes, Pictures, are_alike, pictures_of
 from curator.training.rules import Loop, advice
 from curator.training.threads import Threads
 from curator.training.timing import Timing
@@ -170,7 +169,7 @@ def test_pictures_that_look_the_same_are_called_a_collapse() -> None:
     rng = np.random.default_rng(0)
     one = rng.integers(0, 255, (3, 8, 8), np.uint8)
     other = rng.integers(0, 255, (3, 8, 8), np.uint8)
-    assert _are_alike([one] * 8, 1)
-    assert _are_alike([one, other] * 4, 2), "each of two conditions"
-    assert not _are_alike([one, other] * 4, 1)
-    assert not _are_alike([one], 1), "one picture cannot tell"
+    assert are_alike([one] * 8, 1)
+    assert are_alike([one, other] * 4, 2), "each of two conditions"
+    assert not are_alike([one, other] * 4, 1)
+    assert not are_alike([one], 1), "one picture cannot tell"

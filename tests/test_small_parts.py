@@ -12,7 +12,6 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from curator import errors
 from curator.drawing.pages import Page, save_page
@@ -20,6 +19,7 @@ from curator.drawing.scenes import COLOURS, SHAPES, TEXTURES, draw_scene, draw_t
 from curator.drawing.sheets import Section, Tile, draw_sheet, save_sheet
 from curator.errors import CuratorError, UnknownName, UsageError
 from curator.files import sweep, whole, write_whole
+from curator.images import read_picture
 from curator.registry import Registry
 
 
@@ -126,7 +126,7 @@ def test_a_large_sheet_is_paged_and_an_earlier_ones_pages_go(tmp_path: Path) -> 
     pages = sorted(tmp_path.iterdir())
     assert [p.name for p in pages] == ["s.page-2.png", "s.page-3.png", "s.png"]
     assert said.endswith("s.png, and 2 more up to s.page-3.png")
-    heights = [Image.open(p).height for p in pages]
+    heights = [read_picture(p).height for p in pages]
     assert max(heights) <= 2_400
     assert sum(heights) >= 26 * 180, "every tile is on one of them"
     (tmp_path / "s.page-mine.png").write_bytes(b"a person's")

@@ -7,7 +7,7 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from curator.errors import PictureError
 from curator.files import read_regular
+from curator.images.raw import develop, is_raw
 from curator.records import Content
 from curator.texts import valid_text
 
@@ -29,6 +30,7 @@ MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses a decompression bomb
 DRAFT_SIDE = 448  # a JPEG is decoded at reduced scale while both sides stay at least this (Pillow's draft mode)
 _HEIF_MARKS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
+_JXL_MARKS = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 _SRGB = ImageCms.createProfile("sRGB")
 _ORIENTATION, _MAKE, _MODEL, _EXIF_IFD = 0x0112, 0x010F, 0x0110, 0x8769
 # When it was taken, digitised, and changed last, each with the tag of its offset from UTC.
@@ -68,6 +70,8 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
     """
     _enable_extras()
     try:
+        if is_raw(data):
+            return _decode_raw(data, side)
         with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
             return _decode(opened, data, side)
     except PictureError:
@@ -76,6 +80,10 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
         if data[4:12] in _HEIF_MARKS:
             raise PictureError(
                 "HEIC needs the extra: pip install 'image-curator[heif]', then curator index --retry"
+            ) from error
+        if data.startswith(_JXL_MARKS):
+            raise PictureError(
+                "JPEG XL needs the extra: pip install 'image-curator[jxl]', then curator index --retry"
             ) from error
         raise PictureError("not a picture in an allowed format") from error
     except Image.DecompressionBombError as error:
@@ -96,7 +104,7 @@ def _decode(opened: Image.Image, data: bytes, side: int) -> Decoded:
     width, height = opened.size
     if width * height > MAX_PIXELS:
         raise PictureError(f"more than {MAX_PIXELS // 10**6} megapixels ({width} × {height})")
-    exif = _exif(opened)
+    exif = _exif(opened.getexif)
     kind, mode = opened.format or "", opened.mode
     orientation = 1 if kind == "TIFF" else exif.orientation  # Pillow turns a TIFF itself, as it loads it
     if kind in ("JPEG", "MPO"):
@@ -113,8 +121,20 @@ def _decode(opened: Image.Image, data: bytes, side: int) -> Decoded:
     if orientation >= 5:
         width, height = height, width
     picture.info.clear()
+    return _described(picture, data, size=(width, height), mode=mode, kind=kind, exif=exif)
+
+
+def _decode_raw(data: bytes, side: int) -> Decoded:
+    with _ROOM.of(_RAW_BYTES * len(data)):
+        picture, size = develop(data, max(DRAFT_SIDE, 2 * side), MAX_PIXELS)
+    return _described(picture, data, size=size, mode="RGB", kind="RAW", exif=_exif(lambda: _tags_of(data)))
+
+
+def _described(
+    picture: Image.Image, data: bytes, *, size: tuple[int, int], mode: str, kind: str, exif: _Exif
+) -> Decoded:
     pixels = hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).digest()[:16]
-    content = Content(hashlib.sha256(data).digest(), pixels, width, height, mode, kind, exif.taken_at, exif.camera)
+    content = Content(hashlib.sha256(data).digest(), pixels, *size, mode, kind, exif.taken_at, exif.camera)
     return Decoded(content, picture)
 
 
@@ -125,10 +145,17 @@ class _Exif:
     camera: str | None = None
 
 
-def _exif(opened: Image.Image) -> _Exif:
+def _tags_of(data: bytes) -> Image.Exif:
+    """The first directory of a TIFF."""
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
+
+
+def _exif(read: Callable[[], Image.Exif]) -> _Exif:
     """Orientation, date and camera; a damaged EXIF block is as good as none."""
     try:
-        exif = opened.getexif()
+        exif = read()
         orientation = exif.get(_ORIENTATION, 1)
         inner = exif.get_ifd(_EXIF_IFD)
         dates = (_date(inner.get(tag) or exif.get(tag), inner.get(offset)) for tag, offset in _TAKEN)
@@ -228,6 +255,7 @@ class _Room:
 
 _ROOM = _Room(2 * 2**30)
 _PER_PIXEL = 12  # bytes: as decoded, with transparency, and as RGB
+_RAW_BYTES = 12  # for each byte of a RAW file: three colours of 16 bits a pixel, twice
 
 
 @lru_cache(maxsize=1)  # an import that fails is looked for on the disk each time

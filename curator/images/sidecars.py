@@ -7,7 +7,6 @@ Face's imagefolder form, StyleGAN's `dataset.json`), and a table that a person n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,8 @@ from curator.images.walk import METADATA
 from curator.records import ImageFile, Notes
 from curator.registry import suggest
 from curator.texts import Scalar, is_finite, valid_text
+
+_PATIENCE = 1.0  # seconds that a regular expression may take for one name
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     cannot be joined, or the regular expression is none.
     """
     paths = [f.path for f in images]
-    pattern = _pattern(sources.label_from_name)
+    pattern = _NamePattern(sources.label_from_name) if sources.label_from_name else None
     reading = _Reading(root, paths, sources)
     for sidecar in sidecars:
         reading.beside(sidecar)
@@ -119,20 +120,36 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
         label = one.cells.get(column) if column else one.label
         if sources.label_from == "folder":
             label = valid_text(path.rpartition("/")[0].rpartition("/")[2] or root.name)
-        elif pattern and (match := pattern.search(path.rpartition("/")[2])):
-            label = valid_text(match[1] or "") or None
+        elif pattern:
+            label = pattern.label_in(path.rpartition("/")[2]) or label
         notes[path] = one.notes(label, without=column)
     return NotesRead(notes, reading.finish())
 
 
-def _pattern(text: str | None) -> re.Pattern[str] | None:
-    try:
-        pattern = re.compile(text) if text else None
-    except re.error as error:
-        raise UsageError(f"--label-from-name takes a regular expression, and {text!r} is none: {error}") from error
-    if pattern is not None and pattern.groups < 1:
-        raise UsageError(f"--label-from-name needs a group for the label, as in '^([a-z]+)_', and {text!r} has none")
-    return pattern
+class _NamePattern:
+    """A person's regular expression whose first group, in a file's name, is the label."""
+
+    def __init__(self, text: str) -> None:
+        import regex  # it can be stopped; `re` may take for ever, as `(a+)+$` does
+
+        try:
+            self.compiled = regex.compile(text)
+        except regex.error as error:
+            raise UsageError(f"--label-from-name takes a regular expression, and {text!r} is none: {error}") from error
+        if self.compiled.groups < 1:
+            raise UsageError(
+                f"--label-from-name needs a group for the label, as in '^([a-z]+)_', and {text!r} has none"
+            )
+
+    def label_in(self, name: str) -> str | None:
+        try:
+            match = self.compiled.search(name, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise UsageError(
+                f"--label-from-name {self.compiled.pattern!r} takes more than {_PATIENCE:g} s for '{name}'; write it "
+                "without a repetition inside a repetition"
+            ) from error
+        return valid_text(match[1] or "") or None if match else None
 
 
 class _Reading:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from curator.errors import RootMissing
 from curator.files import read_start
+from curator.images.raw import RAW_SUFFIXES
 from curator.job import QUIET, Job
 from curator.records import INDEX_MARK, ImageFile, Skipped
 
@@ -19,7 +20,8 @@ SUFFIXES = frozenset([
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp",
     ".dib", ".tif", ".tiff", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm", ".heic",
     ".heif", ".jp2", ".j2k", ".jpx", ".jpf", ".tga", ".ico", ".psd", ".jxl",
-])  # fmt: skip
+]) | RAW_SUFFIXES  # fmt: skip
+_JPEG = (".jpg", ".jpeg", ".heic")  # what a camera writes beside a RAW file
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "manifest.jsonl", "dataset.json")
 SIDECARS = frozenset([".txt", ".caption", ".json", ".csv", ".jsonl", ".parquet", ".xmp"])
 _BESIDE = (".txt", ".caption", ".json", ".xmp")  # of one picture
@@ -44,9 +46,14 @@ class Walk:
     broken: list[Skipped] = field(default_factory=list)
     excluded: int = 0
     passed: Counter[str] = field(default_factory=Counter)  # files that are no pictures, by their extension
+    beside: int = 0  # camera RAW files whose picture is here as a JPEG too
 
     def remarks(self) -> tuple[str, ...]:
         """What was passed over, in words."""
+        raw = (f"camera RAW files beside a JPEG of that name, which is read instead: {self.beside}",)
+        return (raw if self.beside else ()) + self._passed_over()
+
+    def _passed_over(self) -> tuple[str, ...]:
         if not self.passed:
             return ()
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.passed.most_common(8))
@@ -176,12 +183,20 @@ def _is_picture(path: Path) -> bool:
 def _admitted(
     entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Entries with their paths below the root, but hidden ones, excluded ones, and RAW files beside their JPEG."""
+    developed = {
+        stem.lower() for stem, suffix in (os.path.splitext(e.name) for e in entries) if suffix.lower() in _JPEG
+    }
     for entry in entries:
         path = f"{folder}/{entry.name}" if folder else entry.name
         if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
             continue
         if any(fnmatchcase(path, glob) or fnmatchcase(entry.name, glob.rstrip("/")) for glob in exclude):
             found.excluded += 1
+            continue
+        stem, suffix = os.path.splitext(entry.name.lower())
+        if suffix in RAW_SUFFIXES and stem in developed:
+            found.beside += 1
             continue
         yield entry, path
 

@@ -33,7 +33,7 @@ from curator.training.batches import scaled
 from curator.training.folder import Run
 from curator.training.generator import PictureGenerator, interpolated, load_generator
 from curator.training.kinds import VaeOptions
-from curator.training.pictures import Bytes, tiled, to_picture
+from curator.training.pictures import Bytes, are_alike, tiled, to_picture
 from curator.training.samplers import NEAR_DATA
 
 MANIFEST = "manifest.jsonl"
@@ -41,7 +41,6 @@ _GAP_IMAGES = 2_000
 _GAP_WORDS = 200
 _SCALE = 4  # of a strip's pictures
 _GRID = 256  # pictures at most
-_SEEN = 2.0  # of 255: the mean standard deviation of a pixel over pictures, under which they look the same
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ class Condition:
 class Generated:
     """What was made: files in order of their seeds, and the grid.
 
-    `report` is what indexing them said, None where that was not asked for. `is_collapsed` says that pictures of one
-    condition are next to identical, though their seeds differ.
+    `report` is None where they were not indexed. `is_collapsed`: pictures of one condition look the same.
     """
 
     files: tuple[Path, ...]
@@ -158,13 +156,7 @@ def generate(
     grid.parent.mkdir(exist_ok=True)
     _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
-    return Generated(files, grid, report, _are_alike(shown, len(condition.labels)))
-
-
-def _are_alike(pictures: Sequence[Bytes], conditions: int) -> bool:
-    """Whether the pictures (C, H, W) of each condition, which take turns, differ by less than the eye sees."""
-    groups = [np.stack(pictures[i::conditions]) for i in range(conditions) if len(pictures[i::conditions]) > 1]
-    return bool(groups) and all(g.astype(np.float32).std(0).mean() < _SEEN for g in groups)
+    return Generated(files, grid, report, are_alike(shown, len(condition.labels)))
 
 
 def _refuse_foreign(target: Path) -> None:

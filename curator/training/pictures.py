@@ -28,6 +28,8 @@ _NEAR = 0.8  # a square picture at least this large beside `side` is padded to i
 
 Bytes = NDArray[np.uint8]
 
+_SEEN = 2.0  # of 255: the mean standard deviation of a pixel over pictures, under which they look the same
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -241,3 +243,9 @@ def tiled(pixels: Bytes, columns: int = 8, scale: int = 2) -> Image.Image:
         sheet[:, top : top + height, left : left + width] = one
     picture = to_picture(sheet)
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def are_alike(pictures: Sequence[Bytes], conditions: int) -> bool:
+    """Whether the pictures (C, H, W) of each condition, which take turns, differ by less than the eye sees."""
+    groups = [np.stack(pictures[i::conditions]) for i in range(conditions) if len(pictures[i::conditions]) > 1]
+    return bool(groups) and all(g.astype(np.float32).std(0).mean() < _SEEN for g in groups)

@@ -59,6 +59,7 @@ class Threads:
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
         """Around one step of the training."""
+        # A trial walks through its numbers of threads, a few steps with each.
         if self.todo:
             self.count = self.todo.pop(0)
             torch.set_num_threads(self.count)
@@ -102,6 +103,7 @@ class Threads:
         self.recent.append(seconds)
         if len(self.recent) < _RECENT:
             return
+        # The best pace there was is what others are compared with.
         pace = median(self.recent)
         self.reference = min(self.reference or pace, pace)
         since = time.monotonic() - self.judged

@@ -38,11 +38,11 @@ def _imagefolder(plan: ExportPlan) -> None:
         plan.exported(done)
     rows = {split: [i.row() for i in plan.items if i.split == split] for split in sorted({i.split for i in plan.items})}
     columns = _typed_columns(list(rows.values()))
-    for split, told in rows.items():
+    for split, split_rows in rows.items():
         lines = [
             {"file_name": row["file"].removeprefix(f"{split}/")}
             | {name: empty if row[name] is None else row[name] for name, empty in columns.items()}
-            for row in told
+            for row in split_rows
         ]
         write_text(plan.folder / split / "metadata.jsonl", as_jsonl(lines))
 
