@@ -96,7 +96,9 @@ def test_limits_of_a_search(photos: Run, folder: Path) -> None:
     assert ids("--label", "cats") == ids("--where", "label = 'cats'") == 5
     assert ids("--origin", "generated") == 0
     assert ids("--min-score", "0.99") == 1
-    assert ids("--min-confidence", "0.9999") <= 1
+    refused = photos("search", "id:1", "--min-confidence", "0.9")
+    assert refused.exit_code == 2
+    assert "but for plain words; leave out --min-confidence" in refused.output
     photos("tag", "good,rare", "2", "3")
     assert ids("--tag", "good") == 2
     assert ids("--tag", "goo") == 0

@@ -99,7 +99,7 @@ def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIE
         if c.source == "calibrated"
     }
     with index.write() as db, db.atomic():
-        Curation(db).put_calibrations(index.space, facts)
+        Curation(db).put_calibrations(index.space, facts, kinds=[c.kind for c in calibrations])
     return calibrations
 
 

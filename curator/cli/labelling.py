@@ -153,16 +153,22 @@ def _print_labels(done: Labelled, images: dict[int, Image], column: str) -> None
         else f"accuracy {done.accuracy:.1%} on {done.tested} images"
     )
     echo(f"\n{plural(len(done.predictions), 'image')} labelled in '{column}'; {tested}.")
+    if all(math.isnan(sure) for _, sure in done.predictions.values()):
+        echo("How sure that is has not been learnt here: it takes labels of six kinds (`curator guide search`).")
     for i in list(images)[:12]:
         said, sure = done.predictions[i]
-        echo(f"  {images[i].label or '':<16} looks like {said:<16} {sure:.0%}  id:{i}  {images[i].path}")
+        echo(f"  {images[i].label or '':<16} looks like {said:<16} {_percent(sure)}  id:{i}  {images[i].path}")
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.0%}"
 
 
 def _draw_disagreements(done: Labelled, images: dict[int, Image], sheet: Path) -> None:
     from curator.drawing.sheets import Section, Tile, save_sheet
 
     tiles = [
-        Tile(im.path, f"{done.predictions[i][0]} {done.predictions[i][1]:.0%}", f"labelled {im.label}  id:{i}")
+        Tile(im.path, f"{done.predictions[i][0]} {_percent(done.predictions[i][1])}", f"labelled {im.label}  id:{i}")
         for i, im in images.items()
     ]
     written = save_sheet([Section(f"{len(done.disagreements)} disagreements", tiles)], sheet)

@@ -229,9 +229,14 @@ class Curation:
         )
         return {kind: (threshold, json.loads(facts)) for kind, threshold, facts in rows}
 
-    def put_calibrations(self, space: Space, found: Mapping[str, tuple[float, Mapping[str, Any]]]) -> None:
-        """Thresholds of a space by kind; earlier ones are replaced."""
-        self.reader.connection.execute("DELETE FROM calibrations WHERE space_id = ?", [space.id])
+    def put_calibrations(
+        self, space: Space, found: Mapping[str, tuple[float, Mapping[str, Any]]], *, kinds: Sequence[str]
+    ) -> None:
+        """Thresholds of a space by kind; earlier ones of these `kinds` go."""
+        marks = ", ".join("?" * len(kinds))
+        self.reader.connection.execute(
+            f"DELETE FROM calibrations WHERE space_id = ? AND kind IN ({marks})", [space.id, *kinds]
+        )
         rows = [
             (space.id, kind, threshold, to_json(facts, sort_keys=True)) for kind, (threshold, facts) in found.items()
         ]

@@ -32,6 +32,7 @@ _CHANGED = (  # ids whose vector is not the one in the space's files
     "e.content_id "
     "WHERE e.space_id = :space AND e.seq > :since"
 )
+_LABELLED = "removed IS NULL AND origin = 'real' AND label IS NOT NULL"
 _MISSING = (
     "SELECT {} FROM images i {} WHERE i.removed IS NULL AND NOT EXISTS (SELECT 1 FROM embeddings e "
     "WHERE e.space_id = :space AND e.content_id = i.content_id)"
@@ -80,9 +81,9 @@ class Reader(Connected):
         return counts
 
     def breakdown(self, column: str) -> list[tuple[str, int]]:
-        """Present images per value of `label`, `origin` or `format`, most first."""
+        """Present images per value of `origin` or `format`, and real ones per `label`, most first."""
         sql = {
-            "label": "SELECT label, count(*) FROM images WHERE removed IS NULL AND label IS NOT NULL GROUP BY label",
+            "label": f"SELECT label, count(*) FROM images WHERE {_LABELLED} GROUP BY label",
             "origin": "SELECT origin, count(*) FROM images WHERE removed IS NULL GROUP BY origin",
             "format": "SELECT c.format, count(*) FROM images i JOIN contents c ON c.id = i.content_id "
             "WHERE removed IS NULL GROUP BY 1",

@@ -31,7 +31,7 @@ class Hit:
     """One answer to a search.
 
     `score` is the inner product of unit vectors, at most 1; `z` is how many spreads it lies above what the query scores
-    on unrelated images; `confidence` in [0, 1], NaN where the index is too small to tell.
+    on unrelated images; `confidence` in [0, 1], NaN where nothing is known of it.
     """
 
     image: Image

@@ -18,13 +18,15 @@ from curator.encoders import Encoder, open_space
 from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName, UsageError
 from curator.images import absolute, read_picture
 from curator.index.engine import LocalEngine
+from curator.index.sureness import read_sureness
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
 from curator.texts import valid_text
 from curator.vectors import Answer, Engine, clear_unfinished, drop_generations, write_generation
 
 logger = logging.getLogger("curator")
 
-CLEAR = 0.9  # least confidence of a best hit that counts as an answer; measured by scripts/bench_relevance.py
+CLEAR = 0.9  # how surely a best hit must beat unrelated images to be an answer; measured by scripts/bench_relevance.py
+_LIKELY = 0.5  # the same where it was learnt how often hits are right
 WAIT = 10.0  # seconds that a writer waits for others, who mostly have very little to write
 _TAIL = 2_000  # changes that a search scans from the database before new FAISS files are worth their writing
 
@@ -209,7 +211,7 @@ class Index:
             q = self.vector_of_id(int(like))
         else:
             q = self._as_unit(vector)
-        return self.nearest(q, k, where=where, min_score=min_score, unique=unique)
+        return self.nearest(q, k, where=where, min_score=min_score, unique=unique, is_words=text is not None)
 
     def _as_unit(self, vector: Any) -> Vectors:
         """A vector (d,) of any length → a unit one. Raises `UsageError` for another shape, or without a direction."""
@@ -222,24 +224,36 @@ class Index:
             raise UsageError(f"the vector cannot be searched with: {error}") from error
 
     def nearest(
-        self, q: Vectors, k: int, *, where: str | None = None, min_score: float | None = None, unique: bool = False
+        self,
+        q: Vectors,
+        k: int,
+        *,
+        where: str | None = None,
+        min_score: float | None = None,
+        unique: bool = False,
+        is_words: bool = False,
     ) -> Hits:
-        """The `k` images nearest to one unit vector (d,); see `search`."""
+        """The `k` images nearest to one unit vector (d,); see `search`.
+
+        Only of words is it known how sure a hit is, so `is_words` says that the vector is that of some.
+        """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
         with self.engine.moment():
             background = Background.of(exact_scores(self.engine.sample(), q))
             answer, chosen = self._enough(q, k, where, unique=unique)
         ids, scores = answer.ids[chosen], answer.scores[chosen]
-        confidence = background.confidence(scores, answer.total)
-        notes = answer.notes
-        if len(scores) and np.isnan(confidence[0]):
+        z, notes = background.z(scores), answer.notes
+        if len(scores) and np.isnan(z[0]):
             notes += (f"with fewer than {LEAST_SAMPLE} images, how sure a hit is cannot be told",)
-        clear = len(scores) > 0 and not confidence[0] < CLEAR
+        learnt = read_sureness(self.reader, self.space) if is_words else None
+        confidence = learnt.of(z) if learnt else np.full(len(scores), np.nan, np.float32)
+        stands_out = confidence if learnt else background.confidence(scores[:1], answer.total)
+        clear = len(scores) > 0 and not stands_out[0] < (_LIKELY if learnt else CLEAR)
         if min_score is not None:
             reached = scores >= min_score
-            ids, scores, confidence = ids[reached], scores[reached], confidence[reached]
-        return Hits(ids, scores, background.z(scores), confidence, answer.searched, answer.exact, clear, notes)
+            ids, scores, z, confidence = ids[reached], scores[reached], z[reached], confidence[reached]
+        return Hits(ids, scores, z, confidence, answer.searched, answer.exact, clear, notes)
 
     def _enough(self, q: Vectors, k: int, where: str | None, *, unique: bool) -> tuple[Answer, Positions]:
         """An answer, and the positions of its best `k`; with `unique` only the first of each content counts."""

@@ -18,7 +18,7 @@ from curator.errors import RootMissing, Stopped
 from curator.index import Index
 from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encode_batch, read_ahead
 from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
-from curator.ingest.work import Work, fill_measures, fill_space, put_vectors
+from curator.ingest.work import Work, fill_measures, fill_space, fill_sureness, put_vectors
 from curator.job import QUIET, Job
 from curator.records import ImageFile, IngestReport, KnownImage, Notes, Space
 from curator.texts import to_json
@@ -61,6 +61,7 @@ def ingest(
                     db.drop_unused_columns()
             fill_space(work)
             fill_measures(work)
+            fill_sureness(work)
         except (KeyboardInterrupt, Stopped):
             interrupted = True
         if not db.lost and db.meta("active_space") == space.id:

@@ -20,6 +20,7 @@ from curator.encoders import Encoder
 from curator.errors import PictureError
 from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
+from curator.index.sureness import WORDS, is_current, learn_sureness
 from curator.ingest.batches import BATCH, batched, project
 from curator.job import Job
 from curator.records import Image, Measures, Pixels, Space, Vectors
@@ -113,3 +114,13 @@ def _reread(image: Image, side: int) -> Decoded | None:
         logger.warning("%s: %s; it is passed over", image.path, error)
         return None
     return decoded if decoded.content.sha256.hex() == image.sha256 else None
+
+
+def fill_sureness(work: Work) -> None:
+    """Learn from the labels how sure hits for words are, if they have changed since."""
+    if not work.encoder.has_text or is_current(work.db, work.space):
+        return
+    with work.db.aside(work.job):
+        threshold, facts = learn_sureness(work.db, work.space, work.encoder.encode_texts)
+    with work.db.atomic():
+        Curation(work.db).put_calibrations(work.space, {WORDS: (threshold, facts)}, kinds=[WORDS])

@@ -16,6 +16,7 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.index.columns import put_columns
 from curator.index.images import vectors_of
+from curator.index.sureness import read_sureness
 from curator.index.words import SCALE, prompt
 from curator.job import QUIET, Job
 from curator.records import Ids, Vectors
@@ -36,17 +37,19 @@ class Tested:
     """Where predictions go, and what they are tested by: labels that a person gave to images `ids`, in `source`.
 
     `accuracy` is what was measured before everything was learnt from; None measures it by the predictions themselves.
+    `is_sure` says that shares are probabilities.
     """
 
     column: str
     ids: Ids
     source: str = "label"
     accuracy: float | None = None
+    is_sure: bool = True
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What was predicted: image id → (label, confidence).
+    """What was predicted: image id → (label, confidence), NaN where it is not known.
 
     `accuracy` is that on `tested` images with a person's label that were not learnt from, NaN where there are none;
     `disagreements` are those whose own label is another, most confident first.
@@ -64,28 +67,31 @@ def label_by_words(
 ) -> Labelled:
     """Zero-shot: each image gets the class whose prompts it fits best (Radford et al. 2021, §3.1).
 
-    Raises `NoTextTower`, `UsageError`.
+    How sure that is was learnt from the index's own labels; where it was not, there is no confidence. Raises
+    `NoTextTower`, `UsageError`.
     """
     names = tuple(dict.fromkeys(c.strip() for c in classes if c.strip()))
     if len(names) < 2:
         raise UsageError("labelling takes two classes or more, as in --classes shoe,dress,hat")
     ids = _chosen(index, where)
     axes = np.stack([prompt(index, name) for name in names]).T
-    shares = _softmax(index, ids, axes * SCALE, job)
-    return keep_labels(index, ids, shares, names, Tested(column, ids))
+    learnt = read_sureness(index.reader, index.space)
+    shares = _softmax(index, ids, axes * (learnt.scale if learnt else SCALE), job)
+    return keep_labels(index, ids, shares, names, Tested(column, ids, is_sure=learnt is not None))
 
 
 def label_by_probe(
     index: Index, source: str, *, where: str | None = None, column: str = COLUMN, seed: int = 0, job: Job = QUIET
 ) -> Labelled:
-    """Logistic regression on stored vectors, learnt from the values of a column.
+    """Logistic regression on stored vectors, learnt from the values of a column on real images.
 
-    Its accuracy is that on a fifth held out, before it learns from all. Raises `UsageError` for fewer than two values
-    with two images each, `WhereError`.
+    Its accuracy is that on a fifth held out, of those that `where` names, before it learns from all. Raises
+    `UsageError` for fewer than two values with two images each, `WhereError`.
     """
     present = _chosen(index, None)
     values = index.reader.values_of(source)
-    known = np.array([i for i in present.tolist() if values[i] is not None], np.int64)
+    real = set(index.reader.ids_where("origin = 'real'").tolist())
+    known = np.array([i for i in present.tolist() if values[i] is not None and i in real], np.int64)
     names, codes, counts = np.unique([str(values[int(i)]) for i in known], return_inverse=True, return_counts=True)
     enough = counts[codes] >= _LEAST if len(known) else np.zeros(0, bool)
     known, codes = known[enough], codes[enough]
@@ -93,13 +99,14 @@ def label_by_probe(
         raise UsageError(f"a probe learns from two values or more of '{source}', each on {_LEAST} images or more")
     x = vectors_of(index, known).astype(np.float32)
     test = _stratified(codes, np.random.default_rng(seed))
-    first = fit_logistic(x[~test], codes[~test])
-    accuracy = float((first.predict(x[test]) == codes[test]).mean())
-    fitted = fit_logistic(x, codes)
     ids = _chosen(index, where)
+    judged = test & np.isin(known, ids)
+    first = fit_logistic(x[~test], codes[~test])
+    accuracy = float((first.predict(x[judged]) == codes[judged]).mean()) if judged.any() else math.nan
+    fitted = fit_logistic(x, codes)
     shares = _by_block(index, ids, fitted.predict_proba, job)
     learnt = tuple(names[fitted.classes_].tolist())
-    return keep_labels(index, ids, shares, learnt, Tested(column, known[test], source, accuracy))
+    return keep_labels(index, ids, shares, learnt, Tested(column, known[judged], source, accuracy))
 
 
 def _chosen(index: Index, where: str | None) -> Ids:
@@ -148,7 +155,11 @@ def keep_labels(
     Raises `UsageError` for a column that means something else.
     """
     best = shares.argmax(1)
-    predictions = {int(i): (names[b], float(s[b])) for i, b, s in zip(ids, best.tolist(), shares, strict=True)}
+    predictions = {
+        int(i): (names[b], float(s[b]) if tested.is_sure else math.nan)
+        for i, b, s in zip(ids, best.tolist(), shares, strict=True)
+    }
+    rank = dict(zip(ids.tolist(), shares.max(1).tolist(), strict=True))
     values = index.reader.values_of(tested.source)
     # Only images whose own label is one of the classes can be right or wrong, whatever the case of its letters.
     known = {name.casefold() for name in names}
@@ -157,16 +168,14 @@ def keep_labels(
         for i in predictions
         if values[i] is not None and str(values[i]).casefold() in known
     }
-    apart = sorted(
-        (i for i in labels if labels[i] != predictions[i][0].casefold()), key=lambda i: (-predictions[i][1], i)
-    )
+    apart = sorted((i for i in labels if labels[i] != predictions[i][0].casefold()), key=lambda i: (-rank[i], i))
     judged = [i for i in tested.ids.tolist() if i in labels]
     accuracy = tested.accuracy
     if accuracy is None:
         accuracy = sum(labels[i] == predictions[i][0].casefold() for i in judged) / len(judged) if judged else math.nan
     written = [
         {i: name for i, (name, _) in predictions.items()},
-        {i: round(share, 6) for i, (_, share) in predictions.items()},
+        {i: round(share, 6) if tested.is_sure else None for i, (_, share) in predictions.items()},
     ]
     put_columns(index, "label", written, label_columns(tested.column))
     return Labelled(predictions, tuple(names), accuracy, len(judged), tuple(apart))

@@ -21,6 +21,7 @@ from curator.images import absolute
 from curator.index import Index
 from curator.index.columns import refuse_columns
 from curator.index.images import refuse_changed
+from curator.index.sureness import read_sureness
 from curator.index.words import prompt
 from curator.job import QUIET, Job
 from curator.labelling.label import label_columns
@@ -142,6 +143,11 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
         if len(labels) < 2:
             raise UsageError("words vouch for a label among others: the selection has fewer than two labels")
         prompt(index, min(labels))
+        if read_sureness(index.reader, index.space) is None:
+            raise UsageError(
+                "how sure words are of these pictures could not be learnt from the index's labels, so they cannot "
+                "vouch; train a classifier to do it"
+            )
         return
     unknown = labels - set(classifier.shape.classes)
     if unknown:

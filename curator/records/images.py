@@ -148,9 +148,9 @@ class Hits:
     """Result of a search, best first, ties by id; may be shorter than asked for.
 
     `ids` (k,) int64; `scores` (k,) float32; `z` (k,) how many spreads each score lies above what this query scores on a
-    fixed sample of the index; `confidence` (k,) in [0, 1], how surely the best of as many unrelated images as the index
-    holds would score lower; both NaN in an index too small to tell. `exact` says that every candidate was compared;
-    `clear` is False where nothing clearly matches; `notes` are remarks a person should read.
+    fixed sample of the index, NaN in an index too small to tell; `confidence` (k,) the probability that the image shows
+    what the words say, NaN where that has not been learnt, and for pictures always. `exact` says that every candidate
+    was compared; `clear` is False where nothing clearly matches; `notes` are remarks a person should read.
     """
 
     ids: Ids

@@ -149,12 +149,24 @@ class Question:
 def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:
     """The hits for a parsed query. Raises what `Index.search` raises."""
     q = query_vector(index, terms, stdin=stdin)
+    is_words = len(terms) == 1 and terms[0].kind == "text" and terms[0].weight > 0
     hits = index.nearest(
-        q, question.k, where=question.condition(), min_score=question.min_score, unique=question.unique
+        q,
+        question.k,
+        where=question.condition(),
+        min_score=question.min_score,
+        unique=question.unique,
+        is_words=is_words,
     )
     hits = replace(hits, notes=hits.notes + _unknown_values(index, question)) if not hits.searched else hits
     if question.min_confidence is None:
         return hits
+    if len(hits) and np.isnan(hits.confidence[0]):
+        raise UsageError(
+            "how sure a hit is has not been learnt "
+            + ("in this space, which takes labels (see `curator guide search`)" if is_words else "but for plain words")
+            + "; leave out --min-confidence, or take --min-score"
+        )
     sure = hits.confidence >= question.min_confidence
     arrays = (hits.ids[sure], hits.scores[sure], hits.z[sure], hits.confidence[sure])
     return Hits(*arrays, hits.searched, hits.exact, bool(sure.any()), hits.notes)
