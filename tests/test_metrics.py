@@ -25,6 +25,7 @@ from curator.metrics import (
     mmd,
     per_image,
     sliced_wasserstein,
+    told_apart,
     vendi,
 )
 
@@ -279,3 +280,12 @@ def test_an_interval_holds_the_value_of_fresh_samples_about_as_often_as_it_says(
     assert held >= 51
     usual = 2 * 1.96 * np.std([mean(rows(seed, 200)) for seed in range(60)])
     assert np.median(widths) < 1.5 * usual, "no wider than it must be"
+
+
+def test_sets_of_one_kind_are_not_told_apart_and_others_are() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 400, 8)).astype(np.float32)
+    assert told_apart(x, y, rng) == pytest.approx(0.5, abs=0.08)
+    assert told_apart(x, y + np.float32(3) * np.eye(8, dtype=np.float32)[0], rng) > 0.95
+    assert told_apart(x, y[:40] + np.float32(3) * np.eye(8, dtype=np.float32)[0], rng) > 0.9, "sizes do not move it"
+    assert np.isnan(told_apart(x[:3], y, rng))

@@ -15,14 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from conftest import draw, photo_pieces
 from PIL import Image
 
 from curator.admin.maintenance import repair
+from curator.cleaning.clusters import find_clusters, keep_clusters, reject_clusters
 from curator.cleaning.decisions import decide
 from curator.cleaning.dedupe import dedupe
 from curator.cleaning.leaks import find_leaks
+from curator.cleaning.quarantine import quarantine
+from curator.cli import cli
 from curator.database import Selections
 from curator.database.schema import SEALED
 from curator.drawing.scenes import draw_thing
@@ -398,6 +401,48 @@ def test_datasets_finds_the_splits_as_they_are_named(filled: Index, tmp_path: Pa
         assert ours == {r["image"].tobytes(): r["label"] for r in loaded["validation"]}
     with pytest.raises(UsageError, match="--split names 'third'"):
         export(filled, ["second"], tmp_path / "more", ExportOptions(splits={"third": "test"}))
+
+
+def test_a_cluster_is_rejected_whole_and_taken_back(filled: Index, tmp_path: Path) -> None:
+    other = tmp_path / "flat"
+    other.mkdir()
+    for grey in range(12):
+        Image.new("RGB", (24, 24), (200 + grey, 30, 30)).save(other / f"{grey}.png")
+    ingest(filled, [other], PixelEncoder(), IngestOptions(label_from="folder"))
+    clusters = find_clusters(filled, count=8)
+    assert sorted(i for c in clusters for i in c.ids) == filled.reader.ids_where("1").tolist()
+    assert [len(c.ids) for c in clusters] == sorted((len(c.ids) for c in clusters), reverse=True)
+    flat = next(c for c in clusters if dict(c.labels).get("flat"))
+    assert dict(flat.labels)["flat"] == 12, "what is alike lies together"
+    assert filled.reader.ids_where(f"cluster = {flat.number}").tolist() == sorted(flat.ids)
+
+    def chosen() -> set[str | None]:
+        return {i.label for i in filled.images(make(filled, "x", Recipe(by="random")).ids)}
+
+    assert "flat" in chosen()
+    assert sorted(reject_clusters(filled, [flat.number])) == sorted(flat.ids)
+    assert "flat" not in chosen()
+    assert find_clusters(filled, count=8)[flat.number - 1].rejected == len(flat.ids)
+    assert not quarantine(filled, dry_run=True).moves, "what is no duplicate stays where it is"
+    assert keep_clusters(filled, [flat.number]) == sorted(flat.ids)
+    assert "flat" in chosen()
+    with pytest.raises(UsageError, match="no cluster 9"):
+        reject_clusters(filled, [9])
+
+
+def test_clusters_on_the_command_line(filled: Index, tmp_path: Path) -> None:
+    def curator(*words: str) -> Result:
+        return CliRunner().invoke(cli, [*words, "-i", str(filled.folder)], prog_name="curator")
+
+    assert "no clusters yet" in curator("clusters", "reject", "1").output
+    done = curator("clusters", "-k", "3", "--sheet", str(tmp_path / "c.png"))
+    assert done.exit_code == 0
+    assert "medoid" in done.output
+    assert (tmp_path / "c.png").stat().st_size > 5_000
+    rows = json.loads(curator("clusters", "-k", "3", "--json").stdout)
+    assert [r["number"] for r in rows] == [1, 2, 3]
+    assert f"reject: {len(rows[0]['ids'])} images" in curator("clusters", "reject", "1").output
+    assert "keep: " in curator("clusters", "keep", "1").output
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -22,7 +22,7 @@ from curator.files import sha256_of
 from curator.images import absolute
 from curator.index import Index
 from curator.job import QUIET, Job
-from curator.records import Image
+from curator.records import OF_NONE, Image
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def restore(
 
 def _plan(db: Writer, to: Path | None) -> tuple[list[Move], list[tuple[str, str]]]:
     curation = Curation(db)
-    rejected = rejected_ids(curation)
+    # What was rejected by itself is no duplicate, so nothing would be left of it.
+    rejected = {i: beside for i, beside in rejected_ids(curation).items() if beside != OF_NONE}
     images = {i.id: i for i in db.images(sorted(rejected))}
     there = curation.with_content(list(set(rejected.values())))
     keepers = {i.id: i for i in db.images(sorted({k for ids in there.values() for k in ids}))}

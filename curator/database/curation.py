@@ -275,7 +275,7 @@ class Curation:
 def rejected_ids(curation: Curation, about: Sequence[bytes] | None = None) -> dict[int, bytes]:
     """Present images that were rejected and not kept → sha256 of the one that was kept beside each.
 
-    `about` limits it to verdicts in which one of these contents is named.
+    It is empty for one rejected by itself. `about` limits it to verdicts in which one of these contents is named.
     """
     decisions = curation.decisions(about)
     kept_contents = {i for _, i in _spoken_of(curation, decisions, "keep")}

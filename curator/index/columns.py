@@ -10,6 +10,7 @@ from curator.errors import UsageError
 from curator.index import Index
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "clusters": ("cluster",),
     "audit": ("audit", "audit_nearest", "audit_ratio", "authentic"),
     "evaluate": ("realism", "rarity", "nearest_ratio", "measured_against"),
     "reconstruct": ("reconstruction_error", "reconstruction_error_run"),

@@ -4,6 +4,7 @@
 """
 
 from curator.intervals import bootstrap, half_of, half_width
+from curator.metrics.apart import told_apart
 from curator.metrics.kernels import cmmd, kid, mmd
 from curator.metrics.manifolds import Manifold, Nearest, PerImage, clipped, distances, manifold, nearest_to, per_image
 from curator.metrics.moments import frechet_distance, frechet_infinity, sliced_wasserstein, vendi
@@ -30,5 +31,6 @@ __all__ = [
     "nearest_to",
     "per_image",
     "sliced_wasserstein",
+    "told_apart",
     "vendi",
 ]

@@ -1,6 +1,6 @@
 """The frozen dataclasses and array aliases that cross layers."""
 
-from curator.records.duplicates import Certificate, Decision, Evidence, Graph, Grouped, Nodes
+from curator.records.duplicates import OF_NONE, Certificate, Decision, Evidence, Graph, Grouped, Nodes
 from curator.records.images import (
     DIHEDRAL,
     FORGOTTEN,
@@ -30,6 +30,7 @@ __all__ = [
     "DIHEDRAL",
     "FORGOTTEN",
     "INDEX_MARK",
+    "OF_NONE",
     "Certificate",
     "Concept",
     "Content",

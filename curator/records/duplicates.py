@@ -107,12 +107,15 @@ class Evidence:
     difference: float | None = None
 
 
+OF_NONE = b""  # in place of the other content, in a verdict on an image by itself
+
+
 @dataclass(frozen=True)
 class Decision:
     """A person's verdict on a pair of contents (sha256).
 
     "keep" or "reject" `subject` beside `other`, or "not-duplicate". `subject_id` tells copies of one content apart, and
-    is 0 where the contents differ.
+    is 0 where the contents differ. `other` is `OF_NONE` where an image was rejected by itself, as no duplicate.
     """
 
     subject: bytes

@@ -16,11 +16,12 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import codes_of, find_images, refuse_changed, vectors_of
 from curator.job import QUIET, Job
-from curator.metrics import bootstrap, frechet_distance, manifold
+from curator.metrics import bootstrap, frechet_distance, manifold, told_apart
 from curator.records import Ids, Selection, Vectors
 
 CONTROLS = 3  # random choices of the same size beside every selection
 _MOST = 10_000  # images of a set that are compared; more are sampled
+_TOLD = 2_000  # of each set that a classifier is taught on and tried on
 _LEAST = 10
 
 
@@ -28,6 +29,7 @@ _LEAST = 10
 class Row:
     """One selection, or the mean of its controls, against the reference.
 
+    `apart` is the chance that a classifier tells an image of the reference from one of the selection, 0.5 at best;
     `frechet` distance with its 95 % interval (`low`, `high`); `precision`, `recall`, `density`, `coverage` as in
     `metrics.Manifold`; `duplicates` is the share of images that stand in it more than once; `balance`, in [0, 1], how
     evenly labels are spread. `rank` 1 is nearest; those within each other's intervals could be anywhere from `rank_low`
@@ -43,6 +45,7 @@ class Row:
     recall: float
     density: float
     coverage: float
+    apart: float
     duplicates: float
     balance: float
     rank: int = 0
@@ -115,7 +118,7 @@ class _Judge:
         m = manifold(x, self.y)
         return Row(
             name, len(ids), distance, min(low, distance), max(high, distance), m.precision, m.recall, m.density,
-            m.coverage,
+            m.coverage, told_apart(x[:_TOLD], self.y[:_TOLD], self.rng),
             _duplicates(self.index, ids), _balance(codes_of(self.index, ids, self.column)),
         )  # fmt: skip
 
@@ -158,7 +161,7 @@ def _mean(name: str, rows: Sequence[Row]) -> Row:
 
     spread = 1.96 * float(np.std([r.frechet for r in rows], ddof=1))
     middle = mean("frechet")
-    others = {f: mean(f) for f in ("precision", "recall", "density", "coverage", "duplicates", "balance")}
+    others = {f: mean(f) for f in ("precision", "recall", "density", "coverage", "apart", "duplicates", "balance")}
     return replace(rows[0], name=name, frechet=middle, low=middle - spread, high=middle + spread, **others)  # type: ignore[arg-type]
 
 

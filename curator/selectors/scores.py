@@ -15,6 +15,8 @@ _BLOCK = 16_384
 _K = 5  # neighbours that kNN scores look at
 _RIDGE = 1e-3  # of the mean variance, added to every direction so that a covariance can be inverted
 _COMPONENTS = 32  # of probabilistic PCA
+_LEAST_TAUGHT = 10  # images of a reference that a classifier learns from
+_TAUGHT = 20_000  # of the others, which are enough for d weights
 
 
 @scorers.register("typicality")
@@ -58,9 +60,33 @@ def _density_knn(pool: Pool) -> Reals:
 
 @scorers.register("match")
 def _match(pool: Pool) -> Reals:
+    """Log-odds that an image is of the reference and not one of the rest, by logistic regression on the vectors.
+
+    The rest holds some of the same kind, unlabelled, which leaves the order as it is (Elkan and Noto 2008, lemma 1). Of
+    a reference of fewer than ten it is the likeness to the nearest.
+    """
+    reference = _reference(pool, "match").astype(np.float32)
+    if len(reference) < _LEAST_TAUGHT or len(pool) < 2 * _LEAST_TAUGHT:
+        return _match_nearest(pool)
+    odds = np.empty(len(pool))
+    # Cross-fitted: no image is judged by what was taught that it is one of the rest. Halves go by content and seed.
+    half = np.argsort(np.argsort(pool.uniform, kind="stable")) % 2
+    for side in (0, 1):
+        others = np.flatnonzero(half != side)
+        others = others[np.argsort(pool.uniform[others], kind="stable")[:_TAUGHT]]
+        x = np.concatenate([reference, pool.x[np.sort(others)].astype(np.float32)])
+        fitted = fit_logistic(x, np.repeat([1, 0], [len(reference), len(others)]), balanced=True)
+        judged = np.flatnonzero(half == side)
+        for part in blocks(len(judged), _BLOCK):
+            odds[judged[part]] = fitted.decision_function(pool.x[judged[part]].astype(np.float32))
+    return odds
+
+
+@scorers.register("match-nearest")
+def _match_nearest(pool: Pool) -> Reals:
     """Mean score with the five nearest images of the reference."""
     # (m, d)
-    reference = _reference(pool, "match").astype(np.float32)
+    reference = _reference(pool, "match-nearest").astype(np.float32)
     k = min(_K, len(reference))
     best = np.empty(len(pool))
     for part in blocks(len(pool), _BLOCK):
@@ -89,9 +115,8 @@ def log_ratio(pool: Pool) -> Reals:
     By logistic regression on the vectors.
     """
     reference = _reference(pool, "importance")
-    # 20,000 of the pool are enough for d weights.
     rng = np.random.default_rng(pool.seed)
-    others = pool.x[np.sort(rng.choice(len(pool), min(len(pool), 20_000), replace=False))]
+    others = pool.x[np.sort(rng.choice(len(pool), min(len(pool), _TAUGHT), replace=False))]
     x = np.concatenate([reference, others]).astype(np.float32)
     # 1 for the reference, 0 for the pool.
     y = np.repeat([1, 0], [len(reference), len(others)])

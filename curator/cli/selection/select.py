@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -182,7 +183,8 @@ def preview_command(
     Before any training: distance, variety, duplicates, balance; the best first.
 
     Beside each stand random choices of the same size. Ranks are by Fréchet distance in the index's space, with the
-    ranks that its interval allows.
+    ranks that its interval allows. `apart` is the chance that a classifier tells an image of the selection from one of
+    the reference: 0.5 at best. Precision and density praise a choice that is all of one kind, strangers too.
     """
     from dataclasses import asdict
 
@@ -194,26 +196,21 @@ def preview_command(
         print_json([asdict(r) for r in rows])
         return
     shown = [
-        (r.rank, f"{r.rank_low}–{r.rank_high}", r.name, r.images, f"{r.frechet:.4f}", f"{r.low:.4f}–{r.high:.4f}",
-        f"{r.precision:.3f}",
-         f"{r.recall:.3f}", f"{r.density:.3f}", f"{r.coverage:.3f}", f"{r.duplicates:.1%}", f"{r.balance:.3f}")
+        (r.rank, f"{r.rank_low}–{r.rank_high}", r.name, r.images, _known(r.frechet, ".4f"),
+         f"{_known(r.low, '.4f')}–{_known(r.high, '.4f')}", _known(r.apart, ".3f"), _known(r.precision, ".3f"),
+         _known(r.recall, ".3f"), _known(r.density, ".3f"), _known(r.coverage, ".3f"), f"{r.duplicates:.1%}",
+         _known(r.balance, ".3f"))
         for r in rows
     ]  # fmt: skip
     heads = (
-        "rank",
-        "may be",
-        "selection",
-        "images",
-        "Fréchet",
-        "95 %",
-        "precision",
-        "recall",
-        "density",
-        "coverage",
-        "duplicates",
-        "balance",
-    )
+        "rank", "may be", "selection", "images", "Fréchet", "95 %", "apart", "precision", "recall", "density",
+        "coverage", "duplicates", "balance",
+    )  # fmt: skip
     echo(table(shown, heads))
+
+
+def _known(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
 
 
 @click.command("export")
