@@ -93,6 +93,10 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> P
         Image.fromarray(np.ascontiguousarray(planted(digits[trained[k]], how, rng))).save(made / f"{how}-{k}.png")
     for k in range(40):
         Image.fromarray(digits[1700 + k]).save(made / f"new-{k}.png")
+    board = (np.indices((32, 32)) // 2).sum(0) % 2 * 120 + 60
+    for k in range(20):
+        Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(made / f"noise-{k}.png")
+        Image.fromarray(np.roll(board, k, 0).astype(np.uint8)).save(made / f"board-{k}.png")
     for file in made.glob("*.png"):
         rows.append(json.dumps({"file_name": file.name, "run": "00001-vae", "planted": file.name.partition("-")[0]}))
     (made / "manifest.jsonl").write_text("\n".join(rows) + "\n")
@@ -102,8 +106,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> P
 
 @pytest.fixture
 def audited(made_once: Path, tmp_path: Path, curator: Run) -> str:
-    """A run on 500 digits of which some were held out, with 120 "generated" pictures: planted copies, and digits it
-    never saw."""
+    """A run on 500 digits of which some were held out, with 160 "generated" pictures: planted copies, digits it
+    never saw, noise and chequerboards."""
     shutil.copytree(made_once, tmp_path, dirs_exist_ok=True)
     for name in ("digits", "made"):
         assert curator("roots", "move", made_once / name, name).exit_code == 0
@@ -115,6 +119,7 @@ def test_planted_copies_are_found_and_unseen_real_images_are_not(audited: str, c
     assert done.exit_code == 1, done.output
     found = json.loads(done.stdout)
     assert found["false_alarms"] <= 0.02
+    assert found["held_off"] <= 0.1
     with Index.open() as index:
         flagged = set(index.reader.ids_where("audit IN ('copy', 'near-copy')").tolist())
         for how in PLANTED:
@@ -124,7 +129,10 @@ def test_planted_copies_are_found_and_unseen_real_images_are_not(audited: str, c
         assert np.mean([i in flagged for i in unseen]) <= 0.05
         exact = index.reader.ids_where("planted = 'exact' AND audit = 'copy'")
         assert len(exact) == 20
-        assert len(index.reader.ids_where("audit_nearest > 0 AND audit_ratio >= 0 AND authentic IN (0, 1)")) == 120
+        for strange in ("noise", "board"):
+            off = index.reader.ids_where(f"planted = '{strange}' AND audit = 'off-distribution'")
+            assert len(off) == 20, strange
+        assert len(index.reader.ids_where("audit_nearest > 0 AND audit_ratio >= 0 AND authentic IN (0, 1)")) == 160
     assert (tmp_path / "pairs.png").stat().st_size > 10_000
     assert "<img" in (tmp_path / "pairs.html").read_text()
     assert curator("audit", audited, "--max-copies", 1).exit_code == 0
@@ -147,7 +155,10 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
         "sliced_wasserstein",
     } <= set(values)
     assert all(n["low"] <= n["value"] <= n["high"] for n in found["numbers"])
-    assert found["n"] == 120
+    assert found["n"] == 141, "copies count once, and so do the boards"
+    assert set(found["anchors"]) == {"blurred", "shuffled", "noise"}
+    assert found["anchors"]["noise"]["precision"] < values["precision"]["value"]
+    assert found["anchors"]["noise"]["frechet_distance"] > values["frechet_distance"]["value"]
     assert any("equal n" in note for note in found["notes"])
     again = json.loads(
         curator(
@@ -162,7 +173,7 @@ def test_what_was_made_is_measured_against_what_was_held_out(audited: str, curat
         ).stdout
     )
     assert other["n"] == 500
-    assert again["distinct"] == 1
+    assert again["distinct"] == pytest.approx(141 / 160)
     assert "did you mean 'frechet'" in curator("evaluate", audited, "--metric", "freche").output
     two = json.loads(curator("evaluate", audited, "--metric", "manifold,vendi", "--rounds", 2, "--json").stdout)
     assert len(two["numbers"]) == 6
@@ -205,7 +216,7 @@ def test_numbers_of_each_image_become_columns_and_a_sheet(audited: str, curator:
     assert (tmp_path / "extremes.png").stat().st_size > 10_000
     assert curator("label", "--classes", "a,b", "--column", "audit").exit_code == 2
     assert curator("evaluate", "latest", "--metric", "freche", "--columns").exit_code == 2
-    assert "`curator audit` writes" in curator("label", "--probe", "planted", "--column", "audit").output
+    assert "learns from two values" in curator("label", "--probe", "planted").output, "only generated ones have it"
     (tmp_path / "indexes/default/runs" / audited).rename(tmp_path / audited)
     for command in ("audit", "report", "generate"):
         assert "another index" in curator(command, tmp_path / audited).output

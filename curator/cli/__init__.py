@@ -16,6 +16,7 @@ from curator.cli import (
     guide,
     ingest,
     labelling,
+    loop,
     runs,
     search,
     selection,
@@ -29,7 +30,7 @@ SECTIONS = (
     ("Select", selection.COMMANDS),
     ("Label", labelling.COMMANDS),
     ("Train and generate", runs.COMMANDS),
-    ("Evaluate", evaluation.COMMANDS),
+    ("Evaluate", (*evaluation.COMMANDS, *loop.COMMANDS)),
     ("Keep in order", (*admin.COMMANDS, *encoders.COMMANDS, *guide.COMMANDS, *completion.COMMANDS)),
 )
 

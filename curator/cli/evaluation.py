@@ -1,10 +1,11 @@
-"""Commands that measure what was made, and close the loop: evaluate, audit, loop, report."""
+"""Commands that measure what was made: evaluate, audit, report."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,15 +13,15 @@ from curator.cli import completing
 from curator.cli.face import echo, opened, plural, print_json, say, table, working
 from curator.cli.options import (
     former,
-    former_argument,
     index_option,
     json_option,
     output_option,
     reference_option,
-    seed_option,
-    selection_option,
     sheet_option,
 )
+
+if TYPE_CHECKING:
+    from curator.evaluation.evaluate import Evaluation
 
 
 @click.command("evaluate")
@@ -54,6 +55,13 @@ from curator.cli.options import (
 @click.option(
     "--rounds", type=click.IntRange(2), default=10, show_default=True, help="Random halves that intervals come from."
 )
+@click.option(
+    "--anchors",
+    type=click.IntRange(0),
+    default=200,
+    show_default=True,
+    help="Real pictures to blur, shuffle and turn to noise, for comparison; 0 for none.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @json_option
 def evaluate_command(
@@ -69,12 +77,14 @@ def evaluate_command(
     as_json: bool,
     parts: tuple[str, ...],
     rounds: int,
+    anchors: int,
     seed: int,
 ) -> None:
     """Measure images against held-out ones.
 
     They are what a run made, or a selection, by stored vectors. Numbers compare only with numbers of the same space and
-    the same n. ↑ more is better, ↓ less.
+    the same n. ↑ more is better, ↓ less. Beside them stands what each metric makes of real pictures that were blurred,
+    shuffled and turned to noise: a metric by which noise is as good says nothing.
     """
     from dataclasses import asdict
 
@@ -92,7 +102,7 @@ def evaluate_command(
         done = evaluate(
             index,
             sides,
-            EvaluateOptions(tuple(p for names in parts for p in names.split(",")), judge, raw, rounds, seed),
+            EvaluateOptions(tuple(p for names in parts for p in names.split(",")), judge, raw, anchors, rounds, seed),
             job=job,
         )
         shown = extremes(index, sides, each_image(index, sides, keep=columns)) if columns or sheet else []
@@ -105,12 +115,27 @@ def evaluate_command(
         print_json(asdict(done))
         return
     echo(f"{done.what} (n = {done.n}, {done.distinct:.0%} of it distinct) against {done.reference} (n = {done.m})")
-    for space in dict.fromkeys(n.space for n in done.numbers):
-        numbers = [n for n in done.numbers if n.space == space]
-        rows = [("↑" if n.higher_is_better else "↓", n.metric, f"{n.value:.4f}", n.interval) for n in numbers]
-        echo("\n" + table(rows, ("", f"in {space}", "value", "95 %")))
+    _print_numbers(done)
     for note in done.notes:
         say(f"Note: {note}.")
+
+
+def _print_numbers(done: Evaluation) -> None:
+    for space in dict.fromkeys(n.space for n in done.numbers):
+        numbers = [n for n in done.numbers if n.space == space]
+        beside = done.anchors if space == done.numbers[0].space else {}
+        rows = [
+            ["↑" if n.higher_is_better else "↓", n.metric, _known(n.value), n.interval]
+            + [_known(values.get(n.metric, math.nan)) for values in beside.values()]
+            for n in numbers
+        ]
+        echo("\n" + table(rows, ("", f"in {space}", "value", "95 %", *beside)))
+    if done.anchors:
+        say(f"{', '.join(done.anchors).capitalize()}: what the metrics make of {done.anchored} real pictures made so.")
+
+
+def _known(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 @click.command("audit")
@@ -180,89 +205,6 @@ def audit_command(
     sys.exit(1 if done.beyond > max_copies else 0)
 
 
-@click.command("loop")
-@selection_option("The selection to begin with.")
-@former_argument("--selection")
-@index_option
-@click.option(
-    "--classifier", metavar="RUN", help="A classifier, trained on real images, that vouches for a picture's label."
-)
-@click.option(
-    "--words", is_flag=True, help="Let the index's encoder vouch instead: the label's words fit the picture best."
-)
-@click.option("--rounds", type=int, default=3, show_default=True, help="At most so many.")
-@click.option("-n", "made", type=int, default=500, show_default=True, help="Pictures to make in a round.")
-@click.option("--sure", type=float, default=0.9, show_default=True, help="The classifier's least confidence.")
-@click.option("--images", type=int, help="Budget of each training: real images seen.")
-@click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget of each training in time.")
-@click.option("--preset", help="Of each training.")
-@seed_option
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    help="Forget a loop on this selection that was begun, and its sets; runs and pictures stay.",
-)
-@json_option
-def loop_command(
-    *,
-    selection: str | None,
-    name: str | None,
-    classifier: str | None,
-    words: bool,
-    rounds: int,
-    made: int,
-    sure: float,
-    seed: int,
-    overwrite: bool,
-    as_json: bool,
-    **given: object,
-) -> None:
-    """Train, admit what is verified, train again.
-
-    Honest: it may well not help. Admitted is what the audit calls novel and the classifier, or words, are sure of; of
-    each label at most as many as there are real images, none of which ever gives way. 15 % calibrate the audit and 15 %
-    score; two falls of their coverage end the loop. The same command goes on with a loop that was cut off.
-    """
-    from dataclasses import asdict
-
-    from curator.loop import LoopOptions, loop
-    from curator.runs.lookup import run_of
-
-    if selection is None:
-        raise click.UsageError("name the selection to begin with: --selection NAME")
-    if words == (classifier is not None):
-        raise click.UsageError("something must vouch for what is admitted: --classifier RUN or --words, one of the two")
-    options = LoopOptions(rounds, made, sure, seed, {k: v for k, v in given.items() if v is not None})
-    with opened(name) as index, working() as job:
-        judge = run_of(index, classifier, trainer="classifier") if classifier else None
-        done = loop(index, selection, judge, options, overwrite=overwrite, job=job)
-    if as_json:
-        print_json(asdict(done) | {"best": done.best})
-        return
-    if done.rounds:
-        numbers = list(done.rounds[0].numbers)
-        heads = ("round", "run", "real", "generated", "made", "admitted", *numbers)
-        rows = [
-            [r.number, r.run, r.real, r.generated, r.made, r.admitted, *(_shown(r.numbers[k]) for k in numbers)]
-            for r in done.rounds
-        ]
-        echo(table(rows, heads))
-    for r in done.rounds:
-        echo(f"Round {r.number} refused: " + ", ".join(f"{n} {why}" for why, n in sorted(r.refused.items()) if n))
-    echo(f"Ended: {done.ended}. Real and admitted images: {done.selection}.")
-    if done.best:
-        echo(f"Most of what scores was covered in round {done.best}, which trained on {selection}-round-{done.best}.")
-    sys.exit(130 if done.interrupted else 0)
-
-
-def _shown(number: Sequence[float]) -> str:
-    """(value, low, high) of a number."""
-    from curator.evaluation.evaluate import interval
-
-    value, low, high = number
-    return f"{value:.4f} ({interval(low, high)})"
-
-
 @click.command("report")
 @click.argument("named", metavar="RUN", shell_complete=completing.runs)
 @index_option
@@ -289,4 +231,4 @@ def report_command(named: str, *, name: str | None, output: Path, reference: str
     say(f"Report: {output}")
 
 
-COMMANDS = (evaluate_command, audit_command, loop_command, report_command)
+COMMANDS = (evaluate_command, audit_command, report_command)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import contextlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from curator.errors import EncoderError, PictureError
+from curator.evaluation.anchors import anchor_vectors
 from curator.evaluation.sides import Sides
+from curator.images import read_picture
 from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import have_content, unit_vectors_of
@@ -20,6 +25,7 @@ from curator.training.folder import ENDED, Run, runs_in
 
 _ROUNDS = 10  # of the bootstrap
 _FEWEST = 40  # images that halves are drawn of
+_ANCHORED = 200  # real pictures that anchors are made of
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,9 @@ def interval(low: float, high: float) -> str:
 class Evaluation:
     """`n` images named `what`, against the `m` of a `reference`, in numbers.
 
-    `distinct` is the share of what is judged that is no copy of another of it. `notes` say what limits the numbers.
+    `distinct` is the share of what is judged that is no copy of another of it. `anchors` has what each metric makes, in
+    the first space, of `anchored` real pictures blurred, shuffled, or turned to noise. `notes` say what limits the
+    numbers.
     """
 
     what: str
@@ -58,6 +66,8 @@ class Evaluation:
     distinct: float
     numbers: tuple[Number, ...]
     notes: tuple[str, ...]
+    anchored: int = 0
+    anchors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def value(self, metric: str, space: str | None = None) -> float:
         """A number by name, of the first space or of a named one."""
@@ -77,12 +87,13 @@ class EvaluateOptions:
     """What to measure: `parts` are names of `metrics`, all by default; `rounds` of the bootstrap.
 
     With `raw` the numbers stand once more for vectors of their length before normalising, with `classifier` for its
-    features.
+    features. `anchors` is the number of real pictures that anchors are made of, 0 for none.
     """
 
     parts: tuple[str, ...] = ()
     classifier: Run | None = None
     raw: bool = False
+    anchors: int = _ANCHORED
     rounds: int = _ROUNDS
     seed: int = 0
 
@@ -118,9 +129,50 @@ def evaluate(
             numbers += [Number(space, *row) for row in with_intervals(name, x, y, options.rounds, options.seed)]
             job.progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), "measuring", unit="metrics")
             job.check()
+    anchored, anchors = _anchored(index, sides, options, chosen, notes, job=job)
+    notes += _praised(numbers, anchors)
     return Evaluation(
-        sides.what, len(sides.x), sides.reference, len(sides.y), sides.distinct, tuple(numbers), tuple(notes)
-    )
+        sides.what, len(sides.x), sides.reference, len(sides.y), sides.distinct, tuple(numbers), tuple(notes),
+        anchored, anchors,
+    )  # fmt: skip
+
+
+def _anchored(
+    index: Index, sides: Sides, options: EvaluateOptions, parts: list[str], notes: list[str], *, job: Job
+) -> tuple[int, dict[str, dict[str, float]]]:
+    """How many real pictures anchors were made of, and each anchor's numbers against the same reference."""
+    count = min(options.anchors, len(sides.x), len(sides.y))
+    if count < 2:
+        return 0, {}
+    pictures = []
+    for image in index.images(sides.y[np.linspace(0, len(sides.y) - 1, count).astype(np.int64)]):
+        job.check()
+        with contextlib.suppress(PictureError):
+            pictures.append(read_picture(image.path, side=index.encoder.side))
+    try:
+        vectors = anchor_vectors(index.encoder, pictures) if len(pictures) > 1 else {}
+    except EncoderError as error:
+        notes.append(f"without anchors, as the encoder is not here: {error}")
+        return 0, {}
+    y = unit_vectors_of(index, sides.y)
+    anchors = {}
+    for name, x in vectors.items():
+        rng = np.random.default_rng(options.seed)
+        anchors[name] = {key: v for part in parts for key, v in metrics[part](x, y, rng).items()}
+        job.progress(len(anchors), len(vectors), "measuring anchors", unit="anchors")
+    return len(pictures), anchors
+
+
+def _praised(numbers: Iterable[Number], anchors: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Metrics of the first space by which what is judged is no better than an anchor."""
+    space = next((n.space for n in numbers), "")
+    worse: dict[str, list[str]] = {}
+    for n in (n for n in numbers if n.space == space):
+        for anchor, values in anchors.items():
+            value = values.get(n.metric, math.nan)
+            if (value >= n.value) if n.higher_is_better else (value <= n.value):
+                worse.setdefault(anchor, []).append(n.metric.replace("_", " "))
+    return [f"by {', '.join(names)} {anchor} pictures are as good" for anchor, names in worse.items()]
 
 
 def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:

@@ -18,6 +18,7 @@ from curator.runs.lookup import find_named, generated_ids, held_out_ids, home_of
 from curator.training.folder import Run, runs_in
 
 _FEW = 500  # images under which intervals are wide
+_LEAST_OF_LABEL = 20  # images of one label that others of it are compared with
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def sides_with(index: Index, x: Ids, what: Run | str, reference: str | None, not
         notes.append(
             f"{run.name}'s best checkpoint was chosen by these very images, or some of them, which flatters it"
         )
+    y = _of_label(index, x, y, notes) if run else y
     y = _apart(index, y, x, run, notes)
     once, y = _once(index, x, notes, name), _once(index, y, notes, said)
     n, m = len(once), len(y)
@@ -113,6 +115,24 @@ def _reference(index: Index, run: Run | None, reference: str | None) -> tuple[Id
             "--holdout 0.1"
         )
     return ids, f"held out by {run.name}"
+
+
+def _of_label(index: Index, x: Ids, y: Ids, notes: list[str]) -> Ids:
+    """Where all images judged were asked for by one label, the images of the reference that have it."""
+    label_of = index.reader.values_of("label")
+    asked, there = ({label_of.get(int(i)) for i in ids} for ids in (x, y))
+    label = next(iter(asked), None)
+    if len(asked) != 1 or label is None or there <= {label}:
+        return y
+    same = np.array([i for i in y.tolist() if label_of.get(i) == label], np.int64)
+    if len(same) < _LEAST_OF_LABEL:
+        notes.append(
+            f"all that is judged is '{label}', and of the {len(y)} images to compare with {len(same)} are: so it is "
+            "compared with other labels too"
+        )
+        return y
+    notes.append(f"all that is judged is '{label}', so it is compared with the {len(same)} of {len(y)} images that are")
+    return same
 
 
 def _apart(index: Index, y: Ids, x: Ids, run: Run | None, notes: list[str]) -> Ids:

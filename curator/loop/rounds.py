@@ -107,7 +107,7 @@ def _after(
     if len(distinct(index, generated)) < 2:
         return None, []
     sides = sides_with(index, generated, run, f"{judging.named}-{SCORE}")
-    measures = EvaluateOptions(("manifold", "frechet"), seed=options.seed)
+    measures = EvaluateOptions(("manifold", "frechet"), anchors=0, seed=options.seed)
     numbers = evaluate(index, sides, measures, job=job).intervals(WATCHED)
     taken, refused = admit(index, current, run, generated, judging, job=job)
     before = len(generated_of(index, current))

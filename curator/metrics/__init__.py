@@ -9,6 +9,7 @@ from curator.metrics.kernels import cmmd, kid, mmd
 from curator.metrics.manifolds import Manifold, Nearest, PerImage, clipped, distances, manifold, nearest_to, per_image
 from curator.metrics.moments import frechet_distance, frechet_infinity, sliced_wasserstein, vendi
 from curator.metrics.parts import Kind, Metric, metrics
+from curator.metrics.statistics import pixel_statistics, strangeness
 
 __all__ = [
     "Kind",
@@ -30,7 +31,9 @@ __all__ = [
     "mmd",
     "nearest_to",
     "per_image",
+    "pixel_statistics",
     "sliced_wasserstein",
+    "strangeness",
     "told_apart",
     "vendi",
 ]
