@@ -249,9 +249,9 @@ def contamination(
     parts = {"trusted": trusted, "held": held, "wanted": base, "strangers": others}
     with fill(home, parts, encoder) as index:
         root = home / "pictures"
-        where = f"path LIKE '{root}/wanted/%' OR path LIKE '{root}/strangers/%'"
+        where = "path LIKE 'wanted/%' OR path LIKE 'strangers/%'"
         total = len(base) + len(others)
-        stranger = set(index.reader.ids_where(f"path LIKE '{root}/strangers/%'").tolist())
+        stranger = set(index.reader.ids_where("path LIKE 'strangers/%'").tolist())
         shares, rows = {}, []
         for by in SELECTORS:
             needs = by in ("importance", "match", "match-nearest")
@@ -408,7 +408,7 @@ def main() -> None:
             wanted, strangers = divided(pictures, options)
             if len(strangers) >= 60 and len(wanted) >= 4 * TRUSTED:
                 what = options.mix.name if options.mix else ", ".join(options.strange) or "a fifth of the labels"
-                measured("contamination", lambda: contamination(home / "mix", wanted, strangers, encoder, what)[0])
+                measured("contamination", lambda: contamination(home / "mix", wanted, strangers, encoder, what))
             measured("audit", lambda: audited(home / "audit", pictures, encoder))
             if options.output:
                 lines = tuple(line for t in tables.values() for line in (*printed(t).splitlines(), ""))

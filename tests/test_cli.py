@@ -42,10 +42,10 @@ def test_index_says_encoder_reason_and_summary(curator: Run, folder: Path) -> No
     assert "10 unchanged" in again.stdout
 
 
-def test_without_a_terminal_a_new_index_takes_tiny_and_warns(curator: Run, folder: Path, tiny: Encoder) -> None:
+def test_without_a_terminal_a_new_index_takes_small_and_warns(curator: Run, folder: Path) -> None:
     done = curator("index", folder, "--json")
-    assert "Encoder: tiny (bundled, and nothing else is on this machine)" in done.stderr
-    assert "Warning: 'tiny' understands drawings" in done.stderr
+    assert "Encoder: small (bundled, and nothing better is on this machine)" in done.stderr
+    assert "Warning: 'small' finds look-alikes" in done.stderr
     assert json.loads(done.stdout)["new"] == 10
 
 
@@ -338,7 +338,7 @@ def test_deep_verify_notices_changed_and_missing_files(photos: Run, folder: Path
 
 def test_encoders_are_listed_and_used(photos: Run, tiny: Encoder) -> None:
     rows = {r["name"]: r for r in json.loads(photos("encoders", "--json").stdout)}
-    assert {"tiny", "pixels", "base", "large", "multilingual"} <= rows.keys()
+    assert {"small", "tiny", "pixels", "base", "large", "multilingual"} <= rows.keys()
     assert rows["tiny"]["here"]
     assert "ViT-B-32/openai" in photos("encoders", "--all").stdout
     assert "the index has no space 'tiny'" in photos("encoders", "use", "tiny").stderr

@@ -289,14 +289,14 @@ def test_weights_in_the_hubs_cache_are_found_without_network() -> None:
 
 
 def test_a_new_index_chooses_its_encoder_in_the_promised_order() -> None:
-    """Asked for; the index's own; base if cached; a question on a terminal; else tiny with a warning."""
+    """Asked for; the index's own; base if cached; a question on a terminal; else small with a warning."""
     space = Space(1, "pixels", "f", 192, 0, 0, "")
     assert choose_encoder("large", space, ask=None).encoder == "large"
     assert choose_encoder(None, space, ask=None).encoder == "pixels"
     assert choose_encoder(None, None, ask=lambda question: "605 MB" in question).encoder == "base"
-    assert choose_encoder(None, None, ask=lambda question: False).encoder == "tiny"
+    assert choose_encoder(None, None, ask=lambda question: False).encoder == "small"
     silent = choose_encoder(None, None, ask=None)
-    assert silent.encoder == "tiny"
+    assert silent.encoder == "small"
     assert "--encoder base" in silent.warning
 
 

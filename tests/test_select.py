@@ -443,6 +443,8 @@ def test_clusters_on_the_command_line(filled: Index, tmp_path: Path) -> None:
     assert [r["number"] for r in rows] == [1, 2, 3]
     assert f"reject: {len(rows[0]['ids'])} images" in curator("clusters", "reject", "1").output
     assert "keep: " in curator("clusters", "keep", "1").output
+    before = CliRunner().invoke(cli, ["clusters", "-i", str(filled.folder), "keep", "1"], prog_name="curator")
+    assert "keep: 0 images" in before.output, "-i may stand before the subcommand"
 
 
 @pytest.mark.filterwarnings("ignore")

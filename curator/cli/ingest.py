@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @index_option
 @click.option(
-    "--encoder", "-e", help="tiny, base, large, MODEL/PRETRAINED, MODEL:/checkpoint or pixels; see `curator encoders`."
+    "--encoder", "-e", help="small, tiny, base, MODEL/PRETRAINED, MODEL:/checkpoint or pixels; see `curator encoders`."
 )
 @click.option("--origin", type=click.Choice(["real", "generated"]), help="What these images are. [default: real]")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Pass over matching files and folders; repeatable.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from curator.encoders.base import Encoder
-from curator.encoders.catalogue import SHORT_NAMES, TINY_RATE, parse_name
+from curator.encoders.catalogue import BUNDLED, BUNDLED_RATES, BUNDLED_USES, SHORT_NAMES, parse_name
 from curator.encoders.clip import best_runtime, load_clip, open_clip_space
 from curator.encoders.hub import is_cached
 from curator.encoders.pixels import PixelEncoder
@@ -13,6 +14,7 @@ from curator.records import Space
 from curator.registry import Registry
 
 __all__ = [
+    "BUNDLED",
     "SHORT_NAMES",
     "Encoder",
     "PixelEncoder",
@@ -28,7 +30,8 @@ __all__ = [
 
 encoders: Registry[Callable[[], Encoder]] = Registry("encoder")
 encoders.register("pixels")(PixelEncoder)
-encoders.register("tiny")(lambda: load_clip("tiny"))
+for _name in BUNDLED:
+    encoders.register(_name)(partial(load_clip, _name))
 
 
 def load_encoder(name: str, *, runtime: str = "onnx") -> Encoder:
@@ -36,21 +39,21 @@ def load_encoder(name: str, *, runtime: str = "onnx") -> Encoder:
 
     Raises `UnknownName` or `EncoderUnavailable`.
     """
-    if name in encoders and name != "tiny":
+    if name in encoders and name not in BUNDLED:
         return encoders[name]()
     return load_clip(name, runtime=runtime)
 
 
 def open_space(space: Space) -> Encoder:
     """The encoder that made a space, for queries. Raises `SpaceMismatch` when its weights have changed since."""
-    if space.encoder in encoders and space.encoder != "tiny":
+    if space.encoder in encoders and space.encoder not in BUNDLED:
         return encoders[space.encoder]()
     return open_clip_space(space.encoder, space.fingerprint)
 
 
 def describe_encoders() -> list[dict[str, object]]:
     """Facts of every named encoder: what `curator encoders` and the README's table print."""
-    tiny = {"name": "tiny", "model": "bundled", "dim": 256, "side": 64, "megabytes": 0, "accuracy": None, "here": True}
+    bundled = {"model": "bundled", "dim": 256, "side": 64, "megabytes": 0, "accuracy": None, "here": True}
     pixels = {
         "name": "pixels",
         "model": "8 × 8 RGB",
@@ -61,7 +64,10 @@ def describe_encoders() -> list[dict[str, object]]:
         "here": True,
     }
     rows: list[dict[str, object]] = [
-        tiny | {"images_per_second": TINY_RATE, "good_for": "drawings, icons, digits, garments, visual likeness"},
+        *(
+            {"name": n} | bundled | {"images_per_second": BUNDLED_RATES[n], "good_for": BUNDLED_USES[n]}
+            for n in BUNDLED
+        ),
         pixels | {"images_per_second": None, "good_for": "tests, exact layout; no words"},
     ]
     for name, entry in SHORT_NAMES.items():
@@ -69,7 +75,7 @@ def describe_encoders() -> list[dict[str, object]]:
             k: getattr(entry, k) for k in ("dim", "side", "megabytes", "accuracy", "images_per_second", "good_for")
         }
         rows.append({"name": name, "model": f"{entry.model}/{entry.tag}", **facts, "here": is_cached(name)})
-    others = [n for n in encoders if n not in ("tiny", "pixels")]
+    others = [n for n in encoders if n not in (*BUNDLED, "pixels")]
     return rows + [dict.fromkeys(rows[0]) | {"name": n, "here": True} for n in others]
 
 

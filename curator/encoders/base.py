@@ -39,7 +39,7 @@ class Encoder(ABC):
         """b texts → (b, d) float32 before normalising. Raises `NoTextTower` where there is no text tower."""
         raise NoTextTower(
             f"encoder '{self.name}' has no text tower, so words mean nothing to it; "
-            "search by picture or id, or index with --encoder tiny or base"
+            "search by picture or id, or index with --encoder small or base"
         )
 
     def encode_images(self, pictures: Sequence[Image.Image]) -> Vectors:

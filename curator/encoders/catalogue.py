@@ -9,7 +9,8 @@ from curator.errors import EncoderUnavailable, UnknownName
 from curator.registry import suggest
 
 CONFIG = "open_clip_config.json"
-TINY = Path(__file__).parent / "tiny"
+# Encoders that come with curator, the default first: name → folder in open_clip's own layout.
+BUNDLED = {name: Path(__file__).parent / name for name in ("small", "tiny")}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class Entry:
     good_for: str
 
 
-TINY_RATE = 2005  # images/s of `tiny`, measured as the others
+BUNDLED_RATES = {"small": 1100, "tiny": 2005}  # images/s, measured as the others
+BUNDLED_USES = {
+    "small": "photos of everyday things, the default offline; far below `base`",
+    "tiny": "drawings, icons, digits, garments, visual likeness",
+}
 
 SHORT_NAMES: dict[str, Entry] = {
     "base": Entry(
@@ -85,7 +90,7 @@ SHORT_NAMES: dict[str, Entry] = {
 class Weights:
     """Where an encoder's weights are: `model` as open_clip names it, with a `tag` to fetch or a `checkpoint` on disk.
 
-    `folder` is one in open_clip's own layout (config and weights side by side), like the bundled `tiny`.
+    `folder` is one in open_clip's own layout (config and weights side by side), like those of the bundled encoders.
     """
 
     name: str
@@ -96,12 +101,12 @@ class Weights:
 
 
 def parse_name(name: str) -> Weights:
-    """Read an encoder's name: `tiny`, a short name, `MODEL/TAG`, `MODEL:/path/to/checkpoint`, or a folder.
+    """Read an encoder's name: `small`, `tiny`, a short name, `MODEL/TAG`, `MODEL:/path/to/checkpoint`, or a folder.
 
     Raises `UnknownName` for one that is none of these, `EncoderUnavailable` for a path where nothing is.
     """
-    if name == "tiny":
-        return Weights(name, folder=TINY)
+    if name in BUNDLED:
+        return Weights(name, folder=BUNDLED[name])
     if name in SHORT_NAMES:
         return Weights(name, SHORT_NAMES[name].model, SHORT_NAMES[name].tag)
     model, colon, path = name.partition(":")
@@ -118,7 +123,7 @@ def parse_name(name: str) -> Weights:
     model, slash, tag = name.rpartition("/")
     if slash and model and tag and not name.startswith(("/", ".", "~")):
         return Weights(name, model, tag)
-    known = ["pixels", "tiny", *SHORT_NAMES]
+    known = ["pixels", *BUNDLED, *SHORT_NAMES]
     raise UnknownName(
         f"no encoder '{name}'; {suggest(name, known)} Or name any open_clip model as MODEL/PRETRAINED, "
         f"MODEL:/path/to/checkpoint.safetensors, or a folder with {CONFIG}"

@@ -40,17 +40,16 @@ def choose_encoder(asked: str | None, space: Space | None, *, ask: Callable[[str
         return Choice("base", "its weights are on this machine")
     question = (
         f"This index needs an encoder. 'base' ({base.model}) is right for photos and words, and must be fetched once "
-        f"({base.megabytes} MB); 'tiny' is here now and works offline, for drawings, icons, digits, garments and "
-        "images "
-        "that look alike. Fetch 'base'?"
+        f"({base.megabytes} MB); 'small' is here now and works offline, and knows everyday things roughly. Fetch "
+        "'base'?"
     )
     if ask is not None:
-        return Choice("base", "chosen just now") if ask(question) else Choice("tiny", "chosen just now")
+        return Choice("base", "chosen just now") if ask(question) else Choice("small", "chosen just now")
     return Choice(
-        "tiny",
-        "bundled, and nothing else is on this machine",
-        "'tiny' understands drawings, icons, digits, garments and visual likeness, not photos at large; "
-        f"for those: --encoder base ({base.megabytes} MB to fetch)",
+        "small",
+        "bundled, and nothing better is on this machine",
+        "'small' finds look-alikes and knows everyday things roughly; for photos and words at large: --encoder base "
+        f"({base.megabytes} MB to fetch); for icons, drawings and digits: --encoder tiny",
     )
 
 

@@ -10,6 +10,7 @@ import faulthandler
 import json
 import os
 import shutil
+import sys
 import time
 import traceback
 import zlib
@@ -35,7 +36,7 @@ def test_campaign(kind: str, tmp_path: Path) -> None:
         seed = int(SEED) if SEED is not None else number
         place = tmp_path / "trial"
         place.mkdir()
-        faulthandler.dump_traceback_later(_HANG, exit=True)
+        faulthandler.dump_traceback_later(_HANG, exit=True, file=sys.__stderr__)
         try:
             TRIALS[kind](place, np.random.default_rng([zlib.crc32(kind.encode()), seed]))
         except Exception:  # noqa: BLE001 - every kind of fault is counted, and said below

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.face import echo, opened, plural, print_json, say, table, working
-from curator.cli.options import index_option, json_option, sheet_option, where_option
+from curator.cli.options import index_option, inner_index, json_option, sheet_option, where_option
 
 if TYPE_CHECKING:
     from curator.cleaning.clusters import Cluster
@@ -45,6 +45,7 @@ def clusters_group(
     curator clusters --sheet clusters.png
     curator clusters reject 3 7
     """
+    context.obj = name
     if context.invoked_subcommand:
         return
     from curator.cleaning.clusters import find_clusters
@@ -89,8 +90,8 @@ def _draw(index: Index, clusters: list[Cluster], target: Path) -> None:
 
 @clusters_group.command("reject")
 @click.argument("numbers", nargs=-1, type=int, required=True, metavar="CLUSTER...")
-@index_option
-def reject_command(numbers: tuple[int, ...], name: str | None) -> None:
+@inner_index
+def reject_command(*, numbers: tuple[int, ...], name: str | None) -> None:
     """Reject all images of these clusters: no selection and no training takes them. No file is touched."""
     from curator.cleaning.clusters import reject_clusters
 
@@ -101,8 +102,8 @@ def reject_command(numbers: tuple[int, ...], name: str | None) -> None:
 
 @clusters_group.command("keep")
 @click.argument("numbers", nargs=-1, type=int, required=True, metavar="CLUSTER...")
-@index_option
-def keep_command(numbers: tuple[int, ...], name: str | None) -> None:
+@inner_index
+def keep_command(*, numbers: tuple[int, ...], name: str | None) -> None:
     """Take the rejection of these clusters' images back."""
     from curator.cleaning.clusters import keep_clusters
 
