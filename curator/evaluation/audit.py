@@ -168,13 +168,13 @@ def _divided(proved: Sequence[tuple[int, str]], run: Run) -> tuple[NDArray[np.bo
 
 
 def _label(near: Near, i: int, evidence: str, *, threshold: float, is_off: bool) -> str:
-    """What image `i` is called: proof comes before nearness, nearness before strangeness."""
+    """What image `i` is called: proof comes before strangeness, for blur is near to much; that before nearness."""
     is_close = near.ratio[i] <= threshold
     if evidence or (is_close and near.difference[i] <= _SAME):
         return "copy"
-    if is_close:
-        return "near-copy"
-    return "off-distribution" if is_off else "novel"
+    if is_off:
+        return "off-distribution"
+    return "near-copy" if is_close else "novel"
 
 
 def _reals(index: Index, run: Run, reference: str | None) -> tuple[Ids, Ids, int]:
