@@ -95,6 +95,22 @@ def test_tiny_knows_what_it_was_trained_on(tiny: Encoder) -> None:
     assert (rank < 10).mean() >= 0.95
 
 
+def test_small_knows_words_by_their_meaning_and_a_photo_by_its_words() -> None:
+    """Words that no caption had lie by their like; what is no word has a place, not a zero."""
+    from sklearn.datasets import load_sample_images
+
+    small = load_encoder("small")
+    words = ["puppy", "dog", "automobile", "car", "kitten", "cat"]
+    w = small.encode_texts(words)
+    near = w @ w.T - 2 * np.eye(len(words))
+    for a, b in (("puppy", "dog"), ("automobile", "car"), ("kitten", "cat")):
+        assert words[int(near[words.index(a)].argmax())] == b
+    assert np.linalg.norm(small.project_texts(["zzyqv", "florpish"]), axis=1).min() > 0.1
+    temple = Image.fromarray(load_sample_images().images[0])
+    scores = small.encode_texts(["a temple", "a car", "a dog", "a plate of food"]) @ small.encode_images([temple])[0]
+    assert int(scores.argmax()) == 0
+
+
 def test_tiny_finds_a_picture_again_after_resizing_and_recompression(tiny: Encoder) -> None:
     pictures = [draw_thing(c, s, size=120) for c in COLOURS for s in SHAPES if c != "white"]
     changed = []
