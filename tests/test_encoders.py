@@ -278,8 +278,8 @@ def test_a_pickle_that_carries_code_is_refused_unrun(tmp_path: Path) -> None:
         ("ViT-B-32:/no/such.safetensors", EncoderUnavailable, "no checkpoint at"),
         ("NoSuchModel/tag", EncoderUnavailable, "has no model 'NoSuchModel'"),
         ("ViT-B-32/nosuchtag", EncoderUnavailable, "datacomp_xl_s13b_b90k"),
-        ("base", EncoderUnavailable, r"cannot be fetched.*--encoder tiny"),
-        ("ViT-B-32/datacomp_xl_s13b_b90k", EncoderUnavailable, r"Offline there are: --encoder tiny"),
+        ("base", EncoderUnavailable, r"cannot be fetched.*--encoder small"),
+        ("ViT-B-32/datacomp_xl_s13b_b90k", EncoderUnavailable, r"Offline there are: --encoder small"),
     ],
 )
 def test_an_encoder_that_is_not_to_be_had_names_the_way_out(name: str, kind: type[Exception], says: str) -> None:

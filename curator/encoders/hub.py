@@ -88,6 +88,6 @@ def _fetch(weights: Weights, config: dict[str, Any], hub: str) -> Path:
     except Exception as error:  # the hub's client raises many kinds, all of which mean that they could not be had
         raise EncoderUnavailable(
             f"the weights of '{weights.name}' are not on this machine and cannot be fetched "
-            f"({type(error).__name__}). Offline there are: --encoder small and tiny (bundled), --encoder pixels, or "
+            f"({type(error).__name__}). Offline there are: --encoder small or tiny (bundled), --encoder pixels, or "
             f"--encoder {weights.model}:/path/to/checkpoint.safetensors"
         ) from error
