@@ -2,9 +2,9 @@
 
     python scripts/bench_relevance.py --data ../shared/data
 
-Each set is indexed with `tiny`, without labels, so that nothing is learnt of how sure hits are. A query has an answer if
-it names one of the set's own classes; it has none if it names a class of another set, or is no word at all. Printed: for
-each kind the share of queries that are called clear.
+Each set is indexed with `tiny`, without labels, so that nothing is learnt of how sure hits are. A query has an answer
+if it names one of the set's own classes; it has none if it names a class of another set, or is no word at all. Printed:
+for each kind the share of queries that are called clear.
 """
 
 from __future__ import annotations

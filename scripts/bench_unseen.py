@@ -46,7 +46,7 @@ from curator.evaluation.audit import audit
 from curator.evaluation.evaluate import EvaluateOptions, evaluate
 from curator.evaluation.sides import sides_with
 from curator.index import Index
-from curator.index.sureness import _curve, _labelled, _said
+from curator.index.sureness import asked_as, curve, labelled
 from curator.index.words import prompt
 from curator.ingest import IngestOptions, ingest
 from curator.runs.lookup import held_out_ids
@@ -109,7 +109,7 @@ def naming(index: Index) -> Table:
     x = index.reader.vectors(index.space, ids.tolist())
     rows = []
     if index.encoder.has_text:
-        axes = np.stack([prompt(index, _said(n)) for n in names])
+        axes = np.stack([prompt(index, asked_as(n)) for n in names])
         order = np.argsort(-(x @ axes.T), axis=1)[:, :5]
         top1, top5 = (order[:, 0] == codes).mean(), (order == codes[:, None]).any(1).mean()
         chance = f"{1 / len(names):.1%}, {min(1, 5 / len(names)):.1%}"
@@ -134,7 +134,7 @@ def searching(index: Index) -> Table:
     asked = [n for n, c in sorted(counts.items()) if n and c >= 10]
     rows = []
     if asked and index.encoder.has_text:
-        shares = [np.mean([label_of[int(h)] == n for h in index.search(text=_said(n), k=10).ids]) for n in asked]
+        shares = [np.mean([label_of[int(h)] == n for h in index.search(text=asked_as(n), k=10).ids]) for n in asked]
         chance = np.mean([counts[n] / len(ids) for n in asked])
         rows.append(["words, precision@10", f"{np.mean(shares):.3f}", f"{chance:.3f}", f"{len(asked)} labels"])
     some = [int(i) for i in ids if counts[label_of[int(i)]] >= 5][:1000]
@@ -154,16 +154,16 @@ def searching(index: Index) -> Table:
 
 def sureness(index: Index) -> Table:
     """`sure` learnt from one half of the labels, and what is so of hits for the other half, asked for and absent."""
-    ids, codes, names = _labelled(index.reader, index.space)
+    ids, codes, names = labelled(index.reader, index.space)
     heads = ["`sure` says", "right", "hits"]
     if len(names) < 6 or not index.encoder.has_text:
         return heads, [["not learnt: too few labels", "–", "0"]]
-    x, t = index.reader.vectors(index.space, ids.tolist()), index.encoder.encode_texts([_said(n) for n in names])
+    x, t = index.reader.vectors(index.space, ids.tolist()), index.encoder.encode_texts([asked_as(n) for n in names])
     scores = x @ t.T
     z = np.stack([Background.of(c).z(c) for c in scores.T], axis=1).astype(np.float64)
     right = codes[:, None] == np.arange(len(names))
     half = np.arange(len(names)) % 2 == 0
-    knots, p = _curve(z[:, half], right[:, half])
+    knots, p = curve(z[:, half], right[:, half])
     said, true = [], []
     for column, hit in zip(z[:, ~half].T, right[:, ~half].T, strict=True):
         for there in (np.ones(len(hit), bool), ~hit):
@@ -347,9 +347,9 @@ def drawn(index: Index) -> list[Section]:
     names = [n for n, _ in counts.most_common(60)]
     sections = []
     for n in [names[i] for i in rng.permutation(len(names))[:QUERIES]] if index.encoder.has_text else ():
-        hits = index.search(text=_said(n), k=8)
+        hits = index.search(text=asked_as(n), k=8)
         tiles = [Tile(i.path, i.label or "", framed=i.label == n) for i in index.images(hits.ids)]
-        sections.append(Section(f"words: {_said(n)}", tiles))
+        sections.append(Section(f"words: {asked_as(n)}", tiles))
     for i in rng.choice(ids, QUERIES, replace=False).tolist():
         own = index.images([i])[0]
         hits = [h for h in index.search(like=int(i), k=9).ids.tolist() if h != i][:8]

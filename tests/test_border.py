@@ -468,6 +468,12 @@ def test_labels_from_a_name(folder: Path, index: Index, fill: Fill) -> None:
     for bad in ("[", "no group"):
         with pytest.raises(UsageError, match="--label-from-name"):
             fill(label_from_name=bad)
+    with pytest.raises(UsageError, match="both say where labels come from"):
+        fill(label_from_name=r"^([a-z]+)_", label_from="folder")
+    assert fill(label_from="folder").noted
+    assert not index.reader.ids_where("label = 'boat'").size
+    fill(label_from_name=r"^([a-z]+)_\d+")
+    assert len(index.reader.ids_where("label = 'boat'")) == 1, "the new choice takes the place of the stored one"
     draw(86).save(folder / f"{'a' * 60}!.png")
     with pytest.raises(UsageError, match="repetition inside a repetition"):
         fill(label_from_name=r"^(a|aa)+$")

@@ -215,6 +215,9 @@ def test_of_a_camera_raw_file_beside_a_jpeg_the_jpeg_is_read(tmp_path: Path) -> 
     walked = walk(tmp_path)
     assert [f.path for f in walked.images] == ["A.JPG", "b.DNG", "c.nef"]
     assert "beside a JPEG of that name, which is read instead: 1" in walked.remarks()[0]
+    assert [f.path for f in walk(tmp_path, exclude=["*.JPG"]).images] == ["a.dng", "b.DNG", "c.nef"], "it is not read"
+    (tmp_path / "c.jpg").touch()
+    assert "c.nef" in [f.path for f in walk(tmp_path).images], "an empty file is no picture"
 
 
 def camera_raw(rgb: np.ndarray, orientation: int = 1) -> bytes:

@@ -314,6 +314,8 @@ def test_a_preview_prefers_what_looks_like_the_reference(index: Index, tmp_path:
     ingest(index, [tmp_path / "p"], PixelEncoder(), IngestOptions(label_from="folder"))
     for name in ("good", "bad"):
         select(index, name, Recipe(where=f"label = '{name}'"))
+    with pytest.raises(UsageError, match="name the selections"):
+        preview(index, [], str(tmp_path / "p/held"))
     rows = preview(index, ["bad", "good"], str(tmp_path / "p/held"))
     assert [r.name for r in rows] == ["good", "random, 40 images", "bad"]
     assert rows[0].coverage > 0.5 > rows[2].coverage
@@ -426,6 +428,16 @@ def test_a_cluster_is_rejected_whole_and_taken_back(filled: Index, tmp_path: Pat
     assert not quarantine(filled, dry_run=True).moves, "what is no duplicate stays where it is"
     assert keep_clusters(filled, [flat.number]) == sorted(flat.ids)
     assert "flat" in chosen()
+    # A verdict on a duplicate outlives one on its cluster, and what a person kept is not rejected with it.
+    groups = dedupe(filled).groups
+    keeper, double = groups[0].keeper, groups[0].duplicates[0].image_id
+    decide(filled, "reject", [double])
+    everyone = sorted({i for c in find_clusters(filled, count=8) for i in c.ids})
+    assert reject_clusters(filled, range(1, 9)) == everyone
+    assert double in {m.image_id for m in quarantine(filled, dry_run=True).moves}
+    keep_clusters(filled, range(1, 9))
+    decide(filled, "keep", [keeper])
+    assert keeper not in reject_clusters(filled, range(1, 9))
     with pytest.raises(UsageError, match="no cluster 9"):
         reject_clusters(filled, [9])
 

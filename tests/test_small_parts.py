@@ -130,8 +130,12 @@ def test_a_large_sheet_is_paged_and_an_earlier_ones_pages_go(tmp_path: Path) -> 
     assert max(heights) <= 2_400
     assert sum(heights) >= 26 * 180, "every tile is on one of them"
     (tmp_path / "s.page-mine.png").write_bytes(b"a person's")
+    thing.save(tmp_path / "s.page-9.png")
     assert save_sheet([Section("few", tiles[:2])], target) == str(target)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.page-mine.png", "s.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.page-9.png", "s.page-mine.png", "s.png"]
+    thing.save(tmp_path / "s.page-2.png")
+    with pytest.raises(UsageError, match="is no page of a sheet"):
+        save_sheet([Section("many", tiles)], target)
 
 
 def test_a_large_page_keeps_its_pictures_beside_it(tmp_path: Path) -> None:

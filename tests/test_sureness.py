@@ -12,7 +12,7 @@ from curator.drawing.scenes import COLOURS, draw_thing
 from curator.encoders import Encoder
 from curator.errors import UsageError
 from curator.index import Index
-from curator.index.sureness import WORDS, _curve, _gap, read_sureness
+from curator.index.sureness import WORDS, calibration_gap, curve, read_sureness
 from curator.ingest import IngestOptions, ingest
 from curator.labelling.label import label_by_probe, label_by_words
 from curator.search.query import Question, parse_query, search
@@ -100,10 +100,10 @@ def test_the_curve_is_what_was_counted() -> None:
     z = np.repeat([[4.0, 0.0]], [15], axis=0).reshape(-1, 2)
     right = np.zeros((15, 2), bool)
     right[:10, 0] = True
-    knots, p = _curve(z, right)
+    knots, p = curve(z, right)
     assert knots.tolist() == [0.125, 4.125]
     assert p[1] == pytest.approx(10.5 / 21)
-    assert _gap(knots, p, z, right) < 0.51
+    assert calibration_gap(knots, p, z, right) < 0.51
 
 
 def test_a_probe_learns_from_real_pictures_and_is_tested_where_it_labels(tmp_path: Path, tiny: Encoder) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curator.database import Curation, Selections
-from curator.database.curation import rejected_ids
+from curator.database.curation import kept_ids, rejected_ids
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.columns import COLUMNS, put_columns, refuse_columns
@@ -52,6 +52,8 @@ def find_clusters(
     refuse_columns(index, "clusters")
     ids = np.intersect1d(Curation(index.reader).nodes(index.space).image_ids, index.reader.ids_where("origin = 'real'"))
     ids = ids if where is None else np.intersect1d(ids, index.reader.ids_where(where))
+    if not len(ids):
+        raise UsageError("no real image with a vector is left to cluster")
     wanted = count or min(_MOST, max(_FEWEST, round(math.sqrt(len(ids)) / 2)))
     if not 2 <= wanted <= len(ids):
         raise UsageError(
@@ -82,11 +84,15 @@ def find_clusters(
 def reject_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
     """Reject every image of clusters → their ids: no selection or training takes them from now on.
 
+    Those that a person has said to keep stay, and are not among the ids.
+
     The verdict is on contents, and stays when clusters are found anew. Files stay where they are: `curator quarantine`
     moves duplicates alone. Raises `UsageError`.
     """
-    ids = _members(index, numbers)
+    members = _members(index, numbers)
     with index.write() as db, db.atomic():
+        to_keep = kept_ids(Curation(db))
+        ids = [i for i in members if i not in to_keep]
         hashes = Selections(db).sha256_of(ids)
         Curation(db).decide(Decision(h, OF_NONE, 0, "reject") for h in dict.fromkeys(hashes))
     return ids

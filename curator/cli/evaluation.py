@@ -131,7 +131,7 @@ def _print_numbers(done: Evaluation) -> None:
         ]
         echo("\n" + table(rows, ("", f"in {space}", "value", "95 %", *beside)))
     if done.anchors:
-        say(f"{', '.join(done.anchors).capitalize()}: what the metrics make of {done.anchored} real pictures made so.")
+        say(f"As many: {done.anchored} of those judged. Beside them {done.anchored} real pictures, spoilt.")
 
 
 def _known(value: float) -> str:

@@ -154,7 +154,7 @@ def _print_labels(done: Labelled, images: dict[int, Image], column: str) -> None
     )
     echo(f"\n{plural(len(done.predictions), 'image')} labelled in '{column}'; {tested}.")
     if all(math.isnan(sure) for _, sure in done.predictions.values()):
-        echo("How sure that is has not been learnt here: it takes labels of six kinds (`curator guide search`).")
+        echo("How sure that is has not been learnt here, or did not hold (see `curator guide search`).")
     for i in list(images)[:12]:
         said, sure = done.predictions[i]
         echo(f"  {images[i].label or '':<16} looks like {said:<16} {_percent(sure)}  id:{i}  {images[i].path}")

@@ -279,7 +279,8 @@ def rejected_ids(curation: Curation, about: Sequence[bytes] | None = None) -> di
     """
     decisions = curation.decisions(about)
     kept_contents = {i for _, i in _spoken_of(curation, decisions, "keep")}
-    return {i: d.other for d, i in _spoken_of(curation, decisions, "reject") if i not in kept_contents}
+    spoken = [(d, i) for d, i in _spoken_of(curation, decisions, "reject") if i not in kept_contents]
+    return {i: d.other for d, i in sorted(spoken, key=lambda pair: pair[0].other != b"")}  # by itself counts least
 
 
 def kept_ids(curation: Curation) -> set[int]:

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from curator.errors import PictureError, UsageError
 from curator.files import whole
@@ -16,6 +17,7 @@ from curator.images import read_picture
 from curator.texts import escaped, valid_text
 
 _MARGIN, _HEAD, _TEXT = 10, 34, 42  # pixels around a tile, of a heading, and of the lines under a picture
+_OURS = "curator sheet"
 _TALL = 2_400  # pixels of a page
 _Placed = tuple[Image.Image, tuple[int, int]]
 _PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (30, 30, 30), (120, 120, 120), (42, 125, 63)
@@ -103,17 +105,20 @@ def refuse_sheet(target: Path) -> None:
 def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -> str:
     """Draw a sheet into a file → what to say of it; the format is that of its name. Raises `UsageError`.
 
-    What does not fit on one goes on into `NAME.page-2.png` and so on; such pages of an earlier sheet go.
+    What does not fit on one goes on into `NAME.page-2.png` and so on. Such pages of an earlier sheet go, no other file.
     """
     written = 0
     try:
         for page in draw_pages(sections, columns=columns):
             written += 1
-            with whole(_page_of(target, written)) as beside:
-                page.save(beside)
+            place = _page_of(target, written)
+            if written > 1 and place.exists() and not _is_ours(place):
+                raise UsageError(f"{place} is there, and is no page of a sheet; name another sheet than {target}")
+            with whole(place) as beside:
+                page.save(beside, **_mark(target))
         for old in target.parent.glob(f"{glob.escape(target.stem)}.page-*{glob.escape(target.suffix)}"):
             number = old.stem.rpartition("-")[2]
-            if number.isdecimal() and int(number) > written:
+            if number.isdecimal() and int(number) > written and _is_ours(old):
                 old.unlink()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -121,6 +126,23 @@ def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -
             f"cannot write {target}: {reason}; name a .png or .jpg file in a folder that is there"
         ) from error
     return str(target) if written == 1 else f"{target}, and {written - 1} more up to {_page_of(target, written).name}"
+
+
+def _mark(target: Path) -> dict[str, Any]:
+    """Options of Pillow that write into a file that it is a sheet of curator's."""
+    if target.suffix.lower() == ".png":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Software", _OURS)
+        return {"pnginfo": text}
+    return {"comment": _OURS.encode()}
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        with Image.open(file) as opened:
+            return _OURS in (opened.info.get("Software"), opened.info.get("comment", b"").decode(errors="replace"))
+    except (OSError, ValueError):
+        return False
 
 
 def _page_of(target: Path, number: int) -> Path:

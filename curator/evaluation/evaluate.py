@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,6 +25,7 @@ from curator.training.folder import ENDED, Run, runs_in
 _ROUNDS = 10  # of the bootstrap
 _FEWEST = 40  # images that halves are drawn of
 _ANCHORED = 200  # real pictures that anchors are made of
+JUDGED = "as many"  # beside the anchors: as many of the images judged, against the same reference
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Evaluation:
     """`n` images named `what`, against the `m` of a `reference`, in numbers.
 
     `distinct` is the share of what is judged that is no copy of another of it. `anchors` has what each metric makes, in
-    the first space, of `anchored` real pictures blurred, shuffled, or turned to noise. `notes` say what limits the
-    numbers.
+    the first space, of `anchored` real pictures blurred, shuffled, or turned to noise, and of as many of those judged.
+    `notes` say what limits the numbers.
     """
 
     what: str
@@ -144,35 +144,45 @@ def _anchored(
     count = min(options.anchors, len(sides.x), len(sides.y))
     if count < 2:
         return 0, {}
+    rng = np.random.default_rng(options.seed)
+    chosen = np.sort(rng.choice(sides.y, min(count, len(sides.y) // 2), replace=False))
     pictures = []
-    for image in index.images(sides.y[np.linspace(0, len(sides.y) - 1, count).astype(np.int64)]):
+    for image in index.images(chosen):
         job.check()
         with contextlib.suppress(PictureError):
             pictures.append(read_picture(image.path, side=index.encoder.side))
+    if len(pictures) < 2:
+        notes.append("without anchors, as no image to compare with can be read")
+        return 0, {}
     try:
-        vectors = anchor_vectors(index.encoder, pictures) if len(pictures) > 1 else {}
+        vectors = anchor_vectors(index.encoder, pictures)
     except EncoderError as error:
         notes.append(f"without anchors, as the encoder is not here: {error}")
         return 0, {}
-    y = unit_vectors_of(index, sides.y)
+    # What anchors were made of is not what they are compared with; and as many of what is judged stand beside them.
+    y = unit_vectors_of(index, np.setdiff1d(sides.y, chosen))
+    few = np.sort(rng.choice(sides.x, min(len(pictures), len(sides.x)), replace=False))
     anchors = {}
-    for name, x in vectors.items():
-        rng = np.random.default_rng(options.seed)
-        anchors[name] = {key: v for part in parts for key, v in metrics[part](x, y, rng).items()}
-        job.progress(len(anchors), len(vectors), "measuring anchors", unit="anchors")
+    for name, x in {JUDGED: unit_vectors_of(index, few), **vectors}.items():
+        of = np.random.default_rng(options.seed)
+        anchors[name] = {key: v for part in parts for key, v in metrics[part](x, y, of).items()}
+        job.progress(len(anchors), len(vectors) + 1, "measuring anchors", unit="anchors")
     return len(pictures), anchors
 
 
 def _praised(numbers: Iterable[Number], anchors: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Metrics of the first space by which what is judged is no better than an anchor."""
-    space = next((n.space for n in numbers), "")
-    worse: dict[str, list[str]] = {}
-    for n in (n for n in numbers if n.space == space):
-        for anchor, values in anchors.items():
-            value = values.get(n.metric, math.nan)
-            if (value >= n.value) if n.higher_is_better else (value <= n.value):
-                worse.setdefault(anchor, []).append(n.metric.replace("_", " "))
-    return [f"by {', '.join(names)} {anchor} pictures are as good" for anchor, names in worse.items()]
+    """Metrics of the first space by which as much of what is judged is no better than an anchor."""
+    better = {n.metric: n.higher_is_better for n in numbers}
+    judged = anchors.get(JUDGED, {})
+    notes = []
+    for anchor, values in anchors.items():
+        names = [
+            metric.replace("_", " ")
+            for metric, value in values.items()
+            if anchor != JUDGED and ((value >= judged[metric]) if better[metric] else (value <= judged[metric]))
+        ]
+        notes += [f"by {', '.join(names)} {anchor} pictures are as good"] if names else []
+    return notes
 
 
 def each_image(index: Index, sides: Sides, *, keep: bool = True) -> PerImage:

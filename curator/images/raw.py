@@ -60,7 +60,8 @@ def develop(data: bytes, least: int, most: int) -> tuple[Image.Image, tuple[int,
     except rawpy.LibRawError as error:
         reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error
         raise PictureError(f"a camera RAW file that LibRaw cannot read: {reason}") from error
-    return Image.fromarray(pixels), (width, height)
+    # A sensor without colours gives one of them.
+    return Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("RGB"), (width, height)
 
 
 def _first_tags(data: bytes) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -21,7 +22,7 @@ SUFFIXES = frozenset([
     ".dib", ".tif", ".tiff", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm", ".heic",
     ".heif", ".jp2", ".j2k", ".jpx", ".jpf", ".tga", ".ico", ".psd", ".jxl",
 ]) | RAW_SUFFIXES  # fmt: skip
-_JPEG = (".jpg", ".jpeg", ".heic")  # what a camera writes beside a RAW file
+_JPEG = (".jpg", ".jpeg")  # what a camera writes beside a RAW file
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "manifest.jsonl", "dataset.json")
 SIDECARS = frozenset([".txt", ".caption", ".json", ".csv", ".jsonl", ".parquet", ".xmp"])
 _BESIDE = (".txt", ".caption", ".json", ".xmp")  # of one picture
@@ -184,10 +185,9 @@ def _admitted(
     entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Entries with their paths below the root, but hidden ones, excluded ones, and RAW files beside their JPEG."""
-    developed = {
-        stem.lower() for stem, suffix in (os.path.splitext(e.name) for e in entries) if suffix.lower() in _JPEG
-    }
-    for entry in entries:
+    developed: set[str] = set()
+    # JPEGs first, so that it is known which of them are read.
+    for entry in sorted(entries, key=lambda e: not e.name.lower().endswith(_JPEG)):
         path = f"{folder}/{entry.name}" if folder else entry.name
         if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
             continue
@@ -195,6 +195,9 @@ def _admitted(
             found.excluded += 1
             continue
         stem, suffix = os.path.splitext(entry.name.lower())
+        with contextlib.suppress(OSError):
+            if suffix in _JPEG and entry.is_file() and entry.stat().st_size:
+                developed.add(stem)
         if suffix in RAW_SUFFIXES and stem in developed:
             found.beside += 1
             continue

@@ -18,10 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.database import Curation, Reader
-from curator.embeddings import Background
+from curator.embeddings import Background, normalise
 from curator.records import Ids, Space, Vectors
 
 WORDS = "words"  # the kind of calibration
+TEMPLATES = (
+    "{}",
+    "a photo of {}",
+    "a picture of {}",
+    "a close-up of {}",
+)  # a short form of CLIP's ensemble (Radford et al. 2021, §3.1.4)
 LEAST_LABELS = 6  # fewer cannot be divided into those that are learnt from and those that are judged by
 _IMAGES, _LABELS = 4_000, 100  # at most
 _OF_EACH = 5  # images that a label needs
@@ -36,7 +42,10 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sureness:
-    """P(right) at a few `z`, ascending, and the `scale` of a softmax over labels that is right as often as it says."""
+    """P(right) at a few `z`, ascending, and the `scale` of a softmax over labels that is right as often as it says.
+
+    The scale is NaN where none was.
+    """
 
     z: Reals
     p: Reals
@@ -52,7 +61,8 @@ def read_sureness(reader: Reader, space: Space) -> Sureness | None:
     facts = Curation(reader).calibrations(space).get(WORDS, (0.0, {}))[1]
     if not facts.get("holds"):
         return None
-    return Sureness(np.array(facts["z"]), np.array(facts["p"]), float(facts["scale"]))
+    scale = float(facts["scale"]) if facts.get("scale_holds") else math.nan
+    return Sureness(np.array(facts["z"]), np.array(facts["p"]), scale)
 
 
 def is_current(reader: Reader, space: Space) -> bool:
@@ -70,29 +80,29 @@ def learn_sureness(
     not hold for the other, the facts say so and nothing is called sure.
     """
     none: dict[str, Any] = {"holds": False, "labels_digest": _digest(reader)}
-    ids, codes, names = _labelled(reader, space)
+    ids, codes, names = labelled(reader, space)
     if len(names) < LEAST_LABELS or len(ids) < _LEAST_IMAGES:
         return 0.0, none | {"labels": len(names), "images": len(ids)}
     # (n, d) and (c, d)
-    x, t = reader.vectors(space, ids.tolist()).astype(np.float32), encode([_said(n) for n in names])
+    x, t = reader.vectors(space, ids.tolist()).astype(np.float32), encode([asked_as(n) for n in names])
     scores = (x @ t.T).astype(np.float64)
     z = np.stack([Background.of(column).z(column) for column in scores.T], axis=1).astype(np.float64)
     right = codes[:, None] == np.arange(len(names))
     # Two halves of the labels: what one teaches is judged on the other.
     half = np.array([sha256(n.encode()).digest()[0] & 1 for n in names], bool)
     half = half if 2 <= half.sum() <= len(names) - 2 else np.arange(len(names)) % 2 == 1
-    gap = float(np.mean([_gap(*_curve(z[:, h], right[:, h]), z[:, ~h], right[:, ~h]) for h in (half, ~half)]))
-    knots, p = _curve(z, right)
+    gap = float(np.mean([calibration_gap(*curve(z[:, h], right[:, h]), z[:, ~h], right[:, ~h]) for h in (half, ~half)]))
+    knots, p = curve(z, right)
     facts = {
         "labels": len(names), "images": len(ids), "gap": round(gap, 4), "holds": gap <= _WORST,
         "z": [round(float(v), 3) for v in knots], "p": [round(float(v), 4) for v in p],
-        "scale": round(_scale(scores, codes), 3), "labels_digest": none["labels_digest"],
+        **_softmax_facts(x, codes, _in_templates(names, encode)), "labels_digest": none["labels_digest"],
     }  # fmt: skip
     above = np.flatnonzero(p >= 0.5)
     return float(knots[above[0]]) if len(above) else math.inf, facts
 
 
-def _labelled(reader: Reader, space: Space) -> tuple[Ids, NDArray[np.int64], list[str]]:
+def labelled(reader: Reader, space: Space) -> tuple[Ids, NDArray[np.int64], list[str]]:
     """A fixed sample of real images that have a label and a vector, the codes of their labels, and the names."""
     label_of = reader.values_of("label")
     real = set(reader.ids_where("origin = 'real'").tolist())
@@ -108,12 +118,12 @@ def _labelled(reader: Reader, space: Space) -> tuple[Ids, NDArray[np.int64], lis
     return np.array(there, np.int64)[chosen], place[codes][chosen], [str(names[c]) for c in common]
 
 
-def _said(label: str) -> str:
+def asked_as(label: str) -> str:
     """A label as a person would ask for it."""
     return " ".join(label.replace("_", " ").replace("-", " ").split()).lower() or label
 
 
-def _curve(z: Reals, right: NDArray[np.bool_]) -> tuple[Reals, Reals]:
+def curve(z: Reals, right: NDArray[np.bool_]) -> tuple[Reals, Reals]:
     """(n, c) z and whether each image is right for each label → z and P(right), both ascending (isotonic regression).
 
     A wrong image counts twice: once beside the right ones, and once where those are not there.
@@ -132,7 +142,7 @@ def _curve(z: Reals, right: NDArray[np.bool_]) -> tuple[Reals, Reals]:
     return middle, np.asarray(fitted.predict(middle), np.float64)
 
 
-def _gap(knots: Reals, p: Reals, z: Reals, right: NDArray[np.bool_]) -> float:
+def calibration_gap(knots: Reals, p: Reals, z: Reals, right: NDArray[np.bool_]) -> float:
     """Expected calibration error (Guo et al. 2017, eq. 3) of the best ten hits of each label, in ten bins.
 
     Each label is asked twice, with and without the images that are right.
@@ -148,6 +158,24 @@ def _gap(knots: Reals, p: Reals, z: Reals, right: NDArray[np.bool_]) -> float:
     return float(np.abs(np.bincount(place, s - y, 10)).sum() / len(s))
 
 
+def _in_templates(names: Sequence[str], encode: Callable[[Sequence[str]], Vectors]) -> Vectors:
+    """(c, d) unit means of each label in every template, as labelling by words asks for it."""
+    rows = encode([t.format(asked_as(n)) for n in names for t in TEMPLATES]).reshape(len(names), len(TEMPLATES), -1)
+    return normalise(rows.mean(1, dtype=np.float32))
+
+
+def _softmax_facts(x: Vectors, codes: NDArray[np.int64], t: Vectors) -> dict[str, Any]:
+    """The scale of a softmax over labels, and whether one that half of the images teach holds for the other half."""
+    scores, side = (x @ t.T).astype(np.float64), np.arange(len(x)) % 2 == 1
+    gaps = []
+    for taught in (side, ~side):
+        logits = _scale(scores[taught], codes[taught]) * scores[~taught]
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        surest = shares.max(1) / shares.sum(1)
+        gaps.append(abs(float(surest.mean() - (logits.argmax(1) == codes[~taught]).mean())))
+    return {"scale": round(_scale(scores, codes), 3), "scale_holds": max(gaps) <= _WORST}
+
+
 def _scale(scores: Reals, codes: NDArray[np.int64]) -> float:
     """What scores are multiplied by before a softmax over labels: the likeliest (Guo et al. 2017, §4.2)."""
     rows = np.arange(len(codes))
@@ -161,4 +189,5 @@ def _scale(scores: Reals, codes: NDArray[np.int64]) -> float:
 
 
 def _digest(reader: Reader) -> str:
-    return sha256(json.dumps(reader.breakdown("label")).encode()).hexdigest()[:16]
+    """Of every image's label, so that two labels that were exchanged are another state."""
+    return sha256(json.dumps(sorted(reader.values_of("label").items())).encode()).hexdigest()[:16]

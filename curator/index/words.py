@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 from curator.database import Selections
 from curator.embeddings import blocks, normalise
 from curator.index import Index
+from curator.index.sureness import TEMPLATES
 from curator.records import Vectors
 
-TEMPLATES = (
-    "{}",
-    "a photo of {}",
-    "a picture of {}",
-    "a close-up of {}",
-)  # a short form of CLIP's ensemble (Radford et al. 2021, §3.1.4)
 SCALE = 100.0  # of the scores before the softmax, as CLIP's trained temperature is clipped (Radford et al. 2021, §2.5)
 _BLOCK = 16_384
 CONCEPT = "concept:"

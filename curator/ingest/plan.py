@@ -38,6 +38,8 @@ class IngestOptions:
         globs: Any = self.exclude
         if globs is not None:  # one glob alone is not a list of its letters
             object.__setattr__(self, "exclude", (globs,) if isinstance(globs, str) else tuple(globs))
+        if self.label_from and self.label_from_name:
+            raise UsageError("--label-from and --label-from-name both say where labels come from; name one")
         if self.encoding:
             try:
                 b"a".decode(self.encoding)
@@ -48,6 +50,11 @@ class IngestOptions:
         """These options, with what they leave open taken from a root's stored ones."""
         filled: dict[str, Any] = {k: v if v is not None else stored.get(k) for k, v in asdict(self).items()}
         filled["exclude"] = tuple(filled["exclude"] or ())
+        # Where labels come from is one choice: a new one takes the place of the other.
+        if self.label_from:
+            filled["label_from_name"] = None
+        elif self.label_from_name:
+            filled["label_from"] = None
         return IngestOptions(**filled)
 
     def to_store(self) -> dict[str, object]:

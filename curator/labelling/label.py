@@ -76,8 +76,9 @@ def label_by_words(
     ids = _chosen(index, where)
     axes = np.stack([prompt(index, name) for name in names]).T
     learnt = read_sureness(index.reader, index.space)
-    shares = _softmax(index, ids, axes * (learnt.scale if learnt else SCALE), job)
-    return keep_labels(index, ids, shares, names, Tested(column, ids, is_sure=learnt is not None))
+    is_sure = learnt is not None and math.isfinite(learnt.scale)
+    shares = _softmax(index, ids, axes * (learnt.scale if learnt and is_sure else SCALE), job)
+    return keep_labels(index, ids, shares, names, Tested(column, ids, is_sure=is_sure))
 
 
 def label_by_probe(
@@ -96,7 +97,7 @@ def label_by_probe(
     enough = counts[codes] >= _LEAST if len(known) else np.zeros(0, bool)
     known, codes = known[enough], codes[enough]
     if len(np.unique(codes)) < 2:
-        raise UsageError(f"a probe learns from two values or more of '{source}', each on {_LEAST} images or more")
+        raise UsageError(f"a probe learns from two values or more of '{source}', each on {_LEAST} real images or more")
     x = vectors_of(index, known).astype(np.float32)
     test = _stratified(codes, np.random.default_rng(seed))
     ids = _chosen(index, where)

@@ -143,7 +143,8 @@ def _refuse_early(index: Index, named: str, classifier: Run | None) -> None:
         if len(labels) < 2:
             raise UsageError("words vouch for a label among others: the selection has fewer than two labels")
         prompt(index, min(labels))
-        if read_sureness(index.reader, index.space) is None:
+        learnt = read_sureness(index.reader, index.space)
+        if learnt is None or math.isnan(learnt.scale):
             raise UsageError(
                 "how sure words are of these pictures could not be learnt from the index's labels, so they cannot "
                 "vouch; train a classifier to do it"

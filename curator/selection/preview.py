@@ -68,6 +68,8 @@ def preview(
     from all real images that are not the reference, if there are as many. All sets are cut to one size, because
     distances of smaller sets are larger. Raises `UsageError` for shared images, or sets too small; `UnknownName`.
     """
+    if not names:
+        raise UsageError("name the selections to compare; `curator selections` lists them")
     reference = find_images(index, against)
     chosen = {name: _usable(index, Selections(index.reader).get(name)) for name in names}
     for name, ids in chosen.items():
@@ -118,7 +120,7 @@ class _Judge:
         m = manifold(x, self.y)
         return Row(
             name, len(ids), distance, min(low, distance), max(high, distance), m.precision, m.recall, m.density,
-            m.coverage, told_apart(x[:_TOLD], self.y[:_TOLD], self.rng),
+            m.coverage, told_apart(_rows(x, _TOLD, self.rng), _rows(self.y, _TOLD, self.rng), self.rng),
             _duplicates(self.index, ids), _balance(codes_of(self.index, ids, self.column)),
         )  # fmt: skip
 
@@ -131,6 +133,11 @@ def _usable(index: Index, s: Selection) -> Ids:
 
 def _some(ids: Ids, size: int, rng: np.random.Generator) -> Ids:
     return np.sort(rng.choice(ids, min(size, len(ids)), replace=False))
+
+
+def _rows(x: Vectors, most: int, rng: np.random.Generator) -> Vectors:
+    """At most so many rows, drawn from all: ids ascend, and folders are sorted by label."""
+    return x if len(x) <= most else x[rng.choice(len(x), most, replace=False)]
 
 
 def _duplicates(index: Index, ids: Ids) -> float:

@@ -70,7 +70,9 @@ def _match(pool: Pool) -> Reals:
         return _match_nearest(pool)
     odds = np.empty(len(pool))
     # Cross-fitted: no image is judged by what was taught that it is one of the rest. Halves go by content and seed.
-    half = np.argsort(np.argsort(pool.uniform, kind="stable")) % 2
+    half = (pool.uniform >= 0.5).astype(np.int64)
+    if min(half.sum(), len(half) - half.sum()) < _LEAST_TAUGHT:
+        return _match_nearest(pool)
     for side in (0, 1):
         others = np.flatnonzero(half != side)
         others = others[np.argsort(pool.uniform[others], kind="stable")[:_TAUGHT]]

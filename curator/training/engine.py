@@ -139,7 +139,7 @@ class _Engine:
             # 1. Is it over? One question to all processes.
             asked, late, warm = self.team.any(self.job.stop, self.timing.is_late(self.loop), self.timing.is_warm())
             # 2. A time limit alone is turned into a budget once the pace is known.
-            if self.timing.can_plan(self.loop, is_warm=warm):
+            if self.timing.can_plan(self.loop, is_warm=warm and not self.threads.is_trying):
                 self.timing.plan(self.loop, self.size)
             try:
                 if asked:
@@ -217,6 +217,9 @@ class _Engine:
             self._mark()
         else:
             self._save()
+        # The pace may have changed: plan anew.
+        if not self.options.images and self.loop.images_seen < self.loop.images:
+            self.timing.plan(self.loop, self.size)
 
     def _mark(self) -> None:
         """Numbers, samples, curves, a checkpoint."""
@@ -236,10 +239,7 @@ class _Engine:
         loop.stale = 0 if value < loop.best_value else loop.stale + 1
         if value < loop.best_value or loop.best < 0:
             loop.best, loop.best_value = loop.images_seen, value
-        # 5. The pace may have changed: plan anew.
-        if not self.options.images and loop.images_seen < loop.images:
-            self.timing.plan(loop, self.size)
-        # 6. Only the first process writes.
+        # 5. Only the first process writes.
         if self.team.rank:
             return
         run.append(

@@ -39,12 +39,12 @@ class Threads:
         is_free = team.world == 1 and team.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ
         halved = [self.before >> i for i in range(self.before.bit_length())]  # as 12, 6, 3, 1
         self.choices = halved if is_free and self.before > 1 else []
-        self.count = min(count, self.before) if count and self.choices else self.before
+        self.count = count if count in self.choices else self.before
         self.recent: deque[float] = deque(maxlen=_RECENT)
         self.tried: dict[int, list[float]] = {}
         self.todo: list[int] = []
-        self.judged = 0.0
-        if self.choices and not count:
+        self.judged, self.has_said = time.monotonic(), False
+        if self.choices and count not in self.choices:
             self._try()
 
     @contextlib.contextmanager
@@ -75,8 +75,13 @@ class Threads:
             self._choose()
 
     def settled(self) -> tuple[int, float]:
-        """The threads chosen and the seconds of a step with them, for a run that is resumed; 0 while they are tried."""
-        return (0, 0.0) if self.tried or self.todo else (self.count, self.reference)
+        """The threads chosen and the seconds of a step with them, for a run that is resumed; 0 while none are."""
+        return (self.count, self.reference) if self.choices and not self.is_trying else (0, 0.0)
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether the coming steps are a trial, whose pace is not that of the run."""
+        return bool(self.tried or self.todo)
 
     def _try(self) -> None:
         """The coming steps are tried with each number of threads."""
@@ -92,9 +97,9 @@ class Threads:
         torch.set_num_threads(best)
         paces = "; ".join(f"{_named(n)} {self.size / max(s, 1e-9):,.0f} images/s" for n, s in sorted(seconds.items()))
         why = "they share the work" if best > 1 else "more would wait for each other, or for other work on this machine"
-        if best != used or not self.judged:
+        if best != used or not self.has_said:
             self.job.say(f"Pace: {paces}. Training with {_named(best)}: {why}.")
-        self.count, self.reference, self.judged = best, seconds[best], time.monotonic()
+        self.count, self.reference, self.judged, self.has_said = best, seconds[best], time.monotonic(), True
         self.tried, self.todo = {}, []
         self.recent.clear()
 
