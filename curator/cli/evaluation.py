@@ -88,14 +88,12 @@ def evaluate_command(
     """
     from dataclasses import asdict
 
-    from curator.drawing.sheets import refuse_sheet, save_sheet
+    from curator.drawing.sheets import save_sheet
     from curator.evaluation.evaluate import EvaluateOptions, each_image, evaluate, find_classifier
     from curator.evaluation.report import extremes
     from curator.evaluation.sides import sides_of
     from curator.index.columns import COLUMNS
 
-    if sheet:
-        refuse_sheet(sheet)
     with opened(name) as index, working() as job:
         judge = find_classifier(index, classifier)
         sides = sides_of(index, named, reference, checkpoint=checkpoint)
@@ -178,13 +176,11 @@ def audit_command(
     from dataclasses import asdict
 
     from curator.drawing.pages import Page, save_page
-    from curator.drawing.sheets import refuse_sheet, save_sheet
+    from curator.drawing.sheets import save_sheet
     from curator.evaluation.audit import audit
     from curator.evaluation.report import closest_pairs, describe_audit
     from curator.runs.lookup import find_generator, generated_ids
 
-    if sheet:
-        refuse_sheet(sheet)
     with opened(name) as index, working() as job:
         run = find_generator(index, named)
         generated = generated_ids(index, run, None if checkpoint is None else run.checkpoint(checkpoint))

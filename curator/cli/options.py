@@ -57,9 +57,17 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a sel
 
 
 def sheet_option(what: str) -> Callable[[F], F]:
-    """`--sheet FILE`: draw what the command found."""
+    """`--sheet FILE`: draw what the command found. One that could only fail is refused before any work."""
+
+    def checked(_context: click.Context, _option: click.Parameter, sheet: Path | None) -> Path | None:
+        if sheet is not None:
+            from curator.drawing.sheets import refuse_sheet
+
+            refuse_sheet(sheet)
+        return sheet
+
     kind = click.Path(path_type=Path, dir_okay=False)
-    return click.option("--sheet", type=kind, help=f"Draw {what} on a contact sheet.")
+    return click.option("--sheet", type=kind, callback=checked, help=f"Draw {what} on a contact sheet.")
 
 
 def output_option(what: str, *, folder: bool = False, **more: Any) -> Callable[[F], F]:

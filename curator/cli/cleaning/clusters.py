@@ -49,10 +49,7 @@ def clusters_group(
     if context.invoked_subcommand:
         return
     from curator.cleaning.clusters import find_clusters
-    from curator.drawing.sheets import refuse_sheet
 
-    if sheet:
-        refuse_sheet(sheet)
     with opened(name) as index, working() as job:
         clusters = find_clusters(index, count=count, where=where, seed=seed, job=job)
         if sheet:

@@ -90,14 +90,11 @@ def reconstruct_command(
     """
     import numpy as np
 
-    from curator.drawing.sheets import refuse_sheet
     from curator.files import whole_for_user
     from curator.runs.apply import encode, save_latents
     from curator.runs.lookup import run_of
     from curator.training.pictures import tiled
 
-    if sheet:
-        refuse_sheet(sheet)
     with opened(name) as index, working() as job:
         encoded = encode(index, run_of(index, named, trainer="vae"), named=selection, job=job)
     if latents:
