@@ -46,7 +46,7 @@ from curator.evaluation.audit import audit
 from curator.evaluation.evaluate import EvaluateOptions, evaluate
 from curator.evaluation.sides import sides_with
 from curator.index import Index
-from curator.index.sureness import asked_as, curve, labelled
+from curator.index.sureness import asked_as, curve, labelled, said_and_so
 from curator.index.words import prompt
 from curator.ingest import IngestOptions, ingest
 from curator.runs.lookup import held_out_ids
@@ -164,13 +164,7 @@ def sureness(index: Index) -> Table:
     right = codes[:, None] == np.arange(len(names))
     half = np.arange(len(names)) % 2 == 0
     knots, p = curve(z[:, half], right[:, half])
-    said, true = [], []
-    for column, hit in zip(z[:, ~half].T, right[:, ~half].T, strict=True):
-        for there in (np.ones(len(hit), bool), ~hit):
-            best = np.flatnonzero(there)[np.argsort(-column[there])[:20]]
-            said.append(np.interp(column[best], knots, p))
-            true.append(hit[best])
-    s, y = np.concatenate(said), np.concatenate(true)
+    s, y = said_and_so(knots, p, z[:, ~half], right[:, ~half], top=20)
     edges = [0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.001]
     rows = []
     for low, high in itertools.pairwise(edges):

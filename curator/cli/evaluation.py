@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
 from curator.cli.options import (
     former,
     index_option,
@@ -123,17 +123,13 @@ def _print_numbers(done: Evaluation) -> None:
         numbers = [n for n in done.numbers if n.space == space]
         beside = done.anchors if space == done.numbers[0].space else {}
         rows = [
-            ["↑" if n.higher_is_better else "↓", n.metric, _known(n.value), n.interval]
-            + [_known(values.get(n.metric, math.nan)) for values in beside.values()]
+            ["↑" if n.higher_is_better else "↓", n.metric, known(n.value, ".4f"), n.interval]
+            + [known(values.get(n.metric, math.nan), ".4f") for values in beside.values()]
             for n in numbers
         ]
         echo("\n" + table(rows, ("", f"in {space}", "value", "95 %", *beside)))
     if done.anchors:
         say(f"As many: {done.anchored} of those judged. Beside them {done.anchored} real pictures, spoilt.")
-
-
-def _known(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 @click.command("audit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -135,6 +136,11 @@ def plural(count: int, thing: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on stdout; a name that is not UTF-8 comes as \\udcXX escapes."""
     click.echo(to_json(value, indent=1, default=str))
+
+
+def known(value: float, form: str) -> str:
+    """A number in a format of Python's, as `.3f`; a dash where it is not known."""
+    return "–" if math.isnan(value) else format(value, form)
 
 
 def table(rows: Sequence[Sequence[object]], headings: Sequence[str]) -> str:

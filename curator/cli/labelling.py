@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
 from curator.cli.options import index_option, inner_index, json_option, sheet_option, where_option
 
 if TYPE_CHECKING:
@@ -157,18 +157,16 @@ def _print_labels(done: Labelled, images: dict[int, Image], column: str) -> None
         echo("How sure that is has not been learnt here, or did not hold (see `curator guide search`).")
     for i in list(images)[:12]:
         said, sure = done.predictions[i]
-        echo(f"  {images[i].label or '':<16} looks like {said:<16} {_percent(sure)}  id:{i}  {images[i].path}")
-
-
-def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{share:.0%}"
+        echo(f"  {images[i].label or '':<16} looks like {said:<16} {known(sure, '.0%')}  id:{i}  {images[i].path}")
 
 
 def _draw_disagreements(done: Labelled, images: dict[int, Image], sheet: Path) -> None:
     from curator.drawing.sheets import Section, Tile, save_sheet
 
     tiles = [
-        Tile(im.path, f"{done.predictions[i][0]} {_percent(done.predictions[i][1])}", f"labelled {im.label}  id:{i}")
+        Tile(
+            im.path, f"{done.predictions[i][0]} {known(done.predictions[i][1], '.0%')}", f"labelled {im.label}  id:{i}"
+        )
         for i, im in images.items()
     ]
     written = save_sheet([Section(f"{len(done.disagreements)} disagreements", tiles)], sheet)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import echo, opened, plural, print_json, say, table
+from curator.cli.face import echo, known, opened, plural, print_json, say, table
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 from curator.cli.runs import show_run
 from curator.texts import to_json
@@ -87,7 +87,7 @@ def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, 
             click.echo(to_json(row))
     elif facts:
         rows = [
-            (f"{s:.3f}", _shown(z, "+.1f"), _shown(c, ".0%"), i.id, i.label or i.caption or "", _short(i.path))
+            (f"{s:.3f}", known(z, "+.1f"), known(c, ".0%"), i.id, i.label or i.caption or "", _short(i.path))
             for i, s, z, c in scored
         ]
         echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
@@ -96,10 +96,6 @@ def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, 
 def _known(value: float, digits: int) -> float | None:
     """A number for JSON, which has no NaN."""
     return None if math.isnan(value) else round(float(value), digits)
-
-
-def _shown(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
 
 
 def _summary(hits: Hits) -> str:

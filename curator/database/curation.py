@@ -16,7 +16,7 @@ from curator.database.reader import Reader, in_parts
 from curator.database.schema import SEALED
 from curator.embeddings import find_sorted
 from curator.errors import IndexDamaged
-from curator.records import DIHEDRAL, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
+from curator.records import DIHEDRAL, OF_NONE, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
 from curator.texts import to_json
 
 _GROUPS = (
@@ -280,7 +280,7 @@ def rejected_ids(curation: Curation, about: Sequence[bytes] | None = None) -> di
     decisions = curation.decisions(about)
     kept_contents = {i for _, i in _spoken_of(curation, decisions, "keep")}
     spoken = [(d, i) for d, i in _spoken_of(curation, decisions, "reject") if i not in kept_contents]
-    return {i: d.other for d, i in sorted(spoken, key=lambda pair: pair[0].other != b"")}  # by itself counts least
+    return {i: d.other for d, i in sorted(spoken, key=lambda pair: pair[0].other != OF_NONE)}  # by itself counts least
 
 
 def kept_ids(curation: Curation) -> set[int]:

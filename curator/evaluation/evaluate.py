@@ -129,7 +129,7 @@ def evaluate(
             numbers += [Number(space, *row) for row in with_intervals(name, x, y, options.rounds, options.seed)]
             job.progress(i * len(chosen) + j + 1, len(chosen) * len(spaces), "measuring", unit="metrics")
             job.check()
-    anchored, anchors = _anchored(index, sides, options, chosen, notes, job=job)
+    anchored, anchors = _anchored(index, sides, spaces[0][1:], options, notes, job=job)
     notes += _praised(numbers, anchors)
     return Evaluation(
         sides.what, len(sides.x), sides.reference, len(sides.y), sides.distinct, tuple(numbers), tuple(notes),
@@ -138,16 +138,16 @@ def evaluate(
 
 
 def _anchored(
-    index: Index, sides: Sides, options: EvaluateOptions, parts: list[str], notes: list[str], *, job: Job
+    index: Index, sides: Sides, rows: tuple[Vectors, Vectors], options: EvaluateOptions, notes: list[str], *, job: Job
 ) -> tuple[int, dict[str, dict[str, float]]]:
     """How many real pictures anchors were made of, and each anchor's numbers against the same reference."""
     count = min(options.anchors, len(sides.x), len(sides.y))
     if count < 2:
         return 0, {}
     rng = np.random.default_rng(options.seed)
-    chosen = np.sort(rng.choice(sides.y, min(count, len(sides.y) // 2), replace=False))
+    chosen = np.sort(rng.choice(len(sides.y), min(count, len(sides.y) // 2), replace=False))
     pictures = []
-    for image in index.images(chosen):
+    for image in index.images(sides.y[chosen]):
         job.check()
         with contextlib.suppress(PictureError):
             pictures.append(read_picture(image.path, side=index.encoder.side))
@@ -160,12 +160,12 @@ def _anchored(
         notes.append(f"without anchors, as the encoder is not here: {error}")
         return 0, {}
     # What anchors were made of is not what they are compared with; and as many of what is judged stand beside them.
-    y = unit_vectors_of(index, np.setdiff1d(sides.y, chosen))
-    few = np.sort(rng.choice(sides.x, min(len(pictures), len(sides.x)), replace=False))
+    y = np.delete(rows[1], chosen, axis=0)
+    few = rows[0][np.sort(rng.choice(len(sides.x), min(len(pictures), len(sides.x)), replace=False))]
     anchors = {}
-    for name, x in {JUDGED: unit_vectors_of(index, few), **vectors}.items():
+    for name, x in {JUDGED: few, **vectors}.items():
         of = np.random.default_rng(options.seed)
-        anchors[name] = {key: v for part in parts for key, v in metrics[part](x, y, of).items()}
+        anchors[name] = {key: v for part in options.parts or metrics for key, v in metrics[part](x, y, of).items()}
         job.progress(len(anchors), len(vectors) + 1, "measuring anchors", unit="anchors")
     return len(pictures), anchors
 

@@ -143,19 +143,24 @@ def curve(z: Reals, right: NDArray[np.bool_]) -> tuple[Reals, Reals]:
 
 
 def calibration_gap(knots: Reals, p: Reals, z: Reals, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error (Guo et al. 2017, eq. 3) of the best ten hits of each label, in ten bins.
+    """Expected calibration error (Guo et al. 2017, eq. 3) of the best ten hits of each label, in ten bins."""
+    s, y = said_and_so(knots, p, z, right)
+    place = np.minimum((s * 10).astype(np.int64), 9)
+    return float(np.abs(np.bincount(place, s - y, 10)).sum() / len(s))
+
+
+def said_and_so(knots: Reals, p: Reals, z: Reals, right: NDArray[np.bool_], top: int = _TOP) -> tuple[Reals, Reals]:
+    """What a curve says of the `top` best hits of each label, and 1 or 0 by what is so.
 
     Each label is asked twice, with and without the images that are right.
     """
     said, true = [], []
     for column, hit in zip(z.T, right.T, strict=True):
         for asked in (np.ones(len(hit), bool), ~hit):
-            best = np.flatnonzero(asked)[np.argsort(-column[asked], kind="stable")[:_TOP]]
+            best = np.flatnonzero(asked)[np.argsort(-column[asked], kind="stable")[:top]]
             said.append(np.interp(column[best], knots, p))
             true.append(hit[best])
-    s, y = np.concatenate(said), np.concatenate(true).astype(np.float64)
-    place = np.minimum((s * 10).astype(np.int64), 9)
-    return float(np.abs(np.bincount(place, s - y, 10)).sum() / len(s))
+    return np.concatenate(said), np.concatenate(true).astype(np.float64)
 
 
 def _in_templates(names: Sequence[str], encode: Callable[[Sequence[str]], Vectors]) -> Vectors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.cleaning.duplicates import LEVELS
-from curator.cli.face import echo, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 
 if TYPE_CHECKING:
@@ -48,13 +47,13 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
         [
             *(
                 c.kind,
-                _known(c.threshold),
+                known(c.threshold, ".3f"),
                 c.source,
                 f"{c.cut.precision:.4f}",
                 f"{c.cut.low:.4f}",
                 f"{c.cut.recall:.3f}",
             ),
-            *(_known(c.held_out_recall), c.cut.positives, c.cut.negatives),
+            *(known(c.held_out_recall, ".3f"), c.cut.positives, c.cut.negatives),
         ]
         for c in calibrations
     ]
@@ -75,10 +74,6 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
             "Where no threshold reached a precision of 0.99 at the lower end, the built-in one stays. More --sample "
             "narrows the interval."
         )
-
-
-def _known(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 @click.command("leaks")

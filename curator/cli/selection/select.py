@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
 from curator.cli.options import (
     IMAGES,
     former,
@@ -196,10 +195,10 @@ def preview_command(
         print_json([asdict(r) for r in rows])
         return
     shown = [
-        (r.rank, f"{r.rank_low}–{r.rank_high}", r.name, r.images, _known(r.frechet, ".4f"),
-         f"{_known(r.low, '.4f')}–{_known(r.high, '.4f')}", _known(r.apart, ".3f"), _known(r.precision, ".3f"),
-         _known(r.recall, ".3f"), _known(r.density, ".3f"), _known(r.coverage, ".3f"), f"{r.duplicates:.1%}",
-         _known(r.balance, ".3f"))
+        (r.rank, f"{r.rank_low}–{r.rank_high}", r.name, r.images, known(r.frechet, ".4f"),
+         f"{known(r.low, '.4f')}–{known(r.high, '.4f')}", known(r.apart, ".3f"), known(r.precision, ".3f"),
+         known(r.recall, ".3f"), known(r.density, ".3f"), known(r.coverage, ".3f"), f"{r.duplicates:.1%}",
+         known(r.balance, ".3f"))
         for r in rows
     ]  # fmt: skip
     heads = (
@@ -207,10 +206,6 @@ def preview_command(
         "coverage", "duplicates", "balance",
     )  # fmt: skip
     echo(table(shown, heads))
-
-
-def _known(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
 
 
 @click.command("export")
