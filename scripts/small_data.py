@@ -23,6 +23,7 @@ from train_tiny_clip import PHOTO, Pool
 from curator.drawing.scenes import COLOURS, NUMBERS
 from curator.encoders.tokenizer import Tokenizer
 
+SIDE = 96  # pixels the image tower takes, and the most at which training pictures wait
 CONTEXT = 32  # tokens the text tower takes
 SURE = 0.8  # probability from which a pseudo-label is believed
 PHOTO_PROMPTS = ("a photo of a {}", "{}", "{}", "a {}", "a picture of a {}", "a photo of the {}", "{}, a photo")
@@ -91,7 +92,11 @@ class Photos(Pool):
     hints: list[str | None] = field(default_factory=list)
 
     def add_photo(self, picture: Image.Image, captions: tuple[str, ...], label: str, hint: str | None = None) -> None:
-        self.add(picture, captions, f"class {label}")
+        """A photo waits at its own size, which is 64 or 72 px, and no larger than `side`."""
+        picture.thumbnail((self.side, self.side))
+        self.pictures.append(np.asarray(picture))
+        self.captions.append(captions)
+        self.keys.append(f"class {label}")
         self.labels.append(label)
         self.hints.append(hint)
 
@@ -112,7 +117,7 @@ def photo_rows(data: Path) -> Iterator[tuple[dict[str, str], Image.Image]]:
 
 def photos(data: Path, split: str, *, held_out_too: bool = False) -> Photos:
     """The photos of a split; without `held_out_too`, only those of classes that are trained on."""
-    pool = Photos("photos", PHOTO, 0.34)
+    pool = Photos("photos", PHOTO, 0.34, SIDE)
     for row, picture in photo_rows(data):
         if row["split"] != split or (is_held_out_class(row["label"]) and not held_out_too):
             continue
@@ -132,22 +137,46 @@ def tiny_imagenet(folder: Path, known: Sequence[str], exam: np.ndarray) -> Photo
     `known` are the class names of photos.tar, which win over WordNet's; `exam` (n,) uint64 difference hashes.
     """
     names = dict(line.split("\t") for line in (folder / "words.txt").read_text().splitlines())
-    pool = Photos("tiny-imagenet", PHOTO, 0.30)
-    left_out = 0
+    pool = Photos("tiny-imagenet", PHOTO, 0.30, SIDE)
+    looked_at = 0
     for wnid in (folder / "wnids.txt").read_text().split():
         lemmas = [n.strip() for n in names[wnid].split(",")]
         label = _RENAMED.get(lemmas[0]) or next((n.lower() for n in lemmas if n.lower() in known), lemmas[0].lower())
         if is_held_out_class(label):
             continue
         pictures = [Image.open(f).convert("RGB") for f in sorted((folder / "train" / wnid / "images").glob("*.JPEG"))]
-        hashes = np.array([difference_hash(p) for p in pictures], np.uint64)
-        near = np.bitwise_count(hashes[:, None] ^ exam[None]).min(1) <= _TOO_NEAR
-        left_out += int(near.sum())
-        for picture, drop in zip(pictures, near, strict=True):
-            if not drop:
-                pool.add_photo(picture, prompts(label), label)
-    print(f"tiny-imagenet: {len(pool.keys)} photos, {left_out} left out that look like exam photos", flush=True)
+        for picture in _not_in(exam, pictures):
+            pool.add_photo(picture, prompts(label), label)
+        looked_at += len(pictures)
+    _say(pool, looked_at)
     return pool
+
+
+def folder_photos(folder: Path, exam: np.ndarray) -> Photos:
+    """Photos in one folder per class, named in plain words; but those that look like an exam photo."""
+    pool = Photos(folder.name, PHOTO, 0.0, SIDE)
+    looked_at = 0
+    for place in sorted(f for f in folder.iterdir() if f.is_dir()):
+        label = place.name.replace("_", " ").lower()
+        if is_held_out_class(label):
+            continue
+        pictures = [Image.open(f).convert("RGB") for f in sorted(place.iterdir())]
+        for picture in _not_in(exam, pictures):
+            pool.add_photo(picture, prompts(label), label)
+        looked_at += len(pictures)
+    _say(pool, looked_at)
+    return pool
+
+
+def _say(pool: Photos, looked_at: int) -> None:
+    n = len(pool.keys)
+    print(f"{pool.name}: {n} photos, {looked_at - n} left out that look like exam photos", flush=True)
+
+
+def _not_in(exam: np.ndarray, pictures: list[Image.Image]) -> list[Image.Image]:
+    hashes = np.array([difference_hash(p) for p in pictures], np.uint64)
+    near = np.bitwise_count(hashes[:, None] ^ exam[None]).min(1, initial=64) <= _TOO_NEAR
+    return [p for p, drop in zip(pictures, near, strict=True) if not drop]
 
 
 def difference_hash(picture: Image.Image) -> int:
@@ -186,42 +215,42 @@ class Pieces(Tokenizer):
 
 @dataclass
 class Lessons:
-    """What the text tower is told of words: `tokens` (n, 32) and the place (n, 128) that each text shall have."""
+    """What the text tower is told of words: `tokens` (n, 32), and the word (n,) at whose place each text shall lie.
+
+    `firsts` (n,) is a second word, as "red" in "red car", or -1: the place then leans towards it.
+    """
 
     tokens: np.ndarray
-    places: np.ndarray
+    rows: np.ndarray
+    firsts: np.ndarray
 
     @classmethod
     def make(cls, words: Words, seed: int) -> Lessons:
         """Every word but the held-out ones, whole, in pieces, and in prompts; things with a colour or a number."""
         rng = np.random.default_rng(seed)
         hidden = set(words.held_out())
-        known = [i for i, w in enumerate(words.words) if w not in hidden]
-        things = [i for i in known if words.physical[i]]
-        tokens, places = [], []
+        known = np.array([i for i, w in enumerate(words.words) if w not in hidden])
+        things = known[words.physical[known].astype(bool)]
+        tokens, rows, seconds = [], [], []
 
-        def add(texts: list[str], rows: np.ndarray, how: Tokenizer) -> None:
-            tokens.append(how(texts).astype(np.int32))
-            places.append(rows)
+        def add(texts: list[str], of: np.ndarray, how: Tokenizer, firsts: np.ndarray | None = None) -> None:
+            tokens.append(how(texts).astype(np.uint16))
+            rows.append(of.astype(np.int32))
+            seconds.append(np.full(len(of), -1, np.int32) if firsts is None else firsts.astype(np.int32))
 
         whole = Tokenizer(CONTEXT)
-        add([words.words[i] for i in known], words.vectors[known], whole)
+        add([words.words[i] for i in known], known, whole)
         for share in (0.15, 0.5):
-            add([words.words[i] for i in known], words.vectors[known], Pieces(share, seed))
-        some = rng.choice(things, 50_000)
-        asked = [PHOTO_PROMPTS[rng.integers(len(PHOTO_PROMPTS))].format(words.words[i]) for i in some]
-        add(asked, words.vectors[some], whole)
-        firsts = [w for w in (*COLOURS, *NUMBERS[2:], "big", "small", "old", "young", "wooden") if w in words.place]
-        some = rng.choice(things, 40_000)
-        which = rng.choice(len(firsts), len(some))
-        # The thing weighs more than what is said of it.
-        rows = words.vectors[some] + 0.5 * words.vectors[[words.place[firsts[i]] for i in which]]
+            add([words.words[i] for i in known], known, Pieces(share, seed))
+        asked = rng.choice(things, 50_000)
+        add([PHOTO_PROMPTS[rng.integers(len(PHOTO_PROMPTS))].format(words.words[i]) for i in asked], asked, whole)
+        said = [w for w in (*COLOURS, *NUMBERS[2:], "big", "small", "old", "young", "wooden") if w in words.place]
+        asked, which = rng.choice(things, 40_000), rng.choice(len(said), 40_000)
         texts = [
-            f"{firsts[i]} {words.words[j]}{'s' if firsts[i] in NUMBERS else ''}"
-            for i, j in zip(which, some, strict=True)
+            f"{said[i]} {words.words[j]}{'s' if said[i] in NUMBERS else ''}" for i, j in zip(which, asked, strict=True)
         ]
-        add(texts, rows / np.linalg.norm(rows, axis=1, keepdims=True), whole)
-        return cls(np.concatenate(tokens), np.concatenate(places).astype(np.float32))
+        add(texts, asked, whole, np.array([words.place[w] for w in said])[which])
+        return cls(np.concatenate(tokens), np.concatenate(rows), np.concatenate(seconds))
 
 
 def class_places(labels: Sequence[str], words: Words) -> tuple[np.ndarray, np.ndarray]:

@@ -43,17 +43,18 @@ PHOTO, ICON, DRAWN = 0, 1, 2  # which augmentation an image may get
 
 @dataclass
 class Pool:
-    """Images of one source with their captions: `pictures` (n, 80, 80, 3) uint8; images of equal key are positives."""
+    """Images of one source with their captions: `pictures` (n, side, side, 3) uint8; equal keys are positives."""
 
     name: str
     kind: int
     share: float
+    side: int = STORED
     pictures: list[np.ndarray] = field(default_factory=list)
     captions: list[tuple[str, ...]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
     def add(self, picture: Image.Image, captions: tuple[str, ...], key: str) -> None:
-        self.pictures.append(np.asarray(picture.resize((STORED, STORED), Image.Resampling.BICUBIC)))
+        self.pictures.append(np.asarray(picture.resize((self.side, self.side), Image.Resampling.BICUBIC)))
         self.captions.append(captions)
         self.keys.append(key)
 
@@ -74,8 +75,8 @@ def members(data: Path, name: str, table: str) -> list[tuple[dict[str, str], byt
 GARMENTS = {"longsleeve": "long sleeve shirt", "outwear": "jacket", "pants": "pants", "shoes": "shoes"}
 
 
-def clothing(data: Path, split: str) -> Pool:
-    pool = Pool("clothing", PHOTO, 0.24)
+def clothing(data: Path, split: str, side: int = STORED) -> Pool:
+    pool = Pool("clothing", PHOTO, 0.24, side)
     for row, raw in members(data, "clothing", "labels.csv"):
         if (row["split"] == "test") == (split == "test"):
             name = GARMENTS.get(row["label"], row["label"])
@@ -84,8 +85,8 @@ def clothing(data: Path, split: str) -> Pool:
     return pool
 
 
-def grocery(data: Path, split: str) -> Pool:
-    pool = Pool("grocery", PHOTO, 0.22)
+def grocery(data: Path, split: str, side: int = STORED) -> Pool:
+    pool = Pool("grocery", PHOTO, 0.22, side)
     for row, raw in members(data, "grocery", "labels.csv"):
         if row["split"] == split:
             fine, coarse = row["label"].replace("-", " ").lower(), row["coarse"].replace("-", " ").lower()
@@ -101,12 +102,14 @@ def held_out(name: str) -> bool:
     return sum(name.encode()) % 10 == 0
 
 
-def icons(data: Path, name: str, kind: str, split: str) -> Pool:
-    pool = Pool(name, ICON, 0.13)
+def icons(data: Path, name: str, kind: str, split: str, side: int = STORED) -> Pool:
+    pool = Pool(name, ICON, 0.13, side)
     for row, raw in members(data, name, "captions.csv"):
         caption = re.sub(r"[_\s]+", " ", row["caption"]).strip().lower()
         if held_out(caption) == (split == "test"):
-            pool.add(open_picture(raw), (f"{kind} of {caption}", caption, f"{caption} {kind}", caption), f"{name} {caption}")
+            pool.add(
+                open_picture(raw), (f"{kind} of {caption}", caption, f"{caption} {kind}", caption), f"{name} {caption}"
+            )
     return pool
 
 
@@ -135,22 +138,23 @@ def digits(split: str) -> Pool:
     return pool
 
 
-def scenes(count: int, seed: int) -> Pool:
-    pool = Pool("scenes", DRAWN, 0.28)
+def scenes(count: int, seed: int, side: int = STORED) -> Pool:
+    pool = Pool("scenes", DRAWN, 0.28, side)
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        scene = draw_scene(rng, STORED)
+        scene = draw_scene(rng, side)
         pool.add(scene.picture, (scene.caption, scene.caption, *scene.short_captions), scene.caption)
     return pool
 
 
-def load_pools(data: Path, scene_count: int, *, fashion_first: bool) -> list[Pool]:
+def load_pools(data: Path, scene_count: int, *, fashion_first: bool, side: int = STORED) -> list[Pool]:
+    """All sets of `tiny`; what is larger than 28 px at `side` pixels."""
     icon_sets = (("noto_emoji", "an emoji"), ("dcss_tiles", "pixel art"))
     return [
-        scenes(scene_count, seed=1),
-        clothing(data, "train"),
-        grocery(data, "train"),
-        *(icons(data, name, kind, "train") for name, kind in icon_sets),
+        scenes(scene_count, 1, side),
+        clothing(data, "train", side),
+        grocery(data, "train", side),
+        *(icons(data, name, kind, "train", side) for name, kind in icon_sets),
         fashion(data, "train", first=fashion_first),
         digits("train"),
     ]
@@ -231,7 +235,9 @@ def view_loss(one: torch.Tensor, two: torch.Tensor, rest: torch.Tensor, temperat
     return F.cross_entropy(logits, torch.arange(len(two)))
 
 
-def train(model: CLIP, batches: Batches, *, steps: int, lr: float, second_views: int, log: Path) -> dict[str, torch.Tensor]:
+def train(
+    model: CLIP, batches: Batches, *, steps: int, lr: float, second_views: int, log: Path
+) -> dict[str, torch.Tensor]:
     """Run `steps` of AdamW with warm-up and cosine decay → the averaged state."""
     decay = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
@@ -261,7 +267,12 @@ def train(model: CLIP, batches: Batches, *, steps: int, lr: float, second_views:
             mean_state[name].lerp_(value.detach().float(), 1 - keep)
         totals += (words.item(), looks.item())
         if (step + 1) % 50 == 0:
-            line = {"step": step + 1, "words": round(totals[0] / 50, 3), "looks": round(totals[1] / 50, 3), "seconds": round(time.time() - started)}
+            line = {
+                "step": step + 1,
+                "words": round(totals[0] / 50, 3),
+                "looks": round(totals[1] / 50, 3),
+                "seconds": round(time.time() - started),
+            }
             totals[:] = 0
             with log.open("a") as out:
                 out.write(json.dumps(line) + "\n")
@@ -287,14 +298,21 @@ def main() -> None:
     torch.manual_seed(options.seed)
     torch.set_num_threads(2)
     started = time.time()
-    batches = Batches(load_pools(options.data, options.scenes, fashion_first=options.fashion == "first"), options.batch, options.seed)
-    print(f"{len(batches.keys)} images, {len(batches.tokens)} captions, loaded in {time.time() - started:.0f} s", flush=True)
+    batches = Batches(
+        load_pools(options.data, options.scenes, fashion_first=options.fashion == "first"), options.batch, options.seed
+    )
+    print(
+        f"{len(batches.keys)} images, {len(batches.tokens)} captions, loaded in {time.time() - started:.0f} s",
+        flush=True,
+    )
     config = json.loads((options.out / "open_clip_config.json").read_text())["model_cfg"]
     model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).train()
     if options.start:
         model.load_state_dict({k: v.float() for k, v in load_file(options.start).items()}, strict=False)
     model.visual.to(memory_format=torch.channels_last)
-    state = train(model, batches, steps=options.steps, lr=options.lr, second_views=options.second_views, log=options.log)
+    state = train(
+        model, batches, steps=options.steps, lr=options.lr, second_views=options.second_views, log=options.log
+    )
     # A word never seen in training keeps no random direction: it says nothing.
     seen = torch.zeros(config["text_cfg"]["vocab_size"], dtype=torch.bool)
     seen[batches.tokens.unique()] = True
