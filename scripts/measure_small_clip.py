@@ -19,7 +19,8 @@ from machine import describe_machine
 from open_clip.model import CLIP
 from PIL import Image
 from safetensors.torch import load_file
-from small_data import CONTEXT, Words, is_held_out_class, photos
+from sklearn.linear_model import LogisticRegression
+from small_data import CONTEXT, Words, is_held_out_class, photo_rows, photos
 from train_small_clip import CONFIG, PLACE, encode_texts
 
 from curator.encoders import load_encoder
@@ -97,6 +98,19 @@ def print_crops(images: Encode, pictures: Sequence[Image.Image], x: np.ndarray) 
     print(f"crops of 40 to 60 % of the side to their photos, recall@10: {found.any(1).mean():.3f}")
 
 
+def print_probe(images: Encode, data: Path) -> None:
+    """Ten everyday classes at 32 px: the photos of imagenette, learnt from its training part, which taught `small`."""
+    parts: dict[str, tuple[list[Image.Image], list[str]]] = {"train": ([], []), "validation": ([], [])}
+    for row, picture in photo_rows(data):
+        if row["source"] == "imagenette" and row["split"] in parts:
+            parts[row["split"]][0].append(picture.resize((32, 32), Image.Resampling.BOX))
+            parts[row["split"]][1].append(row["label"])
+    (learnt, names), (asked, truth) = parts["train"], parts["validation"]
+    probe = LogisticRegression(C=10, max_iter=2_000).fit(in_blocks(images, learnt), names)
+    share = (probe.predict(in_blocks(images, asked)) == np.array(truth)).mean()
+    print(f"linear probe at 32 px, {len(set(names))} classes, {len(learnt)} → {len(asked)} photos: {share:.1%}")
+
+
 def print_words(texts: Callable[[Sequence[str]], np.ndarray], words: Words) -> None:
     asked = words.held_out()
     t = np.concatenate([texts(words.words[i : i + 4096]) for i in range(0, len(words.words), 4096)])
@@ -131,6 +145,7 @@ def main() -> None:
     print_zero_shot(x, axes, truth, np.array([is_held_out_class(c) for c in classes]))
     print_searches(x, axes, truth)
     print_crops(images, pictures, x)
+    print_probe(images, options.data)
     print_words(texts, Words.load(options.data))
 
 

@@ -30,7 +30,7 @@ from curator.duplicates import (
     ways_to,
     wilson,
 )
-from curator.duplicates.alignment import turn
+from curator.duplicates.laying import turn
 from curator.embeddings import normalise
 from curator.images import measure
 from curator.index import build_graph

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from curator.cleaning.comparing import Hashes
-from curator.cleaning.dedupe import DedupeOptions, dedupe, find_thresholds
+from curator.cleaning.dedupe import PLANTED_CROPS, DedupeOptions, dedupe, find_thresholds
+from curator.cleaning.planted import find_planted
 from curator.database import Curation, Reader
 from curator.duplicates import (
     TRANSFORMS,
@@ -38,6 +39,7 @@ from curator.records import Evidence, Nodes
 # least agreement that a verified kind may be calibrated to: pictures that agree less are not the same to the eye
 FLOOR = 0.8
 _LEAST = 30  # pictures, below which nothing can be said
+_PLANTED = 200  # pictures out of which crops are cut
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,12 @@ def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIE
         for c in calibrations
         if c.source == "calibrated"
     }
+    semantic = load_graph(index.reader, index.space, nodes, threshold=find_thresholds(curation, index.space).semantic)
+    planted = find_planted(index, nodes, chosen[:_PLANTED], semantic=semantic.certificate.threshold, rng=rng, job=job)
+    cut, seen = (sum(count[what] for count in planted["by_size"].values()) for what in ("made", "found"))
+    facts[PLANTED_CROPS] = (seen / max(1, cut), planted)
     with index.write() as db, db.atomic():
-        Curation(db).put_calibrations(index.space, facts, kinds=[c.kind for c in calibrations])
+        Curation(db).put_calibrations(index.space, facts, kinds=[*(c.kind for c in calibrations), PLANTED_CROPS])
     return calibrations
 
 

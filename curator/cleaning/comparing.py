@@ -7,42 +7,42 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database import Curation, Reader
+from curator.cleaning.first_look import VOTES, Key, count_corners, find_hints
+from curator.cleaning.looks import Looks
+from curator.database import Curation
 from curator.duplicates import (
     BITS,
     Sketch,
     Thresholds,
     compare_hashes,
+    dismissed,
     examine,
-    needs_corners,
+    is_dismissed,
+    judge,
+    needs_look,
     textured,
 )
 from curator.embeddings import blocks
-from curator.errors import IndexLocked, PictureError
-from curator.images import decode, read_bytes
+from curator.errors import IndexLocked
 from curator.index import WAIT, Index
 from curator.job import Job
-from curator.records import DIHEDRAL, Evidence, Graph, Image, Nodes
+from curator.records import DIHEDRAL, Evidence, Graph, Nodes
 from curator.vectors import near_hashes
 
 logger = logging.getLogger("curator")
 
 RANK = 8  # nearest neighbours of each node that are looked at, whatever their score
-_PAIRS = 256  # pairs per transaction
-_SKETCHES = 1_024  # kept in memory, about 0.3 MB each
+_PAIRS = 2_048  # pairs per transaction
+_CLOSELY = 256  # pairs whose pictures are in memory at once
+_SAMPLED = 100  # pairs turned away by the first look that are compared in full, to know what it loses
 _NO_HASH = 64  # bits: as far as can be, for pictures without a hash worth the name
-_PATHS = 4  # of one content that are tried
-_SIDE = 320  # pixels that a decoded JPEG must have left
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,13 @@ class Hashes:
         return np.where(self.telling[pairs].all(1), distance, _NO_HASH), transform
 
 
-def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int = RANK) -> NDArray[np.int64]:
+def find_candidates(
+    hashes: Hashes, graph: Graph, semantic: float, by_corners: NDArray[np.int64], *, rank: int = RANK
+) -> NDArray[np.int64]:
     """Pairs (m, 2) of nodes that are worth a look.
 
-    They are near by hash in any orientation, among the first neighbours, or score above the threshold.
+    They are near by hash in any orientation, among the first neighbours, score above the threshold, or have corners
+    alike.
     """
     telling = np.flatnonzero(hashes.telling)
     # A quarter turn left of one is a quarter turn right of the other, and pairs are found from both ends.
@@ -84,7 +87,19 @@ def find_candidates(hashes: Hashes, graph: Graph, semantic: float, *, rank: int 
         else np.empty((0, 2), np.int64)
     )
     by_score, by_rank = graph.above(semantic)[0], graph.above(-1.0, rank=rank)[0]
-    return np.unique(np.concatenate([by_hash.reshape(-1, 2), by_score, by_rank]), axis=0)
+    return np.unique(np.concatenate([by_hash.reshape(-1, 2), by_score, by_rank, by_corners]), axis=0)
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """What the first look may lose.
+
+    Of `dismissed` pairs `sampled` were compared in full, and `missed` were the same.
+    """
+
+    dismissed: int
+    sampled: int
+    missed: int
 
 
 @dataclass(frozen=True)
@@ -97,12 +112,20 @@ class Collected:
     evidence: Sequence[Evidence]
     compared: int
     unread: int
+    shortcut: Shortcut
 
 
 def collect_evidence(
-    index: Index, nodes: Nodes, pairs: NDArray[np.int64], hashes: Hashes, thresholds: Thresholds, *, job: Job
+    index: Index,
+    nodes: Nodes,
+    pairs: NDArray[np.int64],
+    hashes: Hashes,
+    thresholds: Thresholds,
+    *,
+    looks: Looks,
+    job: Job,
 ) -> Collected:
-    """Evidence on every pair of nodes, kept every 256 pairs, or as soon as nobody else is writing."""
+    """Evidence on every pair of nodes, kept every 2,048 pairs, or as soon as nobody else is writing."""
     known = Curation(index.reader).edges()
     distances, transforms = hashes.distances(pairs)
     keys = list(zip(nodes.contents[pairs[:, 0]].tolist(), nodes.contents[pairs[:, 1]].tolist(), strict=True))
@@ -111,23 +134,30 @@ def collect_evidence(
     todo = [
         i
         for i, key in enumerate(keys)
-        if key not in known or known[key].distance != bits[i] or needs_corners(known[key], thresholds)
+        if key not in known or known[key].distance != bits[i] or needs_look(known[key], thresholds)
     ]
     unreadable: dict[tuple[int, int], Evidence] = {}
+    turned_away: list[int] = []
     done = len(keys) - len(todo)
-    store = _Store(index)
-    with store, _Looker(index.reader, nodes, thresholds) as looker:
+    comparer = Comparer(looks, thresholds)
+    with _Store(index) as store:
         for part in blocks(len(todo), _PAIRS):
             chosen = todo[part]
-            seen, unread = looker.look(
-                [keys[i] for i in chosen], distances[chosen].tolist(), transforms[chosen].tolist()
-            )
+            asked = [Pair(keys[i], bits[i], int(transforms[i])) for i in chosen]
+            seen, unread = comparer.compare(asked)
             store.put(seen)
             known |= seen
             unreadable |= {key: e for key, e in unread.items() if key not in known}
+            turned_away += [i for i in chosen if keys[i] in seen and is_dismissed(seen[keys[i]])]
             job.progress(done + part.stop, len(keys), "comparing pictures", already=done, unit="pairs")
             job.check()
-    return Collected([known.get(key) or unreadable[key] for key in keys], len(todo), len(unreadable))
+        sample = np.random.default_rng(0).permutation(turned_away)[: min(_SAMPLED, len(turned_away) // 20)].tolist()
+        full = comparer.compare_in_full([Pair(keys[i], bits[i], int(transforms[i])) for i in sample])
+        missed = {key: e for key, e in full.items() if judge(e, thresholds) is not None}
+        store.put(missed)
+        known |= missed
+    shortcut = Shortcut(len(turned_away), len(sample), len(missed))
+    return Collected([known.get(key) or unreadable[key] for key in keys], len(todo), len(unreadable), shortcut)
 
 
 class _Store:
@@ -164,60 +194,53 @@ class _Store:
             self.pending = {}
 
 
-class _Looker:
-    """Reads pictures once, keeps some, and compares pairs on every core."""
+@dataclass(frozen=True)
+class Pair:
+    """Two contents, and what their hashes say: least distance in bits, and the turn that makes it least."""
 
-    def __init__(self, reader: Reader, nodes: Nodes, thresholds: Thresholds) -> None:
-        self.reader, self.thresholds = reader, thresholds
-        self.images_of: dict[int, list[int]] = {}
-        for image_id, content in zip(nodes.image_ids.tolist(), nodes.content_ids.tolist(), strict=True):
-            self.images_of.setdefault(content, []).append(image_id)
-        self.sketches: OrderedDict[int, Sketch | None] = OrderedDict()
-        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, "compare")
+    key: tuple[int, int]
+    distance: int
+    transform: int
 
-    def __enter__(self) -> _Looker:
-        import cv2
 
-        cv2.setNumThreads(1)  # the pairs are spread over the cores already
-        return self
+class Comparer:
+    """Compares pairs as closely as it takes: a first look at all, and a full one at those that deserve it."""
 
-    def __exit__(self, *_: object) -> None:
-        self.threads.shutdown(wait=True, cancel_futures=True)
+    def __init__(self, looks: Looks, thresholds: Thresholds) -> None:
+        self.looks, self.thresholds = looks, thresholds
 
-    def look(
-        self, keys: Sequence[tuple[int, int]], distances: Iterable[int], transforms: Iterable[int]
-    ) -> tuple[dict[tuple[int, int], Evidence], dict[tuple[int, int], Evidence]]:
-        """Look at pairs of contents → evidence on them, and what hashes alone say where a picture cannot be read."""
-        self._load(dict.fromkeys(c for key in keys for c in key))
-        a, b = ([self.sketches[key[side]] for key in keys] for side in (0, 1))
-        examined = self.threads.map(examine, distances, transforms, a, b, [self.thresholds] * len(keys))
-        seen: dict[tuple[int, int], Evidence] = {}
-        unread: dict[tuple[int, int], Evidence] = {}
-        for key, evidence in zip(keys, examined, strict=True):
-            readable = all(self.sketches[c] is not None for c in key)
-            (seen if readable else unread)[key] = evidence
+    def compare(self, asked: Sequence[Pair]) -> tuple[dict[Key, Evidence], dict[Key, Evidence]]:
+        """Evidence on pairs, and what hashes alone say where a picture cannot be read."""
+        far = [p for p in asked if p.distance > BITS]
+        hints: dict[Key, tuple[NDArray[np.float64] | None, bool]] = {}
+        seen: dict[Key, Evidence] = {}
+        if far:
+            looks = self.looks.looks(c for p in far for c in p.key)
+            votes = count_corners([p.key for p in far], looks).tolist()
+            places = find_hints([p.key for p in far], looks, self.looks.threads)
+            for p, count, hint in zip(far, votes, places, strict=True):
+                if hint is None and count < VOTES and all(looks[c] is not None for c in p.key):
+                    seen[p.key] = dismissed(p.distance, DIHEDRAL[p.transform], count)
+                hints[p.key] = (hint, count < VOTES)
+        left = [p for p in asked if p.key not in seen]
+        return self._closely(left, hints, seen)
+
+    def compare_in_full(self, asked: Sequence[Pair]) -> dict[Key, Evidence]:
+        """Evidence on pairs without any first look."""
+        return self._closely(asked, {}, {})[0]
+
+    def _closely(
+        self, asked: Sequence[Pair], hints: Mapping[Key, Any], seen: dict[Key, Evidence]
+    ) -> tuple[dict[Key, Evidence], dict[Key, Evidence]]:
+        unread: dict[Key, Evidence] = {}
+        for few in (asked[part] for part in blocks(len(asked), _CLOSELY)):
+            sketches = self.looks.sketches(c for p in few for c in p.key)
+
+            def look(p: Pair, sketches: Mapping[int, Sketch | None] = sketches) -> Evidence:
+                a, b = (sketches[c] for c in p.key)
+                hint, only = hints.get(p.key, (None, False))
+                return examine(p.distance, p.transform, a, b, self.thresholds, hint=hint, only_hint=only)
+
+            for p, evidence in zip(few, self.looks.threads.map(look, few), strict=True):
+                (seen if all(sketches[c] is not None for c in p.key) else unread)[p.key] = evidence
         return seen, unread
-
-    def _load(self, contents: Iterable[int]) -> None:
-        wanted = list(contents)
-        for content in wanted:
-            if content in self.sketches:
-                self.sketches.move_to_end(content)
-        missing = [c for c in wanted if c not in self.sketches]
-        images = [self.reader.images(self.images_of[c][:_PATHS]) for c in missing]
-        self.sketches.update(zip(missing, self.threads.map(_first_readable, images), strict=True))
-        while len(self.sketches) > max(_SKETCHES, len(wanted)):
-            self.sketches.popitem(last=False)
-
-
-def _first_readable(images: Sequence[Image]) -> Sketch | None:
-    return next((s for s in map(read_sketch, images) if s is not None), None)
-
-
-def read_sketch(image: Image) -> Sketch | None:
-    """An indexed picture at comparison size, or None if its file is not there or no longer what was indexed."""
-    try:
-        decoded = decode(read_bytes(image.path), side=_SIDE)
-    except PictureError:
-        return None
-    return Sketch.of(decoded.picture) if decoded.content.sha256.hex() == image.sha256 else None

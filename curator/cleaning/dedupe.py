@@ -11,29 +11,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.cleaning.comparing import RANK, Hashes, collect_evidence, find_candidates
+from curator.cleaning.comparing import RANK, Hashes, Shortcut, collect_evidence, find_candidates
+from curator.cleaning.corners import find_by_corners
 from curator.cleaning.edges import check_groups
-from curator.cleaning.grouping import Grouping, Link
+from curator.cleaning.grouping import Grouping, Link, Listed
 from curator.cleaning.keepers import KEEP, Policy
-from curator.cleaning.result import DedupeResult, as_groups
+from curator.cleaning.looks import Looks
+from curator.cleaning.result import DedupeResult, ListedPair, as_groups
 from curator.database import Curation, Reader
 from curator.database.listed import put_recipe
-from curator.duplicates import KINDS, LEVELS, Thresholds, judge
+from curator.duplicates import KINDS, LEVELS, LISTED, Thresholds, inner, judge
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.images import absolute
-from curator.index import Index, load_graph
+from curator.index import NEIGHBOURS, Index, load_graph
 from curator.job import QUIET, Job
 from curator.records import Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
 
 DEDUPE = "dedupe"  # the recipe that the groups were made by
+PLANTED_CROPS = "planted crops"  # what `calibrate` keeps of the crops it made
 
 
 @dataclass(frozen=True)
 class DedupeOptions:
     """How to look: `level` "exact", "verified" or "semantic"; `threshold` overrides that of semantic edges.
 
-    `across` takes only edges between roots, `ignore_same_dir` only those between folders; `where` limits the images.
+    `across` takes only edges between roots, `ignore_same_dir` only those between folders, `within` only those inside
+    one; `where` limits the images. `neighbours` of each picture are looked at, whatever their score.
     """
 
     level: str = "verified"
@@ -41,13 +45,18 @@ class DedupeOptions:
     protect: tuple[Path, ...] = ()
     across: bool = False
     ignore_same_dir: bool = False
+    within: bool = False
     where: str | None = None
     threshold: float | None = None
-    rank: int = RANK
+    neighbours: int = RANK
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise UsageError(f"no level '{self.level}'; there are: {', '.join(LEVELS)}")
+        if self.within and (self.across or self.ignore_same_dir):
+            raise UsageError("--within takes pairs inside one folder, and --across or --ignore-same-dir all others")
+        if not 1 <= self.neighbours <= NEIGHBOURS:
+            raise UsageError(f"--neighbours takes 1 to {NEIGHBOURS}, and got {self.neighbours}")
         for name, kind in (("keep", str), ("protect", Path)):  # one alone is not a list of its letters
             value = getattr(self, name)
             several = (value,) if isinstance(value, str | Path) else value
@@ -70,9 +79,12 @@ class _Edges:
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     graph: Graph | None = None
     evidence: dict[tuple[int, int], Evidence] = field(default_factory=dict)
+    listed: list[Listed] = field(default_factory=list)
     candidates: int = 0
     compared: int = 0
     unread: int = 0
+    corners: str = ""
+    shortcut: Shortcut = field(default_factory=lambda: Shortcut(0, 0, 0))
 
 
 def dedupe(
@@ -101,7 +113,7 @@ def dedupe(
     thresholds = find_thresholds(curation, space, options.threshold)
     edges = _Edges()
     if options.level != "exact":
-        edges, thresholds = _look(index, nodes, thresholds, rank=options.rank, job=job)
+        edges, thresholds = _look(index, nodes, thresholds, neighbours=options.neighbours, job=job)
     job.check()
     whole = len(nodes.image_ids) == len(every.image_ids)
     while True:
@@ -114,12 +126,17 @@ def dedupe(
     if edges.unread:
         notes += (f"{edges.unread} pairs could not be compared, because files cannot be read now; run again later",)
     groups = as_groups(members, grouping.policy.rejected)
+    notes += grouping.notes(members)
     pairs = {kind: grouping.counts.get(kind, 0) for kind in LEVELS[options.level]}
+    listed = _listed(edges, grouping)
+    pairs |= {kind: sum(p.kind == kind for p in listed) for kind in LISTED if options.level != "exact"}
     images = {kind: sum(m.kind == kind for g in groups for m in g.duplicates) for kind in LEVELS[options.level]}
     return DedupeResult(
         groups, len(nodes.image_ids), len(nodes), edges.compared, edges.candidates - edges.compared, pairs, images,
-        edges.graph.certificate if edges.graph else None, thresholds, edges.evidence, _contents_of(members, nodes),
-        checks, notes, time.monotonic() - started,
+        edges.graph.certificate if edges.graph else None, thresholds, edges.evidence,
+        _contents_of(members, listed, nodes), checks, notes,
+        time.monotonic() - started, tuple(listed), options.neighbours, edges.corners, edges.shortcut,
+        planted_of(curation, space),
     )  # fmt: skip
 
 
@@ -136,7 +153,9 @@ def _group(
     """Members of groups, joined by verified edges and, at that level, by semantic ones."""
     curation = Curation(reader)
     policy = _policy(curation, decisions, options)
-    grouping = Grouping(reader, nodes, policy, decisions, across=options.across, folders=options.ignore_same_dir)
+    grouping = Grouping(
+        reader, nodes, policy, decisions, across=options.across, folders=options.ignore_same_dir, within=options.within
+    )
     members = grouping.verified(edges.links)
     if options.level == "semantic":
         x = curation.vectors(space, nodes.contents)
@@ -172,9 +191,9 @@ def _keep(
         return True
 
 
-def _contents_of(members: list[Grouped], nodes: Nodes) -> dict[int, int]:
+def _contents_of(members: list[Grouped], listed: list[ListedPair], nodes: Nodes) -> dict[int, int]:
     """image id → the content that stands for it, for every image of a group and those at the ends of its edges."""
-    involved = {i for m in members for i in (m.image_id, m.via_id)}
+    involved = {i for m in members for i in (m.image_id, m.via_id)} | {i for p in listed for i in (p.first, p.second)}
     standing = zip(nodes.image_ids.tolist(), nodes.standing().tolist(), strict=True)
     return {image_id: content for image_id, content in standing if image_id in involved}
 
@@ -201,25 +220,53 @@ def find_thresholds(curation: Curation, space: Space, asked: float | None = None
     return Thresholds(least, semantic, sources)
 
 
-def _look(index: Index, nodes: Nodes, thresholds: Thresholds, *, rank: int, job: Job) -> tuple[_Edges, Thresholds]:
+def _look(
+    index: Index, nodes: Nodes, thresholds: Thresholds, *, neighbours: int, job: Job
+) -> tuple[_Edges, Thresholds]:
     """Candidates, evidence on them, and what it makes of them; the thresholds with the one the graph settled on."""
     graph = load_graph(index.reader, index.space, nodes, threshold=thresholds.semantic, job=job)
     index.step("graph cached")
     thresholds = replace(thresholds, semantic=graph.certificate.threshold)
     hashes = Hashes.of(Curation(index.reader), nodes)
-    pairs = find_candidates(hashes, graph, graph.certificate.threshold, rank=rank)
-    collected = collect_evidence(index, nodes, pairs, hashes, thresholds, job=job)
+    with Looks(index.reader, nodes) as looks:
+        corners = find_by_corners(index.reader, nodes, looks, job=job)
+        pairs = find_candidates(hashes, graph, graph.certificate.threshold, corners.pairs, rank=neighbours)
+        collected = collect_evidence(index, nodes, pairs, hashes, thresholds, looks=looks, job=job)
     edges = _Edges(graph=graph, candidates=len(pairs), compared=collected.compared, unread=collected.unread)
+    edges.corners, edges.shortcut = corners.method, collected.shortcut
     edges.semantic, edges.scores = graph.above(graph.certificate.threshold)
     contents = nodes.contents
     for (a, b), evidence in zip(pairs.tolist(), collected.evidence, strict=True):
         kind = judge(evidence, thresholds)
-        if kind is not None:
+        if kind in LISTED:
+            edges.listed.append(Listed(a, b, kind))
+        elif kind is not None:
             bits = evidence.distance if kind != "cropped/edited" else 0
-            edges.links.append(Link(a, b, kind, (KINDS.index(kind), bits, -(evidence.agreement or 0.0))))
+            edges.links.append(
+                Link(a, b, kind, (KINDS.index(kind), bits, -(evidence.agreement or 0.0)), inner(evidence, kind))
+            )
         edges.evidence[int(contents[a]), int(contents[b])] = evidence
     edges.links.sort(key=lambda link: (link.strength, link.first, link.second))
     return edges, thresholds
+
+
+def _listed(edges: _Edges, grouping: Grouping) -> list[ListedPair]:
+    """Pairs that are listed and not proposed, each with the first image of either side, but those told apart."""
+    ids = grouping.nodes.image_ids
+    pairs = []
+    for listed in [*edges.listed, *grouping.listed]:
+        a, b = (grouping.images_of[node][0] for node in (listed.first, listed.second))
+        if grouping.may_join(a, b):
+            pairs.append(
+                ListedPair(int(ids[a]), int(ids[b]), listed.kind, grouping.labels_differ(listed.first, listed.second))
+            )
+    return pairs
+
+
+def planted_of(curation: Curation, space: Space) -> dict[str, Any] | None:
+    """What `calibrate` found of crops that it made of these pictures."""
+    calibrations = curation.calibrations(space)
+    return calibrations[PLANTED_CROPS][1] if PLANTED_CROPS in calibrations else None
 
 
 def _policy(curation: Curation, decisions: list[Decision], options: DedupeOptions) -> Policy:

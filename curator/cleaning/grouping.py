@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.cleaning.edges import Covering, count_pairs, spread
+from curator.cleaning.edges import Covering, count_pairs
+from curator.cleaning.joining import Joining
 from curator.cleaning.keepers import Policy, find_enlarged
-from curator.database import Curation, Reader
-from curator.duplicates import cover, join, ways_to
-from curator.records import Decision, Grouped, Image, Nodes
+from curator.database import Reader
+from curator.duplicates import TURNED, cover, join, ways_to
+from curator.records import Decision, Grouped, Nodes
 from curator.vectors import Neighbours
 
 _DEEP = 64  # neighbours of a kept image that are checked, of which some may be excused
@@ -23,15 +23,28 @@ _ROUNDS = 8  # repairs of the leader cover before it is given up
 
 @dataclass(frozen=True)
 class Link:
-    """A verified edge between two nodes; smaller `strength` is stronger."""
+    """A verified edge between two nodes; smaller `strength` is stronger.
+
+    `inner` says which of the two, 0 or 1, is cut out of the other.
+    """
 
     first: int
     second: int
     kind: str
     strength: tuple[float, ...]
+    inner: int | None = None
 
 
-class Grouping:
+@dataclass(frozen=True)
+class Listed:
+    """Two nodes that are near to being one picture, and are listed, not proposed."""
+
+    first: int
+    second: int
+    kind: str
+
+
+class Grouping(Joining):
     """Groups images by edges between their nodes. Positions are those of `nodes.image_ids`."""
 
     def __init__(
@@ -43,42 +56,15 @@ class Grouping:
         *,
         across: bool = False,
         folders: bool = False,
+        within: bool = False,
     ) -> None:
-        self.reader, self.nodes, self.policy = reader, nodes, policy
-        order = np.argsort(nodes.node_of, kind="stable")
-        bounds = np.searchsorted(nodes.node_of[order], np.arange(len(nodes) + 1))
-        self.images_of = [order[a:b].tolist() for a, b in pairwise(bounds.tolist())]
-        self.vetoes = self._vetoes(decisions)
-        self.keys = self._keys(across, folders)
+        super().__init__(reader, nodes, decisions, across=across, folders=folders, within=within)
+        self.policy = policy
         self.counts: Counter[str] = Counter()
-        self.records: dict[int, Image] = {}
+        self.listed: list[Listed] = []
+        self._parts: set[tuple[int, int]] = set()  # (image, another that it is cut out of), by position
         self.covering = Covering()
         self.is_exact = True
-
-    def _vetoes(self, decisions: Sequence[Decision]) -> dict[int, set[int]]:
-        """Position → positions that a person said are something else."""
-        apart = [d for d in decisions if d.verdict == "not-duplicate"]
-        there = Curation(self.reader).with_content([h for d in apart for h in (d.subject, d.other)])
-        position_of = {int(i): p for p, i in enumerate(self.nodes.image_ids)} if apart else {}
-        vetoes: dict[int, set[int]] = {}
-        for d in apart:
-            for a in there.get(d.subject, ()):
-                for b in there.get(d.other, ()):
-                    if a != b and a in position_of and b in position_of:
-                        vetoes.setdefault(position_of[a], set()).add(position_of[b])
-                        vetoes.setdefault(position_of[b], set()).add(position_of[a])
-        return vetoes
-
-    def _keys(self, across: bool, folders: bool) -> list[Hashable] | None:
-        """What two images must differ in for an edge between them to count, or None."""
-        if not across and not folders:
-            return None
-        places = Curation(self.reader).places(self.nodes.image_ids)
-        return [root if across else (root, folder) for root, folder in places]
-
-    def may_join(self, a: int, b: int) -> bool:
-        """Whether an edge between two images counts."""
-        return b not in self.vetoes.get(a, ()) and (self.keys is None or self.keys[a] != self.keys[b])
 
     def _inside(self, node: int) -> Iterator[tuple[int, int, str]]:
         """Edges between the images of one node: enough to join all that may be joined."""
@@ -94,7 +80,7 @@ class Grouping:
             (first, "identical-pixels"),
             (images, ""),
         ]:
-            for a, b in spread(members, members, self.keys):
+            for a, b in self.spread(members, members):
                 if a != b and self.may_join(a, b):
                     same = self.nodes.content_ids[a] == self.nodes.content_ids[b]
                     yield a, b, kind or ("identical-file" if same else "identical-pixels")
@@ -109,12 +95,34 @@ class Grouping:
             self.counts.update({frozenset(e[:2]): e[2] for e in inside}.values())
         yield from inside
         for link in links:
+            # A six that is a nine when turned: what turning changes the label of is no copy.
+            if link.kind in TURNED and self.labels_differ(link.first, link.second):
+                self.listed.append(Listed(link.first, link.second, link.kind))
+                continue
             joined = False
-            for a, b in spread(self.images_of[link.first], self.images_of[link.second], self.keys):
+            for a, b in self.spread(self.images_of[link.first], self.images_of[link.second]):
                 if self.may_join(a, b):
                     joined = True
+                    if link.inner is not None:
+                        self._parts.add((b, a) if link.inner else (a, b))
                     yield a, b, link.kind
             self.counts[link.kind] += joined
+
+    def notes(self, members: Iterable[Grouped]) -> tuple[str, ...]:
+        """What a person should know of the groups: different labels in one, and files that have several names."""
+        labels = self.labels
+        of_group: dict[int, set[str | None]] = {}
+        for m in members:
+            of_group.setdefault(m.keeper_id, set()).add(labels.get(m.image_id))
+        mixed = sum(len(values - {None}) > 1 for values in of_group.values())
+        notes = (
+            [f"{mixed} of {len(of_group)} groups hold images of different labels; look at those first"] if mixed else []
+        )
+        if self.further_names:
+            notes.append(
+                f"{self.further_names} images are links to files that are here under another name, and count once"
+            )
+        return tuple(notes)
 
     def verified(self, links: Sequence[Link]) -> list[Grouped]:
         """Union-find on identical and verified edges."""
@@ -134,10 +142,12 @@ class Grouping:
         self, group: list[int], pairs: list[tuple[int, int]], kind_of: dict[tuple[int, int], str]
     ) -> list[Grouped]:
         ids = self.nodes.image_ids
-        images = self._images([int(ids[p]) for p in group])
+        images = self.images([int(ids[p]) for p in group])
         position_of = {int(ids[p]): p for p in group}
         enlarged = find_enlarged(images) if "largest" in self.policy.keep else set()
-        keeper = self.policy.order(images, enlarged=enlarged)[0].id
+        there = set(group)
+        parts = {int(ids[p]) for p, whole in self._parts if p in there and whole in there}
+        keeper = self.policy.order(images, enlarged=enlarged, parts=parts)[0].id
         ways = ways_to(position_of[keeper], group, pairs)
         members = []
         for position in group:
@@ -150,11 +160,6 @@ class Grouping:
             stays = image_id in self.policy.kept or self.policy.is_protected(self.records[image_id])
             members.append(Grouped(image_id, keeper, "kept" if stays else kind, int(ids[via]), None))
         return members
-
-    def _images(self, ids: list[int]) -> list[Image]:
-        new = [i for i in ids if i not in self.records]
-        self.records.update((i.id, i) for i in self.reader.images(new))
-        return [self.records[i] for i in ids]
 
     def semantic(
         self,
@@ -171,7 +176,7 @@ class Grouping:
         """
         out = {m.image_id for m in members if m.kind not in ("keeper", "kept")}
         ids = self.nodes.image_ids
-        standing = [p for p in range(len(ids)) if int(ids[p]) not in out]
+        standing = sorted(p for images in self.images_of for p in images if int(ids[p]) not in out)
         by_node: dict[int, list[int]] = {}
         for p in standing:
             by_node.setdefault(int(self.nodes.node_of[p]), []).append(p)
@@ -214,7 +219,7 @@ class Grouping:
 
     def _order(self, positions: list[int]) -> NDArray[np.int64]:
         position_of = {int(self.nodes.image_ids[p]): p for p in positions}
-        return np.array([position_of[i.id] for i in self.policy.order(self._images(list(position_of)))], np.int64)
+        return np.array([position_of[i.id] for i in self.policy.order(self.images(list(position_of)))], np.int64)
 
     def _protected(self, positions: Iterable[int]) -> frozenset[int]:
         if not self.policy.protect:

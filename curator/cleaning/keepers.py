@@ -14,7 +14,7 @@ from curator.images import absolute, decode, read_bytes
 from curator.records import Image
 from curator.registry import Registry
 
-KEEP = ("protected", "real", "labelled", "largest", "lossless", "oldest", "shortest-path")
+KEEP = ("protected", "real", "labelled", "whole", "largest", "lossless", "oldest", "shortest-path")
 _WHOLE = 1 << 20  # an input side so large that no JPEG is decoded at reduced scale
 _LOSSLESS = {"PNG", "BMP", "DIB", "TIFF", "PPM"}
 
@@ -47,9 +47,14 @@ class Policy:
             for folder in (absolute(protected), protected.resolve())
         )
 
-    def order(self, images: Sequence[Image], *, enlarged: Set[int] = frozenset()) -> list[Image]:
-        """Best first. Decisions and protection come before the rules; an enlarged copy never counts as the largest."""
-        facts = Facts(self, enlarged)
+    def order(
+        self, images: Sequence[Image], *, enlarged: Set[int] = frozenset(), parts: Set[int] = frozenset()
+    ) -> list[Image]:
+        """Best first. Decisions and protection come before the rules; an enlarged copy never counts as the largest.
+
+        `parts` are images cut out of another of them.
+        """
+        facts = Facts(self, enlarged, parts)
 
         def key(image: Image) -> tuple[object, ...]:
             decided = (image.id not in self.kept, not self.is_protected(image), image.id in self.rejected)
@@ -57,10 +62,11 @@ class Policy:
 
         return sorted(images, key=key)
 
-    def reason(self, keeper: int, images: Sequence[Image]) -> str:
+    def reason(self, keeper: int, images: Sequence[Image], *, parts: Set[int] = frozenset()) -> str:
         """Why the keeper comes before the rest of its group: "decided", or the rule that beats the last of them.
 
-        "name" where all rules find them the same, and "other rules" where these would keep another image.
+        `parts` are images cut out of another of them. "name" where all rules find them the same, and "other rules"
+        where these would keep another image.
         """
         best = next(i for i in images if i.id == keeper)
         if keeper in self.kept:
@@ -68,7 +74,7 @@ class Policy:
         others = [i for i in images if i.id != keeper and i.id not in self.rejected]
         if not others:
             return "decided"
-        facts = Facts(self, find_enlarged(images) if "largest" in self.keep else frozenset())
+        facts = Facts(self, find_enlarged(images) if "largest" in self.keep else frozenset(), parts)
         for name in self.keep:
             value, values = keep_rules[name](best, facts), [keep_rules[name](o, facts) for o in others]
             if min(values) < value:
@@ -85,6 +91,7 @@ class Facts:
 
     policy: Policy
     enlarged: Set[int]
+    parts: Set[int]
 
 
 Rule = Callable[[Image, Facts], float]
@@ -114,6 +121,11 @@ def _captioned(image: Image, facts: Facts) -> float:
 @keep_rules.register("tagged")
 def _tagged(image: Image, facts: Facts) -> float:
     return not image.tags
+
+
+@keep_rules.register("whole")
+def _whole(image: Image, facts: Facts) -> float:
+    return image.id in facts.parts
 
 
 @keep_rules.register("largest")

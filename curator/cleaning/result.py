@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from curator.cleaning.comparing import Shortcut
 from curator.duplicates import KINDS, Thresholds
 from curator.records import Certificate, Evidence, Grouped
 
@@ -30,11 +32,26 @@ class Group:
         return tuple(m for m in self.members if m.kind not in ("keeper", "kept"))
 
 
+@dataclass(frozen=True)
+class ListedPair:
+    """Two images that are near to being the same picture, and of which none is proposed for removal.
+
+    Of kind `altered` or `overlapping`; or turned upon each other, where turning changes the label.
+    """
+
+    first: int
+    second: int
+    kind: str
+    labels_differ: bool
+
+
 @dataclass(frozen=True, repr=False)
 class DedupeResult:
     """What was found.
 
     `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the guarantees in words.
+    `neighbours` of each picture were looked at, and those that `corners` found (how, in words); `shortcut` is what the
+    first look may lose, and `planted` what `calibrate` found of crops it made itself, by their size.
     """
 
     groups: tuple[Group, ...]
@@ -51,6 +68,11 @@ class DedupeResult:
     checks: tuple[str, ...]
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    listed: tuple[ListedPair, ...] = ()
+    neighbours: int = 0
+    corners: str = ""
+    shortcut: Shortcut | None = None
+    planted: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         """In a few words; the evidence alone would fill screens."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import echo, known, opened, plural, print_json, say, table
+from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 from curator.cli.runs import show_run
 from curator.texts import to_json
@@ -139,25 +139,38 @@ def compare_command(*, a: str, b: str, name: str | None, encoder: str | None, th
     Prints the inner product of their directions, the angle between them, and both lengths. Exit code 0 if they are the
     same at --threshold, 1 if they differ. What a score means depends on the encoder: two unrelated photos score 0.2 to
     0.6 with most CLIP models.
+
+    Of two images of the index it also shows every stage of `curator dedupe`, whatever those before it say: hash, rank
+    by vector, corners, the first look, the pixels; and which one said no.
     """
+    from curator.cleaning.explain import explain, facts_of
     from curator.encoders import load_encoder
-    from curator.search.query import compare_in, compare_two, parse_query
+    from curator.search.query import compare_in, compare_two, indexed, parse_query
 
     terms = [parse_query([t])[0] for t in (a, b)]
+    explained = None
     if encoder:
         result = compare_in(load_encoder(encoder), *terms)
     else:
         with opened(name) as index:
             result = compare_two(index, *terms)
+            ids = [indexed(index, term) for term in terms]
+            if ids[0] is not None and ids[1] is not None and ids[0] != ids[1]:
+                with working() as job:
+                    explained = explain(index, ids[0], ids[1], job=job)
     same = result.inner_product >= threshold
     if as_json:
-        print_json(asdict(result) | {"threshold": threshold, "same": same})
+        more = {"duplicates": facts_of(explained)} if explained else {}
+        print_json(asdict(result) | {"threshold": threshold, "same": same} | more)
     else:
         echo(
             f"inner product {result.inner_product:.4f}   angle {result.angle_degrees:.2f}°   "
             f"lengths {result.lengths[0]:.3f}, {result.lengths[1]:.3f}"
         )
         echo(f"{'same' if same else 'different'} at {threshold}")
+        if explained:
+            rows = [(s.name, "yes" if s.speaks_for else "no", s.seen) for s in explained.stages]
+            echo(f"\n{table(rows, ('as duplicates', '', 'seen'))}\n\n{explained.because}.")
     sys.exit(0 if same else 1)
 
 

@@ -6,6 +6,7 @@ from curator.database.integrity import damaged_rows, dangling_rows, has_tables, 
 from curator.database.reader import FEW, Reader
 from curator.database.salvage import salvage
 from curator.database.selections import Selections
+from curator.database.sketches import Sketches
 from curator.database.where import quoted
 from curator.database.writer import NewImage, Writer
 
@@ -17,6 +18,7 @@ __all__ = [
     "NewImage",
     "Reader",
     "Selections",
+    "Sketches",
     "Writer",
     "damaged_rows",
     "dangling_rows",

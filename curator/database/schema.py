@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
-FORMAT = 4  # user_version: one more for every migration
+FORMAT = 5  # user_version: one more for every migration
 
 # Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped
 # bit.
@@ -33,7 +33,7 @@ SEALED: dict[str, tuple[str, ...]] = {
     "queries": ("space_id", "query", "vector"),
     "measures": ("content_id", "hashes", "sharpness", "brightness", "contrast", "entropy"),
     "edges": ("first", "second", "distance", "transform", "laid", "inliers", "scale", "degrees", "agreement",
-    "overlap", "difference"),
+    "overlap", "difference", "weakest"),
     "decisions": ("subject", "other", "subject_id", "verdict", "decided_at"),
     "groups": ("image_id", "keeper_id", "kind", "via_id", "score"),
     "calibrations": ("space_id", "kind", "threshold", "facts"),
@@ -158,6 +158,21 @@ _FOURTH = """
 CREATE TABLE recipes (name TEXT PRIMARY KEY, recipe TEXT NOT NULL, crc INTEGER);
 """
 
+# How much the weakest patch of two pictures agrees, which tells a change from a codec.
+_FIFTH = """
+ALTER TABLE edges RENAME TO former_edges;
+CREATE TABLE edges (
+    first INTEGER NOT NULL REFERENCES contents (id), second INTEGER NOT NULL REFERENCES contents (id),
+    distance INTEGER NOT NULL, transform TEXT NOT NULL, laid REAL,
+    inliers INTEGER, scale REAL, degrees REAL, agreement REAL, overlap REAL, difference REAL, weakest REAL,
+    crc INTEGER, PRIMARY KEY (first, second), CHECK (first < second)
+);
+INSERT INTO edges (first, second, distance, transform, laid, inliers, scale, degrees, agreement, overlap, difference)
+    SELECT first, second, distance, transform, laid, inliers, scale, degrees, agreement, overlap, difference
+    FROM former_edges;
+DROP TABLE former_edges;
+"""
+
 
 UNUSED_COLUMNS = "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FROM images, json_each(images.extra))"
 
@@ -192,6 +207,12 @@ def migrations() -> Migrations:
         _create(db, _FOURTH)
         _mend_json(db)
         db.execute("PRAGMA user_version = 4")
+
+    @steps()
+    def m005_weakest(db: Database) -> None:
+        _create(db, _FIFTH)
+        db.execute(f"UPDATE edges SET crc = row_crc({', '.join(SEALED['edges'])})")
+        db.execute("PRAGMA user_version = 5")
 
     return steps
 

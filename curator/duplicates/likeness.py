@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.duplicates.alignment import turn
+from curator.duplicates.laying import turn
 from curator.embeddings import blocks
 from curator.records import DIHEDRAL
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.cleaning.comparing import Hashes, read_sketch
+from curator.cleaning.comparing import Hashes
+from curator.cleaning.looks import read_sketch
 from curator.database import Curation
-from curator.duplicates import BITS, Thresholds, examine, judge
+from curator.duplicates import BITS, Thresholds, examine, proved
 from curator.duplicates.likeness import Greys, nearest_by_pixels
 from curator.embeddings import blocks
 from curator.index import Index
@@ -97,4 +98,4 @@ class Proof:
         if nodes[0] == nodes[1]:
             return "identical-file" if one.sha256 == other.sha256 else "identical-pixels"
         thresholds = Thresholds()
-        return judge(examine(distance, way, read_sketch(one), read_sketch(other), thresholds), thresholds) or ""
+        return proved(examine(distance, way, read_sketch(one), read_sketch(other), thresholds), thresholds) or ""

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from curator.duplicates import shrink
 from curator.encoders import Encoder
 from curator.errors import PictureError
 from curator.images import decode, measure, read_bytes
@@ -37,6 +38,7 @@ class ReadFile:
     content: Content | None = None
     prepared: Pixels | None = None
     measures: Measures | None = None
+    sketch: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def read_file(root: Path, file: ImageFile, encoder: Encoder, *, known: Container
         if sha256 in known:
             return ReadFile(file, sha256)
         decoded = decode(data, side=encoder.side)
-        return ReadFile(file, sha256, decoded.content, encoder.prepare(decoded.picture), measure(decoded.picture))
+        picture = decoded.picture
+        prepared = encoder.prepare(picture)
+        return ReadFile(file, sha256, decoded.content, prepared, measure(picture), shrink(picture))
     except PictureError as error:
         return _skipped(file, str(error))
     except (ValueError, MemoryError) as error:  # a shape that the encoder cannot take

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from curator.database import Curation, NewImage, Writer
+from curator.database import Curation, NewImage, Sketches, Writer
 from curator.encoders import Encoder
 from curator.errors import RootMissing, Stopped
 from curator.index import Index
@@ -47,7 +47,7 @@ def ingest(
     with index.write(alone=True) as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
-        work = Work(index, db, space, encoder, job)
+        work = Work(index, db, space, encoder, job, Sketches(index.reader.folder))
         try:
             for target in find_targets(db, paths):
                 try:
@@ -64,6 +64,7 @@ def ingest(
             fill_sureness(work)
         except (KeyboardInterrupt, Stopped):
             interrupted = True
+        work.sketches.close()
         if not db.lost and db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space)
     seconds = time.monotonic() - started
@@ -97,6 +98,7 @@ def _pass(work: Work, plan: Plan) -> None:
             work.tally.update(commit(db, plan, encoded, work.space, placing))
             work.index.step("batch written")
         work.index.step("batch committed")
+        work.sketches.put({r.sha256: r.sketch for r in encoded.files if r.sketch is not None})
         embedded.update(encoded.vectors)  # in place: the threads that read ahead look at this very set
         done, since_files = done + len(encoded), since_files + len(encoded)
         if since_files >= _CHECKPOINT:

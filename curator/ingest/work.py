@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from curator.database import Curation, Writer
+from curator.database import Curation, Sketches, Writer
 from curator.embeddings import lengths, normalise
 from curator.encoders import Encoder
 from curator.errors import PictureError
@@ -37,6 +37,7 @@ class Work:
     space: Space
     encoder: Encoder
     job: Job
+    sketches: Sketches
     tally: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
 

@@ -92,8 +92,8 @@ class Evidence:
     `distance` of their pHashes in bits, at the `transform` of the second that makes it least; `laid` is the agreement
     of the grey pictures when the second is so turned and laid upon the first. `inliers`, `scale`, `degrees`,
     `agreement` and `overlap` (share of the smaller picture) are of the best alignment of their corners. `difference` is
-    how far the colours lie apart then, in levels of 0–255. None: not looked at, because what came before said enough,
-    or a file could not be read.
+    how far the colours lie apart then, in levels of 0–255; `weakest` the agreement of the patch that agrees least, of
+    those with strong texture. None: not looked at, because what came before said enough, or a file could not be read.
     """
 
     distance: int
@@ -105,6 +105,7 @@ class Evidence:
     agreement: float | None = None
     overlap: float | None = None
     difference: float | None = None
+    weakest: float | None = None
 
 
 OF_NONE = b""  # in place of the other content, in a verdict on an image by itself

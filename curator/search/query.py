@@ -17,7 +17,7 @@ from curator.database import Selections, quoted
 from curator.embeddings import Comparison, compare, normalise
 from curator.encoders import Encoder
 from curator.errors import UsageError
-from curator.images import SUFFIXES, decode, read_picture
+from curator.images import SUFFIXES, absolute, decode, read_picture
 from curator.index import Index
 from curator.records import Hits, Vectors
 from curator.registry import suggest
@@ -184,6 +184,13 @@ def _unknown_values(index: Index, question: Question) -> tuple[str, ...]:
 def compare_two(index: Index, a: Term, b: Term) -> Comparison:
     """Inner product, angle and lengths of two terms' vectors in the index's space; an id's vector is the stored one."""
     return compare(*(_stored(index, t) if t.kind == "id" else _encoded(index.encoder, t) for t in (a, b)))
+
+
+def indexed(index: Index, term: Term) -> int | None:
+    """The id of a term that names an image of the index, by id or path."""
+    if term.kind == "id":
+        return int(term.value)
+    return index.reader.find(absolute(Path(term.value).expanduser())) if term.kind == "file" else None
 
 
 def compare_in(encoder: Encoder, a: Term, b: Term) -> Comparison:

@@ -10,6 +10,7 @@ from curator.vectors.generation import (
     write_generation,
 )
 from curator.vectors.neighbours import Neighbours, exact_neighbours, near_hashes
+from curator.vectors.words import WordFile, nearest_words
 
 __all__ = [
     "Answer",
@@ -17,10 +18,12 @@ __all__ = [
     "Generation",
     "GenerationDamaged",
     "Neighbours",
+    "WordFile",
     "check_generation",
     "clear_unfinished",
     "drop_generations",
     "exact_neighbours",
     "near_hashes",
+    "nearest_words",
     "write_generation",
 ]

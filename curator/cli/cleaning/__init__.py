@@ -1,5 +1,5 @@
 """Commands that clean: dedupe, decide, quarantine, restore, calibrate, leaks, issues."""
 
-from curator.cli.cleaning import checks, clusters, duplicates
+from curator.cli.cleaning import checks, clusters, duplicates, quarantine
 
-COMMANDS = (*duplicates.COMMANDS, *clusters.COMMANDS, *checks.COMMANDS)
+COMMANDS = (*duplicates.COMMANDS, *quarantine.COMMANDS, *clusters.COMMANDS, *checks.COMMANDS)

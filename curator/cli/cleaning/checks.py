@@ -32,14 +32,18 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
 
     Known duplicates are made of a sample (resized, JPEG, crops, mirrored, turned, recoloured, blurred, captioned,
     letterboxed) and told from its nearest neighbours. Kept per kind: the smallest threshold whose precision is at least
-    0.99 at the lower end of its 95 % interval.
+    0.99 at the lower end of its 95 % interval. And small crops are cut out of them: what share of each size is found.
     """
     from dataclasses import asdict
 
     from curator.cleaning.calibrate import calibrate
+    from curator.cleaning.dedupe import planted_of
+    from curator.cleaning.describe import describe_crops
+    from curator.database import Curation
 
     with opened(name) as index, working() as job:
         calibrations = calibrate(index, sample=sample, seed=seed, job=job)
+        planted = planted_of(Curation(index.reader), index.space)
     if as_json:
         print_json([asdict(c) for c in calibrations])
         return
@@ -69,6 +73,7 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
         "others",
     )
     echo(table(rows, heads))
+    say(describe_crops(planted))
     if any(c.source != "calibrated" for c in calibrations):
         say(
             "Where no threshold reached a precision of 0.99 at the lower end, the built-in one stays. More --sample "

@@ -1,4 +1,4 @@
-"""Commands that find duplicates and clean up: dedupe, decide, quarantine, restore."""
+"""Commands that find duplicates and decide about them: dedupe, decide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from curator.cli.face import echo, opened, plural, print_json, say, table, worki
 from curator.cli.options import former, index_option, json_option, output_option, sheet_option, where_option
 
 if TYPE_CHECKING:
-    from curator.cleaning.quarantine import Report
     from curator.cleaning.result import DedupeResult, Group
     from curator.records import Image
 
@@ -35,6 +34,14 @@ _SHOWN = 12  # groups
 )
 @click.option("--across", is_flag=True, help="Only duplicates between roots.")
 @click.option("--ignore-same-dir", is_flag=True, help="Only duplicates between folders.")
+@click.option("--within", is_flag=True, help="Only duplicates inside one folder.")
+@click.option(
+    "--neighbours",
+    type=click.IntRange(1, 16),
+    default=8,
+    show_default=True,
+    help="Nearest images of each that are looked at, whatever their score.",
+)
 @where_option
 @click.option(
     "--threshold",
@@ -65,9 +72,12 @@ def dedupe_command(
     verified   also re-encoded, mirrored, rotated, cropped or edited, proved on the pixels
     semantic   also what an encoder cannot tell apart: shots of one thing, variants
 
-    --keep takes, in order: protected, real, labelled, largest, lossless, oldest, shortest-path (these, so, by default),
-    and captioned, tagged, smallest, largest-file, newest. `curator decide` says yes or no; exit code 1 if there is
-    something to decide."""
+    Pairs that are one picture but for a change in one place (altered), or parts of one picture that share little
+    (overlapping), are listed and never proposed. `curator compare A B` says why two images were, or were not, found.
+
+    --keep takes, in order: protected, real, labelled, whole, largest, lossless, oldest, shortest-path (these, so, by
+    default), and captioned, tagged, smallest, largest-file, newest. `curator decide` says yes or no;
+    exit code 1 if there is something to decide."""
     from curator.cleaning.dedupe import DedupeOptions, dedupe
     from curator.cleaning.describe import draw_groups, facts_of
     from curator.cleaning.keepers import parse_keep
@@ -76,7 +86,8 @@ def dedupe_command(
         with working() as job:
             result = dedupe(index, DedupeOptions(keep=parse_keep(keep), **options), job=job)
         groups = [g for g in result.groups if everything or not g.settled]
-        images = {i.id: i for i in index.images([m.image_id for g in groups for m in g.members])}
+        listed = [i for p in result.listed for i in (p.first, p.second)]
+        images = {i.id: i for i in index.images([*(m.image_id for g in groups for m in g.members), *listed])}
     drawn = draw_groups(
         result, groups, images, sheet=sheet, page=output
     )  # first, as a reader of the text may stop early
@@ -90,11 +101,12 @@ def dedupe_command(
 
 
 def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, Image]) -> None:
-    from curator.cleaning.describe import describe_member, remarks
+    from curator.cleaning.describe import describe_listed, describe_member, remarks
 
     echo(
         table(
-            [(kind, result.pairs[kind], result.images[kind]) for kind in result.pairs], ("kind", "pairs", "duplicates")
+            [(kind, result.pairs[kind], result.images.get(kind, "listed")) for kind in result.pairs],
+            ("kind", "pairs", "duplicates"),
         )
     )
     duplicates, decided = sum(len(g.duplicates) for g in result.groups), sum(g.settled for g in result.groups)
@@ -110,6 +122,13 @@ def _print_groups(result: DedupeResult, groups: list[Group], images: dict[int, I
             echo(f"  {kind:<16} id:{m.image_id:<7} {images[m.image_id].path}{f'   ({evidence})' if evidence else ''}")
     if len(groups) > _SHOWN:
         echo(f"\n… and {len(groups) - _SHOWN} groups more; --sheet, -o and --json show them.")
+    for pair in result.listed[:_SHOWN]:
+        said = describe_listed(pair, result)
+        echo(f"\n  {pair.kind}, not proposed ({said})")
+        for image_id in (pair.first, pair.second):
+            echo(f"    id:{image_id:<7} {images[image_id].path}")
+    if len(result.listed) > _SHOWN:
+        echo(f"\n… and {len(result.listed) - _SHOWN} pairs more that are not proposed; --json lists them.")
     if groups:
         echo(
             "\n`curator decide reject --proposed` accepts the proposals, `decide keep|reject|not-duplicate ID...` "
@@ -219,75 +238,4 @@ def _named(images: Sequence[Image]) -> str:
     return f"id:{images[0].id} {images[0].path}{more}" if images else "–"
 
 
-@click.command("quarantine")
-@index_option
-@click.option(
-    "--to",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="A folder of the same file system. [default: as above]",
-)
-@click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
-@click.option("--undo", is_flag=True, help="Put everything back, as `curator restore` does.")
-@json_option
-def quarantine_command(name: str | None, *, to: Path | None, dry_run: bool, undo: bool, as_json: bool) -> None:
-    """Move the files of rejected images aside.
-
-    `curator restore`, or --undo, puts them back, byte for byte.
-
-    They go to `.curator-quarantine` in their root, which scans pass over, or to --to. A file moves only if it and the
-    one that is kept are what the index says. A journal of every move lies beside the files and in the index. Exit code
-    1 if a file was left.
-    """
-    from curator.cleaning.quarantine import quarantine
-
-    if undo:
-        _restore(name, (), dry_run=dry_run, as_json=as_json)
-        return
-    with opened(name) as index, working() as job:
-        report = quarantine(index, to=to, dry_run=dry_run, job=job)
-    _print_moves(report, "would be moved" if dry_run else "moved", as_json, back=False)
-
-
-@click.command("restore")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@index_option
-@click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
-@json_option
-def restore_command(paths: tuple[Path, ...], name: str | None, dry_run: bool, as_json: bool) -> None:
-    """Put quarantined files back.
-
-    All of them go where they were, or those whose former PATHS are named. Nothing is overwritten.
-    """
-    _restore(name, paths, dry_run=dry_run, as_json=as_json)
-
-
-def _restore(name: str | None, paths: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
-    from curator.cleaning.quarantine import restore
-
-    with opened(name) as index, working() as job:
-        report = restore(index, paths, dry_run=dry_run, job=job)
-    if report.moves and not dry_run:
-        say(
-            "They are still rejected, and `curator quarantine` would move them again; `curator decide undo` forgets a "
-            "verdict."
-        )
-    _print_moves(report, "would be put back" if dry_run else "put back", as_json, back=True)
-
-
-def _print_moves(report: Report, done: str, as_json: bool, *, back: bool) -> None:
-    from dataclasses import asdict
-
-    if as_json:
-        print_json(
-            {"moves": [asdict(m) for m in report.moves], "left": [{"path": p, "reason": r} for p, r in report.left]}
-        )
-    else:
-        for m in report.moves:
-            echo(f"{m.moved_to} -> {m.path}" if back else f"{m.path} -> {m.moved_to}   ({m.reason}; kept: {m.keeper})")
-        echo(f"{plural(len(report.moves), 'file')} {done}.")
-        for path, reason in report.left:
-            say(f"Left: {path}: {reason}")
-    sys.exit(1 if report.left else 0)
-
-
-COMMANDS = (dedupe_command, decide_group, quarantine_command, restore_command)
+COMMANDS = (dedupe_command, decide_group)

@@ -1,0 +1,162 @@
+"""One picture laid upon another: how far grey levels and colours agree, and where they agree least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.duplicates.corners import Grey
+from curator.duplicates.sketch import Sketch
+
+_SMOOTH = 1.0  # sigma in pixels, against codecs and noise
+_PATCH = 32  # pixels a side over which grey levels are correlated
+_TEXTURE = 4.0  # grey levels of spread that a patch needs to say anything
+_SMALL_PATCH, _SMOOTHER, _STRONG = 16, 1.5, 20.0  # the same, to say that something was changed in one place
+_LEAST = 50  # patches that must say something
+_LOST = 0.03  # of the overlap, to the border that is left out of the comparison
+_WORTH = 0.5  # agreement of grey levels below which colours need no look
+_COARSE = 10  # pixels a side over which colours are averaged before they are compared
+_NEAR = 8  # levels within which a colour counts as the background's
+_GAIN = (0.5, 2.0)  # what an edit of brightness or contrast may do
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Laid:
+    """One picture laid on another.
+
+    `agreement` is of the grey levels, in [−1, 1], and `weakest` that of the patch that agrees least, of those with
+    strong texture; `difference` of the colours, in levels of 0–255. `overlap` is the share of the smaller one that lies
+    on the other: nearly all of it for a crop, less for shots from two places.
+    """
+
+    agreement: float
+    difference: float
+    overlap: float = 1.0
+    weakest: float = 1.0
+
+
+NOTHING = Laid(0.0, 255.0, 0.0, -1.0)
+
+
+def lay(a: Sketch, b: Sketch, transform: str) -> Laid:
+    """`a` with the whole of `b` on it, turned by one of `DIHEDRAL` and brought to the same size."""
+    import cv2
+
+    h, w = a.grey.shape
+    grey, rgb = (cv2.resize(turn(v, transform), (w, h), interpolation=cv2.INTER_AREA) for v in (b.grey, b.rgb))
+    inside = np.ones((h, w), np.float32)
+    agreement = _agreement(a.grey, grey, inside)
+    return Laid(agreement, _difference(a.rgb, rgb, inside), weakest=_weakest(a.grey, grey, inside))
+
+
+def turn(v: Any, transform: str) -> Any:
+    """Pixels (H, W) or (H, W, 3) under one of the symmetries of the square, named as in `DIHEDRAL`."""
+    turned = {
+        "same": lambda v: v,
+        "mirror": lambda v: v[:, ::-1],
+        "flip": lambda v: v[::-1],
+        "rotate-180": lambda v: v[::-1, ::-1],
+        "transpose": lambda v: v.swapaxes(0, 1),
+        "rotate-90": lambda v: v.swapaxes(0, 1)[::-1],
+        "rotate-270": lambda v: v.swapaxes(0, 1)[:, ::-1],
+        "transverse": lambda v: v.swapaxes(0, 1)[::-1, ::-1],
+    }
+    return np.ascontiguousarray(turned[transform](v))
+
+
+def laid_by(a: Sketch, b: Sketch, fit: Any, size: float | None = None) -> Laid:
+    """`a` with `b` on it as a fit (2, 3) from `b` to `a` says.
+
+    `size` is that of the smaller picture, in pixels of `a`; else it is taken from the fit.
+    """
+    import cv2
+
+    h, w = a.grey.shape
+    inside = cv2.warpAffine(np.full(b.grey.shape, 255, np.uint8), fit, (w, h)) > 250
+    inside = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
+    grey = cv2.warpAffine(b.grey, fit, (w, h))
+    agreement = _agreement(a.grey, grey, inside)
+    if agreement < _WORTH:
+        return Laid(agreement, 255.0, 0.0, -1.0)
+    if size is None:
+        size = float(abs(fit[0, 0] * fit[1, 1] - fit[0, 1] * fit[1, 0])) * b.grey.size
+        size = min(size, float(a.grey.size))
+    overlap = min(1.0, float(inside.sum()) / size + _LOST)
+    difference = _difference(a.rgb, cv2.warpAffine(b.rgb, fit, (w, h)), inside)
+    return Laid(agreement, difference, overlap, _weakest(a.grey, grey, inside))
+
+
+def _agreement(a: Grey, b: Any, inside: Any) -> float:
+    """Median correlation of the grey levels over all textured patches inside, in [−1, 1].
+
+    It is 0 where hardly any patch has texture. The median, so that a caption, a mark or a retouch may cover up to half;
+    by patches, because two shots of one scene agree at large and differ in the small.
+    """
+    correlation, telling = _correlation(a, b, inside, patch=_PATCH, smooth=_SMOOTH, texture=_TEXTURE)
+    return float(np.median(correlation[telling])) if telling.sum() >= _LEAST else 0.0
+
+
+def _weakest(a: Grey, b: Any, inside: Any) -> float:
+    """Correlation of the small patch that agrees least, in [−1, 1]; 1 where none has strong texture.
+
+    What codecs, noise and a pixel's shift do to faint or fine texture is no change, so only strong texture counts, and
+    only what is left of it when it is blurred.
+    """
+    correlation, strong = _correlation(a, b, inside, patch=_SMALL_PATCH, smooth=_SMOOTHER, texture=_STRONG)
+    return float(correlation[strong].min()) if strong.any() else 1.0
+
+
+def _correlation(
+    a: Grey, b: Any, inside: Any, *, patch: int, smooth: float, texture: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(H, W) correlation of the grey levels in the patch around each pixel, and where it says anything."""
+    import cv2
+
+    def mean(v: Any) -> Any:
+        return cv2.boxFilter(v, -1, (patch, patch))
+
+    share = mean(inside) + 1e-6
+    x, y = (cv2.GaussianBlur(v, (0, 0), smooth).astype(np.float32) for v in (a, b))
+    mean_x, mean_y = mean(x * inside) / share, mean(y * inside) / share
+    spread_x, spread_y = mean(x * x * inside) / share - mean_x**2, mean(y * y * inside) / share - mean_y**2
+    both = mean(x * y * inside) / share - mean_x * mean_y
+    # A patch with texture on one side only has no correlation, and that is disagreement.
+    scale = np.sqrt(np.maximum(spread_x, 1e-2) * np.maximum(spread_y, 1e-2))
+    return np.clip(both / scale, -1, 1), (share > 0.9) & (np.maximum(spread_x, spread_y) > texture**2)
+
+
+def _difference(a: NDArray[np.uint8], b: Any, inside: Any) -> float:
+    """How far the colours lie apart, in levels of 0–255, where they differ most (95th percentile of the places).
+
+    After the best change of brightness, contrast and saturation, which edits of a whole picture are: what is left are
+    things that have another colour in one picture than in the other, as skin tones of one emoji have. Places of the
+    commonest colour, an empty background, do not count: they would hide a small thing.
+    """
+    import cv2
+
+    size = (max(1, a.shape[1] // _COARSE), max(1, a.shape[0] // _COARSE))
+    share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA) > 0.9
+    if not share.any():
+        return 255.0
+    x, y = (cv2.resize(v, size, interpolation=cv2.INTER_AREA)[share].astype(np.float32) for v in (a, b))
+    grey_x, grey_y = x @ _GREY, y @ _GREY
+    apart = grey_x - grey_x.mean()
+    gain = float(np.clip(apart @ grey_y / max(float(apart @ apart), 1e-3), *_GAIN))
+    hue_x, hue_y = x - grey_x[:, None], y - grey_y[:, None]
+    saturation = float(np.clip((hue_x * hue_y).sum() / max(float((hue_x * hue_x).sum()), 1e-3), 0, _GAIN[1]))
+    expected = np.clip((grey_y.mean() + gain * apart)[:, None] + saturation * hue_x, 0, 255)
+    apart_by = np.sqrt(((expected - y) ** 2).mean(1))
+    filled = ~_background(x)
+    return float(np.percentile(apart_by[filled] if filled.any() else apart_by, 95))
+
+
+def _background(colours: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(m,) which of m colours are about the commonest one."""
+    coarse = (colours // 16).astype(np.int64) @ np.array([256, 16, 1])
+    values, counts = np.unique(coarse, return_counts=True)
+    commonest = colours[coarse == values[counts.argmax()]].mean(0)
+    return np.asarray(np.abs(colours - commonest).max(1) < _NEAR)
