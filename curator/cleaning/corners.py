@@ -28,8 +28,8 @@ logger = logging.getLogger("curator")
 
 PARTNERS = 4  # of each picture that are looked at, those with most votes
 _LEAST = 4  # votes
-_WORDS = 24_000_000  # corners in memory, at 44 bytes each; of more pictures fewer of each
-_FEWEST = 64  # of each
+_WORDS = 24_000_000  # corners in memory, at 80 bytes each; of more pictures fewer of each
+_FEWEST = 32  # of each
 _NEAR = 16  # corners that one is like at most
 _BITS = 56  # of 256 in which corners alike may differ
 _READ, _ASKED = 2_048, 512  # pictures at a time
