@@ -6,9 +6,8 @@
     python scripts/bench_comparing.py sketches --pictures 1000000 --asked 5000
 
 `crops`: 2,400 photos, and a crop of 30 to 90 % of the side of each second one. `cases`: twelve filled copies of one
-form, a still camera before which a small thing moves, a 6 and a 9, two parts of one sheet. `size`: mosaics of four photos,
-224 px, as many as asked, from files to groups. `sketches`: synthetic corners of a million pictures, of which some are
-looked for.
+form, a still camera before which a small thing moves, a 6 and a 9, parts of one sheet. `size`: as many mosaics of four
+photos as asked for, of 224 px, from files to groups. `sketches`: synthetic corners of a million pictures.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from curator.encoders import load_encoder
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 
+NAMES = ("Ada", "Babbage", "Curie", "Dirac", "Euler", "Fermat", "Gauss", "Hilbert", "Ito", "Jacobi", "Klein", "Noether")
 SIZES = (0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
 
 

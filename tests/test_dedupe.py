@@ -20,8 +20,9 @@ from PIL import Image, ImageFilter
 
 from curator.admin.manage import forget_root, repoint_root
 from curator.cleaning.calibrate import FLOOR, calibrate
+from curator.cleaning.calibrated import find_thresholds
 from curator.cleaning.decisions import accept, decide, proposals, undo
-from curator.cleaning.dedupe import DedupeOptions, dedupe, find_thresholds
+from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.cleaning.issues import checks, find_issues
 from curator.cleaning.journal import FOLDER
 from curator.cleaning.keepers import keep_rules

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from curator.cleaning.calibrated import PLANTED_CROPS, find_thresholds
 from curator.cleaning.comparing import Hashes
-from curator.cleaning.dedupe import PLANTED_CROPS, DedupeOptions, dedupe, find_thresholds
+from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.cleaning.planted import find_planted
 from curator.database import Curation, Reader
 from curator.duplicates import (
@@ -76,7 +77,7 @@ def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIE
     verified by the built-in thresholds, and those a person called not-duplicate. A kind for which no threshold reaches
     0.99 keeps the built-in one. Raises `UsageError` for an index too small to tell, `IndexLocked`.
     """
-    dedupe(index, DedupeOptions(), keep_proposals=False, job=job)  # looks at all pairs once
+    dedupe(index, DedupeOptions(every_pair=True), keep_proposals=False, job=job)  # looks at all pairs once
     pairs = _Pairs()
     curation = Curation(index.reader)
     nodes = curation.nodes(index.space)
@@ -101,7 +102,14 @@ def calibrate(index: Index, *, sample: int = 300, seed: int = 0, job: Job = QUIE
         if c.source == "calibrated"
     }
     semantic = load_graph(index.reader, index.space, nodes, threshold=find_thresholds(curation, index.space).semantic)
-    planted = find_planted(index, nodes, chosen[:_PLANTED], semantic=semantic.certificate.threshold, rng=rng, job=job)
+    planted = find_planted(
+        index,
+        nodes,
+        np.sort(rng.permutation(chosen)[:_PLANTED]),
+        semantic=semantic.certificate.threshold,
+        rng=rng,
+        job=job,
+    )
     cut, seen = (sum(count[what] for count in planted["by_size"].values()) for what in ("made", "found"))
     facts[PLANTED_CROPS] = (seen / max(1, cut), planted)
     with index.write() as db, db.atomic():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from curator.cleaning.first_look import VOTES, Key, count_corners, find_hints
 from curator.cleaning.looks import Looks
+from curator.cleaning.rounds import Joined, in_rounds_of
 from curator.database import Curation
 from curator.duplicates import (
     BITS,
@@ -39,7 +40,7 @@ from curator.vectors import near_hashes
 logger = logging.getLogger("curator")
 
 RANK = 8  # nearest neighbours of each node that are looked at, whatever their score
-_PAIRS = 2_048  # pairs per transaction
+_PAIRS = 1_024  # pairs per transaction
 _CLOSELY = 256  # pairs whose pictures are in memory at once
 _SAMPLED = 100  # pairs turned away by the first look that are compared in full, to know what it loses
 _NO_HASH = 64  # bits: as far as can be, for pictures without a hash worth the name
@@ -104,13 +105,15 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class Collected:
-    """Evidence (m,) on pairs.
+    """Evidence (m,) on pairs, None where others joined the two already.
 
-    `compared` were looked at now; of `unread` a file could not be read.
+    `compared` were looked at now, `known` before, and `joined` not at all; of `unread` a file could not be read.
     """
 
-    evidence: Sequence[Evidence]
+    evidence: Sequence[Evidence | None]
     compared: int
+    known: int
+    joined: int
     unread: int
     shortcut: Shortcut
 
@@ -120,13 +123,17 @@ def collect_evidence(
     nodes: Nodes,
     pairs: NDArray[np.int64],
     hashes: Hashes,
-    thresholds: Thresholds,
+    comparer: Comparer,
     *,
-    looks: Looks,
+    labels: Mapping[int, Set[str]] | None,
     job: Job,
 ) -> Collected:
-    """Evidence on every pair of nodes, kept every 2,048 pairs, or as soon as nobody else is writing."""
-    known = Curation(index.reader).edges()
+    """Evidence on every pair of nodes, kept every 1,024 pairs, or as soon as nobody else is writing.
+
+    With `labels` of contents a pair is not compared whose pictures others join already: of eighteen copies of one
+    picture seventeen pairs are enough, and not 153.
+    """
+    known, thresholds = Curation(index.reader).edges(), comparer.thresholds
     distances, transforms = hashes.distances(pairs)
     keys = list(zip(nodes.contents[pairs[:, 0]].tolist(), nodes.contents[pairs[:, 1]].tolist(), strict=True))
     # Measures may have come since a pair was looked at, and then its hashes say more than they did.
@@ -139,14 +146,19 @@ def collect_evidence(
     unreadable: dict[tuple[int, int], Evidence] = {}
     turned_away: list[int] = []
     done = len(keys) - len(todo)
-    comparer = Comparer(looks, thresholds)
+    compared = 0
+    joined = Joined(thresholds, labels or {})
+    joined.add({key: known[key] for key in set(keys).difference(keys[i] for i in todo)})
+    in_rounds = in_rounds_of(todo, pairs, distances)
     with _Store(index) as store:
         for part in blocks(len(todo), _PAIRS):
-            chosen = todo[part]
+            chosen = [i for i in in_rounds[part] if not (labels is not None and joined.has(keys[i]))]
             asked = [Pair(keys[i], bits[i], int(transforms[i])) for i in chosen]
             seen, unread = comparer.compare(asked)
+            compared += len(asked)
             store.put(seen)
             known |= seen
+            joined.add(seen)
             unreadable |= {key: e for key, e in unread.items() if key not in known}
             turned_away += [i for i in chosen if keys[i] in seen and is_dismissed(seen[keys[i]])]
             job.progress(done + part.stop, len(keys), "comparing pictures", already=done, unit="pairs")
@@ -157,7 +169,8 @@ def collect_evidence(
         store.put(missed)
         known |= missed
     shortcut = Shortcut(len(turned_away), len(sample), len(missed))
-    return Collected([known.get(key) or unreadable[key] for key in keys], len(todo), len(unreadable), shortcut)
+    evidence = [known.get(key) or unreadable.get(key) for key in keys]
+    return Collected(evidence, compared, done, len(todo) - compared, len(unreadable), shortcut)
 
 
 class _Store:

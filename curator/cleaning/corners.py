@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from curator.cleaning.looks import Looks
 from curator.database import Reader
-from curator.database.sketches import FOLDER
+from curator.database.listed import sha256_of
+from curator.database.sketches import FOLDER, VERSION
 from curator.duplicates import Corners, count_votes
 from curator.embeddings import blocks
 from curator.files import whole
@@ -38,24 +39,28 @@ _KEPT = 4  # files
 
 @dataclass(frozen=True)
 class CornerPairs:
-    """`pairs` (m, 2) of nodes that have corners alike, and how they were found, in words."""
+    """`pairs` (m, 2) of nodes that have corners alike, and how they were found; `unread` pictures have none."""
 
     pairs: NDArray[np.int64]
     method: str
+    unread: int = 0
 
 
 def find_by_corners(reader: Reader, nodes: Nodes, looks: Looks, *, job: Job) -> CornerPairs:
     """Of every node the four others with most votes, from the cache if they are of the same pictures."""
-    state = f"{PARTNERS} {_LEAST} {_WORDS} {_NEAR} {_BITS} ".encode() + nodes.contents.tobytes()
+    state = f"{VERSION} {PARTNERS} {_LEAST} {_WORDS} {_FEWEST} {_NEAR} {_BITS} ".encode()
+    state += sha256_of(reader, nodes.contents)
     file = reader.folder / FOLDER / f"corners-{hashlib.sha256(state).hexdigest()[:20]}.npz"
     try:
         with np.load(file, allow_pickle=False) as stored:
             return CornerPairs(stored["pairs"], str(stored["method"]))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         logger.warning("%s cannot be read (%s); corners are looked for again", file, error)
     by_votes = vote(nodes.contents, looks, job=job)
+    if by_votes.unread:  # which may be there next time
+        return by_votes
     try:
         with whole(file) as beside:
             np.savez(beside, pairs=by_votes.pairs, method=np.array(by_votes.method))
@@ -80,7 +85,7 @@ def vote(contents: NDArray[np.int64], looks: Looks, *, job: Job) -> CornerPairs:
         pairs.append(np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1))
         job.progress(part.stop, n, "pictures with corners alike")
         job.check()
-    return CornerPairs(np.unique(np.concatenate(pairs), axis=0), words.method)
+    return CornerPairs(np.unique(np.concatenate(pairs), axis=0), words.method, words.unread)
 
 
 def corner_file(contents: NDArray[np.int64], looks: Looks, *, job: Job) -> CornerFile:
@@ -101,7 +106,7 @@ class CornerFile:
 
     def __init__(self, most: int) -> None:
         """`most` corners of each picture, its strongest."""
-        self.most, self.count, self.method = most, 0, "exact"
+        self.most, self.count, self.unread, self.method = most, 0, 0, "exact"
         self._parts: list[tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float16], NDArray[np.int32]]] = []
 
     def add(self, pictures: list[Corners | None]) -> None:
@@ -118,6 +123,7 @@ class CornerFile:
                     )
                 )
             self.count += 1
+            self.unread += corners is None
 
     def close(self) -> None:
         """All are there: make the file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.cleaning.comparing import RANK, Hashes, Shortcut, collect_evidence, find_candidates
+from curator.cleaning.calibrated import find_thresholds, planted_of
+from curator.cleaning.comparing import RANK, Comparer, Hashes, Shortcut, collect_evidence, find_candidates
 from curator.cleaning.corners import find_by_corners
 from curator.cleaning.edges import check_groups
 from curator.cleaning.grouping import Grouping, Link, Listed
+from curator.cleaning.joining import Rules
 from curator.cleaning.keepers import KEEP, Policy
 from curator.cleaning.looks import Looks
 from curator.cleaning.result import DedupeResult, ListedPair, as_groups
+from curator.cleaning.rounds import are_told_apart, labels_of
 from curator.database import Curation, Reader
 from curator.database.listed import put_recipe
 from curator.duplicates import KINDS, LEVELS, LISTED, Thresholds, inner, judge
@@ -29,7 +32,6 @@ from curator.job import QUIET, Job
 from curator.records import Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
 
 DEDUPE = "dedupe"  # the recipe that the groups were made by
-PLANTED_CROPS = "planted crops"  # what `calibrate` keeps of the crops it made
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class DedupeOptions:
     """How to look: `level` "exact", "verified" or "semantic"; `threshold` overrides that of semantic edges.
 
     `across` takes only edges between roots, `ignore_same_dir` only those between folders, `within` only those inside
-    one; `where` limits the images. `neighbours` of each picture are looked at, whatever their score.
+    one; `links` counts further names of one file as copies of it; `where` limits the images. `neighbours` of each
+    picture are looked at, whatever their score. `every_pair` compares those too that others join already.
     """
 
     level: str = "verified"
@@ -46,6 +49,8 @@ class DedupeOptions:
     across: bool = False
     ignore_same_dir: bool = False
     within: bool = False
+    links: bool = False
+    every_pair: bool = False
     where: str | None = None
     threshold: float | None = None
     neighbours: int = RANK
@@ -80,8 +85,9 @@ class _Edges:
     graph: Graph | None = None
     evidence: dict[tuple[int, int], Evidence] = field(default_factory=dict)
     listed: list[Listed] = field(default_factory=list)
-    candidates: int = 0
     compared: int = 0
+    known: int = 0
+    joined: int = 0
     unread: int = 0
     corners: str = ""
     shortcut: Shortcut = field(default_factory=lambda: Shortcut(0, 0, 0))
@@ -113,7 +119,11 @@ def dedupe(
     thresholds = find_thresholds(curation, space, options.threshold)
     edges = _Edges()
     if options.level != "exact":
-        edges, thresholds = _look(index, nodes, thresholds, neighbours=options.neighbours, job=job)
+        # Where some pairs do not count, others may have to stand in for them.
+        all_count = not (options.across or options.ignore_same_dir or options.within or options.every_pair)
+        all_count = all_count and not are_told_apart(curation.decisions())
+        labels = labels_of(reader, nodes) if all_count else None
+        edges, thresholds = _look(index, nodes, thresholds, neighbours=options.neighbours, labels=labels, job=job)
     job.check()
     whole = len(nodes.image_ids) == len(every.image_ids)
     while True:
@@ -128,15 +138,15 @@ def dedupe(
     groups = as_groups(members, grouping.policy.rejected)
     notes += grouping.notes(members)
     pairs = {kind: grouping.counts.get(kind, 0) for kind in LEVELS[options.level]}
-    listed = _listed(edges, grouping)
+    listed = _listed(edges, grouping, grouping.apart)
     pairs |= {kind: sum(p.kind == kind for p in listed) for kind in LISTED if options.level != "exact"}
     images = {kind: sum(m.kind == kind for g in groups for m in g.duplicates) for kind in LEVELS[options.level]}
     return DedupeResult(
-        groups, len(nodes.image_ids), len(nodes), edges.compared, edges.candidates - edges.compared, pairs, images,
+        groups, len(nodes.image_ids), len(nodes), edges.compared, edges.known, pairs, images,
         edges.graph.certificate if edges.graph else None, thresholds, edges.evidence,
         _contents_of(members, listed, nodes), checks, notes,
         time.monotonic() - started, tuple(listed), options.neighbours, edges.corners, edges.shortcut,
-        planted_of(curation, space),
+        planted_of(curation, space), edges.joined,
     )  # fmt: skip
 
 
@@ -153,10 +163,9 @@ def _group(
     """Members of groups, joined by verified edges and, at that level, by semantic ones."""
     curation = Curation(reader)
     policy = _policy(curation, decisions, options)
-    grouping = Grouping(
-        reader, nodes, policy, decisions, across=options.across, folders=options.ignore_same_dir, within=options.within
-    )
-    members = grouping.verified(edges.links)
+    rules = Rules(options.across, options.ignore_same_dir, options.within, options.links)
+    grouping = Grouping(reader, nodes, policy, decisions, rules)
+    members = grouping.verified(edges.links, edges.listed)
     if options.level == "semantic":
         x = curation.vectors(space, nodes.contents)
         members = grouping.semantic(members, edges.semantic, edges.scores, x, float(thresholds.semantic or 1.0))
@@ -207,21 +216,14 @@ def _limit(nodes: Nodes, chosen: Ids) -> Nodes:
     )
 
 
-def find_thresholds(curation: Curation, space: Space, asked: float | None = None) -> Thresholds:
-    """Calibrated thresholds of the space where there are some; a semantic one that was asked for."""
-    built_in = Thresholds()
-    calibrated = curation.calibrations(space)
-    least = {kind: calibrated[kind][0] if kind in calibrated else value for kind, value in built_in.least.items()}
-    sources = {kind: "calibrated" if kind in calibrated else "built in" for kind in least}
-    semantic = asked if asked is not None else calibrated["semantic"][0] if "semantic" in calibrated else None
-    sources["semantic"] = (
-        "given" if asked is not None else "calibrated" if "semantic" in calibrated else "tail of the scores"
-    )
-    return Thresholds(least, semantic, sources)
-
-
 def _look(
-    index: Index, nodes: Nodes, thresholds: Thresholds, *, neighbours: int, job: Job
+    index: Index,
+    nodes: Nodes,
+    thresholds: Thresholds,
+    *,
+    neighbours: int,
+    labels: Mapping[int, Set[str]] | None,
+    job: Job,
 ) -> tuple[_Edges, Thresholds]:
     """Candidates, evidence on them, and what it makes of them; the thresholds with the one the graph settled on."""
     graph = load_graph(index.reader, index.space, nodes, threshold=thresholds.semantic, job=job)
@@ -231,12 +233,15 @@ def _look(
     with Looks(index.reader, nodes) as looks:
         corners = find_by_corners(index.reader, nodes, looks, job=job)
         pairs = find_candidates(hashes, graph, graph.certificate.threshold, corners.pairs, rank=neighbours)
-        collected = collect_evidence(index, nodes, pairs, hashes, thresholds, looks=looks, job=job)
-    edges = _Edges(graph=graph, candidates=len(pairs), compared=collected.compared, unread=collected.unread)
+        collected = collect_evidence(index, nodes, pairs, hashes, Comparer(looks, thresholds), labels=labels, job=job)
+    edges = _Edges(graph=graph, compared=collected.compared, known=collected.known, unread=collected.unread)
+    edges.joined = collected.joined
     edges.corners, edges.shortcut = corners.method, collected.shortcut
     edges.semantic, edges.scores = graph.above(graph.certificate.threshold)
     contents = nodes.contents
     for (a, b), evidence in zip(pairs.tolist(), collected.evidence, strict=True):
+        if evidence is None:
+            continue
         kind = judge(evidence, thresholds)
         if kind in LISTED:
             edges.listed.append(Listed(a, b, kind))
@@ -250,23 +255,18 @@ def _look(
     return edges, thresholds
 
 
-def _listed(edges: _Edges, grouping: Grouping) -> list[ListedPair]:
-    """Pairs that are listed and not proposed, each with the first image of either side, but those told apart."""
+def _listed(edges: _Edges, grouping: Grouping, apart: Collection[frozenset[int]]) -> list[ListedPair]:
+    """Pairs that are listed and not proposed, each with two images that count, but those a person told apart."""
     ids = grouping.nodes.image_ids
     pairs = []
     for listed in [*edges.listed, *grouping.listed]:
-        a, b = (grouping.images_of[node][0] for node in (listed.first, listed.second))
-        if grouping.may_join(a, b):
-            pairs.append(
-                ListedPair(int(ids[a]), int(ids[b]), listed.kind, grouping.labels_differ(listed.first, listed.second))
-            )
+        one, two = (grouping.images_of[node] for node in (listed.first, listed.second))
+        count = (pair for pair in grouping.spread(one, two) if frozenset(pair) not in apart)
+        first = next((pair for pair in count if grouping.keys_allow(*pair)), None)
+        if first is not None:
+            differ = grouping.labels_differ(listed.first, listed.second)
+            pairs.append(ListedPair(int(ids[first[0]]), int(ids[first[1]]), listed.kind, differ))
     return pairs
-
-
-def planted_of(curation: Curation, space: Space) -> dict[str, Any] | None:
-    """What `calibrate` found of crops that it made of these pictures."""
-    calibrations = curation.calibrations(space)
-    return calibrations[PLANTED_CROPS][1] if PLANTED_CROPS in calibrations else None
 
 
 def _policy(curation: Curation, decisions: list[Decision], options: DedupeOptions) -> Policy:

@@ -73,7 +73,8 @@ def remarks(result: DedupeResult) -> list[str]:
             f"most corners alike ({result.corners}). At other pairs nobody looked."
         )
         said = _said(result.shortcut)
-        lines.append(f"Pairs of pictures compared: {result.compared} now, {result.known} before.{said}")
+        joined = f"; {result.joined} more are joined by others" if result.joined else ""
+        lines.append(f"Pairs of pictures compared: {result.compared} now, {result.known} before{joined}.{said}")
         lines.append(describe_crops(result.planted))
         used = ", ".join(
             f"{kind} {value:.3f} ({result.thresholds.sources[kind]})"
@@ -132,6 +133,7 @@ def facts_of(result: DedupeResult, groups: Sequence[Group], images: Mapping[int,
         ],
         "neighbours": result.neighbours,
         "corners": result.corners,
+        "joined": result.joined,
         "shortcut": asdict(result.shortcut) if result.shortcut else None,
         "planted_crops": result.planted,
         "certificate": asdict(result.certificate) if result.certificate else None,

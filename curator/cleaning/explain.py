@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curator.cleaning.comparing import RANK, Hashes
+from curator.cleaning.calibrated import find_thresholds
+from curator.cleaning.comparing import RANK, Comparer, Hashes, Pair
 from curator.cleaning.corners import PARTNERS, find_by_corners
-from curator.cleaning.dedupe import find_thresholds
 from curator.cleaning.first_look import VOTES, count_corners, find_hints
 from curator.cleaning.looks import Looks
 from curator.database import Curation
@@ -20,8 +20,6 @@ from curator.errors import PictureError, UsageError
 from curator.index import Index, load_graph
 from curator.job import QUIET, Job
 from curator.records import DIHEDRAL, Evidence, Nodes
-
-_NO_HASH = 64  # bits, of pictures whose hash says nothing
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,7 @@ def explain(index: Index, first: int, second: int, *, neighbours: int = RANK, jo
             raise PictureError(f"id:{first} or id:{second} cannot be read, and no sketch of it was kept")
         votes, hint = int(count_corners([key], seen)[0]), find_hints([key], seen, looks.threads)[0]
         full = examine(distance, transform, sketches[key[0]], sketches[key[1]], Thresholds({}), hint=hint)
+        alone, _ = Comparer(looks, thresholds).compare([Pair(key, distance, transform)])
     deserves = distance <= BITS or votes >= VOTES or hint is not None
     bits = f"{distance} bits of 64 apart" if is_telling else "no hash worth the name"
     turned = "" if DIHEDRAL[transform] == "same" or not is_telling else f", when one is turned ({DIHEDRAL[transform]})"
@@ -82,9 +81,9 @@ def explain(index: Index, first: int, second: int, *, neighbours: int = RANK, jo
         *_full_look(full, thresholds),
     )
     is_candidate = any(stage.speaks_for for stage in stages[:3])
-    shown = judge(full, thresholds)
-    because = _because(shown, is_candidate, deserves, stages)
-    return Explained(stages, shown if is_candidate and deserves else None, because)
+    shown, reached = judge(full, thresholds), judge(alone[key], thresholds)
+    because = _because(shown, is_candidate, deserves and shown == reached, stages)
+    return Explained(stages, reached if is_candidate else None, because)
 
 
 def _node_of(nodes: Nodes, image_id: int) -> int:
@@ -96,7 +95,7 @@ def _node_of(nodes: Nodes, image_id: int) -> int:
 
 def _hash(hashes: Hashes, a: int, b: int) -> tuple[int, int, bool]:
     distance, transform = hashes.distances(np.array([[a, b]]))
-    return int(distance[0]), int(transform[0]), bool(hashes.telling[[a, b]].all()) and int(distance[0]) < _NO_HASH
+    return int(distance[0]), int(transform[0]), bool(hashes.telling[[a, b]].all())
 
 
 def _ranks(index: Index, nodes: Nodes, a: int, b: int) -> tuple[tuple[int, int], float]:

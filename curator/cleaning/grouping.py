@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.cleaning.edges import Covering, count_pairs
-from curator.cleaning.joining import Joining
+from curator.cleaning.joining import Joining, Rules
 from curator.cleaning.keepers import Policy, find_enlarged
 from curator.database import Reader
 from curator.duplicates import TURNED, cover, join, ways_to
@@ -53,13 +53,9 @@ class Grouping(Joining):
         nodes: Nodes,
         policy: Policy,
         decisions: Sequence[Decision],
-        *,
-        across: bool = False,
-        folders: bool = False,
-        within: bool = False,
+        rules: Rules,
     ) -> None:
-        super().__init__(reader, nodes, decisions, across=across, folders=folders, within=within)
-        self.policy = policy
+        super().__init__(reader, nodes, policy, decisions, rules)
         self.counts: Counter[str] = Counter()
         self.listed: list[Listed] = []
         self._parts: set[tuple[int, int]] = set()  # (image, another that it is cut out of), by position
@@ -98,6 +94,7 @@ class Grouping(Joining):
             # A six that is a nine when turned: what turning changes the label of is no copy.
             if link.kind in TURNED and self.labels_differ(link.first, link.second):
                 self.listed.append(Listed(link.first, link.second, link.kind))
+                self.veto([(link.first, link.second)])
                 continue
             joined = False
             for a, b in self.spread(self.images_of[link.first], self.images_of[link.second]):
@@ -124,8 +121,9 @@ class Grouping(Joining):
             )
         return tuple(notes)
 
-    def verified(self, links: Sequence[Link]) -> list[Grouped]:
-        """Union-find on identical and verified edges."""
+    def verified(self, links: Sequence[Link], listed: Sequence[Listed] = ()) -> list[Grouped]:
+        """Union-find on identical and verified edges, but none that brings two together of which one was altered."""
+        self.veto((pair.first, pair.second) for pair in listed if pair.kind == "altered")
         edges = list(self._edges(links))
         kind_of: dict[tuple[int, int], str] = {}
         for a, b, kind in edges:

@@ -14,6 +14,7 @@ from curator.cleaning.result import Group, as_groups
 from curator.database import Curation
 from curator.database.curation import kept_ids, rejected_ids
 from curator.database.listed import recipe_of
+from curator.duplicates import inner
 from curator.index import Index
 from curator.records import Evidence, Ids, Image
 
@@ -53,6 +54,17 @@ def stored_groups(index: Index, keepers: Ids | Sequence[int]) -> list[StoredGrou
         members_by_id = {m.image_id: images[m.image_id] for m in group.members}
         seen = {m.image_id: evidence[m.image_id, m.via_id] for m in group.members if (m.image_id, m.via_id) in evidence}
         stored.append(
-            StoredGroup(group, members_by_id, seen, policy.reason(group.keeper, list(members_by_id.values())))
+            StoredGroup(
+                group,
+                members_by_id,
+                seen,
+                policy.reason(group.keeper, list(members_by_id.values()), parts=_parts(group, seen)),
+            )
         )
     return stored
+
+
+def _parts(group: Group, seen: Mapping[int, Evidence]) -> set[int]:
+    """Images that are cut out of the keeper, or it is out of them: of the two, the keeper is the whole one."""
+    crops = (m for m in group.duplicates if m.via_id == group.keeper and m.image_id in seen)
+    return {m.image_id for m in crops if inner(seen[m.image_id], m.kind) is not None}

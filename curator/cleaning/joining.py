@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -10,32 +11,37 @@ from pathlib import Path
 import numpy as np
 
 from curator.cleaning.edges import spread
+from curator.cleaning.keepers import Policy
 from curator.database import Curation, Reader
 from curator.records import Decision, Image, Nodes
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which edges between two images count: `across` roots, between `folders`, or `within` one; `links` as copies."""
+
+    across: bool = False
+    folders: bool = False
+    within: bool = False
+    links: bool = False
 
 
 class Joining:
     """The images of each node, of each file one, and what may be joined. Positions are those of `nodes.image_ids`."""
 
     def __init__(
-        self,
-        reader: Reader,
-        nodes: Nodes,
-        decisions: Sequence[Decision],
-        *,
-        across: bool,
-        folders: bool,
-        within: bool,
+        self, reader: Reader, nodes: Nodes, policy: Policy, decisions: Sequence[Decision], rules: Rules
     ) -> None:
-        self.reader, self.nodes = reader, nodes
+        self.reader, self.nodes, self.policy = reader, nodes, policy
         order = np.argsort(nodes.node_of, kind="stable")
         bounds = np.searchsorted(nodes.node_of[order], np.arange(len(nodes) + 1))
         self.images_of = [order[a:b].tolist() for a, b in pairwise(bounds.tolist())]
         self.records: dict[int, Image] = {}
-        self.further_names = self._drop_further_names()
+        self.further_names = 0 if rules.links else self._drop_further_names()
         self.vetoes = self._vetoes(decisions)
-        self.within = within
-        self.keys = self._keys(across, folders or within)
+        self.apart = {frozenset((a, b)) for a, others in self.vetoes.items() for b in others}
+        self.within = rules.within
+        self.keys = self._keys(rules.across, rules.folders or rules.within)
 
     def images(self, ids: list[int]) -> list[Image]:
         """Records of images, each read once."""
@@ -49,13 +55,26 @@ class Joining:
         for node, images in enumerate(self.images_of):
             if len(images) < 2:
                 continue
-            paths = {i.id: i.path for i in self.images([int(self.nodes.image_ids[p]) for p in images])}
+            records = dict(zip(images, self.images([int(self.nodes.image_ids[p]) for p in images]), strict=True))
             first: dict[object, int] = {}
-            for position in images:
-                first.setdefault(_file_at(paths[int(self.nodes.image_ids[position])]) or position, position)
+            # The name that a person spoke of stands for the file, else one that is no symbolic link.
+            for position in sorted(images, key=lambda p: (*self._spoken_of(records[p]), p)):
+                first.setdefault(_file_at(records[position].path) or position, position)
             dropped += len(images) - len(first)
-            self.images_of[node] = list(first.values())
+            self.images_of[node] = sorted(first.values())
         return dropped
+
+    def _spoken_of(self, image: Image) -> tuple[bool, bool, bool]:
+        is_link = image.path.is_symlink()
+        return image.id not in self.policy.kept, not self.policy.is_protected(image), is_link
+
+    def veto(self, listed: Iterable[tuple[int, int]]) -> None:
+        """Keep the images of pairs of nodes out of each other's groups."""
+        for first, second in listed:
+            for a in self.images_of[first]:
+                for b in self.images_of[second]:
+                    self.vetoes.setdefault(a, set()).add(b)
+                    self.vetoes.setdefault(b, set()).add(a)
 
     def _vetoes(self, decisions: Sequence[Decision]) -> dict[int, set[int]]:
         """Position → positions that a person said are something else."""
@@ -80,8 +99,10 @@ class Joining:
 
     def may_join(self, a: int, b: int) -> bool:
         """Whether an edge between two images counts."""
-        if b in self.vetoes.get(a, ()):
-            return False
+        return b not in self.vetoes.get(a, ()) and self.keys_allow(a, b)
+
+    def keys_allow(self, a: int, b: int) -> bool:
+        """Whether the folders or roots of two images let an edge between them count."""
         return self.keys is None or (self.keys[a] == self.keys[b]) == self.within
 
     def spread(self, first: Sequence[int], second: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ class Leaks:
     @property
     def leaked(self) -> Mapping[str, int]:
         """Images on each side that have the same picture on another."""
-        return {side: sum(s == side for leak in self.leaks for s in leak.sides.values()) for side in self.sizes}
+        sides = {i: side for leak in self.leaks for i, side in leak.sides.items()}
+        return {side: sum(s == side for s in sides.values()) for side in self.sizes}
 
 
 def find_leaks(
@@ -74,12 +75,19 @@ def find_leaks(
         raise UsageError(
             f"no image has {by} '{empty[0]}'; {suggest(empty[0], {v for names in values.values() for v in names})}"
         )
+    options = replace(options, links=True)
     result = dedupe(index, options, keep_proposals=False, only=side_of.keys(), job=job)
     leaks = []
     for group in result.groups:
         sides = {m.image_id: side_of[m.image_id] for m in group.members}
         if len(set(sides.values())) > 1:
             leaks.append(Leak(sides))
+    # What was altered in one place, or is another part of one sheet, leaks as much.
+    leaks += [
+        Leak({i: side_of[i] for i in (p.first, p.second)})
+        for p in result.listed
+        if side_of[p.first] != side_of[p.second]
+    ]
     grouped = {i for leak in leaks for i in leak.sides}
     leaks += [Leak({i: side}) for i, side in side_of.items() if side not in between and i not in grouped]
     return Leaks(tuple(leaks), side_of, by, result, len(index) - len(side_of))

@@ -10,16 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
+import numpy as np
 from PIL import Image as Pillow
 
 from curator.database import Reader, Sketches
 from curator.duplicates import SIDE, Corners, Sketch, Tiny, shrink
+from curator.embeddings import blocks
 from curator.errors import PictureError
 from curator.images import decode, read_bytes
 from curator.records import Image, Nodes
 
 _LOOKS = 8_192  # kept in memory, about 40 kB each
 _SKETCHES = 1_024  # … and about 0.3 MB each
+_AT_ONCE = 256  # of those that are only passed through
 _PATHS = 4  # of one content that are tried
 _FORMATS = ("JPEG", "PNG")  # of what is kept
 T = TypeVar("T")
@@ -39,7 +42,9 @@ class Looks:
     def __init__(self, reader: Reader, nodes: Nodes) -> None:
         self.reader = reader
         self._images_of: dict[int, list[int]] = {}
-        for image_id, content in zip(nodes.image_ids.tolist(), nodes.content_ids.tolist(), strict=True):
+        standing = nodes.standing()
+        own_last = np.argsort(nodes.content_ids != standing, kind="stable")  # a content's own images first
+        for image_id, content in zip(nodes.image_ids[own_last].tolist(), standing[own_last].tolist(), strict=True):
             self._images_of.setdefault(content, []).append(image_id)
         self._looks: _Latest[Look] = _Latest(_LOOKS)
         self._sketches: _Latest[Sketch] = _Latest(_SKETCHES)
@@ -60,8 +65,9 @@ class Looks:
         """content → what a first look needs."""
         wanted = list(dict.fromkeys(contents))
         missing = self._looks.missing(wanted)
-        sketches = self._read(missing)
-        self._looks.put(dict(zip(missing, self.threads.map(_look_of, (sketches[c] for c in missing)), strict=True)))
+        for part in blocks(len(missing), _AT_ONCE):
+            sketches = self._read(missing[part])
+            self._looks.put(dict(zip(sketches, self.threads.map(_look_of, sketches.values()), strict=True)))
         return self._looks.all_of(wanted)
 
     def sketches(self, contents: Iterable[int]) -> dict[int, Sketch | None]:
@@ -155,7 +161,8 @@ def _find_corners(picture: bytes) -> Corners | None:
     try:
         with Pillow.open(io.BytesIO(picture), formats=_FORMATS) as opened:
             opened.draft("L", None)
-            return Corners.of(Sketch.grey_of(opened.convert("L")))
+            # As they will be read again, so that the first run and the next see the same.
+            return Corners.from_bytes(Corners.of(Sketch.grey_of(opened.convert("L"))).to_bytes())
     except (OSError, ValueError):  # of another version
         return None
 

@@ -42,10 +42,14 @@ def find_planted(
         for done, content in enumerate(nodes.contents[chosen].tolist(), 1):
             job.progress(done, len(chosen), "planting crops")
             job.check()
+            image = index.images([image_of[content]])[0]
             try:
-                picture = decode(read_bytes(index.images([image_of[content]])[0].path), side=1 << 12).picture
+                decoded = decode(read_bytes(image.path), side=1 << 12)
             except PictureError:
                 continue
+            if decoded.content.sha256.hex() != image.sha256:
+                continue  # changed since it was indexed
+            picture = decoded.picture
             crops = {size: crop for size in SIZES if (crop := _crop(picture, size / 100, rng)) is not None}
             if not crops:
                 continue

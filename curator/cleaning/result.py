@@ -51,7 +51,8 @@ class DedupeResult:
 
     `pairs` counts edges and `images` the duplicates they lead to, by kind; `checks` are the guarantees in words.
     `neighbours` of each picture were looked at, and those that `corners` found (how, in words); `shortcut` is what the
-    first look may lose, and `planted` what `calibrate` found of crops it made itself, by their size.
+    first look may lose, `joined` counts pairs that others joined already, and `planted` is what `calibrate` found of
+    crops it made itself, by their size.
     """
 
     groups: tuple[Group, ...]
@@ -73,6 +74,7 @@ class DedupeResult:
     corners: str = ""
     shortcut: Shortcut | None = None
     planted: Mapping[str, Any] | None = None
+    joined: int = 0
 
     def __repr__(self) -> str:
         """In a few words; the evidence alone would fill screens."""

@@ -145,6 +145,7 @@ def compare_command(*, a: str, b: str, name: str | None, encoder: str | None, th
     """
     from curator.cleaning.explain import explain, facts_of
     from curator.encoders import load_encoder
+    from curator.errors import CuratorError
     from curator.search.query import compare_in, compare_two, indexed, parse_query
 
     terms = [parse_query([t])[0] for t in (a, b)]
@@ -156,8 +157,11 @@ def compare_command(*, a: str, b: str, name: str | None, encoder: str | None, th
             result = compare_two(index, *terms)
             ids = [indexed(index, term) for term in terms]
             if ids[0] is not None and ids[1] is not None and ids[0] != ids[1]:
-                with working() as job:
-                    explained = explain(index, ids[0], ids[1], job=job)
+                try:
+                    with working() as job:
+                        explained = explain(index, ids[0], ids[1], job=job)
+                except CuratorError as error:  # a file that is gone, say: the numbers are told all the same
+                    say(f"As duplicates they cannot be looked at: {error}")
     same = result.inner_product >= threshold
     if as_json:
         more = {"duplicates": facts_of(explained)} if explained else {}

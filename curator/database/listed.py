@@ -8,7 +8,7 @@ from typing import Any
 
 from curator.database.connection import as_path, as_stored
 from curator.database.reader import Reader
-from curator.records import Skipped
+from curator.records import Ids, Skipped
 from curator.texts import to_json
 
 
@@ -38,3 +38,10 @@ def put_recipe(reader: Reader, name: str, recipe: Mapping[str, Any]) -> None:
     """Keep with what options something was done, inside a writer's `atomic()`."""
     sql = "INSERT OR REPLACE INTO recipes (name, recipe) VALUES (?, ?)"
     reader.connection.execute(sql, [name, to_json(recipe, sort_keys=True)])
+
+
+def sha256_of(reader: Reader, contents: Ids) -> bytes:
+    """The SHA-256 of contents given by ascending id, one after the other: what a cache of them is made from."""
+    wanted = set(contents.tolist())
+    rows = reader.rows("SELECT id, sha256 FROM contents ORDER BY id")
+    return b"".join(sha256 for content, sha256 in rows if content in wanted)

@@ -17,6 +17,7 @@ from typing import Self
 logger = logging.getLogger("curator")
 
 FOLDER, FILE = "sketches", "sketches.db"
+VERSION = 1  # of what is kept: another begins anew
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS sketches (sha256 BLOB PRIMARY KEY, picture BLOB NOT NULL, "
     "picture_crc INTEGER NOT NULL, corners BLOB, corners_crc INTEGER)"
@@ -35,7 +36,7 @@ class Sketches:
     def __init__(self, index_folder: Path) -> None:
         self.file = index_folder / FOLDER / FILE
         self._connection: sqlite3.Connection | None = None
-        self._is_given_up = False
+        self._is_given_up = self._is_read_only = False
 
     def __enter__(self) -> Self:
         return self
@@ -98,11 +99,15 @@ class Sketches:
         return values
 
     def _write(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
-        if rows:
+        if rows and not self._is_read_only:
             with self._opened() as db:
                 if db is not None:
-                    with db:
-                        db.executemany(sql, rows)
+                    try:
+                        with db:
+                            db.executemany(sql, rows)
+                    except sqlite3.OperationalError as error:  # a full disk, a copy that cannot be written
+                        self._is_read_only = True
+                        logger.warning("%s cannot be written (%s); what is new is not kept", self.file, error)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection | None]:
@@ -122,10 +127,13 @@ class Sketches:
             with contextlib.suppress(OSError):
                 self.file.parent.mkdir(exist_ok=True)
             self._connection = sqlite3.connect(self.file, timeout=_WAIT, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = TRUNCATE")
             self._connection.execute("PRAGMA synchronous = OFF")  # a cache: after a crash its CRCs tell
             self._connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
-            self._connection.execute(_TABLE)
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                self._connection.execute("DROP TABLE IF EXISTS sketches")
+                self._connection.execute(_TABLE)
+                self._connection.execute(f"PRAGMA user_version = {VERSION}")
         return self._connection
 
     def _give_up(self, error: sqlite3.DatabaseError) -> None:

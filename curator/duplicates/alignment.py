@@ -30,7 +30,7 @@ _MARGIN, _SMALLEST = 6, 24  # pixels around such a part, and the least side it m
 _SCALES = (0.25, 4.0)
 _REFINE = 30  # steps of ECC, which takes longer than all before it
 # Agreements of a first fit between which refining may matter: of 900 true edges none began below 0.92.
-_HOPE, _SURE = 0.85, 0.99
+_HOPE, _SURE = 0.85, 0.98
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from curator.duplicates.sketch import Sketch
 _SMOOTH = 1.0  # sigma in pixels, against codecs and noise
 _PATCH = 32  # pixels a side over which grey levels are correlated
 _TEXTURE = 4.0  # grey levels of spread that a patch needs to say anything
-_SMALL_PATCH, _SMOOTHER, _STRONG = 16, 1.5, 20.0  # the same, to say that something was changed in one place
+# The same at half the size, to say that something was changed in one place.
+_SMALL_PATCH, _SMOOTHER, _STRONG = 8, 0.7, 20.0
 _LEAST = 50  # patches that must say something
 _LOST = 0.03  # of the overlap, to the border that is left out of the comparison
 _WORTH = 0.5  # agreement of grey levels below which colours need no look
@@ -106,7 +107,11 @@ def _weakest(a: Grey, b: Any, inside: Any) -> float:
     What codecs, noise and a pixel's shift do to faint or fine texture is no change, so only strong texture counts, and
     only what is left of it when it is blurred.
     """
-    correlation, strong = _correlation(a, b, inside, patch=_SMALL_PATCH, smooth=_SMOOTHER, texture=_STRONG)
+    import cv2
+
+    size = (a.shape[1] // 2, a.shape[0] // 2)
+    half: list[Any] = [cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (a, b, inside)]
+    correlation, strong = _correlation(*half, patch=_SMALL_PATCH, smooth=_SMOOTHER, texture=_STRONG)
     return float(correlation[strong].min()) if strong.any() else 1.0
 
 

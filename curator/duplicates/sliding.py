@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from curator.duplicates.corners import Grey
 
 _TINY, _SMALL = 32, 96  # pixels of the long side: of the first look, and of the one that checks it
 _SCALES = tuple(0.25 * 1.16**k for k in range(9))  # of the part, beside the whole
@@ -21,8 +22,6 @@ _REACH = 6  # pixels at the checking size around the place found
 _LEAST = 4  # pixels of a part's short side
 _FLAT = 3.0  # grey levels of spread below which a part looks like everything
 MAYBE, LIKELY = 0.78, 0.86  # correlations from which the next look is worth it
-
-Grey = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

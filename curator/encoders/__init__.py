@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from curator.encoders.base import Encoder
-from curator.encoders.catalogue import BUNDLED, BUNDLED_RATES, BUNDLED_USES, SHORT_NAMES, parse_name
+from curator.encoders.catalogue import BUNDLED, BUNDLED_RATES, BUNDLED_SIDES, BUNDLED_USES, SHORT_NAMES, parse_name
 from curator.encoders.clip import best_runtime, load_clip, open_clip_space
 from curator.encoders.hub import is_cached
 from curator.encoders.pixels import PixelEncoder
@@ -53,7 +53,7 @@ def open_space(space: Space) -> Encoder:
 
 def describe_encoders() -> list[dict[str, object]]:
     """Facts of every named encoder: what `curator encoders` and the README's table print."""
-    bundled = {"model": "bundled", "dim": 256, "side": 64, "megabytes": 0, "accuracy": None, "here": True}
+    bundled = {"model": "bundled", "dim": 256, "megabytes": 0, "accuracy": None, "here": True}
     pixels = {
         "name": "pixels",
         "model": "8 × 8 RGB",
@@ -65,7 +65,9 @@ def describe_encoders() -> list[dict[str, object]]:
     }
     rows: list[dict[str, object]] = [
         *(
-            {"name": n} | bundled | {"images_per_second": BUNDLED_RATES[n], "good_for": BUNDLED_USES[n]}
+            {"name": n}
+            | bundled
+            | {"side": BUNDLED_SIDES[n], "images_per_second": BUNDLED_RATES[n], "good_for": BUNDLED_USES[n]}
             for n in BUNDLED
         ),
         pixels | {"images_per_second": None, "good_for": "tests, exact layout; no words"},

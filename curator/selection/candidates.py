@@ -73,7 +73,8 @@ class Candidates:
         recipe = self.recipe
         facts: dict[str, object] = {"level": recipe.dedupe}
         only, begun = self.ids, set(self.start.tolist())
-        options = DedupeOptions("exact" if recipe.dedupe == "known" else recipe.dedupe, threshold=recipe.threshold)
+        level = "exact" if recipe.dedupe == "known" else recipe.dedupe
+        options = DedupeOptions(level, threshold=recipe.threshold, links=True)
         result = dedupe(self.index, options, only=only.tolist(), keep_proposals=False, job=self.job)
         groups = [[g.keeper, *(m.image_id for m in g.duplicates)] for g in result.groups]
         if recipe.dedupe == "known":

@@ -37,7 +37,7 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
     from dataclasses import asdict
 
     from curator.cleaning.calibrate import calibrate
-    from curator.cleaning.dedupe import planted_of
+    from curator.cleaning.calibrated import planted_of
     from curator.cleaning.describe import describe_crops
     from curator.database import Curation
 
