@@ -225,7 +225,7 @@ class Comparer:
     def compare(self, asked: Sequence[Pair]) -> tuple[dict[Key, Evidence], dict[Key, Evidence]]:
         """Evidence on pairs, and what hashes alone say where a picture cannot be read."""
         far = [p for p in asked if p.distance > BITS]
-        hints: dict[Key, tuple[NDArray[np.float64] | None, bool]] = {}
+        hints: dict[Key, tuple[NDArray[np.float64] | None, str]] = {}
         seen: dict[Key, Evidence] = {}
         if far:
             looks = self.looks.looks(c for p in far for c in p.key)
@@ -234,7 +234,7 @@ class Comparer:
             for p, count, hint in zip(far, votes, places, strict=True):
                 if hint is None and count < VOTES and all(looks[c] is not None for c in p.key):
                     seen[p.key] = dismissed(p.distance, DIHEDRAL[p.transform], count)
-                hints[p.key] = (hint, count < VOTES)
+                hints[p.key] = (hint, "all" if count >= VOTES else "hint")
         left = [p for p in asked if p.key not in seen]
         return self._closely(left, hints, seen)
 
@@ -251,8 +251,8 @@ class Comparer:
 
             def look(p: Pair, sketches: Mapping[int, Sketch | None] = sketches) -> Evidence:
                 a, b = (sketches[c] for c in p.key)
-                hint, only = hints.get(p.key, (None, False))
-                return examine(p.distance, p.transform, a, b, self.thresholds, hint=hint, only_hint=only)
+                hint, extent = hints.get(p.key, (None, "all"))
+                return examine(p.distance, p.transform, a, b, self.thresholds, hint=hint, extent=extent)
 
             for p, evidence in zip(few, self.looks.threads.map(look, few), strict=True):
                 (seen if all(sketches[c] is not None for c in p.key) else unread)[p.key] = evidence

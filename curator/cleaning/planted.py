@@ -93,7 +93,6 @@ def _is_found(looks: Looks, picture: Pillow.Image, crop: Pillow.Image, sketch: S
         hint = find_hints([(_WHOLE, _CROP)], seen, looks.threads)[0]
         if hint is None and votes < VOTES:
             return False
-    evidence = examine(
-        int(distance[0]), int(transform[0]), whole, sketch, Thresholds(), hint=hint, only_hint=votes < VOTES
-    )
+    extent = "all" if votes >= VOTES else "hint"
+    evidence = examine(int(distance[0]), int(transform[0]), whole, sketch, Thresholds(), hint=hint, extent=extent)
     return judge(evidence, Thresholds()) not in (None, *LISTED)

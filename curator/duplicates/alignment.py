@@ -9,7 +9,7 @@ changed between them.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ _HINT, _HINTS = 3, 4  # corners that agree from which it is worth to look at a p
 _LOOSE = 0.87  # the ratio of matches that are only hints
 _REACH = 3.0  # pixels an inlier may lie off
 _ROUGH_REACH = 8.0  # … where a corner of a shrunk picture is one of them
+_PART_INLIERS = 20  # … and on a part that was looked for: a drawn disc and a larger one agree on a dozen
 _PART = 0.8  # scale below which one picture may be a part of the other that deserves a closer look
 _MARGIN, _SMALLEST = 6, 24  # pixels around such a part, and the least side it must have
 _SCALES = (0.25, 4.0)
@@ -46,16 +47,16 @@ class Alignment:
     laid: Laid
 
 
-def align(a: Sketch, b: Sketch, hint: Any = None, *, only_hint: bool = False) -> Alignment:
+def align(a: Sketch, b: Sketch, hint: Any = None, *, extent: str = "all") -> Alignment:
     """Fit `b` onto `a`; agreement is looked at only where enough corners agree on a similarity of a sane scale.
 
     Where one may be a small part of the other, by a `hint` (2, 3) in pixels or a few corners, that part is cut out, and
-    looked at by itself. `only_hint` looks no further.
+    looked at by itself. The `extent` is "all", or no more than the "hint", or than the "whole" pictures.
     """
     if _comes_later(a, b):
         turned = None if hint is None else _inverted(hint)
-        return _inverse(align(b, a, turned, only_hint=only_hint))
-    if hint is not None and only_hint:
+        return _inverse(align(b, a, turned, extent=extent))
+    if hint is not None and extent == "hint":
         return _look_where(a, b, hint)
     one, two = a.corners, b.corners
     pairs = _match(one.words[: one.whole], two.words[: two.whole])
@@ -65,6 +66,8 @@ def align(a: Sketch, b: Sketch, hint: Any = None, *, only_hint: bool = False) ->
         best = Alignment(inliers, _scale(fit), _degrees(fit), NOTHING)
         if inliers >= INLIERS and _SCALES[0] <= best.scale <= _SCALES[1]:
             return Alignment(inliers, best.scale, best.degrees, _best(a, b, fit))
+    if extent == "whole":
+        return best
     for rough in [*([] if hint is None else [hint]), *_hints(one, two)]:
         part = _look_where(a, b, rough)
         best = max(best, part, key=lambda found: (found.laid.agreement, found.inliers))
@@ -155,12 +158,11 @@ def _look_at_part(a: Sketch, b: Sketch, fit: Any) -> Alignment:
     part = Sketch.of(Image.fromarray(a.rgb[low[1] : high[1], low[0] : high[0]]))
     matches = _match(part.corners.words[: part.corners.whole], b.corners.words[: b.corners.whole])
     closer, inliers = _similarity(part.corners.places[matches[:, 0]], b.corners.places[matches[:, 1]], _REACH)
-    if closer is None:
-        return nothing
+    if closer is None or inliers < _PART_INLIERS:
+        return replace(nothing, inliers=min(inliers, INLIERS - 1))
     smaller = float((high - low).max()) / SIDE
     size = float(abs(closer[0, 0] * closer[1, 1] - closer[0, 1] * closer[1, 0])) * b.grey.size
-    laid = _best(part, b, closer, size) if inliers >= INLIERS else NOTHING
-    return Alignment(inliers, _scale(closer) * smaller, _degrees(closer), laid)
+    return Alignment(inliers, _scale(closer) * smaller, _degrees(closer), _best(part, b, closer, size))
 
 
 def _match(a: Grey, b: Grey, ratio: float = RATIO) -> NDArray[np.int64]:

@@ -94,11 +94,11 @@ def examine(
     thresholds: Thresholds,
     *,
     hint: NDArray[np.float64] | None = None,
-    only_hint: bool = False,
+    extent: str = "all",
 ) -> Evidence:
     """Look at two pictures as closely as it takes: hashes, then whole upon whole, then corners.
 
-    None: cannot be read. `hint` (2, 3) says where one may lie in the other; `only_hint` looks for corners nowhere else.
+    None: cannot be read. `hint` (2, 3) says where one may lie in the other; `extent` is as of `align`.
     """
     evidence = Evidence(distance, DIHEDRAL[transform])
     if a is None or b is None:
@@ -106,7 +106,7 @@ def examine(
     if distance <= BITS:
         laid = lay(a, b, evidence.transform)
         evidence = replace(evidence, laid=laid.agreement, difference=laid.difference, weakest=laid.weakest)
-    return look_closer(evidence, a, b, hint, only_hint=only_hint) if needs_corners(evidence, thresholds) else evidence
+    return look_closer(evidence, a, b, hint, extent=extent) if needs_corners(evidence, thresholds) else evidence
 
 
 def needs_corners(evidence: Evidence, thresholds: Thresholds) -> bool:
@@ -135,10 +135,10 @@ def look_closer(
     b: Sketch,
     hint: NDArray[np.float64] | None = None,
     *,
-    only_hint: bool = False,
+    extent: str = "all",
 ) -> Evidence:
-    """The evidence with that of the corners; `hint` and `only_hint` as of `examine`."""
-    alignment = align(a, b, hint, only_hint=only_hint)
+    """The evidence with that of the corners; `hint` and `extent` as of `examine`."""
+    alignment = align(a, b, hint, extent=extent)
     # Laid by corners, a crop shows no change where the whole laid on the whole did.
     weakest = max(alignment.laid.weakest, -1.0 if evidence.weakest is None else evidence.weakest)
     aligned = replace(

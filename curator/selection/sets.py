@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -99,11 +98,6 @@ def split(
     result = dedupe(index, options, only=whole.ids.tolist(), keep_proposals=False, job=job)
     hash_of = dict(zip(whole.ids.tolist(), whole.sha256, strict=True))
     leader = {m.image_id: min(hash_of[o.image_id] for o in g.members) for g in result.groups for m in g.members}
-    # What is nearly one picture stays together too: a copy with a watermark would leak as one without.
-    for pair in result.listed:
-        both: set[Any] = {leader.get(pair.first, hash_of[pair.first]), leader.get(pair.second, hash_of[pair.second])}
-        joined = {i for i, first in leader.items() if first in both} | {pair.first, pair.second}
-        leader |= dict.fromkeys(joined, min(both))
     bounds = np.cumsum(list(shares.values()))
     names = list(shares)
     rows: dict[str, list[_Row]] = {part: [] for part in names}
