@@ -165,7 +165,7 @@ def _group(
     policy = _policy(curation, decisions, options)
     rules = Rules(options.across, options.ignore_same_dir, options.within, options.links)
     grouping = Grouping(reader, nodes, policy, decisions, rules)
-    members = grouping.verified(edges.links, edges.listed)
+    members = grouping.verified(edges.links)
     if options.level == "semantic":
         x = curation.vectors(space, nodes.contents)
         members = grouping.semantic(members, edges.semantic, edges.scores, x, float(thresholds.semantic or 1.0))

@@ -121,9 +121,8 @@ class Grouping(Joining):
             )
         return tuple(notes)
 
-    def verified(self, links: Sequence[Link], listed: Sequence[Listed] = ()) -> list[Grouped]:
-        """Union-find on identical and verified edges, but none that brings two together of which one was altered."""
-        self.veto((pair.first, pair.second) for pair in listed if pair.kind == "altered")
+    def verified(self, links: Sequence[Link]) -> list[Grouped]:
+        """Union-find on identical and verified edges."""
         edges = list(self._edges(links))
         kind_of: dict[tuple[int, int], str] = {}
         for a, b, kind in edges:
