@@ -19,6 +19,7 @@ from curator.database import Reader
 from curator.database.listed import sha256_of
 from curator.database.sketches import FOLDER, VERSION
 from curator.duplicates import Corners, count_votes
+from curator.duplicates.corners import gather_asked
 from curator.embeddings import blocks
 from curator.files import whole
 from curator.job import Job
@@ -143,13 +144,10 @@ class CornerFile:
         `positions` (p,) are those of the pictures in the file; without them they count from 0, and are not in it.
         """
         numbers = np.arange(len(pictures)) if positions is None else positions
-        there = [(n, c, c.asked) for n, c in zip(numbers.tolist(), pictures, strict=True) if c is not None]
-        if not there or not sum(len(a) for _, _, a in there):
+        there = [(n, c) for n, c in zip(numbers.tolist(), pictures, strict=True) if c is not None and len(c.words)]
+        if not there:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        words, levels, turns = (
-            np.concatenate([getattr(c, name)[a] for _, c, a in there]) for name in ("words", "levels", "turns")
-        )
-        of = np.repeat(np.array([n for n, _, _ in there], np.int64), [len(a) for _, _, a in there])
+        of, words, levels, turns = gather_asked(there)
         distances, near = self._file.nearest(words, _NEAR)
         rows, columns = np.nonzero((near >= 0) & (distances <= _BITS))
         onto = near[rows, columns]

@@ -138,7 +138,7 @@ def dedupe(
     groups = as_groups(members, grouping.policy.rejected)
     notes += grouping.notes(members)
     pairs = {kind: grouping.counts.get(kind, 0) for kind in LEVELS[options.level]}
-    listed = _listed(edges, grouping, grouping.apart)
+    listed = _listed(edges, grouping)
     pairs |= {kind: sum(p.kind == kind for p in listed) for kind in LISTED if options.level != "exact"}
     images = {kind: sum(m.kind == kind for g in groups for m in g.duplicates) for kind in LEVELS[options.level]}
     return DedupeResult(
@@ -255,13 +255,13 @@ def _look(
     return edges, thresholds
 
 
-def _listed(edges: _Edges, grouping: Grouping, apart: Collection[frozenset[int]]) -> list[ListedPair]:
+def _listed(edges: _Edges, grouping: Grouping) -> list[ListedPair]:
     """Pairs that are listed and not proposed, each with two images that count, but those a person told apart."""
     ids = grouping.nodes.image_ids
     pairs = []
     for listed in [*edges.listed, *grouping.listed]:
         one, two = (grouping.images_of[node] for node in (listed.first, listed.second))
-        count = (pair for pair in grouping.spread(one, two) if frozenset(pair) not in apart)
+        count = (pair for pair in grouping.spread(one, two) if frozenset(pair) not in grouping.apart)
         first = next((pair for pair in count if grouping.keys_allow(*pair)), None)
         if first is not None:
             differ = grouping.labels_differ(listed.first, listed.second)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curator.cleaning.looks import Look
 from curator.duplicates import Corners, count_votes, find_part
-from curator.duplicates.corners import RATIO
+from curator.duplicates.corners import RATIO, gather_asked
 from curator.duplicates.sketch import SIDE
 from curator.vectors import nearest_words
 
@@ -44,12 +44,7 @@ def count_corners(pairs: Sequence[Key], looks: Mapping[int, Look | None]) -> NDA
 
 def _matches(owner: Corners, askers: Sequence[tuple[int, Corners]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(k,) which way of asking, and by how much sizes and turns differ, of corners that are clearly like one here."""
-    asked = [corners.asked for _, corners in askers]
-    words, levels, turns = (
-        np.concatenate([getattr(corners, name)[a] for (_, corners), a in zip(askers, asked, strict=True)])
-        for name in ("words", "levels", "turns")
-    )
-    of = np.repeat(np.array([way for way, _ in askers], np.int64), [len(a) for a in asked])
+    of, words, levels, turns = gather_asked(askers)
     distances, near = nearest_words(words, owner.words[: owner.whole])
     rows = np.flatnonzero(distances[:, 0] < RATIO * distances[:, 1])
     onto = near[rows, 0]

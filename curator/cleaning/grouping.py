@@ -94,7 +94,7 @@ class Grouping(Joining):
             # A six that is a nine when turned: what turning changes the label of is no copy.
             if link.kind in TURNED and self.labels_differ(link.first, link.second):
                 self.listed.append(Listed(link.first, link.second, link.kind))
-                self.veto([(link.first, link.second)])
+                self.veto(link.first, link.second)
                 continue
             joined = False
             for a, b in self.spread(self.images_of[link.first], self.images_of[link.second]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -68,13 +68,12 @@ class Joining:
         is_link = image.path.is_symlink()
         return image.id not in self.policy.kept, not self.policy.is_protected(image), is_link
 
-    def veto(self, listed: Iterable[tuple[int, int]]) -> None:
-        """Keep the images of pairs of nodes out of each other's groups."""
-        for first, second in listed:
-            for a in self.images_of[first]:
-                for b in self.images_of[second]:
-                    self.vetoes.setdefault(a, set()).add(b)
-                    self.vetoes.setdefault(b, set()).add(a)
+    def veto(self, first: int, second: int) -> None:
+        """Keep the images of two nodes out of each other's groups."""
+        for a in self.images_of[first]:
+            for b in self.images_of[second]:
+                self.vetoes.setdefault(a, set()).add(b)
+                self.vetoes.setdefault(b, set()).add(a)
 
     def _vetoes(self, decisions: Sequence[Decision]) -> dict[int, set[int]]:
         """Position → positions that a person said are something else."""

@@ -79,10 +79,12 @@ class Looks:
 
     def corners(self, contents: Sequence[int]) -> dict[int, Corners | None]:
         """content → its corners alone, of which none are kept in memory."""
-        hashes = self._hashes(contents)
+        return self._corners(self._hashes(contents))
+
+    def _corners(self, hashes: Mapping[int, bytes]) -> dict[int, Corners | None]:
         stored = self._cache.corners([h for h in hashes.values() if h])
         corners = {content: _corners_of(stored.get(sha256)) for content, sha256 in hashes.items()}
-        left = [c for c in contents if corners[c] is None]
+        left = [c for c in hashes if corners[c] is None]
         pictures = self._pictures({c: hashes[c] for c in left})
         fresh = dict(zip(pictures, self.threads.map(_find_corners, pictures.values()), strict=True))
         self._cache.put_corners({h: c.to_bytes() for h, c in fresh.items() if c is not None})
@@ -90,8 +92,8 @@ class Looks:
 
     def _read(self, contents: Sequence[int]) -> dict[int, Sketch | None]:
         """Sketches with their corners, which are then in the cache."""
-        corners = self.corners(contents)
         hashes = self._hashes(contents)
+        corners = self._corners(hashes)
         pictures = self._pictures(hashes)
         there = [c for c in contents if hashes[c] in pictures]
         sizes = self.threads.map(_sketch_of, (pictures[hashes[c]] for c in there), (corners[c] for c in there))

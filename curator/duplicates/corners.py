@@ -7,6 +7,7 @@ look alike and whose sizes and turns all differ by the same (weak geometry, Jég
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,18 @@ def _find(grey: Grey, most: int, shrunk: float, levels: int) -> tuple[Any, Any, 
     first = np.argsort(-facts[:, 4], kind="stable")[:most]
     facts, words = facts[first], words[first]
     return facts[:, :2] * shrunk, facts[:, 2] + np.float32(np.log(shrunk) / np.log(STEP)), facts[:, 3], words
+
+
+def gather_asked(
+    askers: Sequence[tuple[int, Corners]],
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """Of numbered pictures, one after the other: number (k,), words (k, 32), levels and turns (k,) of what is asked."""
+    asked = [corners.asked for _, corners in askers]
+    words, levels, turns = (
+        np.concatenate([getattr(corners, name)[a] for (_, corners), a in zip(askers, asked, strict=True)])
+        for name in ("words", "levels", "turns")
+    )
+    return np.repeat(np.array([n for n, _ in askers], np.int64), [len(a) for a in asked]), words, levels, turns
 
 
 def bins_of(levels: NDArray[np.float32], turns: NDArray[np.float32]) -> NDArray[np.int64]:
