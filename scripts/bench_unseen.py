@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_audit import KINDS, STRANGE, plant, spoil
+from bench_audit import KINDS, STRANGE, Table, add_as_generated, plant, printed, said_of_each, spoil
 from machine import describe_machine
 from PIL import Image
 
@@ -42,9 +42,6 @@ from curator.drawing.pages import Page, save_page
 from curator.drawing.sheets import Section, Tile
 from curator.embeddings import Background, fit_logistic
 from curator.encoders import Encoder, load_encoder
-from curator.evaluation.audit import audit
-from curator.evaluation.evaluate import EvaluateOptions, evaluate
-from curator.evaluation.sides import sides_with
 from curator.index import Index
 from curator.index.sureness import asked_as, curve, labelled, said_and_so
 from curator.index.words import prompt
@@ -61,8 +58,6 @@ SELECTORS = (
 )  # fmt: skip
 TRUSTED = 100  # pictures of the wanted kind that `match` and `importance` are given
 QUERIES = 10  # words and pictures whose hits are drawn
-
-Table = tuple[list[str], list[list[str]]]
 
 
 @dataclass(frozen=True)
@@ -306,31 +301,8 @@ def audited(home: Path, pictures: Sequence[Labelled], encoder: Encoder) -> Table
         for kind in (*KINDS, *STRANGE):
             hide = plant if kind in KINDS else spoil
             made |= {f"{kind}-{i}": hide(square(p), kind, rng).convert("RGB") for i, p in enumerate(trained[:count])}
-        target = home / "made"
-        target.mkdir()
-        rows = []
-        for name, picture in made.items():
-            picture.save(target / f"{name}.png")
-            rows.append(json.dumps({"file_name": f"{name}.png", "run": run.name, "planted": name.rpartition("-")[0]}))
-        (target / "manifest.jsonl").write_text("\n".join(rows) + "\n")
-        ingest(index, [target], index.encoder, IngestOptions(origin="generated"))
-        done = audit(index, run)
-        planted = index.reader.values_of("planted")
-        said: dict[str, list[str]] = {}
-        for f in done.findings:
-            said.setdefault(str(planted[f.image_id]), []).append(f.label)
-        table = []
-        for kind, labels in said.items():
-            ids = np.array([f.image_id for f in done.findings if planted[f.image_id] == kind], np.int64)
-            sides = sides_with(index, ids, run, None)
-            options = EvaluateOptions(("frechet", "manifold"), anchors=0, rounds=2)
-            values = {n.metric: n.value for n in evaluate(index, sides, options).numbers}
-            counts = Counter(labels)
-            shares = [f"{(counts['copy'] + counts['near-copy']) / len(labels):.0%}"]
-            shares += [f"{counts[label] / len(labels):.0%}" for label in ("novel", "off-distribution")]
-            numbers = [f"{values[k]:.3f}" for k in ("frechet_distance", "precision", "coverage")]
-            table.append([kind, str(len(labels)), *shares, *numbers])
-    return ["as if generated", "n", "copies", "novel", "off", "Fréchet", "precision", "coverage"], table
+        add_as_generated(index, run, home / "made", made)
+        return said_of_each(index, run)
 
 
 def drawn(index: Index) -> list[Section]:
@@ -350,13 +322,6 @@ def drawn(index: Index) -> list[Section]:
         tiles = [Tile(h.path, h.label or "", framed=h.label == own.label) for h in index.images(hits)]
         sections.append(Section(f"picture: {own.label}", [Tile(own.path, own.label or "", "the query"), *tiles]))
     return sections
-
-
-def printed(table: Table) -> str:
-    """As Markdown."""
-    heads, rows = table
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def main() -> None:

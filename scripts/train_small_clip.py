@@ -31,6 +31,7 @@ SIDES = ((0.3, 64), (0.7, 80), (1.0, SIDE))  # until which share of the time pic
 TEMPERATURE = 0.05  # of the class names
 CAPTIONS, LOOKS, LESSONS = 0.5, 0.5, 4.0  # weights of the losses beside that of class names
 WARM_UP = 200  # steps
+LONGEST = 30  # seconds that one step may count, so that a process that was paused loses nothing
 PART_BYTES = 36 << 20  # of one file of a pack
 _SAVED_EVERY = 300  # seconds
 
@@ -105,8 +106,7 @@ class Run:
 
     def train(self, material: Material, *, minutes: float, batch: int, lessons: int, second_views: int) -> None:
         """Until the minutes are over; warm-up, then a rate that falls as a cosine of the share of time spent."""
-        began = last = time.monotonic()
-        before = self.seconds
+        last = tick = time.monotonic()
         while (share := self.seconds / (60 * minutes)) < 1:
             rate = self.lr * min(1, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
             for group in self.optimiser.param_groups:
@@ -122,7 +122,8 @@ class Run:
             self.model.logit_scale.data.clamp_(0, math.log(100))
             self._average()
             self.step += 1
-            self.seconds = before + time.monotonic() - began
+            tick, spent = time.monotonic(), time.monotonic() - tick
+            self.seconds += min(spent, LONGEST)
             if self.step % 50 == 0:
                 line = {"step": self.step, "seconds": round(self.seconds), "side": side}
                 with self.log.open("a") as out:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from curator import errors
 from curator.drawing.pages import Page, save_page
@@ -107,6 +108,13 @@ def test_a_sheet_shows_every_tile_and_survives_an_unreadable_file(tmp_path: Path
     )
     reds = (np.asarray(sheet) == COLOURS["red"]).all(-1).sum()
     assert reds > 1.8 * 180 * 180, "two red tiles"
+
+
+def test_frames_of_a_sheet_are_whole_in_every_column() -> None:
+    white = Tile(Image.new("RGB", (40, 40), "white"), "", framed=True)
+    whole = np.asarray(draw_sheet([Section("", [white] * 3)] * 2, columns=6, side=40))
+    is_green = (whole[..., 1].astype(int) - whole[..., 0] > 40).any(0)
+    assert is_green.sum() == 6 * (40 + 2 * 4)  # six tiles of 40 pixels, a frame of 4 on both sides of each
 
 
 def test_a_sheet_is_written_whole_or_refused(tmp_path: Path) -> None:

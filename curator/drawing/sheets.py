@@ -77,10 +77,10 @@ def _width(columns: int, side: int) -> int:
 def _lay_out(strips: list[Image.Image], width: int, tall: float) -> tuple[list[_Placed], list[Image.Image]]:
     """Strips with their corners on a sheet of this width, and those that would make it taller than `tall`."""
     placed: list[_Placed] = []
-    left = top = height = 0
+    left, top, height = _MARGIN // 2, 0, 0
     for number, strip in enumerate(strips):
-        if left and left + strip.width > width:
-            left, top, height = 0, top + height, 0
+        if left + strip.width > width and height:
+            left, top, height = _MARGIN // 2, top + height, 0
         if placed and top + strip.height + _MARGIN > tall:
             return placed, strips[number:]
         placed.append((strip, (left, top)))
@@ -157,9 +157,9 @@ def _strip(section: Section, columns: int, side: int) -> Image.Image:
     rows = max(1, math.ceil(len(section.tiles) / columns))
     strip = Image.new("RGB", (width, head + rows * cell), _PAPER)
     pen = ImageDraw.Draw(strip)
-    pen.text((_MARGIN, 10), _fit(pen, section.heading, width - _MARGIN, 16), fill=_INK, font=_font(16))
+    pen.text((_MARGIN // 2, 10), _fit(pen, section.heading, width - _MARGIN, 16), fill=_INK, font=_font(16))
     for i, tile in enumerate(section.tiles):
-        left, top = _MARGIN + (i % columns) * (side + _MARGIN), head + (i // columns) * cell
+        left, top = _MARGIN // 2 + (i % columns) * (side + _MARGIN), head + (i // columns) * cell
         _tile(strip, tile, (left, top), side)
     return strip
 
