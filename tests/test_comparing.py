@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -22,10 +23,13 @@ from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.cleaning.explain import explain
 from curator.cleaning.looks import Looks
 from curator.cleaning.planted import find_planted
+from curator.cleaning.rounds import Joined
 from curator.database import Curation, Sketches
 from curator.database.sketches import FILE, FOLDER
 from curator.duplicates import Corners, Sketch, Thresholds, Tiny, count_votes, find_part, judge, shrink
+from curator.duplicates.corners import nearest_two
 from curator.duplicates.evidence import look_closer
+from curator.duplicates.sliding import lies_there
 from curator.encoders import PixelEncoder
 from curator.errors import UsageError
 from curator.index import Index
@@ -274,8 +278,11 @@ def test_nothing_is_decoded_twice_and_a_damaged_cache_is_made_again(cut: Index, 
     with Sketches(cut.reader.folder) as kept:
         hashes = [bytes.fromhex(i.sha256) for i in cut.images(cut.reader.ids_where("1"))]
         assert set(kept.pictures(hashes)) == set(kept.corners(hashes)) == set(hashes)
-        kept.keep_only(hashes[:2])
-        assert set(kept.pictures(hashes)) == set(hashes[:2])
+        others = [bytes([n]) * 32 for n in range(40)]
+        kept.put(dict.fromkeys(others, b"of a picture that is gone"))
+    dedupe(cut, DedupeOptions())
+    with Sketches(cut.reader.folder) as kept:
+        assert set(kept.pictures(hashes + others)) == set(hashes)
     file.write_bytes(b"no database" * 1_000)
     with Looks(cut.reader, nodes) as looks:
         assert all(look is not None for look in looks.looks(nodes.contents.tolist()).values())
@@ -311,3 +318,58 @@ def test_compare_says_which_stage_said_no(cut: Index, curator: Run) -> None:
     shown = curator("compare", "-i", home, f"id:{ids['00.png']}", f"id:{ids['10.png']}")
     assert "not the same picture: " in shown.stdout
     assert "says no" in shown.stdout
+
+
+EVIDENCE = {
+    "re-encoded": Evidence(0, "same", laid=0.99, difference=0.0, weakest=1.0),
+    "cropped/edited": Evidence(40, "same", None, 60, 0.5, 0.0, 0.99, 1.0, 0.0, 1.0),
+    "altered": Evidence(0, "same", laid=0.99, difference=0.0, weakest=0.0),
+    "overlapping": Evidence(40, "same", None, 60, 0.5, 0.0, 0.99, 0.5, 0.0, 1.0),
+    None: Evidence(40, "same"),
+}
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda p: p[0] < p[1]),
+        st.sampled_from(sorted(EVIDENCE, key=str)),
+        max_size=20,
+    )
+)
+def test_a_pair_is_left_out_only_where_others_say_what_it_is(kinds: dict[tuple[int, int], str | None]) -> None:
+    joined = Joined(Thresholds(), {})
+    for key, kind in kinds.items():
+        assert judge(EVIDENCE[kind], Thresholds()) == kind
+        joined.add({key: EVIDENCE[kind]})
+    one = {n: {n} for n in range(8)}
+    for a, b in [key for key, kind in kinds.items() if kind == "re-encoded"]:
+        both = one[a] | one[b]
+        one |= dict.fromkeys(both, both)
+    for a, b in itertools.combinations(range(8), 2):
+        between = [kind for (x, y), kind in kinds.items() if {x, y} & one[a] and {x, y} & one[b]]
+        says = 2 * between.count("cropped/edited") + between.count("altered")
+        assert joined.has((a, b)) == (b in one[a] or says >= 2)
+
+
+def test_the_two_nearest_words_are_those_of_a_search_of_all() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (n, 32), np.uint8) for n in (70, 90))
+    b[:20], b[20] = a[:20], ~a[0]
+    nearest, first, second = nearest_two(a, b)
+    distances, positions = nearest_words(a, b)
+    assert (first == distances[:, 0]).all()
+    assert (second == distances[:, 1]).all()
+    assert (nearest[first < second] == positions[first < second, 0]).all()
+
+
+def test_a_part_lies_where_it_was_cut_and_nowhere_else(pieces: list[Image.Image]) -> None:
+    for n in CUT:
+        whole, crop = Sketch.of(pieces[n]), Sketch.of(part(pieces[n], 0.5, 0.3, 0.6))
+        corner = np.array([0.5 * 0.3 * whole.grey.shape[1], 0.5 * 0.6 * whole.grey.shape[0]])
+        scale = 0.5 * max(whole.grey.shape) / max(crop.grey.shape)
+        fit = np.array([[scale, 0, corner[0]], [0, scale, corner[1]]])
+        back = np.array([[1 / scale, 0, -corner[0] / scale], [0, 1 / scale, -corner[1] / scale]])
+        assert lies_there(whole.grey, crop.grey, fit)
+        assert lies_there(crop.grey, whole.grey, back), "seen from the crop"
+        other = Sketch.of(pieces[(n + 1) % len(pieces)]).grey
+        assert not lies_there(other, crop.grey, fit)

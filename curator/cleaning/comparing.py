@@ -229,7 +229,7 @@ class Comparer:
         seen: dict[Key, Evidence] = {}
         if far:
             looks = self.looks.looks(c for p in far for c in p.key)
-            votes = count_corners([p.key for p in far], looks).tolist()
+            votes = count_corners([p.key for p in far], looks, self.looks.threads).tolist()
             places = find_hints([p.key for p in far], looks, self.looks.threads)
             for p, count, hint in zip(far, votes, places, strict=True):
                 if hint is None and count < VOTES and all(looks[c] is not None for c in p.key):

@@ -234,6 +234,7 @@ def _look(
         corners = find_by_corners(index.reader, nodes, looks, job=job)
         pairs = find_candidates(hashes, graph, graph.certificate.threshold, corners.pairs, rank=neighbours)
         collected = collect_evidence(index, nodes, pairs, hashes, Comparer(looks, thresholds), labels=labels, job=job)
+        looks.forget_gone()
     edges = _Edges(graph=graph, compared=collected.compared, known=collected.known, unread=collected.unread)
     edges.joined = collected.joined
     edges.corners, edges.shortcut = corners.method, collected.shortcut

@@ -67,7 +67,7 @@ def explain(index: Index, first: int, second: int, *, neighbours: int = RANK, jo
         sketches, seen = looks.sketches(key), looks.looks(key)
         if None in (sketches[key[0]], sketches[key[1]]):
             raise PictureError(f"id:{first} or id:{second} cannot be read, and no sketch of it was kept")
-        votes, hint = int(count_corners([key], seen)[0]), find_hints([key], seen, looks.threads)[0]
+        votes, hint = int(count_corners([key], seen, looks.threads)[0]), find_hints([key], seen, looks.threads)[0]
         full = examine(distance, transform, sketches[key[0]], sketches[key[1]], Thresholds({}), hint=hint)
         alone, _ = Comparer(looks, thresholds).compare([Pair(key, distance, transform)])
     deserves = distance <= BITS or votes >= VOTES or hint is not None

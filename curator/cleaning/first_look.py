@@ -25,7 +25,7 @@ _AT_ONCE = 64  # pairs that one thread looks at
 Key = tuple[int, int]
 
 
-def count_corners(pairs: Sequence[Key], looks: Mapping[int, Look | None]) -> NDArray[np.int64]:
+def count_corners(pairs: Sequence[Key], looks: Mapping[int, Look | None], threads: Executor) -> NDArray[np.int64]:
     """(m,) votes of the corners of each pair of contents, the more of the two ways of asking."""
     asking: dict[int, list[tuple[int, Corners]]] = {}  # owner → (twice the pair, and the way; who asks)
     for number, key in enumerate(pairs):
@@ -35,7 +35,8 @@ def count_corners(pairs: Sequence[Key], looks: Mapping[int, Look | None]) -> NDA
                 asking.setdefault(owner, []).append((2 * number + way, other.corners))
     votes = np.zeros(2 * len(pairs), np.int64)
     if asking:
-        matches = [_matches(look.corners, askers) for owner, askers in asking.items() if (look := looks[owner])]
+        owners = ((look.corners, askers) for owner, askers in asking.items() if (look := looks[owner]))
+        matches = list(threads.map(_matches, *zip(*owners, strict=True)))
         ways, levels, turns = (np.concatenate(column) for column in zip(*matches, strict=True))
         voted, counts = count_votes(ways, np.arange(len(ways)), levels, turns)
         votes[voted] = counts

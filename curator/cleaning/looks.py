@@ -14,11 +14,13 @@ import numpy as np
 from PIL import Image as Pillow
 
 from curator.database import Reader, Sketches
+from curator.database.listed import every_sha256
 from curator.duplicates import SIDE, Corners, Sketch, Tiny, shrink
 from curator.embeddings import blocks
 from curator.errors import PictureError
 from curator.images import decode, read_bytes
 from curator.records import Image, Nodes
+from curator.vectors import stay_on_one_core
 
 _LOOKS = 8_192  # kept in memory, about 40 kB each
 _SKETCHES = 1_024  # … and about 0.3 MB each
@@ -49,7 +51,7 @@ class Looks:
         self._looks: _Latest[Look] = _Latest(_LOOKS)
         self._sketches: _Latest[Sketch] = _Latest(_SKETCHES)
         self._cache = Sketches(reader.folder)
-        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, "compare")
+        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, "compare", initializer=stay_on_one_core)
 
     def __enter__(self) -> Self:
         import cv2
@@ -60,6 +62,10 @@ class Looks:
     def __exit__(self, *_: object) -> None:
         self.threads.shutdown(wait=True, cancel_futures=True)
         self._cache.close()
+
+    def forget_gone(self) -> None:
+        """Give back the room of pictures that the index does not have any more, where they are the most."""
+        self._cache.keep_only(every_sha256(self.reader))
 
     def looks(self, contents: Iterable[int]) -> dict[int, Look | None]:
         """content → what a first look needs."""

@@ -89,7 +89,7 @@ def _is_found(looks: Looks, picture: Pillow.Image, crop: Pillow.Image, sketch: S
             _WHOLE: Look(whole.corners, Tiny.of(whole.grey)),
             _CROP: Look(sketch.corners, Tiny.of(sketch.grey)),
         }
-        votes = int(count_corners([(_WHOLE, _CROP)], seen)[0])
+        votes = int(count_corners([(_WHOLE, _CROP)], seen, looks.threads)[0])
         hint = find_hints([(_WHOLE, _CROP)], seen, looks.threads)[0]
         if hint is None and votes < VOTES:
             return False

@@ -40,6 +40,11 @@ def put_recipe(reader: Reader, name: str, recipe: Mapping[str, Any]) -> None:
     reader.connection.execute(sql, [name, to_json(recipe, sort_keys=True)])
 
 
+def every_sha256(reader: Reader) -> set[bytes]:
+    """The SHA-256 of all contents."""
+    return {bytes(sha256) for (sha256,) in reader.rows("SELECT sha256 FROM contents")}
+
+
 def sha256_of(reader: Reader, contents: Ids) -> bytes:
     """The SHA-256 of contents given by ascending id, one after the other: what a cache of them is made from."""
     wanted = set(contents.tolist())

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.duplicates.corners import RATIO, Corners, Grey, agreeing
+from curator.duplicates.corners import RATIO, Corners, Grey, Words, agreeing, nearest_two
 from curator.duplicates.laying import NOTHING, Laid, laid_by
 from curator.duplicates.sketch import SIDE, Sketch
+from curator.duplicates.sliding import lies_there
 
 INLIERS = 12  # corners that must agree on one similarity
 _HINT, _HINTS = 3, 4  # corners that agree from which it is worth to look at a part again, and how often
+_FEW = 200  # corners that are matched first, which is enough where one picture is the whole other
 _LOOSE = 0.87  # the ratio of matches that are only hints
 _REACH = 3.0  # pixels an inlier may lie off
 _ROUGH_REACH = 8.0  # … where a corner of a shrunk picture is one of them
@@ -56,11 +58,14 @@ def align(a: Sketch, b: Sketch, hint: Any = None, *, extent: str = "all") -> Ali
     if _comes_later(a, b):
         turned = None if hint is None else _inverted(hint)
         return _inverse(align(b, a, turned, extent=extent))
-    if hint is not None and extent == "hint":
-        return _look_where(a, b, hint)
+    if hint is not None and not lies_there(a.grey, b.grey, hint):
+        hint = None
+    if extent == "hint":
+        return Alignment(0, 1.0, 0.0, NOTHING) if hint is None else _look_where(a, b, hint)
     one, two = a.corners, b.corners
-    pairs = _match(one.words[: one.whole], two.words[: two.whole])
-    fit, inliers = _similarity(one.places[pairs[:, 0]], two.places[pairs[:, 1]], _REACH)
+    fit, inliers = _fit(one, two, _FEW)
+    if inliers < 2 * INLIERS:
+        fit, inliers = _fit(one, two, one.whole)
     best = Alignment(inliers, 1.0, 0.0, NOTHING)
     if fit is not None:
         best = Alignment(inliers, _scale(fit), _degrees(fit), NOTHING)
@@ -74,6 +79,12 @@ def align(a: Sketch, b: Sketch, hint: Any = None, *, extent: str = "all") -> Ali
         if part.inliers >= INLIERS:
             break
     return best
+
+
+def _fit(a: Corners, b: Corners, most: int) -> tuple[Any, int]:
+    """The similarity from `b` to `a` on which `most` of the strongest corners of `a` agree, and how many do."""
+    pairs = _match(a.words[: min(most, a.whole)], b.words[: b.whole])
+    return _similarity(a.places[pairs[:, 0]], b.places[pairs[:, 1]], _REACH)
 
 
 def _comes_later(a: Sketch, b: Sketch) -> bool:
@@ -165,25 +176,26 @@ def _look_at_part(a: Sketch, b: Sketch, fit: Any) -> Alignment:
     return Alignment(inliers, _scale(closer) * smaller, _degrees(closer), _best(part, b, closer, size))
 
 
-def _match(a: Grey, b: Grey, ratio: float = RATIO) -> NDArray[np.int64]:
+def _match(a: Words, b: Words, ratio: float = RATIO) -> NDArray[np.int64]:
     """(m, 2) positions of corners of `a` and their nearest in `b`, where that is clearly nearer than the next."""
-    import cv2
-
     if len(a) < 2 or len(b) < 2:
         return np.empty((0, 2), np.int64)
-    distances, nearest = cv2.batchDistance(a, b, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=2)
-    rows = np.flatnonzero(distances[:, 0] < ratio * distances[:, 1])
-    return np.stack([rows, nearest[rows, 0].astype(np.int64)], axis=1)
+    nearest, first, second = nearest_two(a, b)
+    rows = np.flatnonzero(first < ratio * second)
+    return np.stack([rows, nearest[rows]], axis=1)
 
 
 def _refine(a: Grey, b: Grey, fit: Any) -> Any:
-    """The fit with its last pixel: the affine transform under which the grey levels correlate most."""
+    """The fit with its last pixel: the affine transform under which grey levels correlate most, at half the size."""
     import cv2
 
+    x, y = (cv2.resize(v, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for v in (a, b))
     start = cv2.invertAffineTransform(fit).astype(np.float32)
+    start[:, 2] /= 2
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _REFINE, 1e-4)
     try:
-        _, warp = cv2.findTransformECC(a, b, start, cv2.MOTION_AFFINE, criteria, None, 5)  # type: ignore[call-overload]
+        _, warp = cv2.findTransformECC(x, y, start, cv2.MOTION_AFFINE, criteria, None, 5)  # type: ignore[call-overload]
     except cv2.error:  # it did not converge, and then the first fit is the best there is
         return fit
+    warp[:, 2] *= 2
     return cv2.invertAffineTransform(warp)

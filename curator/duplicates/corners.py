@@ -25,6 +25,7 @@ _CONTRASTS = (15, 7)  # grey levels of a corner; fainter ones only where there a
 _PLACE = 64  # parts of a pixel that are kept
 
 Grey = NDArray[np.uint8]
+Words = NDArray[np.uint8]  # (m, 32)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,23 @@ def gather_asked(
         for name in ("words", "levels", "turns")
     )
     return np.repeat(np.array([n for n, _ in askers], np.int64), [len(a) for a in asked]), words, levels, turns
+
+
+def nearest_two(a: Words, b: Words) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Of every word of `a` the position of the nearest of at least two in `b`, its distance in bits, and the next's.
+
+    All bits counted in arrays of bytes, which takes half the time of OpenCV's matcher; 255 stands for 255 and 256.
+    """
+    x, y = (np.ascontiguousarray(words).view(np.uint64) for words in (a, b))
+    columns = np.ascontiguousarray(y.T)
+    bits = np.bitwise_count(x[:, :1] ^ columns[0])
+    for k in (1, 2):
+        bits += np.bitwise_count(x[:, k : k + 1] ^ columns[k])
+    bits += np.minimum(np.bitwise_count(x[:, 3:] ^ columns[3]), 63)
+    rows, nearest = np.arange(len(a)), bits.argmin(1)
+    first = bits[rows, nearest]
+    bits[rows, nearest] = 255
+    return nearest, first, bits.min(1)
 
 
 def bins_of(levels: NDArray[np.float32], turns: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ _TEXTURE = 4.0  # grey levels of spread that a patch needs to say anything
 # The same at half the size, to say that something was changed in one place.
 _SMALL_PATCH, _SMOOTHER, _STRONG = 8, 0.7, 20.0
 _LEAST = 50  # patches that must say something
+_STEP = 2  # pixels from one patch to the next, of which the median is taken
 _LOST = 0.03  # of the overlap, to the border that is left out of the comparison
 _WORTH = 0.5  # agreement of grey levels below which colours need no look
 _COARSE = 10  # pixels a side over which colours are averaged before they are compared
@@ -80,7 +81,9 @@ def laid_by(a: Sketch, b: Sketch, fit: Any, size: float | None = None) -> Laid:
     inside = cv2.warpAffine(np.full(b.grey.shape, 255, np.uint8), fit, (w, h)) > 250
     inside = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
     grey = cv2.warpAffine(b.grey, fit, (w, h))
-    agreement = _agreement(a.grey, grey, inside)
+    box = _box(inside)
+    laid = a.grey[box], grey[box], inside[box]
+    agreement = _agreement(*laid)
     if agreement < _WORTH:
         return Laid(agreement, 255.0, 0.0, -1.0)
     if size is None:
@@ -88,7 +91,17 @@ def laid_by(a: Sketch, b: Sketch, fit: Any, size: float | None = None) -> Laid:
         size = min(size, float(a.grey.size))
     overlap = min(1.0, float(inside.sum()) / size + _LOST)
     difference = _difference(a.rgb, cv2.warpAffine(b.rgb, fit, (w, h)), inside)
-    return Laid(agreement, difference, overlap, _weakest(a.grey, grey, inside))
+    return Laid(agreement, difference, overlap, _weakest(*laid))
+
+
+def _box(inside: Any) -> tuple[slice, slice]:
+    """The part of a picture that lies inside, with a patch around it."""
+    ends = []
+    for axis in (1, 0):
+        lines = np.flatnonzero(inside.any(axis))
+        low, high = (int(lines[0]), int(lines[-1])) if len(lines) else (0, 0)
+        ends.append(slice(max(0, low - _PATCH) // 2 * 2, (high + _PATCH) // 2 * 2))  # even, as it will be halved
+    return ends[0], ends[1]
 
 
 def _agreement(a: Grey, b: Any, inside: Any) -> float:
@@ -97,8 +110,8 @@ def _agreement(a: Grey, b: Any, inside: Any) -> float:
     It is 0 where hardly any patch has texture. The median, so that a caption, a mark or a retouch may cover up to half;
     by patches, because two shots of one scene agree at large and differ in the small.
     """
-    correlation, telling = _correlation(a, b, inside, patch=_PATCH, smooth=_SMOOTH, texture=_TEXTURE)
-    return float(np.median(correlation[telling])) if telling.sum() >= _LEAST else 0.0
+    correlation, telling = _correlation(a, b, inside, patch=_PATCH, smooth=_SMOOTH, texture=_TEXTURE, step=_STEP)
+    return float(np.median(correlation[telling])) if telling.sum() * _STEP**2 >= _LEAST else 0.0
 
 
 def _weakest(a: Grey, b: Any, inside: Any) -> float:
@@ -116,13 +129,13 @@ def _weakest(a: Grey, b: Any, inside: Any) -> float:
 
 
 def _correlation(
-    a: Grey, b: Any, inside: Any, *, patch: int, smooth: float, texture: float
+    a: Grey, b: Any, inside: Any, *, patch: int, smooth: float, texture: float, step: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(H, W) correlation of the grey levels in the patch around each pixel, and where it says anything."""
+    """Correlation of the grey levels in the patch around each `step`th pixel, and where it says anything."""
     import cv2
 
     def mean(v: Any) -> Any:
-        return cv2.boxFilter(v, -1, (patch, patch))
+        return cv2.boxFilter(v, -1, (patch, patch))[::step, ::step]
 
     share = mean(inside) + 1e-6
     x, y = (cv2.GaussianBlur(v, (0, 0), smooth).astype(np.float32) for v in (a, b))

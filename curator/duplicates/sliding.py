@@ -15,13 +15,16 @@ import numpy as np
 
 from curator.duplicates.corners import Grey
 
-_TINY, _SMALL = 32, 96  # pixels of the long side: of the first look, and of the one that checks it
+_TINY, _SMALL, _CLOSE = 32, 96, 192  # pixels of the long side: of the first look, and of those that check it
 _SCALES = tuple(0.25 * 1.16**k for k in range(9))  # of the part, beside the whole
 _FINER = (0.93, 1.0, 1.07)  # … around the one found
 _REACH = 6  # pixels at the checking size around the place found
 _LEAST = 4  # pixels of a part's short side
 _FLAT = 3.0  # grey levels of spread below which a part looks like everything
 MAYBE, LIKELY = 0.78, 0.86  # correlations from which the next look is worth it
+# Of places that a first look brought, 95 in 100 false ones correlate less, and 1 in 200 true ones.
+NEARLY = 0.91
+_FINEST, _LEEWAY = (0.96, 0.98, 1.0, 1.02, 1.04), 5
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,30 @@ def find_part(a: Tiny, b: Tiny) -> Any:
     return np.array([[scale, 0, (x0 + x) / _SMALL], [0, scale, (y0 + y) / _SMALL]])
 
 
+def lies_there(a: Grey, b: Grey, fit: Any) -> bool:
+    """Whether one of two grey pictures (H, W) lies in the other about where a fit (2, 3) from `b` to `a` says."""
+    import cv2
+
+    scale = float(np.hypot(fit[0, 0], fit[1, 0]))
+    if scale > 1:
+        return lies_there(b, a, cv2.invertAffineTransform(fit))
+    by = _CLOSE / max(a.shape)
+    parts = [(k, _resized(b, scale * k * by)) for k in _FINEST]
+    h, w = (max(p.shape[axis] for _, p in parts) for axis in (0, 1))
+    left, top = (round(float(v) * by) for v in fit[:, 2])
+    window = _resized(a, by)[max(0, top - _LEEWAY) : top + h + _LEEWAY, max(0, left - _LEEWAY) : left + w + _LEEWAY]
+    return _slide(window, parts)[2] >= NEARLY
+
+
 def _slide(whole: Grey, parts: list[tuple[float, Grey]]) -> tuple[float, tuple[int, int], float]:
     """The scale and place (x, y) of the part that correlates most, and how much."""
     import cv2
 
     best: tuple[float, tuple[int, int], float] = (1.0, (0, 0), 0.0)
+    h, w = whole.shape
     for scale, part in parts:
-        if part.shape[0] <= whole.shape[0] and part.shape[1] <= whole.shape[1]:
-            values = cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED)
-            place = int(values.argmax())
-            value = float(values.flat[place])
+        if part.shape[0] <= h and part.shape[1] <= w:
+            _, value, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED))
             if value > best[2]:
-                best = (scale, (place % values.shape[1], place // values.shape[1]), value)
+                best = (scale, (x, y), value)
     return best

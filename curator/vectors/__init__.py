@@ -10,7 +10,7 @@ from curator.vectors.generation import (
     write_generation,
 )
 from curator.vectors.neighbours import Neighbours, exact_neighbours, near_hashes
-from curator.vectors.words import WordFile, nearest_words
+from curator.vectors.words import WordFile, nearest_words, stay_on_one_core
 
 __all__ = [
     "Answer",
@@ -25,5 +25,6 @@ __all__ = [
     "exact_neighbours",
     "near_hashes",
     "nearest_words",
+    "stay_on_one_core",
     "write_generation",
 ]

@@ -27,6 +27,13 @@ def nearest_words(asked: Words, words: Words, k: int = 2) -> tuple[NDArray[np.in
     return distances, positions
 
 
+def stay_on_one_core() -> None:
+    """Let FAISS use one core in this thread, for threads among which work is divided already."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+
+
 class WordFile:
     """Nearest words among (m, 32) uint8: exact up to 200,000, inverted lists beyond.
 
