@@ -89,6 +89,11 @@ def to_json(value: Any, **how: Any) -> str:
     return json.dumps(finite_json(value), allow_nan=False, **how)
 
 
+def plural(count: int, thing: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def escaped(text: str) -> str:
     """Text for one line of a terminal: control characters, line ends and turns of direction shown as `\\x1b`."""
     if text.isascii() and text.isprintable():

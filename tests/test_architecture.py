@@ -20,7 +20,7 @@ ROWS = (
     {"ingest", "search", "cleaning", "labelling", "admin"},
     {"selection", "runs"},
     {"evaluation"},
-    {"loop", "demo", "face", "guide"},
+    {"loop", "demo", "face", "guide", "web"},
     {"cli"},
     {"__init__", "__main__"},
 )
@@ -76,6 +76,8 @@ def test_no_circle_of_rooms() -> None:
         ("torch", {"encoders", "training", "runs"}),
         ("open_clip", {"encoders"}),
         ("cv2", {"duplicates", "cleaning"}),
+        ("starlette", {"web"}),
+        ("uvicorn", {"web"}),
     ],
 )
 def test_a_library_stays_in_its_room(library: str, rooms: set[str]) -> None:

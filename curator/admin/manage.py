@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from curator.database.actions import recorded
 from curator.errors import UnknownName, UsageError
 from curator.images import absolute
 from curator.index import Index
 from curator.records import FORGOTTEN, Root
 from curator.registry import suggest
+from curator.texts import plural
 
 
 def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bool = False) -> None:
@@ -20,9 +22,11 @@ def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bo
     for tag in tags:
         if not tag or any(c.isspace() for c in tag):
             raise UsageError(f"a tag is one word without spaces, not {tag!r}; separate several by commas")
+    text = f"{'take off' if off else 'tag'} {', '.join(tags)}: {plural(len(ids), 'image')}"
     with index.write() as db, db.atomic():
         db.images(ids)
-        (db.untag if off else db.tag)(ids, tags)
+        with recorded(db, index.who, text, tags=ids):
+            (db.untag if off else db.tag)(ids, tags)
 
 
 def remove_images(index: Index, ids: Sequence[int]) -> int:
@@ -30,7 +34,7 @@ def remove_images(index: Index, ids: Sequence[int]) -> int:
 
     Their files stay where they are, and later scans leave them out.
     """
-    with index.write() as db, db.atomic():
+    with index.write() as db, db.atomic(), recorded(db, index.who, f"remove {plural(len(ids), 'image')}", removals=ids):
         count = db.remove(ids, by_hand=True)
         index.step("removal written")
     return count
@@ -38,7 +42,8 @@ def remove_images(index: Index, ids: Sequence[int]) -> int:
 
 def restore_images(index: Index, ids: Sequence[int]) -> int:
     """Undo `remove_images` → how many had been removed. One that is gone from disk comes back when its file does."""
-    with index.write() as db, db.atomic():
+    text = f"take {plural(len(ids), 'image')} back into the index"
+    with index.write() as db, db.atomic(), recorded(db, index.who, text, removals=ids):
         return db.restore(ids)
 
 

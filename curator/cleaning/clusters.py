@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curator.database import Curation, Selections
+from curator.database.actions import recorded
 from curator.database.curation import kept_ids, rejected_ids
 from curator.errors import UsageError
 from curator.index import Index
@@ -22,6 +23,7 @@ from curator.index.images import vectors_of
 from curator.job import QUIET, Job
 from curator.records import OF_NONE, Decision
 from curator.selectors.clusters import assign, spherical_kmeans
+from curator.texts import plural
 
 _FEWEST, _MOST = 4, 60  # clusters, unless a person says how many
 _LABELS = 3  # of a cluster, the commonest
@@ -93,8 +95,9 @@ def reject_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
     with index.write() as db, db.atomic():
         to_keep = kept_ids(Curation(db))
         ids = [i for i in members if i not in to_keep]
-        hashes = Selections(db).sha256_of(ids)
-        Curation(db).decide(Decision(h, OF_NONE, 0, "reject") for h in dict.fromkeys(hashes))
+        hashes = dict.fromkeys(Selections(db).sha256_of(ids))
+        with recorded(db, index.who, f"reject {plural(len(numbers), 'cluster')}", verdicts=hashes):
+            Curation(db).decide(Decision(h, OF_NONE, 0, "reject") for h in hashes)
     return ids
 
 
@@ -104,7 +107,8 @@ def keep_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
     with index.write() as db, db.atomic():
         hash_of = dict(zip(ids, Selections(db).sha256_of(ids), strict=True))
         decided = {d.subject for d in Curation(db).decisions() if d.other == OF_NONE and d.verdict == "reject"}
-        Curation(db).undecide(Decision(h, OF_NONE, 0, "reject") for h in set(hash_of.values()))
+        with recorded(db, index.who, f"keep {plural(len(numbers), 'cluster')}", verdicts=set(hash_of.values())):
+            Curation(db).undecide(Decision(h, OF_NONE, 0, "reject") for h in set(hash_of.values()))
     return [i for i in ids if hash_of[i] in decided]
 
 

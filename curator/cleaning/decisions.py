@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from curator.database import Curation, Selections
+from curator.database.actions import recorded
 from curator.database.curation import apart_pairs, kept_ids, rejected_ids
 from curator.duplicates import KINDS
 from curator.errors import UsageError
 from curator.index import Index
 from curator.records import Decision
+from curator.texts import plural
 
 VERDICTS = ("keep", "reject", "not-duplicate")
 
@@ -40,7 +42,8 @@ def decide(index: Index, verdict: str, ids: Sequence[int]) -> int:
                 return frozenset((d.subject, d.other)) in pairs
             return d.subject in subjects and d.subject_id in (0, subjects[d.subject])
 
-        with db.atomic():
+        about = dict.fromkeys([*subjects, *(d.subject for d in decisions), *(d.other for d in decisions)])
+        with db.atomic(), recorded(db, index.who, f"{verdict}: {plural(len(chosen), 'image')}", verdicts=about):
             curation.undecide(d for d in curation.decisions(list(subjects)) if is_replaced(d))
             curation.decide(decisions)
         index.step("decisions committed")
@@ -87,7 +90,8 @@ def undo(index: Index, ids: Sequence[int]) -> int:
         hashes = {bytes.fromhex(i.sha256): i.id for i in db.images(ids)}
         about = curation.decisions(list(hashes), ids)
         gone = [d for d in about if _speaks_of(d, hashes, set(ids))]
-        with db.atomic():
+        verdicts = dict.fromkeys(d.subject for d in gone)
+        with db.atomic(), recorded(db, index.who, f"forget verdicts on {plural(len(ids), 'image')}", verdicts=verdicts):
             curation.undecide(gone)
     return len(gone)
 

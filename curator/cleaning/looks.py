@@ -15,10 +15,10 @@ from PIL import Image as Pillow
 
 from curator.database import Reader, Sketches
 from curator.database.listed import every_sha256
-from curator.duplicates import SIDE, Corners, Sketch, Tiny, shrink
+from curator.duplicates import Corners, Sketch, Tiny, shrink
 from curator.embeddings import blocks
 from curator.errors import PictureError
-from curator.images import decode, read_bytes
+from curator.index.thumbnails import reread
 from curator.records import Image, Nodes
 from curator.vectors import stay_on_one_core
 
@@ -201,7 +201,6 @@ def read_sketch(image: Image) -> Sketch | None:
 
 def _reread(image: Image) -> Pillow.Image | None:
     try:
-        decoded = decode(read_bytes(image.path), side=SIDE)
+        return reread(image)
     except PictureError:
         return None
-    return decoded.picture if decoded.content.sha256.hex() == image.sha256 else None

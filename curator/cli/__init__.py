@@ -20,12 +20,13 @@ from curator.cli import (
     runs,
     search,
     selection,
+    web,
 )
 from curator.cli.face import Face
 
 SECTIONS = (
     ("Ingest", ingest.COMMANDS),
-    ("Search", search.COMMANDS),
+    ("Search", (*search.COMMANDS, *web.COMMANDS)),
     ("Clean", cleaning.COMMANDS),
     ("Select", selection.COMMANDS),
     ("Label", labelling.COMMANDS),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import echo, folder_of, opened, plural, print_json, table
+from curator.cli.face import echo, folder_of, opened, print_json, table
 from curator.cli.options import (
     former,
     former_argument,
@@ -17,6 +17,8 @@ from curator.cli.options import (
     json_option,
     output_option,
 )
+from curator.errors import UsageError
+from curator.texts import plural
 
 
 @click.command("tag")
@@ -158,4 +160,44 @@ def backup_command(output: Path | None, name: str | None) -> None:
     echo(f"Backup: {backup(folder_of(name), output)}")
 
 
-COMMANDS = (tag_command, remove_command, roots_group, verify_command, repair_command, backup_command)
+@click.command("history")
+@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
+@index_option
+@json_option
+def history_command(limit: int, name: str | None, as_json: bool) -> None:
+    """What was done to an index: tags, verdicts, concepts, selections, removals.
+
+    From the command line and from the page alike; `curator undo` takes one back.
+    """
+    from curator.admin.history import history
+
+    with opened(name) as index:
+        actions = history(index, limit)
+    if as_json:
+        print_json([asdict(a) for a in actions])
+        return
+    for a in actions:
+        echo(f"{a.id:>5}  {a.at}  {a.who}  {a.text}{'  (undone)' if a.is_undone else ''}")
+    if not actions:
+        echo("Nothing was done yet.")
+
+
+@click.command("undo")
+@click.argument("action", type=int, required=False)
+@click.option("--redo", is_flag=True, help="Do again what was undone last.")
+@index_option
+def undo_command(action: int | None, name: str | None, redo: bool) -> None:
+    """Take back the latest action, or ACTION of `curator history`."""
+    from curator.admin.history import redo_action, undo_action
+
+    if redo and action is not None:
+        raise UsageError("--redo takes what was undone last, and no number")
+    with opened(name) as index:
+        done = redo_action(index) if redo else undo_action(index, action)
+    echo(f"{'Done again' if redo else 'Undone'}: {done.text}.")
+
+
+COMMANDS = (
+    tag_command, remove_command, history_command, undo_command, roots_group, verify_command, repair_command,
+    backup_command,
+)  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, print_json, say, table, working
 from curator.cli.options import (
     former,
     index_option,
@@ -19,6 +19,7 @@ from curator.cli.options import (
     reference_option,
     sheet_option,
 )
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.evaluation.evaluate import Evaluation

@@ -128,11 +128,6 @@ def working(say: Callable[[str], None] = say) -> Iterator[Job]:
             bar.close()
 
 
-def plural(count: int, thing: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
 def print_json(value: Any) -> None:
     """One JSON document on stdout; a name that is not UTF-8 comes as \\udcXX escapes."""
     click.echo(to_json(value, indent=1, default=str))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, print_json, say, table, working
 from curator.cli.options import index_option, inner_index, json_option, sheet_option, where_option
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.labelling.label import Labelled

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, print_json, say, table, working
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 from curator.cli.runs import show_run
-from curator.texts import to_json
+from curator.texts import plural, to_json
 
 if TYPE_CHECKING:
     from curator.records import Hits, Image

@@ -7,7 +7,7 @@ from curator.database.reader import FEW, Reader
 from curator.database.salvage import salvage
 from curator.database.selections import Selections
 from curator.database.sketches import Sketches
-from curator.database.where import quoted
+from curator.database.where import all_of, quoted
 from curator.database.writer import NewImage, Writer
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Selections",
     "Sketches",
     "Writer",
+    "all_of",
     "damaged_rows",
     "dangling_rows",
     "has_tables",

@@ -42,6 +42,8 @@ _MISSING = (
 class Reader(Connected):
     """A read-only view of one index's database."""
 
+    deadline = DEADLINE  # seconds that one condition may take
+
     def _one(self, sql: str, values: Sequence[object] = ()) -> Any:
         rows = self.rows(sql, values)
         return rows[0][0] if rows else None
@@ -70,12 +72,8 @@ class Reader(Connected):
         present = self._one("SELECT count(*) FROM images WHERE removed IS NULL")
         removed = self._one("SELECT count(*) FROM images WHERE removed IS NOT NULL")
         contents = self._one("SELECT count(DISTINCT content_id) FROM images WHERE removed IS NULL")
-        counts = {
-            "images": present,
-            "contents": contents,
-            "removed": removed,
-            "skipped": self._one("SELECT count(*) FROM skipped"),
-        }
+        skipped = self._one("SELECT count(*) FROM skipped")
+        counts = {"images": present, "contents": contents, "removed": removed, "skipped": skipped}
         if space is not None:
             counts["missing"] = len(self.missing(space))
         return counts
@@ -270,13 +268,13 @@ class Reader(Connected):
         """Every column a `where` may use."""
         return list(columns_of(self.further_columns()))
 
-    def ids_where(self, where: str, *, removed: bool = False, seconds: float = DEADLINE) -> Ids:
+    def ids_where(self, where: str, *, removed: bool = False) -> Ids:
         """Ascending ids of present images (or of those removed by hand) for which the condition holds.
 
         Raises `WhereError`.
         """
         further = self.further_columns()
-        return self.asked(lambda db: ids_where(db, where, further, removed=removed, seconds=seconds))
+        return self.asked(lambda db: ids_where(db, where, further, removed=removed, seconds=self.deadline))
 
     def values_of(self, column: str) -> dict[int, Any]:
         """image id → its value of a column that a `where` may use, for every present image. Raises `WhereError`."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
-FORMAT = 5  # user_version: one more for every migration
+FORMAT = 6  # user_version: one more for every migration
 
 # Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped
 # bit.
@@ -42,6 +42,7 @@ SEALED: dict[str, tuple[str, ...]] = {
     "concepts": ("space_id", "name", "vector", "bias", "facts"),
     "computed": ("image_id", "name", "value"),
     "recipes": ("name", "recipe"),
+    "actions": ("id", "at", "who", "text", "before", "after", "undone"),
 }  # fmt: skip
 
 # Of a row of `groups g`: an image that is one too many, for as long as its keeper is there.
@@ -177,6 +178,13 @@ INSERT INTO edges (first, second, distance, transform, laid, inliers, scale, deg
 DROP TABLE former_edges;
 """
 
+_SIXTH = """
+CREATE TABLE actions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, text TEXT NOT NULL,
+    before TEXT NOT NULL, after TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0, crc INTEGER
+);
+"""
+
 
 UNUSED_COLUMNS = "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FROM images, json_each(images.extra))"
 
@@ -217,6 +225,11 @@ def migrations() -> Migrations:
         _create(db, _FIFTH)
         db.execute(f"UPDATE edges SET crc = row_crc({', '.join(SEALED['edges'])})")
         db.execute("PRAGMA user_version = 5")
+
+    @steps()
+    def m006_actions(db: Database) -> None:
+        _create(db, _SIXTH)
+        db.execute("PRAGMA user_version = 6")
 
     return steps
 

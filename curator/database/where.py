@@ -150,6 +150,13 @@ def ids_where(
     return ids if (ids[1:] > ids[:-1]).all() else np.sort(ids)
 
 
+def all_of(*conditions: str) -> str:
+    """Conditions joined by AND, each by itself. Raises `WhereError` for one that closes what it did not open."""
+    for condition in conditions:
+        _refuse_leaving(condition, Further())
+    return conditions[0] if len(conditions) == 1 else " AND ".join(f"(\n{c}\n)" for c in conditions)
+
+
 # What parentheses mean nothing within: texts, quoted names, comments. As SQLite's own tokenizer has them.
 _OPAQUE = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)
 

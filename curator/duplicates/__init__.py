@@ -1,5 +1,6 @@
 """Duplicates: evidence on pairs of pictures, cut-offs, groups and keepers. Pure algorithms on arrays."""
 
+from curator.duplicates.alignment import place_on
 from curator.duplicates.corners import Corners, count_votes
 from curator.duplicates.detail import LEAST_FACTOR, is_enlarged
 from curator.duplicates.evidence import (
@@ -24,6 +25,7 @@ from curator.duplicates.evidence import (
     textured,
 )
 from curator.duplicates.groups import cover, join, ways_to
+from curator.duplicates.laying import turned_onto
 from curator.duplicates.sketch import SIDE, Sketch, shrink
 from curator.duplicates.sliding import Tiny, find_part
 from curator.duplicates.thresholds import Cut, choose_cut, tail_cut
@@ -60,11 +62,13 @@ __all__ = [
     "look_closer",
     "needs_corners",
     "needs_look",
+    "place_on",
     "proved",
     "shrink",
     "strength",
     "tail_cut",
     "textured",
+    "turned_onto",
     "ways_to",
     "wilson",
 ]

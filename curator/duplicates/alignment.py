@@ -19,7 +19,7 @@ from PIL import Image
 from curator.duplicates.corners import RATIO, Corners, Grey, Words, agreeing, nearest_two
 from curator.duplicates.laying import NOTHING, Laid, laid_by
 from curator.duplicates.sketch import SIDE, Sketch
-from curator.duplicates.sliding import lies_there
+from curator.duplicates.sliding import Tiny, find_part, lies_there
 
 INLIERS = 12  # corners that must agree on one similarity
 _HINT, _HINTS = 3, 4  # corners that agree from which it is worth to look at a part again, and how often
@@ -85,6 +85,22 @@ def _fit(a: Corners, b: Corners, most: int) -> tuple[Any, int]:
     """The similarity from `b` to `a` on which `most` of the strongest corners of `a` agree, and how many do."""
     pairs = _match(a.words[: min(most, a.whole)], b.words[: b.whole])
     return _similarity(a.places[pairs[:, 0]], b.places[pairs[:, 1]], _REACH)
+
+
+def place_on(a: Sketch, b: Sketch) -> NDArray[np.float64] | None:
+    """Where `b` lies on `a`, or `a` on `b`: the similarity (2, 3) from `b` to `a` in shares of the long sides, or None.
+
+    By corners, else by sliding one over the other, which is right to a hundredth of the side.
+    """
+    fit, inliers = _fit(a.corners, b.corners, a.corners.whole)
+    if fit is not None and inliers >= INLIERS:
+        return np.hstack([fit[:, :2], fit[:, 2:] / SIDE])
+    tiny_a, tiny_b = Tiny.of(a.grey), Tiny.of(b.grey)
+    into = find_part(tiny_a, tiny_b)
+    if into is not None:
+        return np.asarray(into)
+    back = find_part(tiny_b, tiny_a)
+    return None if back is None else np.asarray(_inverted(back))
 
 
 def _comes_later(a: Sketch, b: Sketch) -> bool:

@@ -70,6 +70,27 @@ def turn(v: Any, transform: str) -> Any:
     return np.ascontiguousarray(turned[transform](v))
 
 
+def turned_onto(transform: str, a: tuple[int, int], b: tuple[int, int]) -> NDArray[np.float64]:
+    """The affine map (2, 3) from the whole of `b`, turned, to the whole of `a`, in shares of the long sides.
+
+    Sizes are (width, height) in pixels; `transform` is one of `DIHEDRAL`, as `turn` takes it.
+    """
+    w, h = (side / max(b) for side in b)
+    turned = {
+        "same": [[1, 0, 0], [0, 1, 0]],
+        "mirror": [[-1, 0, w], [0, 1, 0]],
+        "flip": [[1, 0, 0], [0, -1, h]],
+        "rotate-180": [[-1, 0, w], [0, -1, h]],
+        "transpose": [[0, 1, 0], [1, 0, 0]],
+        "rotate-90": [[0, 1, 0], [-1, 0, w]],
+        "rotate-270": [[0, -1, h], [1, 0, 0]],
+        "transverse": [[0, -1, h], [-1, 0, w]],
+    }
+    swaps = transform in ("transpose", "rotate-90", "rotate-270", "transverse")
+    now = np.array([h, w] if swaps else [w, h])
+    return np.asarray(np.array(turned[transform], np.float64) * (np.array(a) / max(a) / now)[:, None])
+
+
 def laid_by(a: Sketch, b: Sketch, fit: Any, size: float | None = None) -> Laid:
     """`a` with `b` on it as a fit (2, 3) from `b` to `a` says.
 

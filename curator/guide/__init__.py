@@ -18,7 +18,7 @@ PAGES: Mapping[str, str] = {
     "evaluating": "Metrics, the copy audit, the loop, the report",
     "encoders": "Which encoder, spaces, weights, offline",
     "python": "The same from Python and in a notebook",
-    "page": "The local page (not built yet)",
+    "page": "The local page: search, look, review duplicates, undo",
     "scale": "Beyond one machine (not built yet)",
     "reference": "Every command and every part, generated",
     "glossary": "The words",

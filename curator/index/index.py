@@ -50,6 +50,8 @@ class Index:
     `step` is called with the name of each durable step of a write; tests use it to stop at any of them.
     """
 
+    who = "cli"  # of the actions that are recorded; "web" for the page
+
     def __init__(self, folder: Path, *, step: Callable[[str], None] = lambda name: None) -> None:
         self.folder = folder
         self.step = step
@@ -271,13 +273,8 @@ class Index:
         with db.atomic():
             number = db.next_generation()
         built_seq = db.meta("seq")
-        facts = {
-            "missing": len(db.missing(space)),
-            "space": space.fingerprint,
-            "encoder": space.encoder,
-            "seq": built_seq,
-            "generation": number,
-        }
+        facts = {"missing": len(db.missing(space)), "space": space.fingerprint, "encoder": space.encoder}
+        facts |= {"seq": built_seq, "generation": number}
         checksum = write_generation(home, number, space.dim, db.vector_blocks(space), facts=facts, step=self.step)
         with db.atomic():
             db.set_generation(space, number, built_seq, checksum)

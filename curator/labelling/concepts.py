@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from curator.database import Curation, Selections
-from curator.embeddings import fit_logistic
+from curator.database.actions import recorded
+from curator.embeddings import fit_logistic, normalise
 from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.index.images import vectors_of
@@ -44,15 +45,31 @@ def fit_concept(
     vector, bias = _fit(index, wanted, unwanted)
     facts = {"marks": marks, "like": len(wanted), "unlike": len(unwanted)}
     concept = Concept(name, vector, bias, facts)
-    with index.write() as db, db.atomic():
+    text = f"concept {name}: {len(wanted)} like, {len(unwanted)} unlike"
+    with index.write() as db, db.atomic(), recorded(db, index.who, text, concepts=[(index.space.id, name)]):
         Selections(db).put_concept(index.space, concept)
     return concept
+
+
+def fit_marks(index: Index, like: Sequence[int], unlike: Sequence[int] = ()) -> Vectors:
+    """The direction (d,) of a concept with these marks, as a unit row; nothing is kept.
+
+    One wanted image alone is its own direction. Raises `UsageError` without a wanted image, `UnknownName`.
+    """
+    if not like:
+        raise UsageError("nothing is marked as wanted; mark an image that is")
+    index.images([*like, *unlike])
+    if len(like) == 1 and not unlike:
+        return index.vector_of_id(int(like[0]))
+    vector, _ = _fit(index, *(np.array(sorted(set(ids)), np.int64) for ids in (like, unlike)))
+    return normalise(vector[None]).ravel()
 
 
 def drop_concept(index: Index, name: str) -> None:
     """Forget a concept. Raises `UnknownName`."""
     Selections(index.reader).concept(index.space, name)
-    with index.write() as db, db.atomic():
+    text, keys = f"drop the concept {name}", [(index.space.id, name)]
+    with index.write() as db, db.atomic(), recorded(db, index.who, text, concepts=keys):
         Selections(db).drop_concept(index.space, name)
 
 

@@ -1,5 +1,6 @@
 """The frozen dataclasses and array aliases that cross layers."""
 
+from curator.records.actions import Action
 from curator.records.duplicates import OF_NONE, Certificate, Decision, Evidence, Graph, Grouped, Nodes
 from curator.records.images import (
     DIHEDRAL,
@@ -31,6 +32,7 @@ __all__ = [
     "FORGOTTEN",
     "INDEX_MARK",
     "OF_NONE",
+    "Action",
     "Certificate",
     "Concept",
     "Content",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.database import Selections, quoted
+from curator.database import Selections, all_of, quoted
 from curator.embeddings import Comparison, compare, normalise
 from curator.encoders import Encoder
 from curator.errors import UsageError
@@ -28,26 +28,30 @@ _ID = re.compile(r"^id:(\d+)$")
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a query. `kind` is "text", "file", "id" or "stdin"; `weight` is negative for a minus sign."""
+    """One part of a query; `weight` is negative for a minus sign.
+
+    `kind` is "text", "id", "concept", "picture" (one that was encoded before, by its SHA-256), "file" or "stdin".
+    """
 
     kind: str
     value: str
     weight: float = 1.0
 
 
-def parse_query(words: Sequence[str]) -> list[Term]:
+def parse_query(words: Sequence[str], *, files: bool = True) -> list[Term]:
     """Arguments of the command line → terms; words that follow each other belong together.
 
-    `-` alone, or last, is a picture on standard input; before another term it is a minus. Raises `UsageError`.
+    `-` alone, or last, is a picture on standard input; before another term it is a minus. Without `files` no file is
+    opened, nor looked for, whatever the words say. Raises `UsageError`.
     """
-    if len(words) == 1 and not _is_file(words[0]):  # the whole query in one pair of quotes
+    if len(words) == 1 and not (files and _is_file(words[0])):  # the whole query in one pair of quotes
         words = re.split(r"\s+([+-])\s+", words[0])
     terms: list[Term] = []
     sign, pending = 1.0, list[str]()
 
     def finish() -> None:
         if pending:
-            terms.append(_term(" ".join(pending), sign))
+            terms.append(_term(" ".join(pending), sign, files=files))
             pending.clear()
 
     for position, word in enumerate(words):
@@ -57,6 +61,8 @@ def parse_query(words: Sequence[str]) -> list[Term]:
             sign = -1.0 if word == "-" else 1.0
         elif word == "-":
             finish()
+            if not files:
+                raise UsageError("the query ends with '-'; a term must follow it")
             terms.append(Term("stdin", "-", sign))
         elif word == "+":
             raise UsageError("the query ends with '+'; a term must follow it")
@@ -77,7 +83,7 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _term(text: str, sign: float) -> Term:
+def _term(text: str, sign: float, *, files: bool) -> Term:
     weight = _WEIGHT.match(text)
     if weight:
         text = text[weight.end() :]
@@ -89,8 +95,14 @@ def _term(text: str, sign: float) -> Term:
         return Term("id", number[1], scale)
     if text.startswith("concept:"):
         return Term("concept", text.removeprefix("concept:"), scale)
+    if text.startswith("picture:"):
+        return Term("picture", text.removeprefix("picture:"), scale)
     if text.startswith("id:"):
         raise UsageError(f"'{text}' is no id; `id:` takes a number, as `curator search` shows it")
+    if not files:
+        if text.startswith(("./", "../", "/", "~/")):
+            raise UsageError("no file is opened by its name here; paste or drop the picture, or take an image by id:")
+        return Term("text", text, scale)
     if text.startswith(("./", "../", "/", "~/")) or (Path(text).suffix.lower() in SUFFIXES and _is_file(text)):
         return Term("file", text, scale)
     if Path(text).suffix.lower() in SUFFIXES and not Path(text).exists() and " " not in text:
@@ -116,7 +128,21 @@ def _vector(index: Index, term: Term, stdin: bytes) -> Vectors:
         return normalise(Selections(index.reader).concept(index.space, term.value).vector[None]).ravel()
     if term.kind == "file":
         return index.vector_of_file(Path(term.value))
+    if term.kind == "picture":
+        return _remembered(index, term.value)
     return index.encoder.encode_images([decode(stdin).picture]).ravel()
+
+
+def picture_key(sha256: str) -> str:
+    """Under which the vector of a picture that is not in the index is remembered."""
+    return f"picture:{sha256}"
+
+
+def _remembered(index: Index, sha256: str) -> Vectors:
+    q = index.reader.cached_query(index.space, picture_key(sha256))
+    if q is None:
+        raise UsageError("this picture is not remembered here any more; paste or drop it again")
+    return q
 
 
 @dataclass(frozen=True)
@@ -133,17 +159,15 @@ class Question:
     unique: bool = False
 
     def condition(self) -> str | None:
-        """All limits on metadata as one SQL condition."""
-        limits = [self.label, self.origin, self.tag]
-        alone = all(limit is None for limit in limits)
-        parts = [self.where if alone else f"({self.where})"] if self.where else []
+        """All limits on metadata as one SQL condition. Raises `WhereError` for unbalanced parentheses."""
+        parts = [self.where] if self.where else []
         for column in ("label", "origin"):
             value = getattr(self, column)
             if value is not None:
                 parts.append(f"{column} = {quoted(value)}")
         if self.tag is not None:
             parts.append(f"instr(' ' || tags || ' ', {quoted(f' {self.tag} ')}) > 0")
-        return " AND ".join(parts) or None
+        return all_of(*parts) if parts else None
 
 
 def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from curator.database import Selections
+from curator.database.actions import recorded
 from curator.errors import UsageError
 from curator.files import digest_of
 from curator.index import Index
@@ -96,7 +97,9 @@ def _refuse_taken(name: str, names: Container[str]) -> None:
 
 def keep(index: Index, *selections: Selection, overwrite: bool) -> None:
     """Write selections, all or none. Raises `UsageError` for a name that another process has taken meanwhile."""
-    with index.write() as db, db.atomic():
+    names = [s.name for s in selections]
+    text = f"select {', '.join(f'{s.name} ({len(s.ids):,})' for s in selections)}"
+    with index.write() as db, db.atomic(), recorded(db, index.who, text, selections=names):
         for s in selections:
             if not overwrite:
                 _refuse_taken(s.name, Selections(db).names())

@@ -10,6 +10,7 @@ import numpy as np
 
 from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.database import Selections
+from curator.database.actions import recorded
 from curator.errors import UsageError
 from curator.files import digest_of
 from curator.index import Index
@@ -139,7 +140,8 @@ def drop(index: Index, names: Sequence[str]) -> None:
     """Forget selections; no image or file is touched. Raises `UnknownName`."""
     for name in names:
         Selections(index.reader).get(name)
-    with index.write() as db, db.atomic():
+    text = f"drop the selection{'' if len(names) == 1 else 's'} {', '.join(names)}"
+    with index.write() as db, db.atomic(), recorded(db, index.who, text, selections=names):
         for name in names:
             Selections(db).drop(name)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.cleaning.duplicates import LEVELS
-from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, print_json, say, table, working
 from curator.cli.options import index_option, json_option, sheet_option, where_option
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.cleaning.issues import Issue

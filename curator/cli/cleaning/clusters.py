@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.face import echo, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import index_option, inner_index, json_option, sheet_option, where_option
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.cleaning.clusters import Cluster

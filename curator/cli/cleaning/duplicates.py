@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.cli.face import echo, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import former, index_option, json_option, output_option, sheet_option, where_option
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.cleaning.result import DedupeResult, Group

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.face import echo, opened, plural, print_json, say, working
+from curator.cli.face import echo, opened, print_json, say, working
 from curator.cli.options import index_option, json_option
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.cleaning.quarantine import Report

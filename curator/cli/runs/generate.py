@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, opened, plural, print_json, say, working
+from curator.cli.face import echo, opened, print_json, say, working
 from curator.cli.options import index_option, json_option, output_option, selection_option, sheet_option
+from curator.texts import plural
 
 
 @click.command("generate")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, known, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, known, opened, print_json, say, table, working
 from curator.cli.options import (
     IMAGES,
     former,
@@ -24,6 +24,7 @@ from curator.cli.options import (
     where_option,
 )
 from curator.cli.runs import export_run
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.index import Index

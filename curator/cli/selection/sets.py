@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, opened, plural, print_json, say, table, working
+from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import index_option, inner_index, json_option, output_option, overwrite_option, sheet_option
 from curator.cli.selection.select import draw_selection, print_selection
+from curator.texts import plural
 
 if TYPE_CHECKING:
     from curator.records import Selection

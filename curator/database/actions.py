@@ -1,0 +1,253 @@
+"""What people did, with what stood there before and after, so that it can be undone and redone.
+
+An action is the difference it made: of tags, verdicts, concepts, selections and removals, by key, as JSON. Undoing puts
+back what was before, and is refused where something else has changed the same since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from curator.database.reader import Reader, in_parts
+from curator.database.writer import Writer
+from curator.errors import UnknownName, UsageError
+from curator.records import Action
+from curator.texts import to_json
+
+_KEPT = 1_000  # actions; older ones are forgotten
+_COLUMNS = "id, at, who, text, undone"
+
+State = dict[str, Any]  # key → what stands there, as JSON; None for nothing
+
+
+class _Part(Protocol):
+    """One kind of thing that people change."""
+
+    def read(self, db: Reader, keys: Iterable[Any]) -> State: ...
+    def write(self, db: Writer, state: Mapping[str, Any]) -> None: ...
+
+
+class _Tags:
+    """Keys: image ids."""
+
+    def read(self, db: Reader, keys: Iterable[Any]) -> State:
+        state: State = {str(int(k)): None for k in keys}
+        for part in in_parts(list(state)):
+            sql = f"SELECT image_id, tag FROM tags WHERE image_id IN ({', '.join(part)}) ORDER BY image_id, tag"
+            for image_id, tag in db.rows(sql):
+                state[str(image_id)] = [*(state[str(image_id)] or []), tag]
+        return state
+
+    def write(self, db: Writer, state: Mapping[str, Any]) -> None:
+        db.connection.executemany("DELETE FROM tags WHERE image_id = ?", [(int(k),) for k in state])
+        rows = [(int(k), tag) for k, tags in state.items() for tag in tags or []]
+        db.connection.executemany("INSERT INTO tags (image_id, tag) VALUES (?, ?)", rows)
+
+
+class _Removals:
+    """Keys: image ids; what stands there is whether somebody took it out of the index."""
+
+    def read(self, db: Reader, keys: Iterable[Any]) -> State:
+        state: State = {str(int(k)): None for k in keys}
+        for part in in_parts(list(state)):
+            sql = f"SELECT id FROM images WHERE removed = 'by hand' AND id IN ({', '.join(part)})"
+            state |= {str(image_id): True for (image_id,) in db.rows(sql)}
+        return state
+
+    def write(self, db: Writer, state: Mapping[str, Any]) -> None:
+        db.remove([int(k) for k, removed in state.items() if removed], by_hand=True)
+        db.restore([int(k) for k, removed in state.items() if not removed])
+
+
+class _Verdicts:
+    """Keys: contents, by SHA-256; what stands there are the verdicts whose subject it is."""
+
+    def read(self, db: Reader, keys: Iterable[Any]) -> State:
+        state: State = {bytes(k).hex(): None for k in keys}
+        for part in in_parts([bytes.fromhex(k) for k in state]):
+            marks = ", ".join("?" * len(part))
+            sql = (
+                "SELECT lower(hex(subject)), lower(hex(other)), subject_id, verdict, decided_at FROM decisions "
+                f"WHERE subject IN ({marks}) ORDER BY subject, other, subject_id"
+            )
+            for subject, *verdict in db.rows(sql, part):
+                state[subject] = [*(state[subject] or []), verdict]
+        return state
+
+    def write(self, db: Writer, state: Mapping[str, Any]) -> None:
+        db.connection.executemany("DELETE FROM decisions WHERE subject = ?", [(bytes.fromhex(k),) for k in state])
+        rows = [
+            (bytes.fromhex(k), bytes.fromhex(other), *verdict)
+            for k, verdicts in state.items()
+            for other, *verdict in verdicts or []
+        ]
+        db.connection.executemany(
+            "INSERT INTO decisions (subject, other, subject_id, verdict, decided_at) VALUES (?, ?, ?, ?, ?)", rows
+        )
+
+
+class _Concepts:
+    """Keys: (space id, name)."""
+
+    def read(self, db: Reader, keys: Iterable[Any]) -> State:
+        state: State = {}
+        for space, name in keys:
+            sql = "SELECT lower(hex(vector)), bias, facts FROM concepts WHERE space_id = ? AND name = ?"
+            rows = db.rows(sql, [space, name])
+            state[f"{space}/{name}"] = list(rows[0]) if rows else None
+        return state
+
+    def write(self, db: Writer, state: Mapping[str, Any]) -> None:
+        for key, concept in state.items():
+            space, _, name = key.partition("/")
+            db.connection.execute("DELETE FROM concepts WHERE space_id = ? AND name = ?", [int(space), name])
+            if concept is not None:
+                vector, bias, facts = concept
+                db.connection.execute(
+                    "INSERT INTO concepts (space_id, name, vector, bias, facts) VALUES (?, ?, ?, ?, ?)",
+                    [int(space), name, bytes.fromhex(vector), bias, facts],
+                )
+
+
+class _Selected:
+    """Keys: names of selections."""
+
+    def read(self, db: Reader, keys: Iterable[Any]) -> State:
+        state: State = {}
+        for name in keys:
+            state[name] = None
+            for key, *head in db.rows("SELECT id, digest, manifest, created_at FROM selections WHERE name = ?", [name]):
+                sql = (
+                    "SELECT image_id, lower(hex(sha256)), value, split FROM selected WHERE selection_id = ? "
+                    "ORDER BY rank"
+                )
+                state[name] = [*head, [list(row) for row in db.rows(sql, [key])]]
+        return state
+
+    def write(self, db: Writer, state: Mapping[str, Any]) -> None:
+        for name, selection in state.items():
+            for (key,) in db.rows("SELECT id FROM selections WHERE name = ?", [name]):
+                db.connection.execute("DELETE FROM selected WHERE selection_id = ?", [key])
+                db.connection.execute("DELETE FROM selections WHERE id = ?", [key])
+            if selection is None:
+                continue
+            *head, members = selection
+            key = db.connection.execute(
+                "INSERT INTO selections (name, digest, manifest, created_at) VALUES (?, ?, ?, ?)", [name, *head]
+            ).lastrowid
+            rows = [
+                (key, rank, image_id, bytes.fromhex(sha256), value, split)
+                for rank, (image_id, sha256, value, split) in enumerate(members)
+            ]
+            db.connection.executemany(
+                "INSERT INTO selected (selection_id, rank, image_id, sha256, value, split) VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+
+
+_PARTS: dict[str, _Part] = {
+    "tags": _Tags(),
+    "removals": _Removals(),
+    "verdicts": _Verdicts(),
+    "concepts": _Concepts(),
+    "selections": _Selected(),
+}
+
+
+@contextlib.contextmanager
+def recorded(db: Writer, who: str, text: str, **touched: Iterable[Any]) -> Iterator[None]:
+    """What is done within it is one action, as far as it changes what is `touched`: parts and their keys.
+
+    It stands inside `db.atomic()`. Nothing is kept of what changes nothing.
+    """
+    keys = {part: list(values) for part, values in touched.items()}
+    before = {part: _PARTS[part].read(db, values) for part, values in keys.items()}
+    yield
+    after = {part: _PARTS[part].read(db, values) for part, values in keys.items()}
+    changed = {part: [k for k, v in before[part].items() if after[part][k] != v] for part in keys}
+    if not any(changed.values()):
+        return
+    sides = [to_json({p: {k: side[p][k] for k in ks} for p, ks in changed.items() if ks}) for side in (before, after)]
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    # What was undone can be redone until something else is done.
+    db.connection.execute("DELETE FROM actions WHERE undone = 1")
+    db.connection.execute(
+        "INSERT INTO actions (at, who, text, before, after, undone) VALUES (?, ?, ?, ?, ?, 0)", [now, who, text, *sides]
+    )
+    db.connection.execute(
+        "DELETE FROM actions WHERE id <= (SELECT id FROM actions ORDER BY id DESC LIMIT 1 OFFSET ?)", [_KEPT]
+    )
+
+
+class Actions:
+    """Questions about actions of an open `Reader`; `undo` and `redo` need a `Writer`, inside its `atomic()`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def latest(self, limit: int = 50, *, before: int | None = None) -> list[Action]:
+        """The newest first; those older than action `before`."""
+        sql = f"SELECT {_COLUMNS} FROM actions WHERE id < ? ORDER BY id DESC LIMIT ?"
+        rows = self.reader.rows(sql, [2**62 if before is None else before, limit])
+        return [Action(key, when, who, text, bool(undone)) for key, when, who, text, undone in rows]
+
+    def undo(self, action_id: int | None = None) -> Action:
+        """Take an action back, by default the latest that is not. Raises `UsageError`, `UnknownName`."""
+        return self._turn(action_id, undone=False)
+
+    def redo(self) -> Action:
+        """Do again what was undone last."""
+        return self._turn(None, undone=True)
+
+    def _turn(self, action_id: int | None, *, undone: bool) -> Action:
+        order = "ASC" if undone else "DESC"
+        where, values = ("undone = ?", [int(undone)]) if action_id is None else ("id = ?", [action_id])
+        sql = f"SELECT {_COLUMNS}, before, after FROM actions WHERE {where} ORDER BY id {order} LIMIT 1"
+        rows = self.reader.rows(sql, values)
+        if not rows and action_id is not None:
+            raise UnknownName(f"no action {action_id}; `curator history` lists them")
+        if not rows:
+            raise UsageError("nothing to redo" if undone else "nothing to undo")
+        key, done_at, who, text, was_undone, *sides = rows[0]
+        if bool(was_undone) is not undone:
+            raise UsageError(f"'{text}' is undone already")
+        before, after = (json.loads(side) for side in sides)
+        there, other = (before, after) if undone else (after, before)
+        self._refuse_changed(key, text, there)
+        for part, state in other.items():
+            _PARTS[part].write(self._writer, state)
+        self.reader.connection.execute("UPDATE actions SET undone = ?, crc = NULL WHERE id = ?", [int(not undone), key])
+        return Action(key, done_at, who, text, not undone)
+
+    def _refuse_changed(self, key: int, text: str, there: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise `UsageError` where something else has changed the same since."""
+        for part, state in there.items():
+            keys: Sequence[Any] = list(state)
+            if part == "verdicts":
+                keys = [bytes.fromhex(k) for k in keys]
+            if part == "concepts":
+                keys = [(int(k.partition("/")[0]), k.partition("/")[2]) for k in keys]
+            if _PARTS[part].read(self.reader, keys) != json.loads(to_json(state)):
+                later = self.reader.rows(
+                    "SELECT text FROM actions WHERE id > ? AND undone = 0 ORDER BY id DESC LIMIT 1", [key]
+                )
+                first = f"; undo '{later[0][0]}' first" if later else ""
+                raise UsageError(f"'{text}' cannot be turned round any more: its {part} have changed since{first}")
+
+    @property
+    def _writer(self) -> Writer:
+        assert isinstance(self.reader, Writer)
+        return self.reader
+
+
+def mark_of(reader: Reader) -> str:
+    """A mark that is another after every change of images, actions or groups."""
+    sql = (
+        "SELECT (SELECT coalesce(max(id), 0) || '.' || coalesce(sum(undone), 0) FROM actions) || '.' || "
+        "(SELECT count(*) || '.' || coalesce(sum(keeper_id * 31 + image_id), 0) FROM groups)"
+    )
+    return f"{reader.meta('seq')}.{reader.rows(sql)[0][0]}"

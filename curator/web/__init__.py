@@ -1,0 +1,100 @@
+"""The local page: see, search, review and choose, in the browser of this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from curator.errors import UsageError
+from curator.index import Index
+
+PORT = 8717
+_TRIED = 20  # ports, from the one asked for
+_TOKEN = "web.token"
+_DEADLINE = 2.0  # seconds that a condition typed into the page may take
+
+
+@dataclass(frozen=True)
+class WebOptions:
+    """Where to listen, on which port or the next free one, under which further names, and whether changes are taken."""
+
+    port: int = PORT
+    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ()
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.hosts:
+            raise UsageError("--host lets others of the network in; say by --allow-host under which name they may come")
+        if not 0 < self.port < 65_536:
+            raise UsageError(f"--port takes a number from 1 to 65535, not {self.port}")
+
+
+def read_token(folder: Path) -> str:
+    """The secret of an index's page, which stays, so that a bookmark does; only its owner can read the file."""
+    file = folder / _TOKEN
+    try:
+        token = file.read_text().strip()
+        if len(token) >= 32:
+            return token
+    except (OSError, UnicodeDecodeError):
+        pass
+    token = secrets.token_urlsafe(32)
+    try:
+        file.unlink(missing_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(token + "\n")
+    except OSError:  # an index that cannot be written has a new one each time
+        pass
+    return token
+
+
+def serve(index: Index, options: WebOptions, *, ready: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C; `ready` is told its address, with the token.
+
+    Raises `UsageError` where no port is free.
+    """
+    import uvicorn
+
+    from curator.web.app import make_app
+    from curator.web.guard import Guard
+
+    index.who = "web"
+    index.reader.deadline = _DEADLINE
+    listener = _listen(options)
+    port = listener.getsockname()[1]
+    token = read_token(index.folder)
+    app = make_app(index, read_only=options.read_only)
+    config = uvicorn.Config(
+        Guard(app, port, token, options.hosts), log_level="warning", access_log=False, lifespan="off",
+        timeout_graceful_shutdown=3, server_header=False, date_header=False,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    name = f"[{options.host}]" if ":" in options.host else options.host
+    ready(f"http://{name}:{port}/?token={token}")
+    app.state.pool.warm()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        app.state.pool.close()
+
+
+def _listen(options: WebOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    for port in range(options.port, min(options.port + _TRIED, 65_536)):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((options.host, port))
+            listener.listen(128)
+        except OSError:
+            listener.close()
+            continue
+        listener.set_inheritable(True)
+        return listener
+    raise UsageError(f"no free port from {options.port} on; name another with --port")

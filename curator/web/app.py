@@ -1,0 +1,261 @@
+"""Routes of the page, and nothing else: parse, ask one function in a thread, answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from curator.admin.history import history, redo_action, undo_action
+from curator.admin.manage import tag_images
+from curator.errors import CuratorError, IndexLocked, PictureError, UnknownName, UsageError
+from curator.index import Index
+from curator.index.thumbnails import Thumbnails
+from curator.labelling.concepts import fit_concept
+from curator.selection.sets import listed
+from curator.texts import to_json
+from curator.web import cleaning, image, search
+from curator.web.pack import pack, pack_blobs
+from curator.web.place import Place, few_ids, ids_in
+from curator.web.pool import AskingPool
+
+logger = logging.getLogger("curator")
+
+STATIC = Path(__file__).parent / "static"
+VIEWS = ("/", "/image/{id:int}", "/duplicates", "/issues", "/activity")
+_BODY, _PICTURE = 8 << 20, 33 << 20  # bytes of a request at most
+_SHOWN = 24  # thumbnails in one answer
+_FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Body = Mapping[str, Any]
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """A value as JSON; numbers that are none become null."""
+    return Response(to_json(value, ensure_ascii=False), status, {"cache-control": "no-store"}, "application/json")
+
+
+def as_error(error: Exception) -> Response:
+    """The error's own sentence, and what kind it is; of a bug its number, under which the terminal has the rest."""
+    if not isinstance(error, CuratorError):
+        number = secrets.token_hex(4)
+        logger.error("the page failed (%s)", number, exc_info=error)
+        return as_json({"error": f"a bug: the terminal says more, under {number}", "kind": "bug"}, 500)
+    status = 404 if isinstance(error, UnknownName | PictureError) else 409 if isinstance(error, IndexLocked) else 400
+    return as_json({"error": str(error), "kind": type(error).__name__}, status)
+
+
+def make_app(index: Index, *, read_only: bool = False) -> Starlette:
+    """The page of one index, without its guard; `read_only` has no route that changes anything."""
+    page = _Page(index, read_only=read_only)
+    changing = [] if read_only else page.changing()
+    shells = (Route(view, _shell) for view in VIEWS)
+    routes = [*shells, *page.asking(), *changing, Mount("/static", StaticFiles(directory=STATIC))]
+    app = Starlette(routes=routes, exception_handlers={Exception: _failed, CuratorError: _failed})
+    app.state.pool = page.pool
+    return app
+
+
+async def _shell(_: Request) -> Response:
+    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return as_error(error)
+
+
+class _Page:
+    """The endpoints, around one index and its threads."""
+
+    def __init__(self, index: Index, *, read_only: bool) -> None:
+        self.index, self.read_only = index, read_only
+        self.pool = AskingPool(index)
+        self.facets = search.Facets(index)
+        self.thumbnails = Thumbnails(index.reader)
+
+    def asking(self) -> list[Route]:
+        """Routes that change nothing."""
+        return [
+            Route("/api/status", self._json(lambda _: search.describe(self.index) | {"read_only": self.read_only})),
+            Route("/api/changes", self._json(lambda _: {"changes": search.changes(self.index)})),
+            Route("/api/list", self.listing),
+            Route("/api/facts", self._json(lambda asked: search.facts(self.index, few_ids(asked.get("ids", ""))))),
+            Route("/api/facet", self._json(self._facet)),
+            Route("/api/image/{id:int}", self.one_image),
+            Route("/api/duplicates", self._json(lambda _: cleaning.overview(self.index))),
+            Route("/api/groups", self._json(self._groups)),
+            Route("/api/aligned", self._json(self._aligned)),
+            Route("/api/issues", self._json(lambda _: cleaning.list_issues(self.index))),
+            Route("/api/quarantine", self._json(lambda _: cleaning.would_move(self.index))),
+            Route("/api/activity", self._json(self._activity)),
+            Route("/thumb/{id:int}", self.thumbnail),
+            Route("/thumbs", self.pack_of_thumbnails),
+            Route("/picture/{id:int}", self.picture),
+        ]
+
+    def changing(self) -> list[Route]:
+        """Routes that change the index; none touches a picture's file."""
+        return [
+            Route("/api/tag", self._change(self._tag), methods=["POST"]),
+            Route("/api/concept", self._change(self._concept), methods=["POST"]),
+            Route("/api/selection", self._change(self._selection), methods=["POST"]),
+            Route("/api/verdict", self._change(self._verdict), methods=["POST"]),
+            Route("/api/accept", self._change(self._accept), methods=["POST"]),
+            Route("/api/undo", self._change(self._undo), methods=["POST"]),
+            Route("/api/redo", self._change(lambda _: asdict(redo_action(self.index))), methods=["POST"]),
+            Route("/api/picture", self.drop_picture, methods=["POST"]),
+        ]
+
+    def _json(self, answer: Callable[[Mapping[str, str]], Any]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            return as_json(await self.pool.ask(answer, dict(request.query_params)))
+
+        return endpoint
+
+    def _change(self, do: Callable[[Body], Any]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            return as_json(await self.pool.ask(do, _object(await _body(request, _BODY))))
+
+        return endpoint
+
+    async def listing(self, request: Request) -> Response:
+        """A list, as JSON, or as arrays for a page that asks for them."""
+        asked = Place.of(dict(request.query_params))
+        answer = await self.pool.ask(search.list_images, self.index, asked)
+        facts = {"clear": answer.clear, "searched": answer.searched, "notes": answer.notes, "command": asked.command()}
+        arrays: dict[str, NDArray[Any]] = {
+            name: getattr(answer, name) for name in ("ids", "scores", "confidence", "background")
+        }
+        if "octet-stream" in request.headers.get("accept", ""):
+            return Response(pack(facts, arrays), media_type="application/octet-stream")
+        return as_json(facts | {name: values.tolist() for name, values in arrays.items()})
+
+    async def one_image(self, request: Request) -> Response:
+        """Everything about an image."""
+        return as_json(await self.pool.ask(image.describe_image, self.index, request.path_params["id"]))
+
+    async def thumbnail(self, request: Request) -> Response:
+        """One thumbnail, which is kept by the browser: `v` in its address is its content."""
+        image_id = request.path_params["id"]
+        data = (await self.pool.picture(self._thumbnails, [image_id]))[image_id]
+        if isinstance(data, PictureError):
+            raise data
+        return Response(data, headers=_FOR_EVER if "v" in request.query_params else {}, media_type=_media(data))
+
+    async def pack_of_thumbnails(self, request: Request) -> Response:
+        """Several in one answer, in the order asked for; an empty one where a picture cannot be read."""
+        ids = few_ids(request.query_params.get("ids", ""))
+        if len(ids) > _SHOWN:
+            raise UsageError(f"at most {_SHOWN} thumbnails at a time, not {len(ids)}")
+        data = await self.pool.picture(self._thumbnails, list(ids))
+        blobs = [b"" if isinstance(data[i], PictureError) else data[i] for i in ids]
+        return Response(pack_blobs(blobs), media_type="application/octet-stream")
+
+    def _thumbnails(self, ids: list[int]) -> dict[int, Any]:
+        return self.thumbnails.of(self.index.images(ids))
+
+    async def picture(self, request: Request) -> Response:
+        """A picture at its own size."""
+        data, media = await self.pool.picture(image.original, self.index, request.path_params["id"])
+        return Response(data, media_type=media, headers={"cache-control": "private, max-age=60"})
+
+    async def drop_picture(self, request: Request) -> Response:
+        """Encode a picture that is not in the index → the term that stands for it in a query."""
+        data = await _body(request, _PICTURE)
+        return as_json({"term": await self.pool.picture(search.remember_picture, self.index, data)})
+
+    def _facet(self, parameters: Mapping[str, str]) -> Any:
+        return asdict(self.facets.of(Place.of(parameters), parameters.get("column", "label")))
+
+    def _groups(self, parameters: Mapping[str, str]) -> Any:
+        kinds = [k for k in parameters.get("kind", "").split(",") if k]
+        return cleaning.list_groups(self.index, kinds, ids_in(parameters.get("keepers", "")))
+
+    def _aligned(self, parameters: Mapping[str, str]) -> Any:
+        (first,), (second,) = (few_ids(parameters.get(name, ""))[:1] or (0,) for name in ("first", "second"))
+        return {"aligned": cleaning.aligned(self.index, self.thumbnails, first, second)}
+
+    def _activity(self, parameters: Mapping[str, str]) -> Any:
+        before = ids_in(parameters.get("before", ""))
+        return [asdict(a) for a in history(self.index, 100, before=before[0] if before else None)]
+
+    def _tag(self, body: Body) -> Any:
+        tags = [str(t) for t in _list(body, "tags")]
+        tag_images(self.index, _ids(body, "ids"), tags, off=bool(body.get("off")))
+        return self._latest()
+
+    def _concept(self, body: Body) -> Any:
+        fit_concept(self.index, str(body.get("name", "")), _ids(body, "like"), _ids(body, "unlike", empty=True))
+        return self._latest()
+
+    def _selection(self, body: Body) -> Any:
+        listed(self.index, str(body.get("name", "")), _ids(body, "ids"), {"by": "hand, on the page"})
+        return self._latest()
+
+    def _verdict(self, body: Body) -> Any:
+        return cleaning.give_verdict(self.index, str(body.get("verdict", "")), _ids(body, "ids"))
+
+    def _accept(self, body: Body) -> Any:
+        kinds = [str(k) for k in _list(body, "kinds")]
+        return cleaning.accept_kinds(self.index, kinds, dry_run=bool(body.get("dry_run")))
+
+    def _undo(self, body: Body) -> Any:
+        action = body.get("action")
+        if action is not None and (isinstance(action, bool) or not isinstance(action, int)):
+            raise UsageError("an action is a number")
+        return asdict(undo_action(self.index, action))
+
+    def _latest(self) -> Any:
+        return {"action": next((asdict(a) for a in history(self.index, 1)), None)}
+
+
+async def _body(request: Request, most: int) -> bytes:
+    parts, length = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        length += len(part)
+        if length > most:
+            raise UsageError(f"more than {most >> 20} MiB in one request")
+    return b"".join(parts)
+
+
+def _object(data: bytes) -> Body:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("the request is not JSON") from error
+    if not isinstance(value, dict):
+        raise UsageError("the request is not a JSON object")
+    return value
+
+
+def _list(body: Body, name: str) -> list[Any]:
+    value = body.get(name)
+    if not isinstance(value, list) or not value:
+        raise UsageError(f"'{name}' is a list of one or more")
+    return value
+
+
+def _ids(body: Body, name: str, *, empty: bool = False) -> list[int]:
+    value = body.get(name, [])
+    if not isinstance(value, list) or not (value or empty):
+        raise UsageError(f"'{name}' is a list of ids")
+    if any(isinstance(i, bool) or not isinstance(i, int) or not 0 < i < 2**63 for i in value):
+        raise UsageError(f"'{name}' holds something that is no id")
+    return list(dict.fromkeys(value))
+
+
+def _media(data: bytes) -> str:
+    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"

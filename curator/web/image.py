@@ -1,0 +1,112 @@
+"""One image: its facts, its neighbours, what it is a duplicate of and on what evidence, and where it comes from."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from curator.cleaning.describe import describe_evidence
+from curator.cleaning.groups import group_keepers, stored_groups
+from curator.database import Curation
+from curator.errors import PictureError, UnknownName
+from curator.images import decode, read_bytes
+from curator.index import Index
+from curator.index.images import relative
+from curator.records import Image
+from curator.search.facts import image_facts, roots
+
+_NEIGHBOURS = 12
+_AS_IT_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+
+
+def describe_image(index: Index, image_id: int) -> dict[str, Any]:
+    """Everything that is known of an image. Raises `UnknownName`."""
+    (known,) = image_facts(index, [image_id])
+    image, folders = known.image, roots(index)
+    root = next((r for r in folders if image.path.is_relative_to(r.path)), None)
+    return asdict(image) | {
+        "path": relative(image, [r.path for r in folders]),
+        "full_path": str(image.path),
+        "root": {"path": str(root.path), "reachable": root.reachable} if root else None,
+        "computed": dict(known.computed),
+        "selections": list(known.selections),
+        "state": known.state,
+        "neighbours": _neighbours(index, image_id) if known.state != "removed" else [],
+        "edges": _edges(index, image),
+        "group": _group(index, image_id),
+        "verdicts": _verdicts(index, image),
+        "nearest_training": known.computed.get("nearest"),
+    }
+
+
+def _neighbours(index: Index, image_id: int) -> list[dict[str, Any]]:
+    try:
+        hits = index.nearest(index.vector_of_id(image_id), _NEIGHBOURS + 1)
+    except UnknownName:  # it has no vector in this space yet
+        return []
+    pairs = zip(hits.ids.tolist(), hits.scores.tolist(), strict=True)
+    return [{"id": i, "score": round(s, 4)} for i, s in pairs if i != image_id][:_NEIGHBOURS]
+
+
+def _edges(index: Index, image: Image) -> list[dict[str, Any]]:
+    """Pictures that it was proved to be related to within its group, in words."""
+    curation = Curation(index.reader)
+    members = curation.groups_of([image.id])
+    others = [m for m in members if image.id in (m.image_id, m.via_id) and m.image_id != m.via_id]
+    evidence = curation.evidence_between([(m.image_id, m.via_id) for m in others])
+    edges = []
+    for m in others:
+        other = m.via_id if m.image_id == image.id else m.image_id
+        said = describe_evidence(m.kind, evidence.get((m.image_id, m.via_id)), m.score)
+        edges.append({"id": other, "kind": m.kind, "evidence": said})
+    return edges
+
+
+def _group(index: Index, image_id: int) -> dict[str, Any] | None:
+    keepers = {m.keeper_id for m in Curation(index.reader).groups_of([image_id])}
+    groups = stored_groups(index, sorted(keepers & set(group_keepers(index).tolist())))
+    if not groups:
+        return None
+    return {"keeper": groups[0].group.keeper, "reason": groups[0].reason, "ids": sorted(groups[0].images)}
+
+
+def _verdicts(index: Index, image: Image) -> list[dict[str, Any]]:
+    decisions = Curation(index.reader).decisions([bytes.fromhex(image.sha256)], [image.id])
+    return [{"verdict": d.verdict, "at": d.decided_at} for d in decisions if d.subject_id in (0, image.id)]
+
+
+def original(index: Index, image_id: int) -> tuple[bytes, str]:
+    """An image's file as it is, or as a PNG where browsers do not show its format → (bytes, media type).
+
+    The path must lie in its root, and be the file that was indexed. Raises `PictureError`, `UnknownName`.
+    """
+    (image,) = index.images([image_id])
+    refuse_outside(image.path, [r.path for r in roots(index)])
+    data = read_bytes(image.path)
+    if image.format in _AS_IT_IS and "/" not in image.format:
+        return data, _AS_IT_IS[image.format]
+    picture = decode(data).picture
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1)
+    return out.getvalue(), "image/png"
+
+
+def refuse_outside(path: Path, folders: list[Path]) -> None:
+    """Raise `PictureError` where a path, links followed, is not in one of these folders: the index may be another's."""
+    real = path.resolve()
+    if not any(real.is_relative_to(folder.resolve()) for folder in folders):
+        raise PictureError("the file is not inside its folder any more, so it is not shown")
+
+
+def difference(first: Pillow.Image, second: Pillow.Image) -> bytes:
+    """How far two pictures lie apart at each place, as a grey PNG; the second is brought to the first one's size."""
+    size = first.size
+    a, b = (np.asarray(p.convert("RGB").resize(size), np.int16) for p in (first, second))
+    out = io.BytesIO()
+    Pillow.fromarray(np.abs(a - b).max(2).astype(np.uint8)).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,107 @@
+"""What an address of the page says: parameters → a question, and what the command line would call it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from curator.database import all_of
+from curator.errors import UsageError
+
+Parameters = Mapping[str, str]
+MOST_IDS = 200  # facts or thumbnails of so many images at a time
+MOST_HITS = 10_000
+_ORDERS = ("", "score", "id", "path", "random")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One list: query words, marks that stand for a query, a condition, an order, and limits on scores."""
+
+    query: str = ""
+    where: str = ""
+    like: tuple[int, ...] = ()
+    unlike: tuple[int, ...] = ()
+    sort: str = ""
+    seed: int = 0
+    min_score: float | None = None
+    min_confidence: float | None = None
+    fold: bool = False
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> Place:
+        """Raises `UsageError` for what is no number, or no order."""
+        return cls(
+            query=parameters.get("q", "").strip(),
+            where=parameters.get("where", "").strip(),
+            like=ids_in(parameters.get("like", "")),
+            unlike=ids_in(parameters.get("unlike", "")),
+            sort=parameters.get("sort", ""),
+            seed=_whole(parameters.get("seed", "0"), "seed"),
+            min_score=_number(parameters.get("min_score"), "min_score"),
+            min_confidence=_number(parameters.get("min_confidence"), "min_confidence"),
+            fold=parameters.get("fold", "") == "1",
+        )
+
+    @property
+    def is_search(self) -> bool:
+        """Whether there are scores."""
+        return bool(self.query or self.like)
+
+    @property
+    def condition(self) -> str | None:
+        """All limits on metadata as one SQL condition. Raises `WhereError` for unbalanced parentheses."""
+        parts = [self.where] if self.where else []
+        parts += ["duplicate_of IS NULL"] if self.fold else []
+        return all_of(*parts) if parts else None
+
+    def command(self) -> str:
+        """The command that prints the same."""
+        if not self.is_search:
+            return shlex.join(["curator", "select", "NAME", "--where", self.condition or "1"])
+        words = ["curator", "search", self.query or f"id:{self.like[0]}"]
+        for option, value in (("--where", self.condition), ("--min-score", self.min_score)):
+            words += [option, str(value)] if value is not None else []
+        return shlex.join(words)
+
+
+def ids_in(text: str) -> tuple[int, ...]:
+    """Ids by commas, each once. Raises `UsageError`."""
+    try:
+        ids = tuple(dict.fromkeys(int(part) for part in text.split(",") if part))
+    except ValueError as error:
+        raise UsageError(f"ids are whole numbers, by commas, and not {text[:60]!r}") from error
+    if any(not 0 < i < 2**63 for i in ids):
+        raise UsageError("an id is a number from 1")
+    return ids
+
+
+def few_ids(text: str) -> tuple[int, ...]:
+    """The same, of as many as are shown at once."""
+    ids = ids_in(text)
+    if len(ids) > MOST_IDS:
+        raise UsageError(f"at most {MOST_IDS} ids at a time, not {len(ids)}")
+    return ids
+
+
+def _number(text: str | None, name: str) -> float | None:
+    if text is None or not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is a number, not {text[:60]!r}") from error
+    if not abs(value) <= 1e6:
+        raise UsageError(f"{name} is a number, not {text[:60]!r}")
+    return value
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is a whole number, not {text[:60]!r}") from error
+    if not 0 <= value < 2**31:
+        raise UsageError(f"{name} is a number from 0")
+    return value

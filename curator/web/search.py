@@ -1,0 +1,211 @@
+"""The page's lists: which images, in which order, with what scores; facts of those in view; values of columns."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.database import Curation, Selections
+from curator.database.actions import mark_of
+from curator.embeddings import exact_scores, normalise
+from curator.errors import UsageError
+from curator.images import decode
+from curator.index import Index
+from curator.index.images import relative
+from curator.index.sureness import read_sureness
+from curator.labelling.concepts import fit_marks
+from curator.records import Hits, Ids, Image, Vectors
+from curator.search.facts import roots, run_names
+from curator.search.query import Question, parse_query, picture_key, query_vector, search
+from curator.web.place import MOST_HITS, Place
+
+_VALUES, _BINS = 50, 24  # of a column that are shown, and of its histogram
+_SAMPLED = 100_000  # images from which on a column's values are counted on a sample
+_REMEMBERED = 64  # answers
+_PICTURE_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All ids in order, with scores (n,) and how sure each is, of a search; `background` are scores of other images."""
+
+    ids: Ids
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    confidence: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    background: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    clear: bool = True
+    searched: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def list_images(index: Index, asked: Place) -> Listing:
+    """What one address shows. Raises `WhereError`, `UsageError`, `UnknownName`, `NoTextTower`."""
+    if not asked.is_search:
+        return Listing(_in_order(index, index.reader.ids_where(asked.condition or "1"), asked))
+    question = Question(MOST_HITS, asked.condition, min_score=asked.min_score, min_confidence=asked.min_confidence)
+    terms = parse_query([asked.query], files=False) if asked.query else []
+    vectors = [query_vector(index, terms)] if terms else []
+    vectors += [fit_marks(index, asked.like, asked.unlike)] if asked.like else []
+    q = normalise(np.stack(vectors).sum(0, np.float32, keepdims=True)).ravel()
+    hits = _marked(index, q, question) if asked.like else search(index, terms, question)
+    notes = hits.notes
+    if len(hits) == MOST_HITS < hits.searched:
+        notes += (f"the {MOST_HITS:,} nearest of {hits.searched:,} are listed",)
+    ids, scores, confidence = hits.ids, hits.scores, hits.confidence
+    if asked.sort not in ("", "score"):
+        ids = _in_order(index, ids, asked)
+        place = {int(i): p for p, i in enumerate(hits.ids)}
+        order = [place[int(i)] for i in ids]
+        scores, confidence = scores[order], confidence[order]
+    background = exact_scores(index.engine.sample(), q)
+    return Listing(ids, scores, confidence, background, hits.clear, hits.searched, notes)
+
+
+def _marked(index: Index, q: Vectors, question: Question) -> Hits:
+    if question.min_confidence is not None:
+        raise UsageError("how sure a hit is, is known of plain words alone; take min_score")
+    return index.nearest(q, question.k, where=question.where, min_score=question.min_score)
+
+
+def _in_order(index: Index, ids: Ids, asked: Place) -> Ids:
+    column = asked.sort.removeprefix("-")
+    if column in ("", "id", "score"):
+        return ids[::-1] if asked.sort.startswith("-") else ids
+    if column == "random":
+        return np.random.default_rng(asked.seed).permutation(ids)
+    values = index.reader.values_of(column)
+    known = [int(i) for i in ids if values.get(int(i)) is not None]
+    known.sort(key=lambda i: _sortable(values[i]), reverse=asked.sort.startswith("-"))
+    there = set(known)
+    return np.array([*known, *(int(i) for i in ids if int(i) not in there)], np.int64)
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    is_number = isinstance(value, int | float)
+    return (0, float(value), "") if is_number else (1, 0.0, str(value))
+
+
+def facts(index: Index, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """What a cell of the grid says of each image."""
+    folders = [r.path for r in roots(index)]
+    return [_facts(image, relative(image, folders)) for image in index.images(ids)]
+
+
+def _facts(image: Image, path: str) -> dict[str, Any]:
+    return {
+        "id": image.id, "path": path, "label": image.label, "caption": image.caption, "origin": image.origin,
+        "width": image.width, "height": image.height, "size": image.size, "tags": list(image.tags),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facet:
+    """The values of a column among images: (value, images) of the commonest, or counts between `edges` of numbers."""
+
+    column: str
+    images: int
+    without: int
+    distinct: int
+    sampled: bool
+    values: tuple[tuple[str, int], ...] = ()
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+
+
+class Facets:
+    """Columns counted, and remembered for as long as nothing changes."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._facets: dict[tuple[Any, ...], Facet] = {}
+        self._lock = threading.Lock()
+
+    def of(self, asked: Place, column: str) -> Facet:
+        """Of the images of a list. Raises `WhereError`."""
+        key = (changes(self.index), asked, column)
+        with self._lock:
+            if key in self._facets:
+                return self._facets[key]
+        facet = _facet(self.index, list_images(self.index, asked).ids, column)
+        with self._lock:
+            while len(self._facets) >= _REMEMBERED:
+                del self._facets[next(iter(self._facets))]
+            self._facets[key] = facet
+        return facet
+
+
+def _facet(index: Index, ids: Ids, column: str) -> Facet:
+    chosen = ids
+    if len(ids) > _SAMPLED:
+        chosen = np.random.default_rng(0).choice(ids, _SAMPLED, replace=False)
+    values_of = index.reader.values_of(column)
+    values = [values_of.get(int(i)) for i in chosen]
+    there = [v for v in values if v is not None]
+    without, is_sampled = len(values) - len(there), len(chosen) < len(ids)
+    numbers = [float(v) for v in there if isinstance(v, int | float)]
+    if there and len(numbers) == len(there) and len(set(numbers)) > _BINS // 2:
+        counts, edges = np.histogram(numbers, bins=_BINS)
+        plain = Facet(column, len(ids), without, len(set(numbers)), is_sampled)
+        return replace(plain, edges=tuple(map(float, edges)), counts=tuple(map(int, counts)))
+    words: Callable[[Any], Sequence[str]] = (
+        (lambda v: str(v).split()) if column in ("tags", "selections") else lambda v: (_text(v),)
+    )
+    counted = Counter(word for v in there for word in words(v))
+    return Facet(column, len(ids), without, len(counted), is_sampled, tuple(counted.most_common(_VALUES)))
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def describe(index: Index) -> dict[str, Any]:
+    """The index in a few facts that every view needs."""
+    reader = index.reader
+    with reader.snapshot():
+        space, counts = reader.active_space(), reader.counts()
+        stored, curation = Selections(reader), Curation(reader)
+        return {
+            "name": index.folder.name,
+            "counts": counts,
+            "columns": reader.columns(),
+            "tags": reader.tags(),
+            "labels": [label for label, _ in reader.breakdown("label")],
+            "selections": stored.names(),
+            "concepts": stored.concepts(space) if space else [],
+            "encoder": space.encoder if space else None,
+            "dims": space.dim if space else 0,
+            "has_sureness": bool(space and read_sureness(reader, space)),
+            "duplicates": sum(g.kind not in ("keeper", "kept") for g in curation.groups()),
+            "runs": run_names(index),
+            "roots": [asdict(r) | {"path": str(r.path)} for r in roots(index, forgotten=False)],
+            "changes": changes(index),
+        }
+
+
+def changes(index: Index) -> str:
+    """A mark that is another as soon as anything that the page shows has changed."""
+    return mark_of(index.reader)
+
+
+def remember_picture(index: Index, data: bytes) -> str:
+    """Encode a picture that somebody dropped on the page → the term that stands for it. Its bytes are not kept.
+
+    Raises `PictureError`, `UsageError` for too large a file.
+    """
+    if len(data) > _PICTURE_BYTES:
+        raise UsageError(f"a picture of {len(data) >> 20} MiB is too large; the page takes up to 32")
+    decoded = decode(data)
+    term = picture_key(decoded.content.sha256.hex())
+    space = index.space
+    if index.reader.cached_query(space, term) is None:
+        q = index.encoder.encode_images([decoded.picture]).ravel()
+        with index.write() as db, db.atomic():
+            db.cache_query(space, term, q)
+    return term

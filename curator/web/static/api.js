@@ -1,0 +1,64 @@
+// Questions to the server. A failure is an Error with the sentence that the server said.
+
+export class ServerGone extends Error {}
+
+async function ask(address, options = {}) {
+  let response;
+  try {
+    response = await fetch(address, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServerGone("the server does not answer; is `curator web` still running?");
+  }
+  if (response.ok) return response;
+  let said = null;
+  try { said = await response.json(); } catch { /* not from our own code */ }
+  throw new Error(said ? said.error : `the server answered ${response.status}`);
+}
+
+export async function get(path, parameters = {}, options = {}) {
+  return (await ask(withQuery(path, parameters), options)).json();
+}
+
+export async function post(path, body) {
+  const headers = { "content-type": "application/json" };
+  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
+}
+
+export async function sendPicture(blob) {
+  const headers = { "content-type": "application/octet-stream" };
+  return (await ask("/api/picture", { method: "POST", headers, body: blob })).json();
+}
+
+export async function blobsOf(ids) {
+  const data = await (await ask(withQuery("/thumbs", { ids: ids.join(",") }))).arrayBuffer();
+  const view = new DataView(data);
+  const count = view.getUint32(0, true);
+  let start = 4 * (count + 1);
+  const blobs = [];
+  for (let i = 0; i < count; i += 1) {
+    const length = view.getUint32(4 * (i + 1), true);
+    blobs.push(length ? new Blob([new Uint8Array(data, start, length)]) : null);
+    start += length;
+  }
+  return blobs;
+}
+
+// A list: facts in words, and its arrays by name.
+export async function list(parameters, signal) {
+  const headers = { accept: "application/octet-stream" };
+  const data = await (await ask(withQuery("/api/list", parameters), { headers, signal })).arrayBuffer();
+  const length = new DataView(data).getUint32(0, true);
+  const facts = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  let start = 4 + length;
+  for (const { name, type, length: n } of facts.arrays) {
+    facts[name] = type === "f" ? new Float32Array(data, start, n) : new Int32Array(data, start, n);
+    start += 4 * n;
+  }
+  return facts;
+}
+
+export function withQuery(path, parameters) {
+  const pairs = Object.entries(parameters).filter(([, v]) => v !== "" && v !== null && v !== undefined);
+  return pairs.length ? `${path}?${new URLSearchParams(pairs)}` : path;
+}

@@ -1,0 +1,130 @@
+// The shell: bar, rail, the view that the address names, undo, and whether something has changed meanwhile.
+
+import { get, post, ServerGone } from "./api.js";
+import { fill, h, number, say } from "./dom.js";
+import { everywhereKeys, help } from "./keys.js";
+import * as place from "./place.js";
+import * as thumbs from "./thumbs.js";
+import { ActivityView } from "./views/activity.js";
+import { DuplicatesView } from "./views/duplicates.js";
+import { ImageView } from "./views/image.js";
+import { IssuesView } from "./views/issues.js";
+import { SearchView } from "./views/search.js";
+
+const VIEWS = [
+  [/^\/$/, SearchView], [/^\/image\/\d+$/, ImageView], [/^\/duplicates$/, DuplicatesView],
+  [/^\/issues$/, IssuesView], [/^\/activity$/, ActivityView],
+];
+const RAIL = [["/", "Search", "s"], ["/duplicates", "Duplicates", "d"], ["/issues", "Issues", "i"], ["/activity", "Activity", "a"]];
+const EVERY = 2000; // milliseconds between two looks for changes
+
+const app = {
+  status: null, view: null, list: null, // `list`: the ids that an image was opened from
+  main: h("main", { id: "main" }),
+  rail: h("nav", { class: "rail", "aria-label": "Views" }),
+  facts: h("span", { class: "facts" }),
+  banner: h("div", { class: "banner", role: "status", hidden: true }),
+  footer: h("footer", {}),
+  refresh,
+  does,
+  foot,
+};
+
+// Do what changes the index, and say it.
+async function does(words, what) {
+  if (app.status.read_only) { say("this page was opened with --read-only", true); return null; }
+  try {
+    const answer = await what();
+    say(words);
+    return answer;
+  } catch (error) {
+    say(error.message, true);
+    return null;
+  }
+}
+
+async function turn(path, words) {
+  const done = await does("", async () => {
+    const action = await post(path, {});
+    setTimeout(() => say(`${words}: ${action.text}`));
+    return action;
+  });
+  if (done) await refresh();
+}
+
+async function refresh() {
+  app.status = await get("/api/status");
+  fill(app.facts, `${app.status.name} · ${number(app.status.counts.images)} images`,
+    app.status.read_only ? " · read only" : "");
+  await app.view?.refreshed?.();
+}
+
+// What stands below each view: the same as JSON, and the command that does it.
+function foot(json, command) {
+  fill(app.footer, h("a", { href: json, "data-plain": true, target: "_blank" }, "JSON"), h("code", {}, command),
+    h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(command).then(() => say("copied")) }, "copy"));
+}
+
+function show() {
+  const path = place.path();
+  const found = VIEWS.find(([pattern]) => pattern.test(path));
+  for (const link of app.rail.children) {
+    if (link.getAttribute("href") === path) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (app.view && found && app.view instanceof found[1] && app.view.follows?.()) return;
+  app.view?.close?.();
+  app.view = found ? new found[1](app) : null;
+  fill(app.main, app.view ? app.view.element : h("p", { class: "empty" }, "There is no such view."));
+  app.view?.start?.();
+}
+
+async function watch() {
+  if (document.visibilityState !== "visible") return;
+  try {
+    const { changes } = await get("/api/changes");
+    if (app.banner.dataset.gone) { app.banner.hidden = true; delete app.banner.dataset.gone; }
+    if (app.status && changes !== app.status.changes) {
+      const before = app.status.counts.images;
+      app.status.changes = changes;
+      const now = await get("/api/status");
+      const more = now.counts.images - before;
+      const words = more > 0 ? `${number(more)} new images` : "the index has changed";
+      if (now.counts.images === before) { app.status = now; app.view?.changed?.(); return; }
+      app.status = { ...now, counts: { ...now.counts } };
+      fill(app.banner, `${words} · `, h("button", { onclick: () => { app.banner.hidden = true; thumbs.forgetAll(); refresh(); } }, "refresh"));
+      app.banner.hidden = false;
+    }
+  } catch (error) {
+    if (!(error instanceof ServerGone)) return;
+    app.banner.dataset.gone = "1";
+    fill(app.banner, error.message);
+    app.banner.hidden = false;
+  }
+}
+
+async function start() {
+  fill(app.rail, RAIL.map(([to, words, key]) => h("a", { href: to, title: `g ${key}` }, words)));
+  fill(document.body,
+    h("a", { class: "skip", href: "#main", "data-plain": true }, "to the content"),
+    h("header", {}, h("span", { class: "brand" }, "curator"), app.rail, app.facts,
+      h("button", { class: "quiet", onclick: help, title: "Keys (?)", "aria-label": "Keys" }, "?")),
+    app.banner, app.main, app.footer);
+  everywhereKeys({
+    "?": ["keys", help],
+    "z": ["undo", () => turn("/api/undo", "Undone")],
+    "Z": ["redo", () => turn("/api/redo", "Done again")],
+    ...Object.fromEntries(RAIL.map(([to, words, key]) => [`g ${key}`, [words, () => place.go(to)]])),
+  });
+  try {
+    await refresh();
+  } catch (error) {
+    fill(app.main, h("p", { class: "empty" }, error.message));
+    return;
+  }
+  place.follow(show);
+  show();
+  setInterval(watch, EVERY);
+}
+
+start();

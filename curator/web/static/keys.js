@@ -1,0 +1,66 @@
+// Keys belong to the topmost layer: a dialog, else the view, and then what holds everywhere.
+
+import { h } from "./dom.js";
+
+const everywhere = new Map();
+let layers = [];
+let pending = "";
+let areOff = localStorage.getItem("keys") === "off";
+
+// {key: [words, function]}; a function that returns false lets the browser go on.
+export function everywhereKeys(keys) {
+  for (const [key, entry] of Object.entries(keys)) everywhere.set(key, entry);
+}
+
+export function layer(keys) {
+  const own = new Map(Object.entries(keys));
+  layers.push(own);
+  return () => { layers = layers.filter((l) => l !== own); };
+}
+
+const isTyping = (target) => target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select");
+
+function nameOf(event) {
+  const key = event.key === " " ? "Space" : event.key;
+  const shifted = event.shiftKey && (key.length > 1 || /^Digit/.test(event.code));
+  const plain = /^Digit/.test(event.code) && event.shiftKey ? event.code.slice(5) : key;
+  return `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${shifted ? "Shift+" : ""}${plain}`;
+}
+
+addEventListener("keydown", (event) => {
+  const key = nameOf(event);
+  if (event.altKey || (isTyping(event.target) && key !== "Escape")) return;
+  if (areOff && key.length === 1) return;
+  const name = pending ? `${pending} ${key}` : key;
+  pending = "";
+  const top = layers[layers.length - 1];
+  const entry = top?.get(name) ?? (top?.get("only") ? null : everywhere.get(name));
+  if (entry) {
+    if (entry[1](event) !== false) event.preventDefault();
+  } else if (key === "g" && !top?.get("only")) {
+    pending = "g";
+  }
+});
+
+export function help() {
+  const top = layers[layers.length - 1] ?? new Map();
+  const rows = [...top, ...everywhere].filter(([key]) => key !== "only");
+  const line = ([key, [words]]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, key)), h("td", {}, words));
+  const toggle = h("input", { type: "checkbox", checked: areOff, onchange: (e) => {
+    areOff = e.target.checked;
+    localStorage.setItem("keys", areOff ? "off" : "on");
+  } });
+  dialog("Keys", h("table", { class: "keys" }, rows.map(line)), h("label", {}, toggle, " single keys off"));
+}
+
+// A dialog traps the focus, and gives it back.
+export function dialog(title, ...children) {
+  const before = document.activeElement;
+  const box = h("dialog", { "aria-label": title }, h("h2", {}, title), ...children,
+    h("form", { method: "dialog" }, h("button", {}, "Close")));
+  const release = layer({ only: ["", () => {}], Escape: ["close", () => box.close()] });
+  box.addEventListener("close", () => { release(); box.remove(); before?.focus?.(); });
+  document.body.append(box);
+  box.showModal();
+  return box;
+}
