@@ -114,6 +114,7 @@ def test_an_action_that_something_depends_on_is_not_undone(full: Index) -> None:
         undo_action(full, first.id)
     with pytest.raises(UnknownName, match="curator history"):
         undo_action(full, 10**9)
+    assert redo_action(full).id == first.id, "what was undone last"
     tag_images(full, [6], ["third"])
     with pytest.raises(UsageError, match="nothing to redo"):
         redo_action(full)

@@ -50,6 +50,29 @@ def decide(index: Index, verdict: str, ids: Sequence[int]) -> int:
     return len(decisions)
 
 
+def keep_only(index: Index, ids: Sequence[int]) -> int:
+    """Reject all of a group but one image, whatever was said of them before → the number of images rejected.
+
+    Raises `UsageError` for several images or one in no group, `UnknownName`.
+    """
+    if len(ids) != 1:
+        raise UsageError("keep-only takes one image, the one of its group that stays")
+    with index.write() as db:
+        curation = Curation(db)
+        state = _State.around(curation, ids)
+        rest = list(state.others(ids[0]))
+        if not rest:
+            raise UsageError(f"image {ids[0]} is in no group, so it is kept anyway; `curator dedupe` finds groups")
+        everyone = {ids[0], *rest}
+        hashes = dict.fromkeys(state.sha256[i] for i in everyone)
+        former = [d for d in curation.decisions(list(hashes)) if d.verdict != "not-duplicate" and d.subject in hashes]
+        text = f"keep only image {ids[0]}, reject {plural(len(rest), 'other')}"
+        with db.atomic(), recorded(db, index.who, text, verdicts=hashes):
+            curation.undecide(d for d in former if d.subject_id in (0, *everyone))
+            curation.decide(state.about(i, ids[0], "reject") for i in rest)
+    return len(rest)
+
+
 def proposals(index: Index, kinds: Sequence[str] = ()) -> list[int]:
     """Ids of the duplicates that the last run proposed, of these kinds or all, and nobody has decided about."""
     for kind in kinds:

@@ -29,11 +29,11 @@ def web_command(
 
     options = WebOptions(port, host, allow_host, read_only)
 
-    def ready(address: str) -> None:
+    def ready(address: str, once: str) -> None:
         echo(f"Page: {address}")
         echo("Ctrl-C ends it.", err=True)
         if not no_open:
-            webbrowser.open(address)
+            webbrowser.open(once)
 
     with opened(name) as index:
         serve(index, options, ready=ready)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from curator.errors import UnknownName, UsageError
 from curator.records import Action
 from curator.texts import to_json
 
-_KEPT = 1_000  # actions; older ones are forgotten
+_KEPT, _BYTES = 1_000, 64 << 20  # actions, and what they take together; older ones are forgotten
 _COLUMNS = "id, at, who, text, undone"
 
 State = dict[str, Any]  # key → what stands there, as JSON; None for nothing
@@ -27,12 +27,16 @@ State = dict[str, Any]  # key → what stands there, as JSON; None for nothing
 class _Part(Protocol):
     """One kind of thing that people change."""
 
+    def keys(self, state: Iterable[str]) -> list[Any]: ...
     def read(self, db: Reader, keys: Iterable[Any]) -> State: ...
     def write(self, db: Writer, state: Mapping[str, Any]) -> None: ...
 
 
 class _Tags:
     """Keys: image ids."""
+
+    def keys(self, state: Iterable[str]) -> list[Any]:
+        return list(state)
 
     def read(self, db: Reader, keys: Iterable[Any]) -> State:
         state: State = {str(int(k)): None for k in keys}
@@ -51,6 +55,9 @@ class _Tags:
 class _Removals:
     """Keys: image ids; what stands there is whether somebody took it out of the index."""
 
+    def keys(self, state: Iterable[str]) -> list[Any]:
+        return list(state)
+
     def read(self, db: Reader, keys: Iterable[Any]) -> State:
         state: State = {str(int(k)): None for k in keys}
         for part in in_parts(list(state)):
@@ -65,6 +72,9 @@ class _Removals:
 
 class _Verdicts:
     """Keys: contents, by SHA-256; what stands there are the verdicts whose subject it is."""
+
+    def keys(self, state: Iterable[str]) -> list[Any]:
+        return [bytes.fromhex(k) for k in state]
 
     def read(self, db: Reader, keys: Iterable[Any]) -> State:
         state: State = {bytes(k).hex(): None for k in keys}
@@ -93,6 +103,9 @@ class _Verdicts:
 class _Concepts:
     """Keys: (space id, name)."""
 
+    def keys(self, state: Iterable[str]) -> list[Any]:
+        return [(int(k.partition("/")[0]), k.partition("/")[2]) for k in state]
+
     def read(self, db: Reader, keys: Iterable[Any]) -> State:
         state: State = {}
         for space, name in keys:
@@ -115,6 +128,9 @@ class _Concepts:
 
 class _Selected:
     """Keys: names of selections."""
+
+    def keys(self, state: Iterable[str]) -> list[Any]:
+        return list(state)
 
     def read(self, db: Reader, keys: Iterable[Any]) -> State:
         state: State = {}
@@ -174,12 +190,15 @@ def recorded(db: Writer, who: str, text: str, **touched: Iterable[Any]) -> Itera
     sides = [to_json({p: {k: side[p][k] for k in ks} for p, ks in changed.items() if ks}) for side in (before, after)]
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     # What was undone can be redone until something else is done.
-    db.connection.execute("DELETE FROM actions WHERE undone = 1")
+    db.connection.execute("DELETE FROM actions WHERE undone > 0")
     db.connection.execute(
         "INSERT INTO actions (at, who, text, before, after, undone) VALUES (?, ?, ?, ?, ?, 0)", [now, who, text, *sides]
     )
     db.connection.execute(
-        "DELETE FROM actions WHERE id <= (SELECT id FROM actions ORDER BY id DESC LIMIT 1 OFFSET ?)", [_KEPT]
+        "DELETE FROM actions WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER newest AS place, "
+        "sum(length(before) + length(after)) OVER newest AS bytes FROM actions WINDOW newest AS (ORDER BY id DESC)) "
+        "WHERE place > ? OR (bytes > ? AND place > 1))",
+        [_KEPT, _BYTES],
     )
 
 
@@ -195,48 +214,57 @@ class Actions:
         rows = self.reader.rows(sql, [2**62 if before is None else before, limit])
         return [Action(key, when, who, text, bool(undone)) for key, when, who, text, undone in rows]
 
-    def undo(self, action_id: int | None = None) -> Action:
-        """Take an action back, by default the latest that is not. Raises `UsageError`, `UnknownName`."""
-        return self._turn(action_id, undone=False)
+    def undo(self, action_id: int | None = None, *, who: str | None = None) -> Action:
+        """Take an action back, by default the latest that is not, of anybody or of `who`.
 
-    def redo(self) -> Action:
-        """Do again what was undone last."""
-        return self._turn(None, undone=True)
-
-    def _turn(self, action_id: int | None, *, undone: bool) -> Action:
-        order = "ASC" if undone else "DESC"
-        where, values = ("undone = ?", [int(undone)]) if action_id is None else ("id = ?", [action_id])
-        sql = f"SELECT {_COLUMNS}, before, after FROM actions WHERE {where} ORDER BY id {order} LIMIT 1"
-        rows = self.reader.rows(sql, values)
-        if not rows and action_id is not None:
+        Raises `UsageError`, `UnknownName`.
+        """
+        where, values = ("id = ?", [action_id]) if action_id is not None else ("undone = 0", [])
+        row = self._one_action(where, values, who=who, order="id")
+        if row is None and action_id is not None:
             raise UnknownName(f"no action {action_id}; `curator history` lists them")
-        if not rows:
-            raise UsageError("nothing to redo" if undone else "nothing to undo")
-        key, done_at, who, text, was_undone, *sides = rows[0]
-        if bool(was_undone) is not undone:
-            raise UsageError(f"'{text}' is undone already")
-        before, after = (json.loads(side) for side in sides)
-        there, other = (before, after) if undone else (after, before)
-        self._refuse_changed(key, text, there)
-        for part, state in other.items():
+        if row is None:
+            raise UsageError("nothing to undo")
+        if row[4]:
+            raise UsageError(f"'{row[3]}' is undone already")
+        number = self.reader.rows("SELECT max(undone) + 1 FROM actions")[0][0]
+        return self._turn(row, there=6, other=5, undone=number)
+
+    def redo(self, *, who: str | None = None) -> Action:
+        """Do again what was undone last. Raises `UsageError`."""
+        row = self._one_action("undone > 0", [], who=who, order="undone")
+        if row is None:
+            raise UsageError("nothing to redo")
+        return self._turn(row, there=5, other=6, undone=0)
+
+    def _one_action(self, where: str, values: list[Any], *, who: str | None, order: str) -> tuple[Any, ...] | None:
+        if who is not None:
+            where, values = f"{where} AND who = ?", [*values, who]
+        sql = f"SELECT {_COLUMNS}, before, after FROM actions WHERE {where} ORDER BY {order} DESC LIMIT 1"
+        return next(iter(self.reader.rows(sql, values)), None)
+
+    def _turn(self, row: tuple[Any, ...], *, there: int, other: int, undone: int) -> Action:
+        """Put the `other` of the two sides in the place of the one that should be `there`."""
+        key, when, who, text = row[:4]
+        self._refuse_changed(key, text, json.loads(row[there]))
+        for part, state in json.loads(row[other]).items():
             _PARTS[part].write(self._writer, state)
-        self.reader.connection.execute("UPDATE actions SET undone = ?, crc = NULL WHERE id = ?", [int(not undone), key])
-        return Action(key, done_at, who, text, not undone)
+        self.reader.connection.execute("UPDATE actions SET undone = ?, crc = NULL WHERE id = ?", [undone, key])
+        return Action(key, when, who, text, bool(undone))
 
     def _refuse_changed(self, key: int, text: str, there: Mapping[str, Mapping[str, Any]]) -> None:
         """Raise `UsageError` where something else has changed the same since."""
         for part, state in there.items():
-            keys: Sequence[Any] = list(state)
-            if part == "verdicts":
-                keys = [bytes.fromhex(k) for k in keys]
-            if part == "concepts":
-                keys = [(int(k.partition("/")[0]), k.partition("/")[2]) for k in keys]
-            if _PARTS[part].read(self.reader, keys) != json.loads(to_json(state)):
-                later = self.reader.rows(
-                    "SELECT text FROM actions WHERE id > ? AND undone = 0 ORDER BY id DESC LIMIT 1", [key]
-                )
-                first = f"; undo '{later[0][0]}' first" if later else ""
+            if json.loads(to_json(_PARTS[part].read(self.reader, _PARTS[part].keys(state)))) != state:
+                later = self._later_on(key, part, state)
+                first = f"; undo '{later}' first" if later else ""
                 raise UsageError(f"'{text}' cannot be turned round any more: its {part} have changed since{first}")
+
+    def _later_on(self, key: int, part: str, state: Mapping[str, Any]) -> str | None:
+        """The latest action after one that touched the same."""
+        sql = "SELECT text, after FROM actions WHERE id > ? AND undone = 0 ORDER BY id DESC"
+        rows = self.reader.rows(sql, [key])
+        return next((text for text, after in rows if json.loads(after).get(part, {}).keys() & state.keys()), None)
 
     @property
     def _writer(self) -> Writer:
@@ -245,9 +273,5 @@ class Actions:
 
 
 def mark_of(reader: Reader) -> str:
-    """A mark that is another after every change of images, actions or groups."""
-    sql = (
-        "SELECT (SELECT coalesce(max(id), 0) || '.' || coalesce(sum(undone), 0) FROM actions) || '.' || "
-        "(SELECT count(*) || '.' || coalesce(sum(keeper_id * 31 + image_id), 0) FROM groups)"
-    )
-    return f"{reader.meta('seq')}.{reader.rows(sql)[0][0]}"
+    """A mark that is another after every change that anybody can see."""
+    return f"{reader.meta('seq')}.{reader.meta('changes')}"

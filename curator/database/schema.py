@@ -183,6 +183,7 @@ CREATE TABLE actions (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, text TEXT NOT NULL,
     before TEXT NOT NULL, after TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0, crc INTEGER
 );
+INSERT INTO meta (key, value) VALUES ('changes', 0);
 """
 
 
@@ -229,6 +230,7 @@ def migrations() -> Migrations:
     @steps()
     def m006_actions(db: Database) -> None:
         _create(db, _SIXTH)
+        db.execute("UPDATE meta SET crc = row_crc(key, value) WHERE crc IS NULL")
         db.execute("PRAGMA user_version = 6")
 
     return steps

@@ -137,7 +137,9 @@ class Sketches:
         return self._connection
 
     def _give_up(self, error: sqlite3.DatabaseError) -> None:
-        """Do without. A damaged file is put away; a full disk or another writer may be over next time."""
+        """Do without. A damaged file is put away; a full disk may be over next time, and another writer in a moment."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return
         self._is_given_up = True
         self.close()
         reason = str(error)

@@ -17,6 +17,7 @@ from curator.job import QUIET, Job
 from curator.records import Root, Space
 from curator.texts import to_json
 
+_UNSEEN = ("queries", "meta")  # tables whose rows change nothing that anybody sees
 _AGAIN = 600.0  # seconds that a writer waits for the lock it lent to others
 
 
@@ -84,8 +85,16 @@ class Writing(Reader):
             raise IndexLocked(f"another process has taken over {self.folder}; run the same command again")
         with room_for(self.folder), self._db.atomic():
             yield
-            for table, columns in SEALED.items():
-                self.connection.execute(f"UPDATE {table} SET crc = row_crc({', '.join(columns)}) WHERE crc IS NULL")
+            sealed = [self._seal(table) for table in SEALED if table not in _UNSEEN]
+            if any(sealed):
+                self._set_meta("changes", self.meta("changes") + 1)
+            for table in _UNSEEN:
+                self._seal(table)
+
+    def _seal(self, table: str) -> int:
+        """Give new rows of a table their checksums → how many there were."""
+        sql = f"UPDATE {table} SET crc = row_crc({', '.join(SEALED[table])}) WHERE crc IS NULL"
+        return int(self.connection.execute(sql).rowcount)
 
     def _set_meta(self, key: str, value: int) -> None:
         self.connection.execute("UPDATE meta SET value = ?, crc = NULL WHERE key = ?", [value, key])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 from PIL import Image as Pillow
@@ -15,22 +17,31 @@ from curator.images import decode, read_bytes
 from curator.records import Image
 
 
-def reread(image: Image, *, side: int = SIDE) -> Pillow.Image:
-    """An indexed picture from its file, with a long side of about `side` pixels or more; 0 takes all of it.
-
-    Raises `PictureError` where the file is gone, or no longer what was indexed.
-    """
-    decoded = decode(read_bytes(image.path), side=side)
-    if decoded.content.sha256.hex() != image.sha256:
+def indexed_bytes(image: Image) -> bytes:
+    """An indexed picture's file. Raises `PictureError` where it is gone, or no longer what was indexed."""
+    data = read_bytes(image.path)
+    if hashlib.sha256(data).hexdigest() != image.sha256:
         raise PictureError("the file has changed since it was indexed; `curator index` reads it again")
-    return decoded.picture
+    return data
+
+
+def reread(image: Image) -> Pillow.Image:
+    """An indexed picture from its file, at about the size of comparisons or more. Raises `PictureError`."""
+    return decode(indexed_bytes(image), side=SIDE).picture
+
+
+def refuse_outside(path: Path, folders: Sequence[Path]) -> None:
+    """Raise `PictureError` where a path, links followed, is in none of these folders: an index may be somebody's."""
+    real = path.resolve()
+    if not any(real.is_relative_to(folder.resolve()) for folder in folders):
+        raise PictureError("the file is not inside its folder any more, so it is not shown")
 
 
 class Thumbnails:
     """Thumbnails of an index's images, of 320 pixels on the long side at most, for several threads."""
 
     def __init__(self, reader: Reader) -> None:
-        self._cache = Sketches(reader.folder)
+        self._reader, self._cache = reader, Sketches(reader.folder)
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -49,12 +60,14 @@ class Thumbnails:
         hashes = list(dict.fromkeys(bytes.fromhex(i.sha256) for i in images))
         with self._lock:
             stored = self._cache.pictures(hashes)
+        folders = [root.path for root in self._reader.roots()] if len(stored) < len(hashes) else []
         fresh: dict[bytes, bytes] = {}
         thumbnails: dict[int, bytes | PictureError] = {}
         for image in images:
             sha256 = bytes.fromhex(image.sha256)
             try:
                 if sha256 not in stored:
+                    refuse_outside(image.path, folders)
                     stored[sha256] = fresh[sha256] = shrink(reread(image))
                 thumbnails[image.id] = stored[sha256]
             except PictureError as error:

@@ -24,6 +24,7 @@ from curator.registry import suggest
 
 _WEIGHT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+):(?=\S)")
 _ID = re.compile(r"^id:(\d+)$")
+_PICTURE = re.compile(r"^picture:[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _term(text: str, sign: float, *, files: bool) -> Term:
         return Term("id", number[1], scale)
     if text.startswith("concept:"):
         return Term("concept", text.removeprefix("concept:"), scale)
-    if text.startswith("picture:"):
+    if _PICTURE.match(text):
         return Term("picture", text.removeprefix("picture:"), scale)
     if text.startswith("id:"):
         raise UsageError(f"'{text}' is no id; `id:` takes a number, as `curator search` shows it")
@@ -110,18 +111,19 @@ def _term(text: str, sign: float, *, files: bool) -> Term:
     return Term("text", text, scale)
 
 
-def query_vector(index: Index, terms: Sequence[Term], *, stdin: bytes = b"") -> Vectors:
+def query_vector(index: Index, terms: Sequence[Term], *, stdin: bytes = b"", remember: bool = True) -> Vectors:
     """Weighted sum of the terms' unit vectors, as unit row (d,). Raises `UsageError` where they cancel out."""
-    total = np.stack([t.weight * _vector(index, t, stdin) for t in terms]).sum(0, np.float32, keepdims=True)
+    vectors = [t.weight * _vector(index, t, stdin, remember=remember) for t in terms]
+    total = np.stack(vectors).sum(0, np.float32, keepdims=True)
     try:
         return normalise(total).ravel()
     except ValueError as error:
         raise UsageError("the terms of the query cancel each other out; change a weight") from error
 
 
-def _vector(index: Index, term: Term, stdin: bytes) -> Vectors:
+def _vector(index: Index, term: Term, stdin: bytes, *, remember: bool) -> Vectors:
     if term.kind == "text":
-        return index.vector_of_text(term.value)
+        return index.vector_of_text(term.value, remember=remember)
     if term.kind == "id":
         return index.vector_of_id(int(term.value))
     if term.kind == "concept":
@@ -172,8 +174,16 @@ class Question:
 
 def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:
     """The hits for a parsed query. Raises what `Index.search` raises."""
-    q = query_vector(index, terms, stdin=stdin)
-    is_words = len(terms) == 1 and terms[0].kind == "text" and terms[0].weight > 0
+    return answer(index, query_vector(index, terms, stdin=stdin), question, is_words=is_plain(terms))
+
+
+def is_plain(terms: Sequence[Term]) -> bool:
+    """Whether a query is words and nothing else, of which alone it is known how sure a hit is."""
+    return len(terms) == 1 and terms[0].kind == "text" and terms[0].weight > 0
+
+
+def answer(index: Index, q: Vectors, question: Question, *, is_words: bool) -> Hits:
+    """The hits for a unit vector (d,); `is_words` as of `Index.nearest`."""
     hits = index.nearest(
         q,
         question.k,

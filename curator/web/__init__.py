@@ -15,6 +15,7 @@ from curator.index import Index
 PORT = 8717
 _TRIED = 20  # ports, from the one asked for
 _TOKEN = "web.token"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _DEADLINE = 2.0  # seconds that a condition typed into the page may take
 
 
@@ -28,7 +29,7 @@ class WebOptions:
     read_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.hosts:
+        if self.host not in _LOOPBACK and not self.hosts:
             raise UsageError("--host lets others of the network in; say by --allow-host under which name they may come")
         if not 0 < self.port < 65_536:
             raise UsageError(f"--port takes a number from 1 to 65535, not {self.port}")
@@ -38,8 +39,8 @@ def read_token(folder: Path) -> str:
     """The secret of an index's page, which stays, so that a bookmark does; only its owner can read the file."""
     file = folder / _TOKEN
     try:
-        token = file.read_text().strip()
-        if len(token) >= 32:
+        token, stat = file.read_text().strip(), file.stat()
+        if len(token) >= 32 and stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
             return token
     except (OSError, UnicodeDecodeError):
         pass
@@ -54,8 +55,8 @@ def read_token(folder: Path) -> str:
     return token
 
 
-def serve(index: Index, options: WebOptions, *, ready: Callable[[str], None]) -> None:
-    """Serve the page until Ctrl-C; `ready` is told its address, with the token.
+def serve(index: Index, options: WebOptions, *, ready: Callable[[str, str], None]) -> None:
+    """Serve the page until Ctrl-C; `ready` is told its address with the token, and one that lets in once.
 
     Raises `UsageError` where no port is free.
     """
@@ -70,18 +71,20 @@ def serve(index: Index, options: WebOptions, *, ready: Callable[[str], None]) ->
     port = listener.getsockname()[1]
     token = read_token(index.folder)
     app = make_app(index, read_only=options.read_only)
+    once = secrets.token_urlsafe(32)
     config = uvicorn.Config(
-        Guard(app, port, token, options.hosts), log_level="warning", access_log=False, lifespan="off",
+        Guard(app, port, token, options.hosts, {once}), log_level="warning", access_log=False, lifespan="off",
         timeout_graceful_shutdown=3, server_header=False, date_header=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    name = f"[{options.host}]" if ":" in options.host else options.host
-    ready(f"http://{name}:{port}/?token={token}")
+    name = options.host if options.host in _LOOPBACK else options.hosts[0]
+    name = f"[{name}]" if ":" in name else name
+    ready(f"http://{name}:{port}/?token={token}", f"http://{name}:{port}/?token={once}")
     app.state.pool.warm()
     try:
         server.run(sockets=[listener])
     finally:
-        app.state.pool.close()
+        app.state.close()
 
 
 def _listen(options: WebOptions) -> socket.socket:
@@ -95,6 +98,5 @@ def _listen(options: WebOptions) -> socket.socket:
         except OSError:
             listener.close()
             continue
-        listener.set_inheritable(True)
         return listener
     raise UsageError(f"no free port from {options.port} on; name another with --port")

@@ -34,9 +34,9 @@ logger = logging.getLogger("curator")
 
 STATIC = Path(__file__).parent / "static"
 VIEWS = ("/", "/image/{id:int}", "/duplicates", "/issues", "/activity")
-_BODY, _PICTURE = 8 << 20, 33 << 20  # bytes of a request at most
+_BODY, _PICTURE = 8 << 20, 32 << 20  # bytes of a request at most
 _SHOWN = 24  # thumbnails in one answer
-_FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
+_A_WHILE = {"cache-control": "private, max-age=600"}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Body = Mapping[str, Any]
@@ -64,7 +64,7 @@ def make_app(index: Index, *, read_only: bool = False) -> Starlette:
     shells = (Route(view, _shell) for view in VIEWS)
     routes = [*shells, *page.asking(), *changing, Mount("/static", StaticFiles(directory=STATIC))]
     app = Starlette(routes=routes, exception_handlers={Exception: _failed, CuratorError: _failed})
-    app.state.pool = page.pool
+    app.state.pool, app.state.close = page.pool, page.close
     return app
 
 
@@ -82,8 +82,13 @@ class _Page:
     def __init__(self, index: Index, *, read_only: bool) -> None:
         self.index, self.read_only = index, read_only
         self.pool = AskingPool(index)
-        self.facets = search.Facets(index)
+        self.facets = search.Facets(index, remember=not read_only)
         self.thumbnails = Thumbnails(index.reader)
+
+    def close(self) -> None:
+        """End the threads, and give files back."""
+        self.pool.close()
+        self.thumbnails.close()
 
     def asking(self) -> list[Route]:
         """Routes that change nothing."""
@@ -114,26 +119,26 @@ class _Page:
             Route("/api/verdict", self._change(self._verdict), methods=["POST"]),
             Route("/api/accept", self._change(self._accept), methods=["POST"]),
             Route("/api/undo", self._change(self._undo), methods=["POST"]),
-            Route("/api/redo", self._change(lambda _: asdict(redo_action(self.index))), methods=["POST"]),
+            Route("/api/redo", self._change(self._redo), methods=["POST"]),
             Route("/api/picture", self.drop_picture, methods=["POST"]),
         ]
 
     def _json(self, answer: Callable[[Mapping[str, str]], Any]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            return as_json(await self.pool.ask(answer, dict(request.query_params)))
+            return as_json(await self.pool.run("ask", answer, dict(request.query_params)))
 
         return endpoint
 
     def _change(self, do: Callable[[Body], Any]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            return as_json(await self.pool.ask(do, _object(await _body(request, _BODY))))
+            return as_json(await self.pool.run("change", do, _object(await _body(request, _BODY))))
 
         return endpoint
 
     async def listing(self, request: Request) -> Response:
         """A list, as JSON, or as arrays for a page that asks for them."""
         asked = Place.of(dict(request.query_params))
-        answer = await self.pool.ask(search.list_images, self.index, asked)
+        answer = await self.pool.run("ask", search.list_images, self.index, asked, remember=not self.read_only)
         facts = {"clear": answer.clear, "searched": answer.searched, "notes": answer.notes, "command": asked.command()}
         arrays: dict[str, NDArray[Any]] = {
             name: getattr(answer, name) for name in ("ids", "scores", "confidence", "background")
@@ -144,22 +149,22 @@ class _Page:
 
     async def one_image(self, request: Request) -> Response:
         """Everything about an image."""
-        return as_json(await self.pool.ask(image.describe_image, self.index, request.path_params["id"]))
+        return as_json(await self.pool.run("ask", image.describe_image, self.index, request.path_params["id"]))
 
     async def thumbnail(self, request: Request) -> Response:
-        """One thumbnail, which is kept by the browser: `v` in its address is its content."""
+        """One thumbnail, which the browser keeps for a while."""
         image_id = request.path_params["id"]
-        data = (await self.pool.picture(self._thumbnails, [image_id]))[image_id]
+        data = (await self.pool.run("picture", self._thumbnails, [image_id]))[image_id]
         if isinstance(data, PictureError):
             raise data
-        return Response(data, headers=_FOR_EVER if "v" in request.query_params else {}, media_type=_media(data))
+        return Response(data, headers=_A_WHILE, media_type=_media(data))
 
     async def pack_of_thumbnails(self, request: Request) -> Response:
         """Several in one answer, in the order asked for; an empty one where a picture cannot be read."""
         ids = few_ids(request.query_params.get("ids", ""))
         if len(ids) > _SHOWN:
             raise UsageError(f"at most {_SHOWN} thumbnails at a time, not {len(ids)}")
-        data = await self.pool.picture(self._thumbnails, list(ids))
+        data = await self.pool.run("picture", self._thumbnails, list(ids))
         blobs = [b"" if isinstance(data[i], PictureError) else data[i] for i in ids]
         return Response(pack_blobs(blobs), media_type="application/octet-stream")
 
@@ -168,13 +173,13 @@ class _Page:
 
     async def picture(self, request: Request) -> Response:
         """A picture at its own size."""
-        data, media = await self.pool.picture(image.original, self.index, request.path_params["id"])
+        data, media = await self.pool.run("picture", image.original, self.index, request.path_params["id"])
         return Response(data, media_type=media, headers={"cache-control": "private, max-age=60"})
 
     async def drop_picture(self, request: Request) -> Response:
         """Encode a picture that is not in the index → the term that stands for it in a query."""
         data = await _body(request, _PICTURE)
-        return as_json({"term": await self.pool.picture(search.remember_picture, self.index, data)})
+        return as_json({"term": await self.pool.run("encode", search.remember_picture, self.index, data)})
 
     def _facet(self, parameters: Mapping[str, str]) -> Any:
         return asdict(self.facets.of(Place.of(parameters), parameters.get("column", "label")))
@@ -205,7 +210,8 @@ class _Page:
         return self._latest()
 
     def _verdict(self, body: Body) -> Any:
-        return cleaning.give_verdict(self.index, str(body.get("verdict", "")), _ids(body, "ids"))
+        cleaning.give_verdict(self.index, str(body.get("verdict", "")), _ids(body, "ids"))
+        return self._latest()
 
     def _accept(self, body: Body) -> Any:
         kinds = [str(k) for k in _list(body, "kinds")]
@@ -213,9 +219,12 @@ class _Page:
 
     def _undo(self, body: Body) -> Any:
         action = body.get("action")
-        if action is not None and (isinstance(action, bool) or not isinstance(action, int)):
-            raise UsageError("an action is a number")
-        return asdict(undo_action(self.index, action))
+        if action is None:
+            return asdict(undo_action(self.index, who=self.index.who))
+        return asdict(undo_action(self.index, _ids({"action": [action]}, "action")[0]))
+
+    def _redo(self, _: Body) -> Any:
+        return asdict(redo_action(self.index, who=self.index.who))
 
     def _latest(self) -> Any:
         return {"action": next((asdict(a) for a in history(self.index, 1)), None)}

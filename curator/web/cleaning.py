@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from curator.admin.history import history
-from curator.cleaning.decisions import accept, decide, proposals, undo
+from curator.cleaning.decisions import VERDICTS, accept, decide, keep_only, proposals, undo
 from curator.cleaning.describe import describe_evidence
 from curator.cleaning.groups import StoredGroup, group_keepers, stored_groups
 from curator.cleaning.issues import find_issues
@@ -25,13 +24,10 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import relative
 from curator.index.thumbnails import Thumbnails
-from curator.records import Evidence
 from curator.search.facts import roots
 
 _PAGE = 30  # groups
 _EXAMPLES = 3
-# The evidence says how one picture lies on the other, at the size of comparisons.
-_ALIGNED = ("scale", "degrees", "transform", "overlap")
 
 
 def overview(index: Index) -> dict[str, Any]:
@@ -77,13 +73,14 @@ def list_groups(index: Index, kinds: Sequence[str], keepers: Sequence[int]) -> d
     if len(keepers) > _PAGE:
         raise UsageError(f"at most {_PAGE} groups at a time")
     folders = [r.path for r in roots(index)]
-    return {"groups": [_described(group, folders, index) for group in stored_groups(index, keepers)]}
-
-
-def _described(stored: StoredGroup, folders: list[Any], index: Index) -> dict[str, Any]:
     curation = Curation(index.reader)
+    staying = kept_ids(curation)
+    return {"groups": [_described(g, folders, curation, staying) for g in stored_groups(index, keepers)]}
+
+
+def _described(stored: StoredGroup, folders: list[Path], curation: Curation, staying: Set[int]) -> dict[str, Any]:
     hashes = {bytes.fromhex(i.sha256) for i in stored.images.values()}
-    rejected, staying = set(rejected_ids(curation, list(hashes))), kept_ids(curation)
+    rejected = set(rejected_ids(curation, list(hashes)))
     members = []
     for m in stored.group.members:
         image, evidence = stored.images[m.image_id], stored.evidence.get(m.image_id)
@@ -91,7 +88,7 @@ def _described(stored: StoredGroup, folders: list[Any], index: Index) -> dict[st
         members.append(
             {
                 "id": image.id, "path": relative(image, folders), "kind": m.kind, "via": m.via_id, "evidence": said,
-                "aligned": _aligned(evidence), "width": image.width, "height": image.height, "size": image.size,
+                "width": image.width, "height": image.height, "size": image.size,
                 "format": image.format, "label": image.label, "origin": image.origin, "taken_at": image.taken_at,
                 "rejected": image.id in rejected, "kept": image.id in staying,
             }
@@ -100,19 +97,19 @@ def _described(stored: StoredGroup, folders: list[Any], index: Index) -> dict[st
     return {"keeper": group.keeper, "settled": group.settled, "reason": stored.reason, "members": members}
 
 
-def _aligned(evidence: Evidence | None) -> dict[str, Any] | None:
-    return None if evidence is None else {k: v for k, v in asdict(evidence).items() if k in _ALIGNED}
+def give_verdict(index: Index, verdict: str, ids: Sequence[int]) -> None:
+    """A verdict on images of groups: "keep", "reject", "not-duplicate".
 
-
-def give_verdict(index: Index, verdict: str, ids: Sequence[int]) -> dict[str, Any]:
-    """A verdict on images of groups: "keep", "reject", "not-duplicate", or "undo" to forget what was said."""
+    "keep-only" rejects the rest of the group of the one image named, whatever was said before; "undo" forgets what was.
+    """
     if verdict == "undo":
         undo(index, ids)
-    elif verdict in ("keep", "reject", "not-duplicate"):
+    elif verdict == "keep-only":
+        keep_only(index, ids)
+    elif verdict in VERDICTS:
         decide(index, verdict, ids)
     else:
-        raise UsageError(f"no verdict '{verdict}'; there are: keep, reject, not-duplicate and undo")
-    return {"action": asdict(history(index, 1)[0]) if history(index, 1) else None}
+        raise UsageError(f"no verdict '{verdict}'; there are: {', '.join((*VERDICTS, 'keep-only', 'undo'))}")
 
 
 def accept_kinds(index: Index, kinds: Sequence[str], *, dry_run: bool) -> dict[str, Any]:

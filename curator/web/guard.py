@@ -10,8 +10,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -37,13 +36,15 @@ _HEADERS = {
 class Guard:
     """Lets a request through to `app`, or answers 403 with the reason in words.
 
-    `hosts` are further names that may stand in `Host`, beside localhost and loopback addresses.
+    `hosts` are further names that may stand in `Host`, beside localhost and loopback addresses. Each of `once` lets in
+    as the token does, one time: for an address that others may see, as in the command that opens a browser.
     """
 
     app: App
     port: int
     token: str
     hosts: tuple[str, ...] = ()
+    once: set[str] = field(default_factory=set)
 
     @property
     def cookie(self) -> str:
@@ -62,7 +63,9 @@ class Guard:
         problem = self._foreign(scope["method"], headers)
         pairs = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         if problem is None and scope["method"] == "GET" and "token" in dict(pairs):
-            if self._is_token(dict(pairs)["token"]):
+            said = dict(pairs)["token"]
+            if self._is_token(said) or said in self.once:
+                self.once.discard(said)
                 await self._welcome(scope["path"], [p for p in pairs if p[0] != "token"], send)
                 return
             problem = "this token is not the one of this index"
@@ -102,7 +105,7 @@ class Guard:
         if (port or "80") != str(self.port):
             return False
         name = name.lower().removeprefix("[").removesuffix("]")
-        if name == "localhost" or name in self.hosts:
+        if name == "localhost" or name in {host.lower() for host in self.hosts}:
             return True
         try:
             return ipaddress.ip_address(name).is_loopback
@@ -116,11 +119,9 @@ class Guard:
         kind, _, said = next(iter(headers.get("authorization", [])), "").partition(" ")
         if kind.lower() == "bearer":
             return self._is_token(said.strip())
-        try:
-            cookies = SimpleCookie("; ".join(headers.get("cookie", [])))
-        except CookieError:
-            return False
-        return self.cookie in cookies and self._is_token(cookies[self.cookie].value)
+        # Other tools of this machine leave cookies here too, in whatever form.
+        pairs = [pair.strip().partition("=") for line in headers.get("cookie", []) for pair in line.split(";")]
+        return any(name == self.cookie and self._is_token(value) for name, _, value in pairs)
 
     async def _welcome(self, path: str, pairs: list[tuple[str, str]], send: Send) -> None:
         """Leave the token as a cookie, and take it out of the address."""

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image as Pillow
-
 from curator.cleaning.describe import describe_evidence
-from curator.cleaning.groups import group_keepers, stored_groups
+from curator.cleaning.groups import stored_groups
 from curator.database import Curation
-from curator.errors import PictureError, UnknownName
-from curator.images import decode, read_bytes
+from curator.errors import UnknownName
+from curator.images import decode
 from curator.index import Index
 from curator.index.images import relative
+from curator.index.thumbnails import indexed_bytes, refuse_outside
 from curator.records import Image
 from curator.search.facts import image_facts, roots
 
@@ -40,7 +37,6 @@ def describe_image(index: Index, image_id: int) -> dict[str, Any]:
         "edges": _edges(index, image),
         "group": _group(index, image_id),
         "verdicts": _verdicts(index, image),
-        "nearest_training": known.computed.get("nearest"),
     }
 
 
@@ -69,7 +65,7 @@ def _edges(index: Index, image: Image) -> list[dict[str, Any]]:
 
 def _group(index: Index, image_id: int) -> dict[str, Any] | None:
     keepers = {m.keeper_id for m in Curation(index.reader).groups_of([image_id])}
-    groups = stored_groups(index, sorted(keepers & set(group_keepers(index).tolist())))
+    groups = [g for g in stored_groups(index, sorted(keepers)) if len(g.images) > 1]
     if not groups:
         return None
     return {"keeper": groups[0].group.keeper, "reason": groups[0].reason, "ids": sorted(groups[0].images)}
@@ -83,30 +79,13 @@ def _verdicts(index: Index, image: Image) -> list[dict[str, Any]]:
 def original(index: Index, image_id: int) -> tuple[bytes, str]:
     """An image's file as it is, or as a PNG where browsers do not show its format → (bytes, media type).
 
-    The path must lie in its root, and be the file that was indexed. Raises `PictureError`, `UnknownName`.
+    Raises `PictureError` where it is outside its folder, gone or changed; `UnknownName`.
     """
     (image,) = index.images([image_id])
     refuse_outside(image.path, [r.path for r in roots(index)])
-    data = read_bytes(image.path)
-    if image.format in _AS_IT_IS and "/" not in image.format:
+    data = indexed_bytes(image)
+    if image.format in _AS_IT_IS:
         return data, _AS_IT_IS[image.format]
-    picture = decode(data).picture
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1)
+    decode(data).picture.save(out, "PNG", compress_level=1)
     return out.getvalue(), "image/png"
-
-
-def refuse_outside(path: Path, folders: list[Path]) -> None:
-    """Raise `PictureError` where a path, links followed, is not in one of these folders: the index may be another's."""
-    real = path.resolve()
-    if not any(real.is_relative_to(folder.resolve()) for folder in folders):
-        raise PictureError("the file is not inside its folder any more, so it is not shown")
-
-
-def difference(first: Pillow.Image, second: Pillow.Image) -> bytes:
-    """How far two pictures lie apart at each place, as a grey PNG; the second is brought to the first one's size."""
-    size = first.size
-    a, b = (np.asarray(p.convert("RGB").resize(size), np.int16) for p in (first, second))
-    out = io.BytesIO()
-    Pillow.fromarray(np.abs(a - b).max(2).astype(np.uint8)).save(out, "PNG")
-    return out.getvalue()

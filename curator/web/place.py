@@ -46,8 +46,13 @@ class Place:
 
     @property
     def is_search(self) -> bool:
-        """Whether there are scores."""
-        return bool(self.query or self.like)
+        """Whether there are scores: of a query, or of two marks and more."""
+        return bool(self.query) or self.is_marked
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether marks rank the list."""
+        return bool(self.like) and len(self.like) + len(self.unlike) > 1
 
     @property
     def condition(self) -> str | None:
@@ -57,11 +62,14 @@ class Place:
         return all_of(*parts) if parts else None
 
     def command(self) -> str:
-        """The command that prints the same."""
+        """The command that prints the same; marks are a concept first."""
         if not self.is_search:
             return shlex.join(["curator", "select", "NAME", "--where", self.condition or "1"])
-        words = ["curator", "search", self.query or f"id:{self.like[0]}"]
-        for option, value in (("--where", self.condition), ("--min-score", self.min_score)):
+        terms = [self.query] if self.query else []
+        terms += ["concept:NAME"] if self.is_marked else []
+        words = ["curator", "search", " + ".join(terms)]
+        options = {"--where": self.condition, "--min-score": self.min_score, "--min-confidence": self.min_confidence}
+        for option, value in options.items():
             words += [option, str(value)] if value is not None else []
         return shlex.join(words)
 

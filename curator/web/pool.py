@@ -1,4 +1,4 @@
-"""AskingPool in which the page's questions are answered, so that none waits for another kind.
+"""Threads in which the page's questions are answered, so that none waits for another kind.
 
 All share one `Index`, which is made for that: its threads read of one moment each, and load the encoder once.
 """
@@ -14,35 +14,28 @@ from curator.index import Index
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_THREADS = 2  # of each kind
+_KINDS = {"ask": 2, "picture": 2, "change": 1, "encode": 1}  # how many at a time
 
 
 class AskingPool:
-    """Two threads that ask and change the index, and two that read pictures."""
+    """Threads that ask and that read pictures; one that changes the index, in order, and one that encodes."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self._asking = ThreadPoolExecutor(_THREADS, "page-ask")
-        self._pictures = ThreadPoolExecutor(_THREADS, "page-pictures")
+        self._threads = {kind: ThreadPoolExecutor(n, f"page-{kind}") for kind, n in _KINDS.items()}
 
-    async def ask(self, what: Callable[P, T], *values: P.args, **more: P.kwargs) -> T:
-        """The answer of a function, given in a thread of its own."""
-        return await self._run(self._asking, lambda: what(*values, **more))
-
-    async def picture(self, what: Callable[P, T], *values: P.args, **more: P.kwargs) -> T:
-        """The same for pictures."""
-        return await self._run(self._pictures, lambda: what(*values, **more))
-
-    async def _run(self, threads: ThreadPoolExecutor, what: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, what)
+    async def run(self, kind: str, what: Callable[P, T], *values: P.args, **more: P.kwargs) -> T:
+        """The answer of a function, given in a thread of a kind."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads[kind], lambda: what(*values, **more))
 
     def warm(self) -> None:
         """Load the encoder beforehand: the first words somebody asks for would wait for it."""
-        self._asking.submit(_load, self.index)
+        self._threads["encode"].submit(_load, self.index)
 
     def close(self) -> None:
         """Wait for what is being answered, and take nothing more."""
-        for threads in (self._asking, self._pictures):
+        for threads in self._threads.values():
             threads.shutdown(wait=True, cancel_futures=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,21 +14,19 @@ from numpy.typing import NDArray
 from curator.database import Curation, Selections
 from curator.database.actions import mark_of
 from curator.embeddings import exact_scores, normalise
-from curator.errors import UsageError
 from curator.images import decode
 from curator.index import Index
 from curator.index.images import relative
 from curator.index.sureness import read_sureness
 from curator.labelling.concepts import fit_marks
-from curator.records import Hits, Ids, Image, Vectors
+from curator.records import Ids, Image
 from curator.search.facts import roots, run_names
-from curator.search.query import Question, parse_query, picture_key, query_vector, search
+from curator.search.query import Question, answer, is_plain, parse_query, picture_key, query_vector
 from curator.web.place import MOST_HITS, Place
 
 _VALUES, _BINS = 50, 24  # of a column that are shown, and of its histogram
 _SAMPLED = 100_000  # images from which on a column's values are counted on a sample
 _REMEMBERED = 64  # answers
-_PICTURE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -45,16 +42,19 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-def list_images(index: Index, asked: Place) -> Listing:
-    """What one address shows. Raises `WhereError`, `UsageError`, `UnknownName`, `NoTextTower`."""
+def list_images(index: Index, asked: Place, *, remember: bool = True) -> Listing:
+    """What one address shows; words that were never asked for are remembered, unless nothing may be written.
+
+    Raises `WhereError`, `UsageError`, `UnknownName`, `NoTextTower`.
+    """
     if not asked.is_search:
         return Listing(_in_order(index, index.reader.ids_where(asked.condition or "1"), asked))
     question = Question(MOST_HITS, asked.condition, min_score=asked.min_score, min_confidence=asked.min_confidence)
     terms = parse_query([asked.query], files=False) if asked.query else []
-    vectors = [query_vector(index, terms)] if terms else []
-    vectors += [fit_marks(index, asked.like, asked.unlike)] if asked.like else []
+    vectors = [query_vector(index, terms, remember=remember)] if terms else []
+    vectors += [fit_marks(index, asked.like, asked.unlike)] if asked.is_marked else []
     q = normalise(np.stack(vectors).sum(0, np.float32, keepdims=True)).ravel()
-    hits = _marked(index, q, question) if asked.like else search(index, terms, question)
+    hits = answer(index, q, question, is_words=is_plain(terms) and not asked.is_marked)
     notes = hits.notes
     if len(hits) == MOST_HITS < hits.searched:
         notes += (f"the {MOST_HITS:,} nearest of {hits.searched:,} are listed",)
@@ -68,16 +68,10 @@ def list_images(index: Index, asked: Place) -> Listing:
     return Listing(ids, scores, confidence, background, hits.clear, hits.searched, notes)
 
 
-def _marked(index: Index, q: Vectors, question: Question) -> Hits:
-    if question.min_confidence is not None:
-        raise UsageError("how sure a hit is, is known of plain words alone; take min_score")
-    return index.nearest(q, question.k, where=question.where, min_score=question.min_score)
-
-
 def _in_order(index: Index, ids: Ids, asked: Place) -> Ids:
     column = asked.sort.removeprefix("-")
     if column in ("", "id", "score"):
-        return ids[::-1] if asked.sort.startswith("-") else ids
+        return np.sort(ids)[::-1] if asked.sort.startswith("-") else np.sort(ids)
     if column == "random":
         return np.random.default_rng(asked.seed).permutation(ids)
     values = index.reader.values_of(column)
@@ -114,7 +108,7 @@ class Facet:
     without: int
     distinct: int
     sampled: bool
-    values: tuple[tuple[str, int], ...] = ()
+    values: tuple[tuple[Any, int], ...] = ()
     edges: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
 
@@ -122,8 +116,8 @@ class Facet:
 class Facets:
     """Columns counted, and remembered for as long as nothing changes."""
 
-    def __init__(self, index: Index) -> None:
-        self.index = index
+    def __init__(self, index: Index, *, remember: bool = True) -> None:
+        self.index, self.remember = index, remember
         self._facets: dict[tuple[Any, ...], Facet] = {}
         self._lock = threading.Lock()
 
@@ -133,7 +127,7 @@ class Facets:
         with self._lock:
             if key in self._facets:
                 return self._facets[key]
-        facet = _facet(self.index, list_images(self.index, asked).ids, column)
+        facet = _facet(self.index, list_images(self.index, asked, remember=self.remember).ids, column)
         with self._lock:
             while len(self._facets) >= _REMEMBERED:
                 del self._facets[next(iter(self._facets))]
@@ -154,15 +148,11 @@ def _facet(index: Index, ids: Ids, column: str) -> Facet:
         counts, edges = np.histogram(numbers, bins=_BINS)
         plain = Facet(column, len(ids), without, len(set(numbers)), is_sampled)
         return replace(plain, edges=tuple(map(float, edges)), counts=tuple(map(int, counts)))
-    words: Callable[[Any], Sequence[str]] = (
-        (lambda v: str(v).split()) if column in ("tags", "selections") else lambda v: (_text(v),)
+    words: Callable[[Any], Sequence[Any]] = (
+        (lambda v: str(v).split()) if column in ("tags", "selections") else lambda v: (v,)
     )
     counted = Counter(word for v in there for word in words(v))
     return Facet(column, len(ids), without, len(counted), is_sampled, tuple(counted.most_common(_VALUES)))
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
 def describe(index: Index) -> dict[str, Any]:
@@ -197,10 +187,8 @@ def changes(index: Index) -> str:
 def remember_picture(index: Index, data: bytes) -> str:
     """Encode a picture that somebody dropped on the page → the term that stands for it. Its bytes are not kept.
 
-    Raises `PictureError`, `UsageError` for too large a file.
+    Raises `PictureError`.
     """
-    if len(data) > _PICTURE_BYTES:
-        raise UsageError(f"a picture of {len(data) >> 20} MiB is too large; the page takes up to 32")
     decoded = decode(data)
     term = picture_key(decoded.content.sha256.hex())
     space = index.space

@@ -1,28 +1,32 @@
 // Questions to the server. A failure is an Error with the sentence that the server said.
 
-export class ServerGone extends Error {}
-
 async function ask(address, options = {}) {
   let response;
   try {
     response = await fetch(address, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ServerGone("the server does not answer; is `curator web` still running?");
+    throw new Error("the server does not answer; is `curator web` still running?");
   }
   if (response.ok) return response;
-  let said = null;
-  try { said = await response.json(); } catch { /* not from our own code */ }
-  throw new Error(said ? said.error : `the server answered ${response.status}`);
+  const said = await response.text();
+  let error = said.slice(0, 300) || `the server answered ${response.status}`;
+  try { error = JSON.parse(said).error; } catch { /* the guard answers in plain words */ }
+  throw new Error(error);
 }
 
 export async function get(path, parameters = {}, options = {}) {
   return (await ask(withQuery(path, parameters), options)).json();
 }
 
-export async function post(path, body) {
+let before = Promise.resolve();
+
+// Changes are sent one after the other, in the order in which they were made.
+export function post(path, body) {
   const headers = { "content-type": "application/json" };
-  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
+  const sent = before.then(async () => (await ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json());
+  before = sent.catch(() => {});
+  return sent;
 }
 
 export async function sendPicture(blob) {

@@ -1,6 +1,6 @@
 // The shell: bar, rail, the view that the address names, undo, and whether something has changed meanwhile.
 
-import { get, post, ServerGone } from "./api.js";
+import { get, post } from "./api.js";
 import { fill, h, number, say } from "./dom.js";
 import { everywhereKeys, help } from "./keys.js";
 import * as place from "./place.js";
@@ -20,6 +20,7 @@ const EVERY = 2000; // milliseconds between two looks for changes
 
 const app = {
   status: null, view: null, list: null, // `list`: the ids that an image was opened from
+  places: new Map(), // address → where its grid was when it was left
   main: h("main", { id: "main" }),
   rail: h("nav", { class: "rail", "aria-label": "Views" }),
   facts: h("span", { class: "facts" }),
@@ -74,6 +75,7 @@ function show() {
   }
   if (app.view && found && app.view instanceof found[1] && app.view.follows?.()) return;
   app.view?.close?.();
+  document.title = "curator";
   app.view = found ? new found[1](app) : null;
   fill(app.main, app.view ? app.view.element : h("p", { class: "empty" }, "There is no such view."));
   app.view?.start?.();
@@ -90,13 +92,12 @@ async function watch() {
       const now = await get("/api/status");
       const more = now.counts.images - before;
       const words = more > 0 ? `${number(more)} new images` : "the index has changed";
-      if (now.counts.images === before) { app.status = now; app.view?.changed?.(); return; }
+      if (now.counts.images === before && app.view?.changed) { app.status = now; app.view.changed(); return; }
       app.status = { ...now, counts: { ...now.counts } };
       fill(app.banner, `${words} · `, h("button", { onclick: () => { app.banner.hidden = true; thumbs.forgetAll(); refresh(); } }, "refresh"));
       app.banner.hidden = false;
     }
   } catch (error) {
-    if (!(error instanceof ServerGone)) return;
     app.banner.dataset.gone = "1";
     fill(app.banner, error.message);
     app.banner.hidden = false;

@@ -1,17 +1,18 @@
 // Pictures on one stage: one with zoom, or two side by side, in turn, under a slider, or their difference.
 
+import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 
 const MODES = ["side by side", "flicker", "slider", "difference"];
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// `images` have id, width, height; `aligned` is the similarity from the second to the first, in shares of their long
-// sides: [a, b, x, c, d, y], or null.
+// `images` have id and path; `mode` is that of another that this one takes the place of.
 export class Compare {
-  constructor(images, aligned) {
+  constructor(images, mode = 0) {
     this.images = images;
-    this.aligned = aligned;
-    this.mode = 0;
+    this.aligned = null; // the similarity from the second to the first, in shares of their long sides: [a, b, x, c, d, y]
+    this.mode = mode;
+    this.stop = new AbortController();
     this.scale = 0; // 0: fit
     this.at = [0.5, 0.5];
     this.canvas = h("canvas", { class: "pictures", role: "img", "aria-label": images.map((i) => i.path ?? `image ${i.id}`).join(" and ") });
@@ -26,15 +27,25 @@ export class Compare {
     this.canvas.addEventListener("pointerdown", (e) => this.drag(e));
     this.canvas.addEventListener("dblclick", () => (this.scale ? this.fit() : this.zoom(1)));
     images.forEach((image, i) => this.load(image, i));
+    if (images.length > 1) this.align();
+    this.flickers();
+  }
+
+  async align() {
+    try {
+      const [first, second] = this.images;
+      ({ aligned: this.aligned } = await get("/api/aligned", { first: first.id, second: second.id }, { signal: this.stop.signal }));
+      this.draw();
+    } catch { /* then they lie as they are */ }
   }
 
   async load(image, i) {
     try {
-      const response = await fetch(`/picture/${image.id}`);
+      const response = await fetch(`/picture/${image.id}`, { signal: this.stop.signal });
       if (!response.ok) throw new Error((await response.json()).error);
       this.pictures[i] = await createImageBitmap(await response.blob());
     } catch (error) {
-      fill(this.words, error.message);
+      if (error.name !== "AbortError") fill(this.words, error.message);
       return;
     }
     this.draw();
@@ -44,9 +55,14 @@ export class Compare {
     if (this.images.length < 2) return;
     this.mode = (this.mode + 1) % MODES.length;
     if (MODES[this.mode] === "flicker" && calm()) this.mode += 1;
-    clearInterval(this.flicker);
-    if (MODES[this.mode] === "flicker") this.flicker = setInterval(() => { this.second = !this.second; this.draw(); }, 600);
+    this.flickers();
     this.draw();
+  }
+
+  flickers() {
+    clearInterval(this.flicker);
+    const isOn = this.images.length > 1 && MODES[this.mode] === "flicker";
+    if (isOn) this.flicker = setInterval(() => { this.second = !this.second; this.draw(); }, 600);
   }
 
   fit() { this.scale = 0; this.at = [0.5, 0.5]; this.draw(); }
@@ -55,6 +71,7 @@ export class Compare {
 
   wheel(event) {
     event.preventDefault();
+    if (!this.pictures[0]) return;
     const now = this.scale || this.fitted();
     this.scale = Math.max(0.02, Math.min(32, now * (event.deltaY < 0 ? 1.2 : 1 / 1.2)));
     this.draw();
@@ -140,6 +157,7 @@ export class Compare {
   }
 
   close() {
+    this.stop.abort();
     clearInterval(this.flicker);
     this.watcher.disconnect();
     for (const picture of this.pictures) picture?.close?.();

@@ -32,12 +32,23 @@ export class Grid {
     thumbs.onThumbnail((id, address) => this.paint(id, address));
   }
 
-  show(ids, scores, { keepPlace = false } = {}) {
+  // `from`: where the grid was when it was left, of the same list.
+  show(ids, scores, { keepPlace = false, from = null } = {}) {
     this.ids = ids;
     this.scores = scores;
-    if (!keepPlace) { this.cursor = 0; this.anchor = 0; this.offset = 0; this.element.scrollTop = 0; }
+    if (!keepPlace) {
+      this.cursor = from?.cursor ?? 0;
+      this.anchor = this.cursor;
+      this.chosen = from?.chosen ?? new Set();
+    }
     this.cursor = Math.min(this.cursor, Math.max(0, ids.length - 1));
     this.measure();
+    if (!keepPlace) this.to(from?.offset ?? 0);
+    this.changed();
+  }
+
+  get place() {
+    return { cursor: this.cursor, offset: this.offset, chosen: this.chosen };
   }
 
   measure() {
@@ -134,8 +145,7 @@ export class Grid {
     const id = this.ids[position] ?? 0;
     cell.element.hidden = !id;
     if (!id) { cell.id = 0; return; }
-    const address = thumbs.cached(id);
-    if (cell.id !== id || address) this.setPicture(cell, address);
+    this.setPicture(cell, thumbs.cached(id));
     cell.id = id;
     cell.position = position;
     cell.element.id = `cell-${position}`;
@@ -155,8 +165,11 @@ export class Grid {
 
   setPicture(cell, address) {
     cell.element.classList.toggle("broken", address === null);
-    if (address) cell.image.src = address;
-    else cell.image.removeAttribute("src");
+    if (cell.address !== address) {
+      if (address) cell.image.src = address;
+      else cell.image.removeAttribute("src");
+    }
+    cell.address = address;
     cell.image.classList.toggle("empty", !address);
   }
 
@@ -235,8 +248,8 @@ export class Grid {
       ...both("ArrowDown", at("down", () => this.cursor + this.columns)),
       PageUp: at("page up", () => this.cursor - page()), PageDown: at("page down", () => this.cursor + page()),
       Home: at("first", () => 0), End: at("last", () => this.ids.length - 1),
-      Enter: ["open", (e) => (e.target.closest("button, a, summary") ? false : this.opened(this.cursor))],
-      Space: ["choose", (e) => (e.target.closest("button, a, summary") ? false : this.toggle())],
+      Enter: ["open", () => this.opened(this.cursor)],
+      Space: ["choose", () => this.toggle()],
       "Ctrl+a": ["choose all", () => this.chooseAll()],
       "[": ["smaller", () => this.resize(-1)], "]": ["larger", () => this.resize(1)],
     };

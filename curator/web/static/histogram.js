@@ -24,8 +24,8 @@ export class Histogram {
   show(scores, background, least) {
     this.scores = scores;
     this.background = background;
-    this.element.hidden = !scores.length;
-    if (!scores.length) return;
+    this.element.hidden = !background.length;
+    if (!background.length) return;
     let low = Infinity;
     let high = -Infinity;
     for (const all of [scores, background]) for (const s of all) { low = Math.min(low, s); high = Math.max(high, s); }
@@ -34,7 +34,6 @@ export class Histogram {
     this.handle.min = this.low;
     this.handle.max = this.high;
     this.handle.value = least ?? this.low;
-    this.least = least;
     this.draw();
   }
 

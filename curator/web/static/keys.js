@@ -20,17 +20,29 @@ export function layer(keys) {
 
 const isTyping = (target) => target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select");
 
+// A digit key is its digit, with or without Shift, unless it makes a sign that has a meaning here, as "/" on some keyboards.
 function nameOf(event) {
   const key = event.key === " " ? "Space" : event.key;
-  const shifted = event.shiftKey && (key.length > 1 || /^Digit/.test(event.code));
-  const plain = /^Digit/.test(event.code) && event.shiftKey ? event.code.slice(5) : key;
-  return `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${shifted ? "Shift+" : ""}${plain}`;
+  const digit = /^Digit[1-9]$/.test(event.code) && !/[/?+-]/.test(key) ? event.code.slice(5) : null;
+  const shifted = event.shiftKey && (key.length > 1 || digit);
+  const isDigit = /^[0-9]$/.test(key);
+  const plain = digit && (event.shiftKey || isDigit) ? (isDigit ? key : digit) : key;
+  return `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${shifted && !(isDigit && event.shiftKey) ? "Shift+" : ""}${plain}`;
 }
+
+// What a control under the focus needs for itself.
+function isOwn(target, key) {
+  if (target.matches?.("input[type=range], summary, select")) return /^(Shift\+)?(Arrow|Home|End|Page|Space|Enter)/.test(key);
+  return target.matches?.("input[type=checkbox], button, a[href]") && /^(Space|Enter)$/.test(key);
+}
+
+const MOVES = /^(Shift\+)?(Arrow|Page|Home|End)|^[[\]]$/;
 
 addEventListener("keydown", (event) => {
   const key = nameOf(event);
   if (event.altKey || (isTyping(event.target) && key !== "Escape")) return;
-  if (areOff && key.length === 1) return;
+  if (isOwn(event.target, key) || (event.repeat && !MOVES.test(key))) return;
+  if (areOff && /^(Shift\+)?.$|^Space$/.test(key)) return;
   const name = pending ? `${pending} ${key}` : key;
   pending = "";
   const top = layers[layers.length - 1];

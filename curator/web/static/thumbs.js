@@ -6,6 +6,7 @@ const PACK = 24;
 const IN_FLIGHT = 2;
 const KEPT = 2000;
 const REST = 60; // milliseconds
+const AGAIN = 2000;
 
 const addresses = new Map(); // id → address of a blob, or null where there is no picture; the latest used last
 const asked = new Set();
@@ -52,13 +53,18 @@ async function load(pack) {
   try {
     const blobs = await blobsOf(pack);
     pack.forEach((id, i) => keep(id, blobs[i] ? URL.createObjectURL(blobs[i]) : null));
-  } catch {
-    setTimeout(send, 1000); // they are wanted still, and asked for again
-  } finally {
-    for (const id of pack) asked.delete(id);
-    flying -= 1;
+    done(pack);
     send();
+  } catch {
+    done(pack);
+    clearTimeout(timer);
+    timer = setTimeout(send, AGAIN); // they are wanted still
   }
+}
+
+function done(pack) {
+  for (const id of pack) asked.delete(id);
+  flying -= 1;
 }
 
 function keep(id, address) {

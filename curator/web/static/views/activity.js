@@ -18,7 +18,14 @@ export class ActivityView {
   changed() { this.load(); }
 
   async load() {
-    const actions = await get("/api/activity");
+    let actions;
+    try {
+      actions = await get("/api/activity");
+    } catch (error) {
+      fill(this.body, h("tr", {}, h("td", { colspan: 5, class: "empty error" }, error.message)));
+      return;
+    }
+    if (!this.element.isConnected) return;
     this.app.foot("/api/activity", "curator history");
     const row = (a) => h("tr", { class: a.is_undone ? "undone" : "" }, h("td", {}, a.id), h("td", {}, a.at), h("td", {}, a.who), h("td", {}, a.text, a.is_undone && " (undone)"),
       h("td", {}, !a.is_undone && !this.app.status.read_only && h("button", { class: "quiet", onclick: () => this.undo(a) }, "undo")));

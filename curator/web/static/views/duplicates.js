@@ -21,32 +21,66 @@ export class DuplicatesView {
     this.unsaved = 0;
   }
 
-  start() { this.load(); }
+  // One layer of keys for as long as the view is there; what they do depends on what is shown.
+  start() {
+    const review = (f) => (event) => (this.group ? f(event) : false);
+    const all = () => this.group.members.map((m) => m.id);
+    this.release = layer({
+      Enter: ["review", () => (this.group ? false : place.change({ review: 1, at: 0 }))],
+      ArrowLeft: ["group before", review(() => this.step(-1))], ArrowRight: ["next group", review(() => this.step(1))],
+      ArrowUp: ["image before", review(() => this.pick(this.picked - 1))],
+      ArrowDown: ["next image", review(() => this.pick(this.picked + 1))],
+      a: ["accept the proposal", review(() => this.decide("reject", this.proposed()))],
+      n: ["not duplicates", review(() => this.decide("not-duplicate", all()))],
+      b: ["keep both, or all", review(() => this.decide("keep", all()))],
+      u: ["forget the verdicts of this group", review(() => this.decide("undo", all(), false))],
+      v: ["side by side, flicker, slider, difference", review(() => this.compare?.turn())],
+      ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((n) => [
+        [String(n), [`keep only image ${n}`, review(() => this.keepOnly(n - 1))]],
+        [`Shift+${n}`, [`reject image ${n} or not`, review(() => this.toggle(n - 1))]],
+      ])),
+      Escape: ["overview", review(() => place.go("/duplicates"))],
+    });
+    this.load();
+  }
 
   follows() { this.load(); return true; }
 
-  refreshed() { this.groups.clear(); return this.load(); }
+  refreshed() { this.groups.clear(); this.keepers = null; return this.load(); }
+
+  changed() { // by this page or another; what is on screen stays, the rest is asked for anew
+    if (this.unsaved) return;
+    this.groups.clear();
+    if (this.group) this.groups.set(this.group.keeper, this.group);
+    else this.refreshed();
+  }
 
   close() {
+    this.isClosed = true;
     this.release?.();
-    this.release = null;
     this.compare?.close();
   }
 
   async load() {
     const { review, kind } = place.parameters();
-    this.close();
+    this.turn = (this.turn ?? 0) + 1;
+    const { turn } = this;
     try {
-      if (review) await this.review(kind ?? "");
-      else await this.overview();
+      if (review) await this.review(kind ?? "", turn);
+      else await this.overview(turn);
     } catch (error) {
+      if (turn !== this.turn || this.isClosed) return;
       fill(this.element, h("p", { class: "empty error" }, error.message), h("button", { onclick: () => this.load() }, "again"));
     }
   }
 
-  async overview() {
-    this.release = layer({ Enter: ["review", (e) => (e.target.closest("button, a") ? false : place.change({ review: 1, at: 0 }))] });
+  isOver(turn) { return this.isClosed || turn !== this.turn; }
+
+  async overview(turn) {
+    this.group = null;
+    this.compare?.close();
     const facts = await get("/api/duplicates");
+    if (this.isOver(turn)) return;
     this.app.foot("/api/duplicates", "curator dedupe");
     if (!facts.duplicates) {
       fill(this.element, h("div", { class: "empty" }, h("p", {}, "No duplicates are known."), h("p", {}, "Run ", h("code", {}, "curator dedupe"), " in a terminal to look for them.")));
@@ -54,6 +88,7 @@ export class DuplicatesView {
     }
     const keepers = facts.kinds.flatMap((k) => k.examples);
     const { groups } = await get("/api/groups", { keepers: [...new Set(keepers)].slice(0, 30).join(",") });
+    if (this.isOver(turn)) return;
     const byKeeper = new Map(groups.map((g) => [g.keeper, g]));
     fill(this.element,
       h("header", { class: "line" }, h("h1", {}, plural(facts.duplicates, "duplicate")), h("span", { class: "note" }, `${number(facts.decided)} decided`),
@@ -95,41 +130,34 @@ export class DuplicatesView {
       h("ul", {}, would.first.map((p) => h("li", {}, p)), would.moves > would.first.length && h("li", {}, "…")), h("p", {}, "In a terminal: ", h("code", {}, would.command)));
   }
 
-  async review(kind) {
-    this.kind_ = kind;
-    this.keepers = (await get("/api/groups", { kind })).keepers;
-    this.release = layer({
-      ArrowLeft: ["group before", () => this.step(-1)], ArrowRight: ["next group", () => this.step(1)],
-      ArrowUp: ["image before", () => this.pick(this.picked - 1)], ArrowDown: ["next image", () => this.pick(this.picked + 1)],
-      a: ["accept the proposal", () => this.decide("reject", this.proposed())],
-      n: ["not duplicates", () => this.decide("not-duplicate", this.group.members.map((m) => m.id))],
-      b: ["keep both, or all", () => this.decide("keep", this.group.members.map((m) => m.id))],
-      u: ["forget the verdicts of this group", () => this.decide("undo", this.group.members.map((m) => m.id), false)],
-      v: ["side by side, flicker, slider, difference", () => this.compare?.turn()],
-      ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((n) => [
-        [String(n), [n === 1 ? "keep only this" : `keep only image ${n}`, () => this.keepOnly(n - 1)]],
-        [`Shift+${n}`, [n === 1 ? "reject this or not" : `reject image ${n} or not`, () => this.toggle(n - 1)]],
-      ])),
-      Escape: ["overview", () => place.go("/duplicates")],
-    });
-    await this.open();
+  async review(kind, turn) {
+    if (!this.keepers || kind !== this.kindShown) {
+      const { keepers } = await get("/api/groups", { kind });
+      if (this.isOver(turn)) return;
+      this.keepers = keepers;
+      this.kindShown = kind;
+    }
+    this.app.foot(place.addressOf("/api/groups", { kind }), "curator dedupe --sheet groups.png");
+    this.group = null;
+    if (!this.keepers.length) {
+      fill(this.element, h("p", { class: "empty" }, "No group is of this kind."));
+      return;
+    }
+    const keeper = this.keepers[this.at];
+    if (!this.groups.has(keeper)) {
+      const wanted = this.keepers.slice(this.at, this.at + AHEAD).join(",");
+      const { groups } = await get("/api/groups", { keepers: wanted });
+      for (const g of groups) this.groups.set(g.keeper, g);
+      if (this.isOver(turn)) return;
+    }
+    const group = this.groups.get(keeper);
+    if (!group) { fill(this.element, h("p", { class: "empty" }, "This group is no group any more.")); return; }
+    this.group = group;
+    this.picked = Math.max(0, group.members.findIndex((m) => m.id !== keeper));
+    this.draw();
   }
 
   get at() { return Math.min(+(place.parameters().at ?? 0), this.keepers.length - 1); }
-
-  async open() {
-    this.app.foot(place.addressOf("/api/groups", { kind: this.kind_ }), "curator dedupe --sheet groups.png");
-    if (!this.keepers.length) { fill(this.element, h("p", { class: "empty" }, "No group is of this kind.")); return; }
-    const keeper = this.keepers[this.at];
-    if (!this.groups.has(keeper)) {
-      const { groups } = await get("/api/groups", { keepers: this.keepers.slice(this.at, this.at + AHEAD).join(",") });
-      for (const g of groups) this.groups.set(g.keeper, g);
-    }
-    this.group = this.groups.get(keeper);
-    if (!this.group) { fill(this.element, h("p", { class: "empty" }, "This group is no group any more.")); return; }
-    this.picked = this.group.members.findIndex((m) => m.id !== keeper);
-    this.draw();
-  }
 
   proposed() { return this.group.members.filter((m) => m.id !== this.group.keeper && !m.kept).map((m) => m.id); }
 
@@ -138,9 +166,12 @@ export class DuplicatesView {
     const keeper = group.members.find((m) => m.id === group.keeper);
     const others = group.members.filter((m) => m !== keeper);
     const second = group.members[this.picked] ?? others[0];
-    this.compare?.close();
-    this.compare = new Compare([keeper, second], null);
-    this.align(keeper, second);
+    const shown = `${keeper.id} ${second.id}`;
+    if (shown !== this.shown) {
+      this.shown = shown;
+      this.compare?.close();
+      this.compare = new Compare([keeper, second], this.compare?.mode);
+    }
     const done = [...this.groups.values()].filter((g) => g.settled).length;
     const differs = (name) => new Set(group.members.map((m) => m[name])).size > 1;
     const cell = (m, name, value) => h("td", { class: differs(name) ? "differs" : "" }, value);
@@ -163,15 +194,6 @@ export class DuplicatesView {
           cell(m, "path", m.path), cell(m, "width", `${m.width} × ${m.height}`), cell(m, "size", bytes(m.size)), cell(m, "format", m.format), cell(m, "label", m.label ?? ""), cell(m, "taken_at", m.taken_at ?? "")))))));
   }
 
-  async align(first, second) {
-    const compare = this.compare;
-    try {
-      const { aligned } = await get("/api/aligned", { first: first.id, second: second.id });
-      compare.aligned = aligned;
-      compare.draw();
-    } catch { /* then they lie as they are */ }
-  }
-
   pick(position) {
     const n = this.group.members.length;
     this.picked = Math.max(0, Math.min(position, n - 1));
@@ -186,7 +208,7 @@ export class DuplicatesView {
 
   keepOnly(position) {
     const chosen = this.group.members[position];
-    if (chosen) this.decide("reject", this.group.members.filter((m) => m !== chosen).map((m) => m.id));
+    if (chosen) this.decide("keep-only", [chosen.id]);
   }
 
   toggle(position) {
@@ -194,28 +216,31 @@ export class DuplicatesView {
     if (m) this.decide(m.rejected ? "undo" : "reject", [m.id], false);
   }
 
-  // Shown at once and saved behind; a failure brings the group back.
+  // Shown at once and saved behind; a failure brings the group back as it was, and what could not be sent is kept.
   async decide(verdict, ids, goesOn = true) {
     if (!ids.length) return;
+    if (this.app.status.read_only) { say("this page was opened with --read-only", true); return; }
     const { group } = this;
     const before = JSON.stringify(group);
+    const only = verdict === "keep-only";
     for (const m of group.members) {
-      if (!ids.includes(m.id)) { if (verdict === "reject" && goesOn) m.rejected = false; continue; }
-      m.rejected = verdict === "reject";
+      if (!only && !ids.includes(m.id)) continue;
+      m.rejected = only ? !ids.includes(m.id) : verdict === "reject";
       m.kept = verdict === "keep";
     }
     group.settled = verdict !== "undo";
-    const keeper = this.keepers[this.at];
     this.unsaved += 1;
     if (goesOn && this.at + 1 < this.keepers.length) this.step(1);
     else this.draw();
     try {
-      if (this.app.status.read_only) throw new Error("this page was opened with --read-only");
       await post("/api/verdict", { verdict, ids });
     } catch (error) {
-      this.groups.set(keeper, JSON.parse(before));
-      say(`not saved: ${error.message}`, true);
-      place.change({ at: this.keepers.indexOf(keeper) }, { replace: true });
+      this.groups.set(group.keeper, JSON.parse(before));
+      say(`group ${this.keepers.indexOf(group.keeper) + 1} is not saved: ${error.message}`, true);
+      if (!this.isClosed && place.parameters().review) {
+        const at = this.keepers.indexOf(group.keeper);
+        if (at === this.at) { this.group = this.groups.get(group.keeper); this.draw(); } else place.change({ at }, { replace: true });
+      }
     } finally {
       this.unsaved -= 1;
     }

@@ -29,6 +29,7 @@ export class ImageView {
   }
 
   close() {
+    this.isClosed = true;
     this.release?.();
     this.compare?.close();
   }
@@ -51,13 +52,13 @@ export class ImageView {
   }
 
   async load() {
-    const { id } = this;
+    const address = location.href;
     try {
-      const facts = await get(`/api/image/${id}`);
-      if (id !== this.id) return;
+      const facts = await get(`/api/image/${this.id}`);
       const other = place.parameters().with ? await get(`/api/image/${+place.parameters().with}`) : null;
-      this.show(facts, other);
+      if (location.href === address && !this.isClosed) this.show(facts, other);
     } catch (error) {
+      if (location.href !== address || this.isClosed) return;
       fill(this.stage, h("p", { class: "empty error" }, error.message));
       fill(this.panel);
     }
@@ -65,9 +66,15 @@ export class ImageView {
 
   show(facts, other) {
     document.title = `${facts.path} · curator`;
-    this.compare?.close();
-    this.compare = new Compare(other ? [facts, other] : [facts], null);
-    fill(this.stage, this.compare.element);
+    const pictures = other ? [facts, other] : [facts];
+    const shown = pictures.map((p) => p.id).join(" ");
+    if (shown !== this.shown) { // what is looked at stays as it is when only its facts change
+      this.shown = shown;
+      this.compare?.close();
+      this.compare = new Compare(pictures);
+      fill(this.stage, this.compare.element);
+    }
+    const typed = this.panel.querySelector("input")?.value ?? "";
     const ids = this.app.list;
     const at = ids ? ids.indexOf(facts.id) : -1;
     const row = (name, value) => (value === null || value === undefined || value === "" ? null : h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, String(value))));
@@ -85,6 +92,8 @@ export class ImageView {
         facts.edges.map((e) => h("p", {}, this.small(e.id), ` ${e.kind}`, e.evidence ? `: ${e.evidence}` : "", " ", h("a", { href: place.addressOf(`/image/${facts.id}`, { with: e.id }) }, "compare")))),
       facts.verdicts.map((v) => h("p", { class: "note" }, `${v.verdict}, said ${v.at}`)),
       h("section", {}, h("h2", {}, "Nearest"), h("div", { class: "strip" }, facts.neighbours.map((n) => this.small(n.id, n.score.toFixed(3))))));
+    const input = this.panel.querySelector("input");
+    if (input) input.value = typed;
     this.app.foot(`/api/image/${facts.id}`, `curator show ${facts.id}`);
   }
 
@@ -98,7 +107,7 @@ export class ImageView {
     };
     const input = h("input", { type: "text", placeholder: "add a tag", "aria-label": "Add a tag", onkeydown: (e) => {
       const tags = e.target.value.split(/[\s,]+/).filter(Boolean);
-      if (e.key === "Enter" && tags.length) send(tags, false);
+      if (e.key === "Enter" && tags.length) { e.target.value = ""; send(tags, false); }
       if (e.key === "Escape") e.target.blur();
     } });
     return h("div", { class: "chips" }, facts.tags.map((t) => h("span", { class: "chip" }, t, h("button", { class: "away", "aria-label": `take off ${t}`, onclick: () => send([t], true) }, "×"))), input);

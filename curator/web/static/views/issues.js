@@ -15,6 +15,7 @@ export class IssuesView {
     fill(this.element, h("p", { class: "note" }, "looking"));
     try {
       const issues = await get("/api/issues");
+      if (!this.element.isConnected) return;
       this.app.foot("/api/issues", "curator issues");
       fill(this.element, issues.length ? issues.map((i) => this.issue(i)) : h("p", { class: "empty" }, "No picture is blurred, dark, flat or odd by these rules."));
     } catch (error) {

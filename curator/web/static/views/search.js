@@ -8,6 +8,9 @@ import { Histogram } from "../histogram.js";
 import { dialog, layer } from "../keys.js";
 import * as place from "../place.js";
 
+const MARKS = 200; // they stand in the address
+const FACTS = 200; // asked for at a time
+
 const idsOf = (text) => (text ?? "").split(",").filter(Boolean).map(Number);
 
 // The terms of a query: [{sign, weight, text}].
@@ -72,11 +75,13 @@ export class SearchView {
     addEventListener("drop", this.dropped);
     addEventListener("dragover", this.over);
     addEventListener("paste", this.pasted);
+    document.title = "curator";
     this.columns();
     this.load();
   }
 
   close() {
+    this.app.places.set(this.address, this.grid.place);
     this.release?.();
     this.grid.close();
     this.asking?.abort();
@@ -106,7 +111,6 @@ export class SearchView {
     const { sort } = place.parameters();
     fill(this.sort, [["", "best first, or by id"], ["-id", "newest"], ["random", "random"], ...columns.flatMap((c) => (c === "id" ? [] : [[c, c], [`-${c}`, `${c}, down`]]))]
       .map(([value, words]) => h("option", { value, selected: value === (sort ?? "") }, words)));
-    this.facets.show(columns);
     this.words = [...new Set([...labels, ...tags])];
   }
 
@@ -125,12 +129,15 @@ export class SearchView {
       const answer = await list(asked, this.asking.signal);
       this.answer = answer;
       this.app.list = answer.ids;
-      this.app.address = location.pathname + location.search;
-      this.grid.show(answer.ids, answer.scores, { keepPlace });
+      const address = location.pathname + location.search;
+      this.app.address = address;
+      const from = this.begun ? null : this.app.places.get(address);
+      this.address = address;
+      this.grid.show(answer.ids, answer.scores, { keepPlace, from });
       this.histogram.show(answer.scores, answer.background, asked.min_score ? +asked.min_score : null);
       this.say(answer, asked);
       this.app.foot(place.addressOf("/api/list", asked), answer.command);
-      if (!keepPlace) this.facets.show(this.app.status.columns);
+      this.facets.show(this.app.status.columns);
     } catch (error) {
       if (error.name === "AbortError") return;
       fill(this.note, h("p", { class: "error" }, error.message), h("button", { onclick: () => this.load() }, "again"));
@@ -145,9 +152,9 @@ export class SearchView {
 
   say(answer, asked) {
     const n = answer.ids.length;
-    fill(this.count, plural(n, asked.q || asked.like ? "hit" : "image"));
+    fill(this.count, plural(n, answer.background.length ? "hit" : "image"));
     const lines = [...answer.notes];
-    const isSearch = Boolean(asked.q || asked.like);
+    const isSearch = answer.background.length > 0;
     this.element.classList.toggle("unclear", isSearch && n > 0 && !answer.clear);
     if (isSearch && n > 0 && !answer.clear) lines.unshift("Nothing here clearly matches; the nearest are shown.");
     if (!n && isSearch) lines.push("No image reaches this. Lower the score, or take a filter away.");
@@ -165,10 +172,13 @@ export class SearchView {
   }
 
   async learn(ids) {
-    const unknown = ids.filter((id) => !this.known.has(id)).slice(0, 200);
+    const unknown = ids.filter((id) => !this.known.has(id));
     if (!unknown.length) return;
     try {
-      for (const facts of await get("/api/facts", { ids: unknown.join(",") })) this.known.set(facts.id, facts);
+      for (let i = 0; i < unknown.length; i += FACTS) {
+        const part = unknown.slice(i, i + FACTS).join(",");
+        for (const facts of await get("/api/facts", { ids: part })) this.known.set(facts.id, facts);
+      }
       this.grid.refresh();
     } catch (error) {
       say(error.message, true);
@@ -176,7 +186,8 @@ export class SearchView {
   }
 
   ask() {
-    place.change({ q: this.input.value.trim() });
+    const q = this.input.value.trim();
+    place.change(q === (place.parameters().q ?? "") ? {} : { q, min_score: "", min_confidence: "" });
     this.grid.element.focus();
   }
 
@@ -209,6 +220,7 @@ export class SearchView {
   mark(side) {
     const ids = this.these();
     const asked = place.parameters();
+    if (ids.length > MARKS) { say(`at most ${MARKS} images can be marked; choose fewer`, true); return; }
     const sets = { like: new Set(idsOf(asked.like)), unlike: new Set(idsOf(asked.unlike)) };
     for (const id of ids) {
       for (const one of Object.values(sets)) one.delete(id);

@@ -1,0 +1,249 @@
+"""The page in a real browser, by keyboard: Debian's Chromium, where there is one. Nothing leaves this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import photo_pieces
+from PIL import Image
+
+from curator.cleaning.dedupe import DedupeOptions, dedupe
+from curator.database import Selections
+from curator.encoders import load_encoder
+from curator.index import Index
+from curator.ingest import IngestOptions, ingest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page is not tried in a browser"),
+]
+SERVER = """
+import sys
+from pathlib import Path
+from curator.index import Index
+from curator.web import WebOptions, serve
+with Index.open(Path(sys.argv[1])) as index:
+    serve(index, WebOptions(port=18817), ready=lambda address, once: print(address, flush=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pieces of photos, and of each a saved, a mirrored and a darker copy: enough rows to scroll."""
+    home = tmp_path_factory.mktemp("browser")
+    (home / "set").mkdir()
+    for n, piece in enumerate(photo_pieces()):
+        piece.save(home / "set" / f"{n:02d}.png")
+        piece.save(home / "set" / f"{n:02d}-again.jpg", quality=80)
+        piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(home / "set" / f"{n:02d}-mirror.png")
+        piece.rotate(90, expand=True).save(home / "set" / f"{n:02d}-turned.png")
+    (home / "set" / "<b>x.png").write_bytes((home / "set" / "00.png").read_bytes())
+    with Index.create(home / "index") as index:
+        ingest(index, [home / "set"], load_encoder("tiny"), IngestOptions())
+        dedupe(index, DedupeOptions())
+    return home
+
+
+@pytest.fixture
+def page(filled: Path, tmp_path: Path) -> Iterator[Any]:
+    """A page on a server of its own, of a fresh copy of the index; at the end its console must be empty."""
+    from playwright.sync_api import sync_playwright
+
+    shutil.copytree(filled / "index", tmp_path / "index")
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(tmp_path / "index")], stdout=subprocess.PIPE, text=True
+        ) as server,
+        sync_playwright() as playwright,
+    ):
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce").new_page()
+        said: list[str] = []
+        asked: set[str] = set()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.add(request.url.split("/")[2] if "//" in request.url else "blob"))
+        page.goto(address)
+        page.index_folder = tmp_path / "index"
+        page.wait_for_selector(".cell img[src]")
+        yield page
+        assert said == []
+        assert {host for host in asked if host} <= {"127.0.0.1:18817", "blob", "127.0.0.1"}
+        browser.close()
+        server.kill()
+
+
+def until(page: Any, script: str) -> None:
+    """Wait until a script is true; not by the page's own waiting, which its Content-Security-Policy forbids."""
+    for _ in range(150):
+        if page.evaluate(script):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(script)
+
+
+def action(page: Any) -> str:
+    with Index.open(page.index_folder) as index:
+        rows = index.reader.rows("SELECT text, undone FROM actions ORDER BY id DESC LIMIT 1")
+    return f"{rows[0][0]}{' (undone)' if rows[0][1] else ''}" if rows else ""
+
+
+def test_search_and_choice_by_keyboard_alone(page: Any) -> None:
+    keys = page.keyboard
+    assert page.locator(".tools .count").text_content() == "49 images"
+    keys.press("/")
+    keys.type("a flower")
+    keys.press("Enter")
+    until(page, "document.querySelector('.badge').textContent.length > 3")
+    assert "q=a+flower" in page.url
+    keys.press("Space")
+    keys.press("Shift+ArrowRight")
+    keys.press("Shift+ArrowRight")
+    page.wait_for_selector(".chosen:not(.cell):visible")
+    assert page.locator(".chosen:not(.cell) strong").text_content() == "3 chosen"
+    keys.press("t")
+    keys.type("good")
+    keys.press("Enter")
+    page.wait_for_selector(".toast.shown")
+    assert action(page) == "tag good: 3 images"
+    keys.press("Escape")
+    keys.press("z")
+    until(page, "document.querySelector('.toast').textContent.startsWith('Undone')")
+    assert action(page) == "tag good: 3 images (undone)"
+    keys.press("s")
+    until(page, "location.search.includes('q=id%3A')")
+    page.go_back()
+    until(page, "document.querySelector('[type=search]').value === 'a flower'")
+    keys.press("End")
+    until(page, "document.querySelector('.grid').getAttribute('aria-activedescendant') === 'cell-48'")
+    page.wait_for_selector("#cell-48 img[src]")
+
+
+def test_marks_rank_at_once_and_become_a_concept(page: Any) -> None:
+    keys = page.keyboard
+    keys.press("+")
+    until(page, "location.search.includes('like=')")
+    until(page, "document.querySelector('.badge').textContent.length > 3")
+    keys.press("End")
+    keys.press("-")
+    until(page, "location.search.includes('unlike=')")
+    page.fill(".marks input", "nice")
+    page.click("text=Save as concept")
+    until(page, "location.search.includes('concept')")
+    assert action(page) == "concept nice: 1 like, 1 unlike"
+
+
+def test_an_image_and_its_neighbours(page: Any) -> None:
+    page.keyboard.press("Enter")
+    until(page, "location.pathname.startsWith('/image/')")
+    page.wait_for_selector(".image h1")
+    before = page.url
+    page.keyboard.press("ArrowRight")
+    until(page, f"location.href !== {json.dumps(before)}")
+    page.wait_for_selector(".strip img")
+    page.click("text=compare >> nth=0")
+    until(page, "document.querySelector('.compare .note').textContent.startsWith('side by side')")
+    page.keyboard.press("v")  # flicker is left out where motion is to be reduced
+    until(page, "document.querySelector('.compare .note').textContent.startsWith('slider')")
+    page.keyboard.press("v")
+    until(page, "document.querySelector('.compare .note').textContent.startsWith('difference')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".grid")
+
+
+def test_groups_are_reviewed_by_keyboard_and_taken_back(page: Any) -> None:
+    keys = page.keyboard
+    keys.press("g")
+    keys.press("d")
+    page.wait_for_selector(".kind")
+    keys.press("Enter")
+    page.wait_for_selector(".members")
+    groups = int(page.locator("progress").get_attribute("max"))
+    assert groups == 12
+    for done in range(groups - 1):
+        until(page, f"document.querySelector('strong').textContent.startsWith('Group {done + 1} of')")
+        keys.press("a" if done % 3 else "n" if done % 2 else "b")
+    until(page, f"document.querySelector('strong').textContent.startsWith('Group {groups} of')")
+    page.wait_for_timeout(500)
+    with Index.open(page.index_folder) as index:
+        count = len(index.reader.rows("SELECT * FROM actions WHERE undone = 0"))
+        rejected = len(index.reader.ids_where("rejected"))
+    assert count == groups - 1
+    assert rejected > 15
+    for _ in range(count):
+        keys.press("z")
+        page.wait_for_timeout(150)
+    page.wait_for_timeout(1_000)
+    with Index.open(page.index_folder) as index:
+        assert not len(index.reader.ids_where("rejected"))
+        assert not index.reader.rows("SELECT * FROM decisions")
+
+
+def test_all_of_a_kind_are_accepted_after_a_question(page: Any) -> None:
+    page.goto(page.url.split("/?")[0].rstrip("/") + "/duplicates")
+    page.click("text=/Accept all/ >> nth=0")
+    page.wait_for_selector("dialog[open]")
+    page.click("dialog button >> nth=0")
+    page.wait_for_selector("dialog", state="detached")
+    page.wait_for_timeout(500)
+    assert action(page).startswith("reject: ")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.wait_for_selector(".activity td")
+    assert page.locator(".activity td >> nth=2").text_content() == "web"
+
+
+def test_a_filter_is_a_condition_and_wrong_ones_are_said(page: Any) -> None:
+    page.click("summary:text-is('format')")
+    page.click("label.value:has-text('JPEG') input")
+    until(page, "document.querySelector('.where').value.startsWith('format = ')")
+    until(page, "document.querySelector('.tools .count').textContent === '12 images'")
+    page.fill(".where", "nothing = 1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".left .error")
+    assert "no such column" in page.locator(".left .error").text_content()
+
+
+def test_a_chosen_set_becomes_a_selection(page: Any) -> None:
+    page.keyboard.press("Control+a")
+    page.click("text=Into selection")
+    page.fill("dialog input", "mine")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog", state="detached")
+    page.wait_for_timeout(500)
+    with Index.open(page.index_folder) as index:
+        assert len(Selections(index.reader).get("mine").ids) == 49
+
+
+def test_names_are_text_and_controls_have_names(page: Any) -> None:
+    page.wait_for_selector(".title:has-text('<b>x.png')")
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, a[href], summary')].filter((e) =>
+        !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length)).map((e) => e.outerHTML)"""
+    )
+    assert unnamed == []
+    assert page.locator("main").count() == 1
+    assert page.evaluate("document.querySelectorAll('*').length") < 2_000
+    narrow = page.context.new_page()
+    narrow.set_viewport_size({"width": 1024, "height": 768})
+    narrow.goto(page.url)
+    narrow.wait_for_selector(".cell img[src]")
+    assert narrow.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_last_place_of_the_server_is_said_when_it_is_gone(page: Any) -> None:
+    page.route("**/api/changes", lambda route: route.abort())
+    page.wait_for_selector(".banner:visible", timeout=10_000)
+    assert "does not answer" in page.locator(".banner").text_content()
+    page.unroute("**/api/changes")
+    page.wait_for_selector(".banner", state="hidden", timeout=10_000)
