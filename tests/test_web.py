@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from curator.index.thumbnails import Thumbnails, refuse_outside
 from curator.ingest import IngestOptions, ingest
 from curator.records import DIHEDRAL
 from curator.search.query import parse_query
-from curator.web import PORT, WebOptions, read_token
+from curator.web import PORT, WebOptions, listen, read_token
 from curator.web.app import make_app
 from curator.web.guard import Guard
 
@@ -593,3 +594,10 @@ def test_what_is_only_looked_at_is_not_written(index: Index, tmp_path: Path, tin
     assert client.get("/api/list", q="a red shoe")["ids"] == [1]
     assert index.reader.rows("SELECT count(*) FROM queries") == [(0,)]
     client.pool.close()
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """Without TCP_NODELAY, which asyncio sets on sockets that say that they are TCP, each took 40 ms."""
+    with listen(WebOptions(port=18_617)) as first, listen(WebOptions(port=18_617)) as second:
+        assert first.proto == socket.IPPROTO_TCP
+        assert second.getsockname()[1] == first.getsockname()[1] + 1, "the next free one"
