@@ -141,6 +141,7 @@ def test_search_and_choice_by_keyboard_alone(page: Any) -> None:
     until(page, "location.search.includes('q=id%3A')")
     page.go_back()
     until(page, "document.querySelector('[type=search]').value === 'a flower'")
+    page.wait_for_timeout(500)  # the list of before comes back, with its place
     keys.press("End")
     until(page, "document.querySelector('.grid').getAttribute('aria-activedescendant') === 'cell-48'")
     page.wait_for_selector("#cell-48 img[src]")

@@ -155,8 +155,11 @@ export class SearchView {
     fill(this.count, plural(n, answer.background.length ? "hit" : "image"));
     const lines = [...answer.notes];
     const isSearch = answer.background.length > 0;
-    this.element.classList.toggle("unclear", isSearch && n > 0 && !answer.clear);
-    if (isSearch && n > 0 && !answer.clear) lines.unshift("Nothing here clearly matches; the nearest are shown.");
+    // How sure a hit is, is known only where it was learnt from labels; elsewhere it is a hint, and greys nothing.
+    const isUnclear = isSearch && n > 0 && !answer.clear;
+    const isLearnt = this.app.status.has_sureness;
+    this.element.classList.toggle("unclear", isUnclear && isLearnt);
+    if (isUnclear) lines.unshift(isLearnt ? "Nothing here clearly matches; the nearest are shown." : "Nothing stands out much from the rest; the nearest are shown.");
     if (!n && isSearch) lines.push("No image reaches this. Lower the score, or take a filter away.");
     if (!n && !isSearch) lines.push(this.app.status.counts.images ? "No image fits the condition." : "The index is empty: run `curator index FOLDER` in a terminal.");
     fill(this.note, lines.map((line) => h("p", {}, line)));
