@@ -64,6 +64,7 @@ def run_demo(folder: Path, *, minutes: float = 0.75, job: Job = QUIET) -> Path:
     if minutes:
         _train_on_digits(folder.parent, minutes, job)
     job.say("Next: curator index ~/Pictures, then curator search WORDS, or ask the demo's index more with -i demo")
+    job.say("Or look at all of it in the browser: curator web -i demo")
     return sheet
 
 

@@ -391,6 +391,7 @@ def test_the_demo_runs_offline_and_draws_its_sheet(curator: Run, tmp_path: Path,
     done = curator("demo", "--minutes", 0)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.count("$ curator") == 5
+    assert done.stdout.endswith("in the browser: curator web -i demo\n")
     assert "large red circle" in done.stdout.split("a red circle")[1][:200]
     assert (tmp_path / "demo-sheet.png").stat().st_size > 50_000
     assert "0 new" in curator("demo", "--minutes", 0).stdout

@@ -165,9 +165,10 @@ def backup_command(output: Path | None, name: str | None) -> None:
 @index_option
 @json_option
 def history_command(limit: int, name: str | None, as_json: bool) -> None:
-    """What was done to an index: tags, verdicts, concepts, selections, removals.
+    """List what was done to an index.
 
-    From the command line and from the page alike; `curator undo` takes one back.
+    Tags, verdicts, concepts, selections and removals, from the command line and from the page alike; `curator undo` takes
+    one back.
     """
     from curator.admin.history import history
 
@@ -187,7 +188,10 @@ def history_command(limit: int, name: str | None, as_json: bool) -> None:
 @click.option("--redo", is_flag=True, help="Do again what was undone last.")
 @index_option
 def undo_command(action: int | None, name: str | None, redo: bool) -> None:
-    """Take back the latest action, or ACTION of `curator history`."""
+    """Take back the latest action, or another.
+
+    ACTION is a number of `curator history`.
+    """
     from curator.admin.history import redo_action, undo_action
 
     if redo and action is not None:

@@ -18,9 +18,9 @@ from curator.cli.options import index_option
 def web_command(
     name: str | None, *, port: int, no_open: bool, read_only: bool, host: str, allow_host: tuple[str, ...]
 ) -> None:
-    """Open an index in the browser: search, look, review duplicates.
+    """Open an index in the browser.
 
-    The page is on this machine only. Its address holds a token, which the browser keeps; the same address works next
+    Search, look, review duplicates, undo. The page is on this machine only. Its address holds a token, which the browser keeps; the same address works next
     time. Ctrl-C ends it.
     """
     import webbrowser
