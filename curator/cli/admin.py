@@ -167,8 +167,8 @@ def backup_command(output: Path | None, name: str | None) -> None:
 def history_command(limit: int, name: str | None, as_json: bool) -> None:
     """List what was done to an index.
 
-    Tags, verdicts, concepts, selections and removals, from the command line and from the page alike; `curator undo` takes
-    one back.
+    Tags, verdicts, concepts, selections and removals, from the command line and from the page alike. `curator undo`
+    takes one back.
     """
     from curator.admin.history import history
 

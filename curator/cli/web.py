@@ -20,8 +20,8 @@ def web_command(
 ) -> None:
     """Open an index in the browser.
 
-    Search, look, review duplicates, undo. The page is on this machine only. Its address holds a token, which the browser keeps; the same address works next
-    time. Ctrl-C ends it.
+    Search, look, review duplicates, undo. The page is on this machine only. Its address holds a token, which the
+    browser keeps; the same address works next time. Ctrl-C ends it.
     """
     import webbrowser
 
