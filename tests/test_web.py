@@ -600,4 +600,4 @@ def test_small_answers_are_sent_at_once() -> None:
     """Without TCP_NODELAY, which asyncio sets on sockets that say that they are TCP, each took 40 ms."""
     with listen(WebOptions(port=18_617)) as first, listen(WebOptions(port=18_617)) as second:
         assert first.proto == socket.IPPROTO_TCP
-        assert second.getsockname()[1] == first.getsockname()[1] + 1, "the next free one"
+        assert second.getsockname()[1] > first.getsockname()[1], "the next free one"
