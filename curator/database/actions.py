@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from curator.database.reader import Reader, in_parts
+from curator.database.selections import Selections
 from curator.database.writer import Writer
 from curator.errors import UnknownName, UsageError
 from curator.records import Action
@@ -27,19 +28,15 @@ State = dict[str, Any]  # key → what stands there, as JSON; None for nothing
 class _Part(Protocol):
     """One kind of thing that people change."""
 
-    def keys(self, state: Iterable[str]) -> list[Any]: ...
-    def read(self, db: Reader, keys: Iterable[Any]) -> State: ...
+    def read(self, db: Reader, keys: Iterable[str]) -> State: ...
     def write(self, db: Writer, state: Mapping[str, Any]) -> None: ...
 
 
 class _Tags:
     """Keys: image ids."""
 
-    def keys(self, state: Iterable[str]) -> list[Any]:
-        return list(state)
-
-    def read(self, db: Reader, keys: Iterable[Any]) -> State:
-        state: State = {str(int(k)): None for k in keys}
+    def read(self, db: Reader, keys: Iterable[str]) -> State:
+        state: State = dict.fromkeys(keys)
         for part in in_parts(list(state)):
             sql = f"SELECT image_id, tag FROM tags WHERE image_id IN ({', '.join(part)}) ORDER BY image_id, tag"
             for image_id, tag in db.rows(sql):
@@ -55,11 +52,8 @@ class _Tags:
 class _Removals:
     """Keys: image ids; what stands there is whether somebody took it out of the index."""
 
-    def keys(self, state: Iterable[str]) -> list[Any]:
-        return list(state)
-
-    def read(self, db: Reader, keys: Iterable[Any]) -> State:
-        state: State = {str(int(k)): None for k in keys}
+    def read(self, db: Reader, keys: Iterable[str]) -> State:
+        state: State = dict.fromkeys(keys)
         for part in in_parts(list(state)):
             sql = f"SELECT id FROM images WHERE removed = 'by hand' AND id IN ({', '.join(part)})"
             state |= {str(image_id): True for (image_id,) in db.rows(sql)}
@@ -73,11 +67,8 @@ class _Removals:
 class _Verdicts:
     """Keys: contents, by SHA-256; what stands there are the verdicts whose subject it is."""
 
-    def keys(self, state: Iterable[str]) -> list[Any]:
-        return [bytes.fromhex(k) for k in state]
-
-    def read(self, db: Reader, keys: Iterable[Any]) -> State:
-        state: State = {bytes(k).hex(): None for k in keys}
+    def read(self, db: Reader, keys: Iterable[str]) -> State:
+        state: State = dict.fromkeys(keys)
         for part in in_parts([bytes.fromhex(k) for k in state]):
             marks = ", ".join("?" * len(part))
             sql = (
@@ -103,15 +94,13 @@ class _Verdicts:
 class _Concepts:
     """Keys: (space id, name)."""
 
-    def keys(self, state: Iterable[str]) -> list[Any]:
-        return [(int(k.partition("/")[0]), k.partition("/")[2]) for k in state]
-
-    def read(self, db: Reader, keys: Iterable[Any]) -> State:
+    def read(self, db: Reader, keys: Iterable[str]) -> State:
         state: State = {}
-        for space, name in keys:
+        for key in keys:
+            space, _, name = key.partition("/")
             sql = "SELECT lower(hex(vector)), bias, facts FROM concepts WHERE space_id = ? AND name = ?"
-            rows = db.rows(sql, [space, name])
-            state[f"{space}/{name}"] = list(rows[0]) if rows else None
+            rows = db.rows(sql, [int(space), name])
+            state[key] = list(rows[0]) if rows else None
         return state
 
     def write(self, db: Writer, state: Mapping[str, Any]) -> None:
@@ -129,10 +118,7 @@ class _Concepts:
 class _Selected:
     """Keys: names of selections."""
 
-    def keys(self, state: Iterable[str]) -> list[Any]:
-        return list(state)
-
-    def read(self, db: Reader, keys: Iterable[Any]) -> State:
+    def read(self, db: Reader, keys: Iterable[str]) -> State:
         state: State = {}
         for name in keys:
             state[name] = None
@@ -146,9 +132,7 @@ class _Selected:
 
     def write(self, db: Writer, state: Mapping[str, Any]) -> None:
         for name, selection in state.items():
-            for (key,) in db.rows("SELECT id FROM selections WHERE name = ?", [name]):
-                db.connection.execute("DELETE FROM selected WHERE selection_id = ?", [key])
-                db.connection.execute("DELETE FROM selections WHERE id = ?", [key])
+            Selections(db).drop(name)
             if selection is None:
                 continue
             *head, members = selection
@@ -174,13 +158,20 @@ _PARTS: dict[str, _Part] = {
 }
 
 
+def _key(value: Any) -> str:
+    """An id, a content's SHA-256, a name, or (space id, name), as a key of JSON."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 @contextlib.contextmanager
 def recorded(db: Writer, who: str, text: str, **touched: Iterable[Any]) -> Iterator[None]:
     """What is done within it is one action, as far as it changes what is `touched`: parts and their keys.
 
     It stands inside `db.atomic()`. Nothing is kept of what changes nothing.
     """
-    keys = {part: list(values) for part, values in touched.items()}
+    keys = {part: [_key(value) for value in values] for part, values in touched.items()}
     before = {part: _PARTS[part].read(db, values) for part, values in keys.items()}
     yield
     after = {part: _PARTS[part].read(db, values) for part, values in keys.items()}
@@ -255,7 +246,7 @@ class Actions:
     def _refuse_changed(self, key: int, text: str, there: Mapping[str, Mapping[str, Any]]) -> None:
         """Raise `UsageError` where something else has changed the same since."""
         for part, state in there.items():
-            if json.loads(to_json(_PARTS[part].read(self.reader, _PARTS[part].keys(state)))) != state:
+            if json.loads(to_json(_PARTS[part].read(self.reader, state))) != state:
                 later = self._later_on(key, part, state)
                 first = f"; undo '{later}' first" if later else ""
                 raise UsageError(f"'{text}' cannot be turned round any more: its {part} have changed since{first}")

@@ -64,7 +64,7 @@ def align(a: Sketch, b: Sketch, hint: Any = None, *, extent: str = "all") -> Ali
         return Alignment(0, 1.0, 0.0, NOTHING) if hint is None else _look_where(a, b, hint)
     one, two = a.corners, b.corners
     fit, inliers = _fit(one, two, _FEW)
-    if inliers < 2 * INLIERS:
+    if inliers < 2 * INLIERS and one.whole > _FEW:
         fit, inliers = _fit(one, two, one.whole)
     best = Alignment(inliers, 1.0, 0.0, NOTHING)
     if fit is not None:

@@ -12,7 +12,6 @@ from curator.errors import UsageError
 Parameters = Mapping[str, str]
 MOST_IDS = 200  # facts or thumbnails of so many images at a time
 MOST_HITS = 10_000
-_ORDERS = ("", "score", "id", "path", "random")
 
 
 @dataclass(frozen=True)

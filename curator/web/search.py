@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -146,8 +146,8 @@ def _facet(index: Index, ids: Ids, column: str) -> Facet:
     numbers = [float(v) for v in there if isinstance(v, int | float)]
     if there and len(numbers) == len(there) and len(set(numbers)) > _BINS // 2:
         counts, edges = np.histogram(numbers, bins=_BINS)
-        plain = Facet(column, len(ids), without, len(set(numbers)), is_sampled)
-        return replace(plain, edges=tuple(map(float, edges)), counts=tuple(map(int, counts)))
+        bins = tuple(map(float, edges)), tuple(map(int, counts))
+        return Facet(column, len(ids), without, len(set(numbers)), is_sampled, (), *bins)
     words: Callable[[Any], Sequence[Any]] = (
         (lambda v: str(v).split()) if column in ("tags", "selections") else lambda v: (v,)
     )
