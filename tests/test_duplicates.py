@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from conftest import photo_pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageEnhance
 
 from curator.duplicates import (
     BITS,
@@ -84,6 +85,37 @@ def test_another_colour_is_another_picture() -> None:
     other = pixels.copy()
     other[40:120, 40:120] = (40, 60, 200)
     assert compare(Image.fromarray(pixels), Image.fromarray(other)) is None
+
+
+def hand(skin: str, glove: str | None = None, edges: str = "#5c3a21") -> Image.Image:
+    """A hand on white, of one colour; with a glove, that is most of it and the skin but a place."""
+    drawn = Image.new("RGB", (160, 160), "white")
+    pen = ImageDraw.Draw(drawn)
+    pen.rounded_rectangle((40, 60, 120, 150), 16, fill=glove or skin, outline=edges, width=3)
+    for left in (42, 62, 82, 102):
+        pen.rounded_rectangle((left, 12 + abs(left - 75) // 3, left + 16, 90), 8, fill=glove or skin, outline=edges)
+    pen.arc((50, 80, 115, 140), 200, 330, fill=edges, width=4)
+    if glove:
+        pen.rectangle((68, 100, 90, 122), fill=skin)
+    return drawn
+
+
+SKINS = ["#fadcbc", "#e0bb95", "#bf8f68", "#9b643d", "#70534a"]
+
+
+@pytest.mark.parametrize("glove", [None, "#3366cc"])
+@pytest.mark.parametrize("pair", list(itertools.pairwise(SKINS)))
+def test_a_neighbouring_skin_tone_is_no_copy(pair: tuple[str, str], glove: str | None) -> None:
+    """A change of contrast would explain the colours, yet the white around the hand and the glove stay as they are."""
+    one, two = (hand(skin, glove) for skin in pair)
+    assert compare(one, two) in (None, "altered")
+    assert compare(one, TRANSFORMS["jpeg"].change(one, np.random.default_rng(1))) == "re-encoded"
+
+
+@pytest.mark.parametrize("brightness", [0.75, 0.9, 1.1, 1.2])
+def test_a_photo_in_other_light_is_a_copy(brightness: float) -> None:
+    for piece in PIECES:
+        assert compare(piece, ImageEnhance.Brightness(piece).enhance(brightness)) == "re-encoded"
 
 
 def test_flat_pictures_have_no_hash_worth_the_name() -> None:

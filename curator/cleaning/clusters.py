@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curator.database import Curation, Selections
 from curator.database.actions import recorded
 from curator.database.curation import kept_ids, rejected_ids
+from curator.embeddings import exact_scores
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.columns import COLUMNS, put_columns, refuse_columns
 from curator.index.images import vectors_of
 from curator.job import QUIET, Job
-from curator.records import OF_NONE, Decision
+from curator.records import OF_NONE, Decision, Ids, Scores
 from curator.selectors.clusters import assign, spherical_kmeans
 from curator.texts import plural
 
@@ -65,22 +67,28 @@ def find_clusters(
     job.progress(0, len(ids), "clustering")
     code, score = assign(x, spherical_kmeans(x, wanted, np.random.default_rng(seed)))
     job.progress(len(ids), len(ids), "clustering")
-    label_of, rejected = index.reader.values_of("label"), rejected_ids(Curation(index.reader))
-    clusters: list[Cluster] = []
-    for c in sorted(range(wanted), key=lambda c: (-int((code == c).sum()), c)):
-        members = np.flatnonzero(code == c)
-        if not len(members):
-            continue
-        members = members[np.lexsort((ids[members], -score[members]))]
-        nearest = tuple(ids[members].tolist())
-        labels = Counter(str(label_of[i]) for i in nearest if label_of.get(i) is not None).most_common(_LABELS)
-        turned_down = sum(i in rejected for i in nearest)
-        clusters.append(Cluster(len(clusters) + 1, nearest, float(score[members].mean()), tuple(labels), turned_down))
+    clusters = _described(index, ids, code, score)
     number_of = {i: c.number for c in clusters for i in c.ids}
     # Those that are not among these any more have no number.
     before = dict.fromkeys(_numbers(index)) if _has_numbers(index) else {}
     put_columns(index, "clusters", [before | number_of])
     return clusters
+
+
+def stored_clusters(index: Index) -> list[Cluster]:
+    """The clusters found last, by their number, of images that are still there; none where there are none."""
+    number_of = _numbers(index) if _has_numbers(index) else {}
+    present = Curation(index.reader).nodes(index.space).image_ids
+    ids = np.array([i for i in present.tolist() if i in number_of], np.int64)
+    if not len(ids):
+        return []
+    x = vectors_of(index, ids)
+    code = np.array([number_of[i] for i in ids.tolist()])
+    score = np.zeros(len(ids), np.float32)
+    for number in np.unique(code):
+        members = code == number
+        score[members] = exact_scores(x[members], x[members].mean(0, dtype=np.float32))
+    return _described(index, ids, code, score, numbered=True)
 
 
 def reject_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
@@ -110,6 +118,28 @@ def keep_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
         with recorded(db, index.who, f"keep {plural(len(numbers), 'cluster')}", verdicts=set(hash_of.values())):
             Curation(db).undecide(Decision(h, OF_NONE, 0, "reject") for h in set(hash_of.values()))
     return [i for i in ids if hash_of[i] in decided]
+
+
+def _described(
+    index: Index, ids: Ids, code: NDArray[np.int64], score: Scores, *, numbered: bool = False
+) -> list[Cluster]:
+    """Clusters of images (n,) by the `code` of each, largest first, or with their codes as numbers."""
+    codes = np.unique(code).tolist()
+    order = codes if numbered else sorted(codes, key=lambda c: (-int((code == c).sum()), c))
+    label_of, rejected = index.reader.values_of("label"), rejected_ids(Curation(index.reader))
+    clusters: list[Cluster] = []
+    for c in order:
+        members = np.flatnonzero(code == c)
+        members = members[np.lexsort((ids[members], -score[members]))]
+        nearest = tuple(ids[members].tolist())
+        labels = Counter(str(label_of[i]) for i in nearest if label_of.get(i) is not None).most_common(_LABELS)
+        turned_down = sum(i in rejected for i in nearest)
+        clusters.append(
+            Cluster(
+                c if numbered else len(clusters) + 1, nearest, float(score[members].mean()), tuple(labels), turned_down
+            )
+        )
+    return clusters
 
 
 def _has_numbers(index: Index) -> bool:

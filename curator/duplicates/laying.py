@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.duplicates.colours import compare_colours
 from curator.duplicates.corners import Grey
 from curator.duplicates.sketch import Sketch
 
@@ -20,10 +21,6 @@ _LEAST = 50  # patches that must say something
 _STEP = 2  # pixels from one patch to the next, of which the median is taken
 _LOST = 0.03  # of the overlap, to the border that is left out of the comparison
 _WORTH = 0.5  # agreement of grey levels below which colours need no look
-_COARSE = 10  # pixels a side over which colours are averaged before they are compared
-_NEAR = 8  # levels within which a colour counts as the background's
-_GAIN = (0.5, 2.0)  # what an edit of brightness or contrast may do
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,9 @@ class Laid:
     """One picture laid on another.
 
     `agreement` is of the grey levels, in [−1, 1], and `weakest` that of the patch that agrees least, of those with
-    strong texture; `difference` of the colours, in levels of 0–255. `overlap` is the share of the smaller one that lies
-    on the other: nearly all of it for a crop, less for shots from two places.
+    strong texture, or of a place that has another colour where all others kept theirs; `difference` of the colours, in
+    levels of 0–255. `overlap` is the share of the smaller one that lies on the other: nearly all of it for a crop, less
+    for shots from two places.
     """
 
     agreement: float
@@ -52,7 +50,8 @@ def lay(a: Sketch, b: Sketch, transform: str) -> Laid:
     grey, rgb = (cv2.resize(turn(v, transform), (w, h), interpolation=cv2.INTER_AREA) for v in (b.grey, b.rgb))
     inside = np.ones((h, w), np.float32)
     agreement = _agreement(a.grey, grey, inside)
-    return Laid(agreement, _difference(a.rgb, rgb, inside), weakest=_weakest(a.grey, grey, inside))
+    colours = compare_colours(a.rgb, rgb, inside)
+    return Laid(agreement, colours.difference, weakest=min(colours.steadiness, _weakest(a.grey, grey, inside)))
 
 
 def turn(v: Any, transform: str) -> Any:
@@ -111,8 +110,8 @@ def laid_by(a: Sketch, b: Sketch, fit: Any, size: float | None = None) -> Laid:
         size = float(abs(fit[0, 0] * fit[1, 1] - fit[0, 1] * fit[1, 0])) * b.grey.size
         size = min(size, float(a.grey.size))
     overlap = min(1.0, float(inside.sum()) / size + _LOST)
-    difference = _difference(a.rgb, cv2.warpAffine(b.rgb, fit, (w, h)), inside)
-    return Laid(agreement, difference, overlap, _weakest(*laid))
+    colours = compare_colours(a.rgb, cv2.warpAffine(b.rgb, fit, (w, h)), inside)
+    return Laid(agreement, colours.difference, overlap, min(colours.steadiness, _weakest(*laid)))
 
 
 def _box(inside: Any) -> tuple[slice, slice]:
@@ -166,36 +165,3 @@ def _correlation(
     # A patch with texture on one side only has no correlation, and that is disagreement.
     scale = np.sqrt(np.maximum(spread_x, 1e-2) * np.maximum(spread_y, 1e-2))
     return np.clip(both / scale, -1, 1), (share > 0.9) & (np.maximum(spread_x, spread_y) > texture**2)
-
-
-def _difference(a: NDArray[np.uint8], b: Any, inside: Any) -> float:
-    """How far the colours lie apart, in levels of 0–255, where they differ most (95th percentile of the places).
-
-    After the best change of brightness, contrast and saturation, which edits of a whole picture are: what is left are
-    things that have another colour in one picture than in the other, as skin tones of one emoji have. Places of the
-    commonest colour, an empty background, do not count: they would hide a small thing.
-    """
-    import cv2
-
-    size = (max(1, a.shape[1] // _COARSE), max(1, a.shape[0] // _COARSE))
-    share = cv2.resize(inside, size, interpolation=cv2.INTER_AREA) > 0.9
-    if not share.any():
-        return 255.0
-    x, y = (cv2.resize(v, size, interpolation=cv2.INTER_AREA)[share].astype(np.float32) for v in (a, b))
-    grey_x, grey_y = x @ _GREY, y @ _GREY
-    apart = grey_x - grey_x.mean()
-    gain = float(np.clip(apart @ grey_y / max(float(apart @ apart), 1e-3), *_GAIN))
-    hue_x, hue_y = x - grey_x[:, None], y - grey_y[:, None]
-    saturation = float(np.clip((hue_x * hue_y).sum() / max(float((hue_x * hue_x).sum()), 1e-3), 0, _GAIN[1]))
-    expected = np.clip((grey_y.mean() + gain * apart)[:, None] + saturation * hue_x, 0, 255)
-    apart_by = np.sqrt(((expected - y) ** 2).mean(1))
-    filled = ~_background(x)
-    return float(np.percentile(apart_by[filled] if filled.any() else apart_by, 95))
-
-
-def _background(colours: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(m,) which of m colours are about the commonest one."""
-    coarse = (colours // 16).astype(np.int64) @ np.array([256, 16, 1])
-    values, counts = np.unique(coarse, return_counts=True)
-    commonest = colours[coarse == values[counts.argmax()]].mean(0)
-    return np.asarray(np.abs(colours - commonest).max(1) < _NEAR)

@@ -60,6 +60,16 @@ class Neighbours:
             job.check()
         return neighbours, scores
 
+    def nearest_to(self, q: Half, k: int, *, job: Job = QUIET) -> Positions:
+        """(m, k) positions of the rows nearest to vectors (m, d) that are not among them, best first."""
+        whole = self.x.astype(np.float32) if self.is_exact else None
+        near = [np.empty((0, min(k, len(self.x))), np.int64)]
+        for part in blocks(len(q), _BLOCK):
+            near.append(self._search(q[part].astype(np.float32), min(k, len(self.x)), whole)[1])
+            job.progress(part.stop, len(q), "nearest")
+            job.check()
+        return np.concatenate(near).astype(np.int64)
+
     def _search(self, q: Vectors, k: int, whole: Vectors | None) -> tuple[Any, Any]:
         import faiss
 

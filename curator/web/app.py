@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -26,20 +24,22 @@ from curator.labelling.concepts import fit_concept
 from curator.selection.sets import listed
 from curator.texts import to_json
 from curator.web import cleaning, image, search
-from curator.web.pack import pack, pack_blobs
+from curator.web.body import Body, ids_of, list_in, object_in, read_body
+from curator.web.jobs import Tasks
+from curator.web.maps import Maps
+from curator.web.pack import Packed, pack_blobs
 from curator.web.place import Place, few_ids, ids_in
 from curator.web.pool import AskingPool
 
 logger = logging.getLogger("curator")
 
 STATIC = Path(__file__).parent / "static"
-VIEWS = ("/", "/image/{id:int}", "/duplicates", "/issues", "/activity")
+VIEWS = ("/", "/image/{id:int}", "/duplicates", "/issues", "/map", "/activity")
 _BODY, _PICTURE = 8 << 20, 32 << 20  # bytes of a request at most
 _SHOWN = 24  # thumbnails in one answer
 _A_WHILE = {"cache-control": "private, max-age=600"}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Body = Mapping[str, Any]
 
 
 def as_json(value: Any, status: int = 200) -> Response:
@@ -84,9 +84,12 @@ class _Page:
         self.pool = AskingPool(index)
         self.facets = search.Facets(index, remember=not read_only)
         self.thumbnails = Thumbnails(index.reader)
+        self.tasks = Tasks()
+        self.maps = Maps(index, self.tasks, remember=not read_only)
 
     def close(self) -> None:
         """End the threads, and give files back."""
+        self.tasks.close()
         self.pool.close()
         self.thumbnails.close()
 
@@ -95,7 +98,7 @@ class _Page:
         return [
             Route("/api/status", self._json(lambda _: search.describe(self.index) | {"read_only": self.read_only})),
             Route("/api/changes", self._json(lambda _: {"changes": search.changes(self.index)})),
-            Route("/api/list", self.listing),
+            Route("/api/list", self._packed(self._listed)),
             Route("/api/facts", self._json(lambda asked: search.facts(self.index, few_ids(asked.get("ids", ""))))),
             Route("/api/facet", self._json(self._facet)),
             Route("/api/image/{id:int}", self.one_image),
@@ -104,6 +107,10 @@ class _Page:
             Route("/api/aligned", self._json(self._aligned)),
             Route("/api/issues", self._json(lambda _: cleaning.list_issues(self.index))),
             Route("/api/quarantine", self._json(lambda _: cleaning.would_move(self.index))),
+            Route("/api/map", self._packed(self.maps.places)),
+            Route("/api/colours", self._packed(self.maps.colours)),
+            Route("/api/clusters", self._json(self.maps.clusters)),
+            Route("/api/tasks", self._json(lambda _: self.tasks.describe())),
             Route("/api/activity", self._json(self._activity)),
             Route("/thumb/{id:int}", self.thumbnail),
             Route("/thumbs", self.pack_of_thumbnails),
@@ -118,6 +125,10 @@ class _Page:
             Route("/api/selection", self._change(self._selection), methods=["POST"]),
             Route("/api/verdict", self._change(self._verdict), methods=["POST"]),
             Route("/api/accept", self._change(self._accept), methods=["POST"]),
+            Route("/api/map", self._change(self.maps.lay_out), methods=["POST"]),
+            Route("/api/clusters", self._change(self.maps.find), methods=["POST"]),
+            Route("/api/clusters/verdict", self._change(self.maps.judge), methods=["POST"]),
+            Route("/api/stop", self._change(self._stop), methods=["POST"]),
             Route("/api/undo", self._change(self._undo), methods=["POST"]),
             Route("/api/redo", self._change(self._redo), methods=["POST"]),
             Route("/api/picture", self.drop_picture, methods=["POST"]),
@@ -129,23 +140,22 @@ class _Page:
 
         return endpoint
 
-    def _change(self, do: Callable[[Body], Any]) -> Endpoint:
+    def _packed(self, answer: Callable[[Mapping[str, str]], Packed]) -> Endpoint:
+        """As arrays for a page that asks for them, else as JSON."""
+
         async def endpoint(request: Request) -> Response:
-            return as_json(await self.pool.run("change", do, _object(await _body(request, _BODY))))
+            packed = await self.pool.run("ask", answer, dict(request.query_params))
+            if "octet-stream" in request.headers.get("accept", ""):
+                return Response(packed.as_bytes(), media_type="application/octet-stream")
+            return as_json(packed.as_lists())
 
         return endpoint
 
-    async def listing(self, request: Request) -> Response:
-        """A list, as JSON, or as arrays for a page that asks for them."""
-        asked = Place.of(dict(request.query_params))
-        answer = await self.pool.run("ask", search.list_images, self.index, asked, remember=not self.read_only)
-        facts = {"clear": answer.clear, "searched": answer.searched, "notes": answer.notes, "command": asked.command()}
-        arrays: dict[str, NDArray[Any]] = {
-            name: getattr(answer, name) for name in ("ids", "scores", "confidence", "background")
-        }
-        if "octet-stream" in request.headers.get("accept", ""):
-            return Response(pack(facts, arrays), media_type="application/octet-stream")
-        return as_json(facts | {name: values.tolist() for name, values in arrays.items()})
+    def _change(self, do: Callable[[Body], Any]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            return as_json(await self.pool.run("change", do, object_in(await read_body(request, _BODY))))
+
+        return endpoint
 
     async def one_image(self, request: Request) -> Response:
         """Everything about an image."""
@@ -178,8 +188,18 @@ class _Page:
 
     async def drop_picture(self, request: Request) -> Response:
         """Encode a picture that is not in the index → the term that stands for it in a query."""
-        data = await _body(request, _PICTURE)
+        data = await read_body(request, _PICTURE)
         return as_json({"term": await self.pool.run("encode", search.remember_picture, self.index, data)})
+
+    def _listed(self, parameters: Mapping[str, str]) -> Packed:
+        asked = Place.of(parameters)
+        answer = search.list_images(self.index, asked, remember=not self.read_only)
+        facts = {"clear": answer.clear, "searched": answer.searched, "notes": answer.notes, "command": asked.command()}
+        return Packed(facts, {n: getattr(answer, n) for n in ("ids", "scores", "confidence", "background")})
+
+    def _stop(self, body: Body) -> Any:
+        self.tasks.stop(ids_of({"work": [body.get("work")]}, "work")[0])
+        return self.tasks.describe()
 
     def _facet(self, parameters: Mapping[str, str]) -> Any:
         return asdict(self.facets.of(Place.of(parameters), parameters.get("column", "label")))
@@ -197,73 +217,37 @@ class _Page:
         return [asdict(a) for a in history(self.index, 100, before=before[0] if before else None)]
 
     def _tag(self, body: Body) -> Any:
-        tags = [str(t) for t in _list(body, "tags")]
-        tag_images(self.index, _ids(body, "ids"), tags, off=bool(body.get("off")))
+        tags = [str(t) for t in list_in(body, "tags")]
+        tag_images(self.index, ids_of(body, "ids"), tags, off=bool(body.get("off")))
         return self._latest()
 
     def _concept(self, body: Body) -> Any:
-        fit_concept(self.index, str(body.get("name", "")), _ids(body, "like"), _ids(body, "unlike", empty=True))
+        fit_concept(self.index, str(body.get("name", "")), ids_of(body, "like"), ids_of(body, "unlike", empty=True))
         return self._latest()
 
     def _selection(self, body: Body) -> Any:
-        listed(self.index, str(body.get("name", "")), _ids(body, "ids"), {"by": "hand, on the page"})
+        listed(self.index, str(body.get("name", "")), ids_of(body, "ids"), {"by": "hand, on the page"})
         return self._latest()
 
     def _verdict(self, body: Body) -> Any:
-        cleaning.give_verdict(self.index, str(body.get("verdict", "")), _ids(body, "ids"))
+        cleaning.give_verdict(self.index, str(body.get("verdict", "")), ids_of(body, "ids"))
         return self._latest()
 
     def _accept(self, body: Body) -> Any:
-        kinds = [str(k) for k in _list(body, "kinds")]
+        kinds = [str(k) for k in list_in(body, "kinds")]
         return cleaning.accept_kinds(self.index, kinds, dry_run=bool(body.get("dry_run")))
 
     def _undo(self, body: Body) -> Any:
         action = body.get("action")
         if action is None:
             return asdict(undo_action(self.index, who=self.index.who))
-        return asdict(undo_action(self.index, _ids({"action": [action]}, "action")[0]))
+        return asdict(undo_action(self.index, ids_of({"action": [action]}, "action")[0]))
 
     def _redo(self, _: Body) -> Any:
         return asdict(redo_action(self.index, who=self.index.who))
 
     def _latest(self) -> Any:
         return {"action": next((asdict(a) for a in history(self.index, 1)), None)}
-
-
-async def _body(request: Request, most: int) -> bytes:
-    parts, length = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        length += len(part)
-        if length > most:
-            raise UsageError(f"more than {most >> 20} MiB in one request")
-    return b"".join(parts)
-
-
-def _object(data: bytes) -> Body:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UsageError("the request is not JSON") from error
-    if not isinstance(value, dict):
-        raise UsageError("the request is not a JSON object")
-    return value
-
-
-def _list(body: Body, name: str) -> list[Any]:
-    value = body.get(name)
-    if not isinstance(value, list) or not value:
-        raise UsageError(f"'{name}' is a list of one or more")
-    return value
-
-
-def _ids(body: Body, name: str, *, empty: bool = False) -> list[int]:
-    value = body.get(name, [])
-    if not isinstance(value, list) or not (value or empty):
-        raise UsageError(f"'{name}' is a list of ids")
-    if any(isinstance(i, bool) or not isinstance(i, int) or not 0 < i < 2**63 for i in value):
-        raise UsageError(f"'{name}' holds something that is no id")
-    return list(dict.fromkeys(value))
 
 
 def _media(data: bytes) -> str:

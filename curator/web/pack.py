@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curator.texts import to_json
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An answer: facts in words, and arrays by name, which a page takes as they are and JSON as lists."""
+
+    facts: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def as_lists(self) -> dict[str, Any]:
+        """All of it as values of JSON."""
+        return dict(self.facts) | {name: values.tolist() for name, values in self.arrays.items()}
+
+    def as_bytes(self) -> bytes:
+        """All of it as `pack` packs it."""
+        return pack(self.facts, self.arrays)
+
 
 _TYPES = {"i": np.dtype("<i4"), "f": np.dtype("<f4")}
 
