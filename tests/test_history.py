@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from curator.admin.history import history, redo_action, undo_action
 from curator.admin.maintenance import verify
-from curator.admin.manage import remove_images, restore_images, tag_images
+from curator.admin.manage import edit_images, remove_images, restore_images, tag_images
 from curator.cleaning.decisions import decide, undo
 from curator.cleaning.dedupe import DedupeOptions, dedupe
 from curator.encoders import PixelEncoder
@@ -23,11 +23,12 @@ from curator.errors import CuratorError, UnknownName, UsageError
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.labelling.concepts import drop_concept, fit_concept
+from curator.records import IngestReport
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
 from curator.selection.sets import drop
 
-TABLES = ("tags", "decisions", "concepts", "selections", "selected")
+TABLES = ("tags", "edits", "decisions", "concepts", "selections", "selected")
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,16 @@ def contents(index: Index) -> dict[str, list[tuple[Any, ...]]]:
         "SELECT s.name, s.digest, s.manifest, x.rank, x.image_id, x.sha256 FROM selections s JOIN selected x "
         "ON x.selection_id = s.id"
     )
-    removed = index.reader.rows("SELECT id, removed FROM images")
+    removed = index.reader.rows("SELECT id, removed, label, caption FROM images")
     return {k: sorted(map(str, v)) for k, v in {**rows, "selections": names, "removed": removed}.items()}
 
 
 DEEDS: dict[str, Callable[[Index], Any]] = {
     "tag": lambda index: tag_images(index, [1, 2, 3], ["good"]),
+    "label": lambda index: edit_images(index, "label", [1, 2], "hand"),
+    "other label": lambda index: edit_images(index, "label", [2, 3], "foot"),
+    "label of the files": lambda index: edit_images(index, "label", [1, 2], None),
+    "caption": lambda index: edit_images(index, "caption", [3], "a picture of a hand"),
     "tag more": lambda index: tag_images(index, [3, 4], ["good", "odd"]),
     "untag": lambda index: tag_images(index, [1, 3], ["good"], off=True),
     "remove": lambda index: remove_images(index, [5]),
@@ -133,3 +138,48 @@ def test_the_command_line_shows_and_undoes(curator: Callable[..., Result], tmp_p
     assert curator("undo").exit_code == 2
     assert curator("undo", "--redo").stdout == "Done again: tag fine: 1 image.\n"
     assert curator("search", "id:1", "--tag", "fine").exit_code == 0
+
+
+def test_what_a_person_wrote_stands_whatever_scans_find(
+    index: Index, folder: Path, fill: Callable[..., IngestReport]
+) -> None:
+    fill(label_from="folder")
+    labels = {i.id: i.label for i in index.images(list(range(1, 11)))}
+    edit_images(index, "label", [1, 6], "bird")
+    edit_images(index, "caption", [1], " a bird ")
+    assert [i.label for i in index.images([1, 6])] == ["bird", "bird"]
+    assert index.images([1])[0].caption == "a bird"
+    assert fill(label_from="folder").noted == 0, "nothing differs from what the files say"
+    (folder / "cats").rename(folder / "felines")
+    table = folder / "notes.csv"
+    table.write_text("".join(["file,kind\n", *(f"{n}.png,new\n" for n in range(10))]))
+    fill(label_from="kind", table=str(table))
+    assert {i.label for i in index.images([1, 6])} == {"bird"}
+    assert {i.label for i in index.images([2, 7])} == {"new"}
+    edit_images(index, "label", [1, 6], None)
+    edit_images(index, "caption", [1], None)
+    assert {i.label for i in index.images([1, 6])} == {"new"} != set(labels.values())
+    assert index.images([1])[0].caption is None
+    assert not index.reader.rows("SELECT * FROM edits")
+    assert list(verify(index.folder)) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "problem"),
+    [("origin", "real", "no 'origin'"), ("label", "  ", "a label is"), ("label", "x" * 201, "a label is"),
+     ("caption", "a\0b", "a caption is")],
+)  # fmt: skip
+def test_what_is_no_label_is_refused(full: Index, what: str, value: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        edit_images(full, what, [1], value)
+    with pytest.raises(UnknownName):
+        edit_images(full, "label", [99], "x")
+
+
+def test_edit_on_the_command_line(full: Index, curator: Callable[..., Result]) -> None:
+    where = ("-i", full.folder)
+    assert curator("edit", 1, "--label", "hand", *where).output == "Written: label of 1 image.\n"
+    assert full.images([1])[0].label == "hand"
+    assert "As the files say: label and caption of 1 image" in curator("edit", 1, "--undo", *where).output
+    assert full.images([1])[0].label is None
+    assert "say --label or --caption" in curator("edit", 1, *where).output

@@ -17,6 +17,7 @@ from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curator.admin.history import undo_action
 from curator.admin.maintenance import backup, repair, verify
 from curator.admin.manage import remove_images, restore_images, tag_images
 from curator.database import Curation, NewImage, Reader, Selections, Writer
@@ -478,6 +479,11 @@ def test_a_golden_index_of_every_format_opens_for_ever(tmp_path: Path) -> None:
         if golden.name == "format-5":  # the first that tells a change in one place
             with Index(folder) as index:
                 assert Curation(index.reader).edges()[1, 2].weakest == 0.25
+        if golden.name == "format-7":  # the first in which people write labels
+            with Index(folder) as index:
+                assert index.images([4])[0].label == "warm"
+                undo_action(index)
+                assert index.images([4])[0].label is None
 
 
 def test_what_is_not_a_number_is_taken_out_of_older_indexes(tmp_path: Path) -> None:

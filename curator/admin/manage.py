@@ -13,6 +13,9 @@ from curator.records import FORGOTTEN, Root
 from curator.registry import suggest
 from curator.texts import plural
 
+_LONGEST = {"label": 200, "caption": 10_000}  # characters
+EDITED = tuple(_LONGEST)
+
 
 def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bool = False) -> None:
     """Put tags on images, or take them off.
@@ -27,6 +30,23 @@ def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bo
         db.images(ids)
         with recorded(db, index.who, text, tags=ids):
             (db.untag if off else db.tag)(ids, tags)
+
+
+def edit_images(index: Index, what: str, ids: Sequence[int], value: str | None) -> None:
+    """Write the "label" or "caption" of images into the index; None gives back what their files say.
+
+    It stands whatever later scans find; no file is changed. Raises `UsageError`, `UnknownName`.
+    """
+    if what not in EDITED:
+        raise UsageError(f"no '{what}' that a person may write; there are: {', '.join(EDITED)}")
+    if value is not None and (not value.strip() or "\0" in value or len(value) > _LONGEST[what]):
+        raise UsageError(f"a {what} is a text of 1 to {_LONGEST[what]:,} characters, not {value[:40]!r}")
+    said = "as the files say" if value is None else f"'{value.strip()}'"
+    text = f"{what} {said}: {plural(len(ids), 'image')}"
+    with index.write() as db, db.atomic():
+        db.images(ids)
+        with recorded(db, index.who, text, edits=[f"{i}/{what}" for i in ids]):
+            db.edit(what, dict.fromkeys(ids, None if value is None else value.strip()))
 
 
 def remove_images(index: Index, ids: Sequence[int]) -> int:

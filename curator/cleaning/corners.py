@@ -53,7 +53,7 @@ def find_by_corners(reader: Reader, nodes: Nodes, looks: Looks, *, job: Job) -> 
     state += sha256_of(reader, nodes.contents)
     file = reader.folder / FOLDER / f"corners-{hashlib.sha256(state).hexdigest()[:20]}.npz"
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as data, np.load(data, allow_pickle=False) as stored:
             return CornerPairs(stored["pairs"], str(stored["method"]))
     except FileNotFoundError:
         pass

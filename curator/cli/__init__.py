@@ -17,6 +17,7 @@ from curator.cli import (
     ingest,
     labelling,
     loop,
+    maps,
     runs,
     search,
     selection,
@@ -26,7 +27,7 @@ from curator.cli.face import Face
 
 SECTIONS = (
     ("Ingest", ingest.COMMANDS),
-    ("Search", (*search.COMMANDS, *web.COMMANDS)),
+    ("Search", (*search.COMMANDS, *maps.COMMANDS, *web.COMMANDS)),
     ("Clean", cleaning.COMMANDS),
     ("Select", selection.COMMANDS),
     ("Label", labelling.COMMANDS),

@@ -42,6 +42,35 @@ def tag_command(tags: str, images: tuple[str, ...], name: str | None, where: str
     echo(f"{'Untagged' if undo else 'Tagged'} {plural(len(ids), 'image')}.")
 
 
+@click.command("edit")
+@click.argument("images", nargs=-1, metavar="ID|PATH...")
+@index_option
+@click.option("--where", help="Edit all images for which this SQL condition holds.")
+@click.option("--label", help="Their label from now on.")
+@click.option("--caption", help="Their caption from now on.")
+@click.option("--undo", is_flag=True, help="Give back the labels and captions that the files say.")
+def edit_command(
+    images: tuple[str, ...], name: str | None, *, where: str | None, label: str | None, caption: str | None, undo: bool
+) -> None:
+    """Write labels and captions by hand.
+
+    They are kept in the index and stand whatever later scans find; no file is changed.
+    """
+    from curator.admin.manage import EDITED, edit_images
+    from curator.index.images import find_ids
+
+    texts = {what: value for what, value in (("label", label), ("caption", caption)) if value is not None}
+    if bool(texts) == undo:
+        raise UsageError("say --label or --caption, or --undo alone")
+    with opened(name) as index:
+        ids = find_ids(index, images, where=where)
+        for what in EDITED if undo else texts:
+            edit_images(index, what, ids, texts.get(what))
+    echo(
+        f"{'As the files say' if undo else 'Written'}: {' and '.join(texts or EDITED)} of {plural(len(ids), 'image')}."
+    )
+
+
 @click.command("remove")
 @click.argument("images", nargs=-1, metavar="ID|PATH...")
 @index_option
@@ -202,6 +231,6 @@ def undo_command(action: int | None, name: str | None, redo: bool) -> None:
 
 
 COMMANDS = (
-    tag_command, remove_command, history_command, undo_command, roots_group, verify_command, repair_command,
-    backup_command,
+    tag_command, edit_command, remove_command, history_command, undo_command, roots_group, verify_command,
+    repair_command, backup_command,
 )  # fmt: skip

@@ -49,6 +49,23 @@ class _Tags:
         db.connection.executemany("INSERT INTO tags (image_id, tag) VALUES (?, ?)", rows)
 
 
+class _Edits:
+    """Keys: image ids with "label" or "caption"; what stands there is what a person wrote."""
+
+    def read(self, db: Reader, keys: Iterable[str]) -> State:
+        state: State = dict.fromkeys(keys)
+        for part in in_parts([key.partition("/")[0] for key in state]):
+            sql = f"SELECT image_id, name, value FROM edits WHERE image_id IN ({', '.join(part)})"
+            rows = {f"{image_id}/{name}": value for image_id, name, value in db.rows(sql)}
+            state |= {key: value for key, value in rows.items() if key in state}
+        return state
+
+    def write(self, db: Writer, state: Mapping[str, Any]) -> None:
+        for name in ("label", "caption"):
+            chosen = {key: value for key, value in state.items() if key.endswith(f"/{name}")}
+            db.edit(name, {int(key.partition("/")[0]): value for key, value in chosen.items()})
+
+
 class _Removals:
     """Keys: image ids; what stands there is whether somebody took it out of the index."""
 
@@ -151,6 +168,7 @@ class _Selected:
 
 _PARTS: dict[str, _Part] = {
     "tags": _Tags(),
+    "edits": _Edits(),
     "removals": _Removals(),
     "verdicts": _Verdicts(),
     "concepts": _Concepts(),

@@ -138,12 +138,14 @@ class Reader(Connected):
         return size, mtime_ns
 
     def known(self, root_id: int) -> dict[str, KnownImage]:
-        """path → what is known, for every image of a root, removed ones too."""
-        sql = (
-            "SELECT path, id, size, mtime_ns, content_id, removed, origin, label, caption, extra FROM images WHERE "
-            "root_id = ?"
+        """path → what is known of every image of a root, removed ones too; label and caption as the files say."""
+        edit = "FROM edits WHERE image_id = i.id AND name = "
+        noted = ", ".join(
+            f"(SELECT CASE count(*) WHEN 0 THEN i.{n} ELSE max(source) END {edit} '{n}')" for n in ("label", "caption")
         )
-        return {as_path(row[0]): KnownImage(*row[1:]) for row in self.rows(sql, [root_id])}
+        columns = f"path, id, size, mtime_ns, content_id, removed, origin, {noted}, extra"
+        rows = self.rows(f"SELECT {columns} FROM images i WHERE root_id = ?", [root_id])
+        return {as_path(row[0]): KnownImage(*row[1:]) for row in rows}
 
     def ids_below(self, folder: Path) -> Ids:
         """Ascending ids of the present images whose path lies in a folder."""

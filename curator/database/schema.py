@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
-FORMAT = 6  # user_version: one more for every migration
+FORMAT = 7  # user_version: one more for every migration
 
 # Each of these tables has a last column `crc`: CRC-32 over the others in this order. SQLite itself detects no flipped
 # bit.
@@ -42,6 +42,7 @@ SEALED: dict[str, tuple[str, ...]] = {
     "concepts": ("space_id", "name", "vector", "bias", "facts"),
     "computed": ("image_id", "name", "value"),
     "recipes": ("name", "recipe"),
+    "edits": ("image_id", "name", "value", "source"),
     "actions": ("id", "at", "who", "text", "before", "after", "undone"),
 }  # fmt: skip
 
@@ -186,6 +187,14 @@ CREATE TABLE actions (
 INSERT INTO meta (key, value) VALUES ('changes', 0);
 """
 
+# Labels and captions that a person wrote, which stand in `images` too; `source` is what the files say.
+_SEVENTH = """
+CREATE TABLE edits (
+    image_id INTEGER NOT NULL REFERENCES images (id), name TEXT NOT NULL CHECK (name IN ('label', 'caption')),
+    value TEXT NOT NULL, source TEXT, crc INTEGER, PRIMARY KEY (image_id, name)
+);
+"""
+
 
 UNUSED_COLUMNS = "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FROM images, json_each(images.extra))"
 
@@ -232,6 +241,11 @@ def migrations() -> Migrations:
         _create(db, _SIXTH)
         db.execute("UPDATE meta SET crc = row_crc(key, value) WHERE crc IS NULL")
         db.execute("PRAGMA user_version = 6")
+
+    @steps()
+    def m007_edits(db: Database) -> None:
+        _create(db, _SEVENTH)
+        db.execute("PRAGMA user_version = 7")
 
     return steps
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curator.database.connection import as_stored
 from curator.database.integrity import row_crc
+from curator.database.reader import in_parts
 from curator.database.schema import UNUSED_COLUMNS
 from curator.database.writing import Writing
 from curator.records import Content, ImageFile, Notes, Skipped, Space, Vectors
@@ -95,6 +96,7 @@ class Writer(Writing):
             "crc = NULL",
             rows,
         )
+        self._keep_edits(f"seq = {int(seq)}")
         self._note_columns(i.notes for i in images)
 
     def put_notes(self, notes: Mapping[int, tuple[str, Notes]]) -> None:
@@ -103,7 +105,39 @@ class Writer(Writing):
         self.connection.executemany(
             "UPDATE images SET origin = ?, label = ?, caption = ?, extra = ?, crc = NULL WHERE id = ?", rows
         )
+        for part in in_parts(list(notes)):
+            self._keep_edits(f"id IN ({', '.join(map(str, part))})")
         self._note_columns(n for _, n in notes.values())
+
+    def edit(self, name: str, values: Mapping[int, str | None]) -> None:
+        """Write the label or caption of images, whatever their files say; None gives back what those say."""
+        there = "FROM edits WHERE image_id = ?1 AND name = ?2"
+        texts = [(image_id, name, value) for image_id, value in values.items() if value is not None]
+        self.connection.executemany(
+            f"INSERT INTO edits (image_id, name, value, source) SELECT id, ?2, ?3, {name} FROM images WHERE id = ?1 "
+            "ON CONFLICT (image_id, name) DO UPDATE SET value = excluded.value, crc = NULL",
+            texts,
+        )
+        self.connection.executemany(f"UPDATE images SET {name} = ?3, crc = NULL WHERE id = ?1 AND ?2 = ?2", texts)
+        back = [(image_id, name) for image_id, value in values.items() if value is None]
+        self.connection.executemany(
+            f"UPDATE images SET {name} = (SELECT source {there}), crc = NULL WHERE id = ?1 AND EXISTS "
+            f"(SELECT 1 {there})",
+            back,
+        )
+        self.connection.executemany(f"DELETE {there}", back)
+
+    def _keep_edits(self, which: str) -> None:
+        """Of images that were written as their files say: what a person wrote stands, and what those say beside it."""
+        for name in ("label", "caption"):
+            of = f"name = '{name}' AND image_id IN (SELECT id FROM images WHERE {which})"
+            self.connection.execute(
+                f"UPDATE edits SET source = (SELECT {name} FROM images WHERE id = image_id), crc = NULL WHERE {of}"
+            )
+            self.connection.execute(
+                f"UPDATE images SET {name} = (SELECT value FROM edits WHERE image_id = id AND name = '{name}'), "
+                f"crc = NULL WHERE id IN (SELECT image_id FROM edits WHERE {of})"
+            )
 
     def _note_columns(self, notes: Iterable[Notes]) -> None:
         names = sorted({name for n in notes for name in n.extra})

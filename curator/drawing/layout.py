@@ -33,6 +33,8 @@ def lay_out(neighbours: NDArray[np.int32], x: NDArray[np.floating], *, job: Job 
     same places. Raises `Stopped`.
     """
     n = len(x)
+    if not n:
+        return np.empty((0, 2), np.float32)
     y = _START * _principal(x)
     pulls = _pulls(neighbours[:, :_PULLING])
     if n < 3 or not pulls.nnz:

@@ -49,7 +49,7 @@ def load_graph(
         return _read(file)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         logger.warning("%s cannot be read (%s); the graph is built again", file, error)
     graph = build_graph(Curation(reader).vectors(space, nodes.contents), threshold=threshold, job=job)
     try:
@@ -129,7 +129,7 @@ def _digest(reader: Reader, space: Space, nodes: Nodes, threshold: float | None)
 
 
 def _read(file: Path) -> Graph:
-    with np.load(file, allow_pickle=False) as stored:
+    with file.open("rb") as data, np.load(data, allow_pickle=False) as stored:
         certificate = Certificate(**json.loads(stored["certificate"].tobytes()))
         pair_scores: Scores = stored["pair_scores"]
         return Graph(stored["neighbours"], stored["scores"], stored["pairs"], pair_scores, certificate)

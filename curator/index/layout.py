@@ -94,12 +94,12 @@ def _digest(space: Space, contents: Ids) -> str:
 def _newest(home: Path, space: Space) -> tuple[Ids, Plane] | None:
     for file in reversed(_files(home, space)):
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            with file.open("rb") as data, np.load(data, allow_pickle=False) as stored:
                 contents, places = stored["contents"], stored["places"]
             if places.shape == (len(contents), 2) and file.stem.endswith(_digest(space, contents)):
                 return contents, places
             logger.warning("%s is not what its name says; the map is laid out again", file)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             logger.warning("%s cannot be read (%s); the map is laid out again", file, error)
     return None
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -16,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from curator.admin.history import history, redo_action, undo_action
-from curator.admin.manage import tag_images
+from curator.admin.manage import edit_images, tag_images
 from curator.errors import CuratorError, IndexLocked, PictureError, UnknownName, UsageError
 from curator.index import Index
 from curator.index.thumbnails import Thumbnails
@@ -25,6 +26,7 @@ from curator.selection.sets import listed
 from curator.texts import to_json
 from curator.web import cleaning, image, search
 from curator.web.body import Body, ids_of, list_in, object_in, read_body
+from curator.web.choices import put_choice, read_choice
 from curator.web.jobs import Tasks
 from curator.web.maps import Maps
 from curator.web.pack import Packed, pack_blobs
@@ -34,7 +36,10 @@ from curator.web.pool import AskingPool
 logger = logging.getLogger("curator")
 
 STATIC = Path(__file__).parent / "static"
-VIEWS = ("/", "/image/{id:int}", "/duplicates", "/issues", "/map", "/activity")
+VIEWS = (
+    "/", "/image/{id:int}", "/duplicates", "/issues", "/map", "/selections", "/selections/{name}", "/runs",
+    "/runs/{name}", "/runs/{name}/lens", "/activity",
+)  # fmt: skip
 _BODY, _PICTURE = 8 << 20, 32 << 20  # bytes of a request at most
 _SHOWN = 24  # thumbnails in one answer
 _A_WHILE = {"cache-control": "private, max-age=600"}
@@ -121,6 +126,8 @@ class _Page:
         """Routes that change the index; none touches a picture's file."""
         return [
             Route("/api/tag", self._change(self._tag), methods=["POST"]),
+            Route("/api/choice", self._change(self._choice), methods=["POST"]),
+            Route("/api/edit", self._change(self._edit), methods=["POST"]),
             Route("/api/concept", self._change(self._concept), methods=["POST"]),
             Route("/api/selection", self._change(self._selection), methods=["POST"]),
             Route("/api/verdict", self._change(self._verdict), methods=["POST"]),
@@ -191,18 +198,21 @@ class _Page:
         data = await read_body(request, _PICTURE)
         return as_json({"term": await self.pool.run("encode", search.remember_picture, self.index, data)})
 
+    def _place(self, parameters: Mapping[str, str]) -> Place:
+        return Place.of(parameters, lambda name: read_choice(self.index.folder, name))
+
     def _listed(self, parameters: Mapping[str, str]) -> Packed:
-        asked = Place.of(parameters)
+        asked = self._place(parameters)
         answer = search.list_images(self.index, asked, remember=not self.read_only)
         facts = {"clear": answer.clear, "searched": answer.searched, "notes": answer.notes, "command": asked.command()}
         return Packed(facts, {n: getattr(answer, n) for n in ("ids", "scores", "confidence", "background")})
 
     def _stop(self, body: Body) -> Any:
-        self.tasks.stop(ids_of({"work": [body.get("work")]}, "work")[0])
+        self.tasks.stop(ids_of({"task": [body.get("task")]}, "task")[0])
         return self.tasks.describe()
 
     def _facet(self, parameters: Mapping[str, str]) -> Any:
-        return asdict(self.facets.of(Place.of(parameters), parameters.get("column", "label")))
+        return asdict(self.facets.of(self._place(parameters), parameters.get("column", "label")))
 
     def _groups(self, parameters: Mapping[str, str]) -> Any:
         kinds = [k for k in parameters.get("kind", "").split(",") if k]
@@ -219,6 +229,15 @@ class _Page:
     def _tag(self, body: Body) -> Any:
         tags = [str(t) for t in list_in(body, "tags")]
         tag_images(self.index, ids_of(body, "ids"), tags, off=bool(body.get("off")))
+        return self._latest()
+
+    def _choice(self, body: Body) -> Any:
+        return {"choice": put_choice(self.index.folder, np.array(ids_of(body, "ids"), np.int64))}
+
+    def _edit(self, body: Body) -> Any:
+        value = body.get("value")
+        what = str(body.get("what", ""))
+        edit_images(self.index, what, ids_of(body, "ids"), None if value is None else str(value))
         return self._latest()
 
     def _concept(self, body: Body) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from curator.database import all_of
@@ -27,10 +27,12 @@ class Place:
     min_score: float | None = None
     min_confidence: float | None = None
     fold: bool = False
+    chosen: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, parameters: Parameters) -> Place:
-        """Raises `UsageError` for what is no number, or no order."""
+    def of(cls, parameters: Parameters, choice: Callable[[str], tuple[int, ...]] | None = None) -> Place:
+        """`choice` is told the name of a choice, and gives its ids. Raises `UsageError` for what is no number."""
+        chosen = parameters.get("chosen", "")
         return cls(
             query=parameters.get("q", "").strip(),
             where=parameters.get("where", "").strip(),
@@ -41,6 +43,8 @@ class Place:
             min_score=_number(parameters.get("min_score"), "min_score"),
             min_confidence=_number(parameters.get("min_confidence"), "min_confidence"),
             fold=parameters.get("fold", "") == "1",
+            # Ids, or the name of more of them than stand in an address: of sixteen hexadecimal digits.
+            chosen=choice(chosen) if choice is not None and "," not in chosen and len(chosen) == 16 else ids_in(chosen),
         )
 
     @property
@@ -58,6 +62,7 @@ class Place:
         """All limits on metadata as one SQL condition. Raises `WhereError` for unbalanced parentheses."""
         parts = [self.where] if self.where else []
         parts += ["duplicate_of IS NULL"] if self.fold else []
+        parts += [f"id IN ({', '.join(map(str, self.chosen))})"] if self.chosen else []
         return all_of(*parts) if parts else None
 
     def command(self) -> str:

@@ -48,10 +48,10 @@ export async function blobsOf(ids) {
   return blobs;
 }
 
-// A list: facts in words, and its arrays by name.
-export async function list(parameters, signal) {
+// Facts in words, and arrays by name.
+export async function packed(path, parameters, signal) {
   const headers = { accept: "application/octet-stream" };
-  const data = await (await ask(withQuery("/api/list", parameters), { headers, signal })).arrayBuffer();
+  const data = await (await ask(withQuery(path, parameters), { headers, signal })).arrayBuffer();
   const length = new DataView(data).getUint32(0, true);
   const facts = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
   let start = 4 + length;
@@ -61,6 +61,8 @@ export async function list(parameters, signal) {
   }
   return facts;
 }
+
+export const list = (parameters, signal) => packed("/api/list", parameters, signal);
 
 export function withQuery(path, parameters) {
   const pairs = Object.entries(parameters).filter(([, v]) => v !== "" && v !== null && v !== undefined);

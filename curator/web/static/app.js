@@ -5,17 +5,18 @@ import { fill, h, number, say } from "./dom.js";
 import { everywhereKeys, help } from "./keys.js";
 import * as place from "./place.js";
 import * as thumbs from "./thumbs.js";
-import { ActivityView } from "./views/activity.js";
-import { DuplicatesView } from "./views/duplicates.js";
-import { ImageView } from "./views/image.js";
-import { IssuesView } from "./views/issues.js";
 import { SearchView } from "./views/search.js";
 
+// The first view is there at once, each other one when somebody goes to it.
 const VIEWS = [
-  [/^\/$/, SearchView], [/^\/image\/\d+$/, ImageView], [/^\/duplicates$/, DuplicatesView],
-  [/^\/issues$/, IssuesView], [/^\/activity$/, ActivityView],
+  [/^\/$/, async () => SearchView], [/^\/image\/\d+$/, async () => (await import("./views/image.js")).ImageView],
+  [/^\/duplicates$/, async () => (await import("./views/duplicates.js")).DuplicatesView],
+  [/^\/issues$/, async () => (await import("./views/issues.js")).IssuesView], [/^\/map$/, async () => (await import("./views/map.js")).MapView],
+  [/^\/selections(\/[^/]+)?$/, async () => (await import("./views/selections.js")).SelectionsView],
+  [/^\/runs(\/[^/]+(\/lens)?)?$/, async () => (await import("./views/runs.js")).RunsView],
+  [/^\/activity$/, async () => (await import("./views/activity.js")).ActivityView],
 ];
-const RAIL = [["/", "Search", "s"], ["/duplicates", "Duplicates", "d"], ["/issues", "Issues", "i"], ["/activity", "Activity", "a"]];
+const RAIL = [["/", "Search", "s"], ["/duplicates", "Duplicates", "d"], ["/issues", "Issues", "i"], ["/map", "Map", "m"], ["/selections", "Selections", "l"], ["/runs", "Runs", "r"], ["/activity", "Activity", "a"]];
 const EVERY = 2000; // milliseconds between two looks for changes
 
 const app = {
@@ -66,17 +67,26 @@ function foot(json, command) {
     h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(command).then(() => say("copied")) }, "copy"));
 }
 
-function show() {
+async function show() {
   const path = place.path();
-  const found = VIEWS.find(([pattern]) => pattern.test(path));
+  const known = VIEWS.find(([pattern]) => pattern.test(path));
   for (const link of app.rail.children) {
-    if (link.getAttribute("href") === path) link.setAttribute("aria-current", "page");
+    const to = link.getAttribute("href");
+    if (to === path || (to !== "/" && path.startsWith(`${to}/`))) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (app.view && found && app.view instanceof found[1] && app.view.follows?.()) return;
+  let View = null;
+  try {
+    View = known && await known[1]();
+  } catch {
+    say("the server does not answer; is `curator web` still running?", true);
+    return;
+  }
+  if (place.path() !== path) return; // somebody has gone on meanwhile
+  if (app.view && View && app.view instanceof View && app.view.follows?.()) return;
   app.view?.close?.();
   document.title = "curator";
-  app.view = found ? new found[1](app) : null;
+  app.view = View ? new View(app) : null;
   fill(app.main, app.view ? app.view.element : h("p", { class: "empty" }, "There is no such view."));
   app.view?.start?.();
 }

@@ -1,11 +1,12 @@
 // Search: query and chips, the grid, scores, filters, marks, tags, what is chosen.
 
 import { get, list, post, sendPicture } from "../api.js";
+import * as bulk from "../bulk.js";
 import { fill, h, number, plural, say } from "../dom.js";
 import { Facets } from "../facets.js";
 import { Grid } from "../grid.js";
 import { Histogram } from "../histogram.js";
-import { dialog, layer } from "../keys.js";
+import { layer } from "../keys.js";
 import * as place from "../place.js";
 
 const MARKS = 200; // they stand in the address
@@ -65,7 +66,7 @@ export class SearchView {
       "/": ["query", () => { this.input.focus(); this.input.select(); }],
       s: ["more like this", () => this.similar()],
       "+": ["like", () => this.mark("like")], "-": ["unlike", () => this.mark("unlike")], 0: ["unmark", () => this.mark(null)],
-      t: ["tag", () => this.tag()], T: ["the last tag again", () => this.tag(this.lastTag)],
+      t: ["tag", () => this.tag()], T: ["the last tag again", () => this.tag(true)], e: ["label", () => this.edit("label")],
       c: ["compare two chosen", () => this.compare()],
       Escape: ["clear the choice", () => this.grid.clear()],
     });
@@ -263,46 +264,23 @@ export class SearchView {
 
   chosenChanged() {
     const n = this.grid.chosen.size;
-    this.bar.hidden = !n;
-    if (!n) return;
-    const button = (words, key, f) => h("button", { title: key, onclick: f }, words);
-    fill(this.bar, h("strong", { "aria-live": "polite" }, `${number(n)} chosen`),
-      button("Tag", "t", () => this.tag()), button("Into selection", "", () => this.select()),
-      button("Like", "+", () => this.mark("like")), button("Unlike", "−", () => this.mark("unlike")),
-      n === 2 && button("Compare", "c", () => this.compare()), button("Clear", "Esc", () => this.grid.clear()));
+    bulk.bar(this.bar, n, [["Tag", "t", () => this.tag()], ["Label", "e", () => this.edit("label")], ["Caption", "", () => this.edit("caption")],
+      ["Into selection", "", () => bulk.select(this.app, this.these())], ["Like", "+", () => this.mark("like")], ["Unlike", "−", () => this.mark("unlike")],
+      ...(n === 2 ? [["Compare", "c", () => this.compare()]] : []), ["Clear", "Esc", () => this.grid.clear()]]);
   }
 
-  async tag(word) {
-    const ids = this.these();
-    if (!ids.length) return;
-    const send = async (value, off) => {
-      const tags = value.split(/[\s,]+/).filter(Boolean);
-      if (!tags.length) return;
-      this.lastTag = value;
-      const done = await this.app.does(`${off ? "took off" : "tagged"} ${tags.join(", ")}: ${plural(ids.length, "image")}`, () => post("/api/tag", { ids, tags, off }));
-      if (done) { for (const id of ids) this.known.delete(id); await this.learn(ids.slice(0, 200)); }
-    };
-    if (word) { await send(word, false); return; }
-    const input = h("input", { type: "text", list: "tags", placeholder: "good, keep", "aria-label": "Tags" });
-    const choices = h("datalist", { id: "tags" }, this.app.status.tags.map((value) => h("option", { value })));
-    const box = dialog(`Tag ${plural(ids.length, "image")}`, input, choices, h("div", { class: "line" },
-      h("button", { onclick: () => { box.close(); send(input.value, false); } }, "Tag"),
-      h("button", { class: "quiet", onclick: () => { box.close(); send(input.value, true); } }, "Take off")));
-    input.addEventListener("keydown", (e) => { if (e.key === "Enter") { e.preventDefault(); box.close(); send(input.value, false); } });
-    input.focus();
+  again(ids) {
+    for (const id of ids) this.known.delete(id);
+    return this.learn(ids.slice(0, 200));
   }
 
-  select() {
+  tag(again = false) {
     const ids = this.these();
-    const input = h("input", { type: "text", placeholder: "name", "aria-label": "Name of the selection" });
-    const send = async () => {
-      box.close();
-      const done = await this.app.does(`${plural(ids.length, "image")} selected as ${input.value}`, () => post("/api/selection", { name: input.value, ids }));
-      if (done) await this.app.refresh();
-    };
-    const box = dialog(`A selection of ${plural(ids.length, "image")}`, input, h("div", { class: "line" }, h("button", { onclick: send }, "Save")),
-      h("p", { class: "note" }, "In a terminal: `curator export NAME -o FOLDER`, `curator train … --selection NAME`"));
-    input.addEventListener("keydown", (e) => { if (e.key === "Enter") { e.preventDefault(); send(); } });
-    input.focus();
+    return bulk.tag(this.app, ids, { again, then: () => this.again(ids) });
+  }
+
+  edit(what) {
+    const ids = this.these();
+    bulk.edit(this.app, what, ids, { value: ids.length === 1 ? this.known.get(ids[0])?.[what] ?? "" : "", then: () => this.again(ids) });
   }
 }
