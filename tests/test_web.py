@@ -523,7 +523,7 @@ def test_the_server_starts_without_torch_and_sees_what_the_command_line_did(
 
 
 def test_scripts_keep_the_pages_rules() -> None:
-    """Text is text, nothing is built of strings, nothing comes from elsewhere, and what the first grid needs is small."""
+    """Text is text, nothing is built of strings or comes from elsewhere, and what the first grid needs is small."""
     files = [f for f in STATIC.rglob("*") if f.is_file()]
     first, ahead = set[Path](), [STATIC / "app.js"]
     while ahead:

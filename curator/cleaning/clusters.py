@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database import Curation, Selections
-from curator.database.actions import recorded
+from curator.cleaning.decisions import judge_alone
+from curator.database import Curation
 from curator.database.curation import kept_ids, rejected_ids
 from curator.embeddings import exact_scores
 from curator.errors import UsageError
@@ -23,7 +23,7 @@ from curator.index import Index
 from curator.index.columns import COLUMNS, put_columns, refuse_columns
 from curator.index.images import vectors_of
 from curator.job import QUIET, Job
-from curator.records import OF_NONE, Decision, Ids, Scores
+from curator.records import OF_NONE, Ids, Scores
 from curator.selectors.clusters import assign, spherical_kmeans
 from curator.texts import plural
 
@@ -99,25 +99,18 @@ def reject_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
     The verdict is on contents, and stays when clusters are found anew. Files stay where they are: `curator quarantine`
     moves duplicates alone. Raises `UsageError`.
     """
-    members = _members(index, numbers)
-    with index.write() as db, db.atomic():
-        to_keep = kept_ids(Curation(db))
-        ids = [i for i in members if i not in to_keep]
-        hashes = dict.fromkeys(Selections(db).sha256_of(ids))
-        with recorded(db, index.who, f"reject {plural(len(numbers), 'cluster')}", verdicts=hashes):
-            Curation(db).decide(Decision(h, OF_NONE, 0, "reject") for h in hashes)
+    staying = kept_ids(Curation(index.reader))
+    ids = [i for i in _members(index, numbers) if i not in staying]
+    judge_alone(index, "reject", ids, what=plural(len(numbers), "cluster"))
     return ids
 
 
 def keep_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
     """Take such verdicts on every image of clusters back → ids of those that were rejected."""
-    ids = _members(index, numbers)
-    with index.write() as db, db.atomic():
-        hash_of = dict(zip(ids, Selections(db).sha256_of(ids), strict=True))
-        decided = {d.subject for d in Curation(db).decisions() if d.other == OF_NONE and d.verdict == "reject"}
-        with recorded(db, index.who, f"keep {plural(len(numbers), 'cluster')}", verdicts=set(hash_of.values())):
-            Curation(db).undecide(Decision(h, OF_NONE, 0, "reject") for h in set(hash_of.values()))
-    return [i for i in ids if hash_of[i] in decided]
+    rejected = {i for i, beside in rejected_ids(Curation(index.reader)).items() if beside == OF_NONE}
+    ids = [i for i in _members(index, numbers) if i in rejected]
+    judge_alone(index, "undo", ids, what=plural(len(numbers), "cluster"))
+    return ids
 
 
 def _described(

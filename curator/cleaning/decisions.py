@@ -13,10 +13,31 @@ from curator.database.curation import apart_pairs, kept_ids, rejected_ids
 from curator.duplicates import KINDS
 from curator.errors import UsageError
 from curator.index import Index
-from curator.records import Decision
+from curator.records import OF_NONE, Decision
 from curator.texts import plural
 
 VERDICTS = ("keep", "reject", "not-duplicate")
+
+
+def judge_alone(index: Index, verdict: str, ids: Sequence[int], *, what: str = "") -> list[int]:
+    """A verdict on images by themselves, duplicates or not → ids of those whose verdict is another now.
+
+    "reject": no selection and no training takes them. "keep": they stay, whatever groups they are in. "undo" forgets
+    either. The verdict is on contents; no file is touched. `what` says in the history whose images they are.
+    """
+    if verdict not in ("keep", "reject", "undo"):
+        raise UsageError(f"a verdict on an image by itself is keep, reject or undo, not '{verdict}'")
+    with index.write() as db, db.atomic():
+        curation = Curation(db)
+        hash_of = dict(zip(ids, Selections(db).sha256_of(ids), strict=True))
+        about = list(dict.fromkeys(hash_of.values()))
+        alone = [d for d in curation.decisions(about) if d.other == OF_NONE]
+        before = {d.subject: d.verdict for d in alone}
+        with recorded(db, index.who, f"{verdict} {what or plural(len(ids), 'image')}", verdicts=about):
+            curation.undecide(alone)
+            if verdict != "undo":
+                curation.decide(Decision(h, OF_NONE, 0, verdict) for h in about)
+    return [i for i, h in hash_of.items() if before.get(h, "undo") != verdict]
 
 
 def decide(index: Index, verdict: str, ids: Sequence[int]) -> int:

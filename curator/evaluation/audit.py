@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,13 +144,17 @@ def audit(
         put_columns(index, "audit", [*({i: row[column] for i, row in rows} for column in range(3)), authentic])
     counts = Counter(f.label for f in findings)
     alarms = of_near.ratio[~set_by & fair] <= threshold
-    return Audit(
+    result = Audit(
         run.name, tuple(findings), {label: counts[label] for label in LABELS}, len(y.ids), planned - len(y.ids),
         threshold,
         float(alarms.mean()), at_most(int(alarms.sum()), len(alarms)), len(alarms), float((~fair).mean()),
         float(held_off[~set_by].mean()), float(beside.authentic.mean()),
         float(of_held.authentic.mean()),
     )  # fmt: skip
+    if keep:
+        said = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "findings"}
+        run.write_json("audit.json", said | {"images": len(findings), "copies": result.copies, "beyond": result.beyond})
+    return result
 
 
 def _divided(proved: Sequence[tuple[int, str]], run: Run) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

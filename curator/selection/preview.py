@@ -5,7 +5,7 @@ Distance from a reference, variety, balance, duplicates left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,8 +70,20 @@ def preview(
     """
     if not names:
         raise UsageError("name the selections to compare; `curator selections` lists them")
-    reference = find_images(index, against)
     chosen = {name: _usable(index, Selections(index.reader).get(name)) for name in names}
+    return preview_sets(index, chosen, find_images(index, against), column=column, seed=seed, job=job)
+
+
+def preview_sets(
+    index: Index,
+    chosen: Mapping[str, Ids],
+    reference: Ids,
+    *,
+    column: str = "label",
+    seed: int = 0,
+    job: Job = QUIET,
+) -> list[Row]:
+    """The same of images by name, whether or not they are kept as selections."""
     for name, ids in chosen.items():
         shared = len(np.intersect1d(ids, reference))
         if shared:

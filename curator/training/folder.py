@@ -107,6 +107,13 @@ class Run:
         """Write a file of JSON, whole or not at all."""
         self.write_text(name, to_json(value, indent=1) + "\n")
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """An object of JSON; {} where there is none, or no whole one."""
+        try:
+            return _object((self.folder / name).read_text(errors="replace"))
+        except OSError:
+            return {}
+
     def write_text(self, name: str, text: str) -> None:
         """Write a file, whole or not at all."""
         write_whole(self.folder / name, text)

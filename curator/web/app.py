@@ -6,27 +6,27 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from curator.admin.history import history, redo_action, undo_action
-from curator.admin.manage import edit_images, tag_images
+from curator.admin.history import history
+from curator.admin.maintenance import verify
 from curator.errors import CuratorError, IndexLocked, PictureError, UnknownName, UsageError
 from curator.index import Index
 from curator.index.thumbnails import Thumbnails
-from curator.labelling.concepts import fit_concept
-from curator.selection.sets import listed
+from curator.search.facts import skipped
 from curator.texts import to_json
-from curator.web import cleaning, image, search
-from curator.web.body import Body, ids_of, list_in, object_in, read_body
-from curator.web.choices import put_choice, read_choice
+from curator.web import cleaning, image, runs, search, selection
+from curator.web.body import Body, ids_of, object_in, read_body
+from curator.web.changing import Changes
+from curator.web.choices import read_choice
 from curator.web.jobs import Tasks
 from curator.web.maps import Maps
 from curator.web.pack import Packed, pack_blobs
@@ -41,6 +41,7 @@ VIEWS = (
     "/runs/{name}", "/runs/{name}/lens", "/activity",
 )  # fmt: skip
 _BODY, _PICTURE = 8 << 20, 32 << 20  # bytes of a request at most
+_SKIPPED = 1_000  # files that could not be read, in one answer
 _SHOWN = 24  # thumbnails in one answer
 _A_WHILE = {"cache-control": "private, max-age=600"}
 
@@ -90,6 +91,8 @@ class _Page:
         self.facets = search.Facets(index, remember=not read_only)
         self.thumbnails = Thumbnails(index.reader)
         self.tasks = Tasks()
+        self.trainings = runs.Trainings(index)
+        self.choosing = selection.Choosing(index)
         self.maps = Maps(index, self.tasks, remember=not read_only)
 
     def close(self) -> None:
@@ -115,6 +118,16 @@ class _Page:
             Route("/api/map", self._packed(self.maps.places)),
             Route("/api/colours", self._packed(self.maps.colours)),
             Route("/api/clusters", self._json(self.maps.clusters)),
+            Route("/api/selections", self._json(lambda _: selection.list_selections(self.index))),
+            Route("/api/selections/{name}", self._named(selection.describe_selection)),
+            Route("/api/attempt", self._json(self.choosing.attempt, kind="choose")),
+            Route("/api/difference", self._json(self._difference)),
+            Route("/api/runs", self._json(lambda _: runs.list_all(self.index))),
+            Route("/api/runs/{name}", self._named(runs.describe_run)),
+            Route("/api/runs/{name}/lens", self._named(runs.lens, told=True)),
+            Route("/samples/{name}/{number:int}", self.sample),
+            Route("/api/trainings", self._json(self.trainings.describe)),
+            Route("/api/skipped", self._json(self._skipped)),
             Route("/api/tasks", self._json(lambda _: self.tasks.describe())),
             Route("/api/activity", self._json(self._activity)),
             Route("/thumb/{id:int}", self.thumbnail),
@@ -124,26 +137,31 @@ class _Page:
 
     def changing(self) -> list[Route]:
         """Routes that change the index; none touches a picture's file."""
+        changes: dict[str, Callable[[Body], Any]] = {
+            **Changes(self.index).routes(),
+            "/api/map": self.maps.lay_out, "/api/clusters": self.maps.find, "/api/clusters/verdict": self.maps.judge,
+            "/api/stop": self._stop, "/api/train": self.trainings.start, "/api/train/stop": self.trainings.stop,
+            "/api/audit": partial(runs.start_audit, self.index, self.tasks),
+            "/api/lens": partial(runs.judge_made, self.index),
+            "/api/verify": self._verify,
+        }  # fmt: skip
         return [
-            Route("/api/tag", self._change(self._tag), methods=["POST"]),
-            Route("/api/choice", self._change(self._choice), methods=["POST"]),
-            Route("/api/edit", self._change(self._edit), methods=["POST"]),
-            Route("/api/concept", self._change(self._concept), methods=["POST"]),
-            Route("/api/selection", self._change(self._selection), methods=["POST"]),
-            Route("/api/verdict", self._change(self._verdict), methods=["POST"]),
-            Route("/api/accept", self._change(self._accept), methods=["POST"]),
-            Route("/api/map", self._change(self.maps.lay_out), methods=["POST"]),
-            Route("/api/clusters", self._change(self.maps.find), methods=["POST"]),
-            Route("/api/clusters/verdict", self._change(self.maps.judge), methods=["POST"]),
-            Route("/api/stop", self._change(self._stop), methods=["POST"]),
-            Route("/api/undo", self._change(self._undo), methods=["POST"]),
-            Route("/api/redo", self._change(self._redo), methods=["POST"]),
+            *(Route(path, self._change(do), methods=["POST"]) for path, do in changes.items()),
             Route("/api/picture", self.drop_picture, methods=["POST"]),
         ]
 
-    def _json(self, answer: Callable[[Mapping[str, str]], Any]) -> Endpoint:
+    def _json(self, answer: Callable[[Mapping[str, str]], Any], kind: str = "ask") -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            return as_json(await self.pool.run("ask", answer, dict(request.query_params)))
+            return as_json(await self.pool.run(kind, answer, dict(request.query_params)))
+
+        return endpoint
+
+    def _named(self, answer: Callable[..., Any], *, told: bool = False) -> Endpoint:
+        """Of the thing that the path names; `told` hands the parameters on."""
+
+        async def endpoint(request: Request) -> Response:
+            more = (dict(request.query_params),) if told else ()
+            return as_json(await self.pool.run("ask", answer, self.index, request.path_params["name"], *more))
 
         return endpoint
 
@@ -167,6 +185,13 @@ class _Page:
     async def one_image(self, request: Request) -> Response:
         """Everything about an image."""
         return as_json(await self.pool.run("ask", image.describe_image, self.index, request.path_params["id"]))
+
+    async def sample(self, request: Request) -> Response:
+        """A sheet of samples of a run, by its number."""
+        data = await self.pool.run(
+            "picture", runs.sample, self.index, request.path_params["name"], request.path_params["number"]
+        )
+        return Response(data, headers=_A_WHILE, media_type="image/png")
 
     async def thumbnail(self, request: Request) -> Response:
         """One thumbnail, which the browser keeps for a while."""
@@ -207,6 +232,14 @@ class _Page:
         facts = {"clear": answer.clear, "searched": answer.searched, "notes": answer.notes, "command": asked.command()}
         return Packed(facts, {n: getattr(answer, n) for n in ("ids", "scores", "confidence", "background")})
 
+    def _skipped(self, _: Mapping[str, str]) -> Any:
+        return [asdict(f) for f in skipped(self.index, limit=_SKIPPED)]
+
+    def _verify(self, _: Body) -> Any:
+        return self.tasks.start(
+            "verify", "verifying", lambda _: [asdict(f) for f in verify(self.index.folder)]
+        ).describe()
+
     def _stop(self, body: Body) -> Any:
         self.tasks.stop(ids_of({"task": [body.get("task")]}, "task")[0])
         return self.tasks.describe()
@@ -226,47 +259,8 @@ class _Page:
         before = ids_in(parameters.get("before", ""))
         return [asdict(a) for a in history(self.index, 100, before=before[0] if before else None)]
 
-    def _tag(self, body: Body) -> Any:
-        tags = [str(t) for t in list_in(body, "tags")]
-        tag_images(self.index, ids_of(body, "ids"), tags, off=bool(body.get("off")))
-        return self._latest()
-
-    def _choice(self, body: Body) -> Any:
-        return {"choice": put_choice(self.index.folder, np.array(ids_of(body, "ids"), np.int64))}
-
-    def _edit(self, body: Body) -> Any:
-        value = body.get("value")
-        what = str(body.get("what", ""))
-        edit_images(self.index, what, ids_of(body, "ids"), None if value is None else str(value))
-        return self._latest()
-
-    def _concept(self, body: Body) -> Any:
-        fit_concept(self.index, str(body.get("name", "")), ids_of(body, "like"), ids_of(body, "unlike", empty=True))
-        return self._latest()
-
-    def _selection(self, body: Body) -> Any:
-        listed(self.index, str(body.get("name", "")), ids_of(body, "ids"), {"by": "hand, on the page"})
-        return self._latest()
-
-    def _verdict(self, body: Body) -> Any:
-        cleaning.give_verdict(self.index, str(body.get("verdict", "")), ids_of(body, "ids"))
-        return self._latest()
-
-    def _accept(self, body: Body) -> Any:
-        kinds = [str(k) for k in list_in(body, "kinds")]
-        return cleaning.accept_kinds(self.index, kinds, dry_run=bool(body.get("dry_run")))
-
-    def _undo(self, body: Body) -> Any:
-        action = body.get("action")
-        if action is None:
-            return asdict(undo_action(self.index, who=self.index.who))
-        return asdict(undo_action(self.index, ids_of({"action": [action]}, "action")[0]))
-
-    def _redo(self, _: Body) -> Any:
-        return asdict(redo_action(self.index, who=self.index.who))
-
-    def _latest(self) -> Any:
-        return {"action": next((asdict(a) for a in history(self.index, 1)), None)}
+    def _difference(self, parameters: Mapping[str, str]) -> Any:
+        return selection.compare_selections(self.index, parameters.get("first", ""), parameters.get("second", ""))
 
 
 def _media(data: bytes) -> str:

@@ -31,9 +31,10 @@ class Task:
     job: Job = field(default_factory=Job)
 
     def describe(self) -> dict[str, Any]:
-        """All but the answer."""
+        """How it stands, and its answer where that is a list to show."""
         names = ("number", "name", "words", "state", "done", "total", "doing", "error")
-        return {name: getattr(self, name) for name in names}
+        shown = {"answer": self.answer} if isinstance(self.answer, list) else {}
+        return {name: getattr(self, name) for name in names} | shown
 
 
 class Tasks:

@@ -14,11 +14,11 @@ from curator.index import Index
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_KINDS = {"ask": 2, "picture": 2, "change": 1, "encode": 1}  # how many at a time
+_KINDS = {"ask": 2, "picture": 2, "change": 1, "encode": 1, "choose": 2}  # how many at a time
 
 
 class AskingPool:
-    """Threads that ask and that read pictures; one that changes the index, in order, and one that encodes."""
+    """Threads that ask, read pictures and choose; one that changes the index, in order, and one that encodes."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
