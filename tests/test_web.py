@@ -52,7 +52,7 @@ class Client:
 
     def __init__(self, index: Index, *, read_only: bool = False) -> None:
         app = make_app(index, read_only=read_only)
-        self.pool = app.state.pool
+        self.pool, self.close = app.state.pool, app.state.close
         self.guard = Guard(app, PORT, TOKEN)
 
     def __call__(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:

@@ -32,6 +32,7 @@ from curator.web.maps import Maps
 from curator.web.pack import Packed, pack_blobs
 from curator.web.place import Place, few_ids, ids_in
 from curator.web.pool import AskingPool
+from curator.web.suspects import Suspects
 
 logger = logging.getLogger("curator")
 
@@ -91,6 +92,7 @@ class _Page:
         self.facets = search.Facets(index, remember=not read_only)
         self.thumbnails = Thumbnails(index.reader)
         self.tasks = Tasks()
+        self.suspects = Suspects(index, self.tasks)
         self.trainings = runs.Trainings(index)
         self.choosing = selection.Choosing(index)
         self.maps = Maps(index, self.tasks, remember=not read_only)
@@ -98,6 +100,7 @@ class _Page:
     def close(self) -> None:
         """End the threads, and give files back."""
         self.tasks.close()
+        self.trainings.close()
         self.pool.close()
         self.thumbnails.close()
 
@@ -128,6 +131,9 @@ class _Page:
             Route("/samples/{name}/{number:int}", self.sample),
             Route("/api/trainings", self._json(self.trainings.describe)),
             Route("/api/skipped", self._json(self._skipped)),
+            Route("/api/rules", self._json(self.suspects.rules)),
+            Route("/api/listed", self._json(self.suspects.listed)),
+            Route("/api/leaks", self._json(self.suspects.leaks)),
             Route("/api/tasks", self._json(lambda _: self.tasks.describe())),
             Route("/api/activity", self._json(self._activity)),
             Route("/thumb/{id:int}", self.thumbnail),
@@ -143,7 +149,7 @@ class _Page:
             "/api/stop": self._stop, "/api/train": self.trainings.start, "/api/train/stop": self.trainings.stop,
             "/api/audit": partial(runs.start_audit, self.index, self.tasks),
             "/api/lens": partial(runs.judge_made, self.index),
-            "/api/verify": self._verify,
+            "/api/verify": self._verify, "/api/dedupe": self.suspects.look, "/api/leaks": self.suspects.find_leaks,
         }  # fmt: skip
         return [
             *(Route(path, self._change(do), methods=["POST"]) for path, do in changes.items()),

@@ -15,7 +15,7 @@ from curator.index import Index
 from curator.index.images import relative
 from curator.index.thumbnails import indexed_bytes, refuse_outside
 from curator.records import Image
-from curator.search.facts import image_facts, roots
+from curator.search.facts import image_facts, roots, run_names
 
 _NEIGHBOURS = 12
 _AS_IT_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -37,6 +37,22 @@ def describe_image(index: Index, image_id: int) -> dict[str, Any]:
         "edges": _edges(index, image),
         "group": _group(index, image_id),
         "verdicts": _verdicts(index, image),
+        "provenance": _provenance(index, image, dict(known.computed)),
+    }
+
+
+def _provenance(index: Index, image: Image, computed: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a generated image: the run and checkpoint that made it, from which seed, and the nearest it was trained on."""
+    name = image.extra.get("run")
+    if image.origin != "generated" or not isinstance(name, str):
+        return None
+    known = name in run_names(index)
+    facts = {n: image.extra[n] for n in ("checkpoint", "seed", "condition", "number") if n in image.extra}
+    return facts | {
+        "run": name,
+        "known": known,
+        "nearest": computed.get("audit_nearest"),
+        "audit": computed.get("audit"),
     }
 
 

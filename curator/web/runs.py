@@ -163,6 +163,12 @@ class Trainings:
                     t.process.send_signal(signal.SIGINT)
         return self.describe({})
 
+    def close(self) -> None:
+        """Let go of their output; they go on."""
+        with self._lock:
+            for t in self._all:
+                t.log.close()
+
     def _words(self, body: Body) -> list[str]:
         trainer, selection = str(body.get("trainer", "")), str(body.get("selection") or "")
         if trainer not in TRAINERS:

@@ -6,7 +6,7 @@ async function ask(address, options = {}) {
     response = await fetch(address, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the server does not answer; is `curator web` still running?");
+    throw Object.assign(new Error("the server does not answer; is `curator web` still running?"), { isGone: true });
   }
   if (response.ok) return response;
   const said = await response.text();

@@ -83,7 +83,7 @@ export class DuplicatesView {
     if (this.isOver(turn)) return;
     this.app.foot("/api/duplicates", "curator dedupe");
     if (!facts.duplicates) {
-      fill(this.element, h("div", { class: "empty" }, h("p", {}, "No duplicates are known."), h("p", {}, "Run ", h("code", {}, "curator dedupe"), " in a terminal to look for them.")));
+      fill(this.element, h("div", { class: "empty" }, h("p", {}, "No duplicates are known."), h("p", {}, !this.app.status.read_only && h("button", { onclick: () => this.look() }, "Look for them"), " or run ", h("code", {}, "curator dedupe"), " in a terminal.")));
       return;
     }
     const keepers = facts.kinds.flatMap((k) => k.examples);
@@ -93,7 +93,8 @@ export class DuplicatesView {
     fill(this.element,
       h("header", { class: "line" }, h("h1", {}, plural(facts.duplicates, "duplicate")), h("span", { class: "note" }, `${number(facts.decided)} decided`),
         h("a", { class: "button", href: place.addressOf("/duplicates", { review: 1, at: 0 }) }, "Review all"),
-        h("button", { class: "quiet", onclick: () => this.quarantine() }, "what quarantine would move")),
+        !this.app.status.read_only && h("button", { onclick: () => this.look() }, "Look again"), !this.app.status.read_only && h("button", { onclick: () => this.rules() }, "Rules"),
+        h("button", { class: "quiet", onclick: () => this.quarantine() }, "what quarantine would move"), h("a", { href: "/issues" }, "pairs that are nearly the same")),
       facts.kinds.map((k) => this.kind(k, byKeeper)));
   }
 
@@ -128,6 +129,41 @@ export class DuplicatesView {
     const would = await get("/api/quarantine");
     dialog("What quarantine would move", h("p", {}, `${plural(would.moves, "file")} rejected here would be moved aside; `, h("code", {}, "curator restore"), " brings them back."),
       h("ul", {}, would.first.map((p) => h("li", {}, p)), would.moves > would.first.length && h("li", {}, "…")), h("p", {}, "In a terminal: ", h("code", {}, would.command)));
+  }
+
+  // Work in the background, followed until it has ended; then what came of it.
+  async work(body, note) {
+    if (!(await this.app.does("looking", () => post("/api/dedupe", body)))) return null;
+    const name = body.dry_run ? "rules" : "dedupe";
+    for (;;) {
+      const task = (await get("/api/tasks")).find((t) => t.name === name);
+      if (this.isClosed || !task) return null;
+      if (task.error) { say(task.error, true); return null; }
+      if (!["waiting", "running"].includes(task.state)) return task;
+      note(`${task.doing || "looking"} ${task.total ? `${number(task.done)} of ${number(task.total)}` : ""}`);
+      await new Promise((resume) => { setTimeout(resume, 500); });
+    }
+  }
+
+  async look() {
+    if (await this.work({}, say)) await this.app.refresh();
+  }
+
+  // The keeper is chosen by rules in an order: try others, see what would change, and then apply them.
+  async rules() {
+    const { rules, default: usual } = await get("/api/rules");
+    const input = h("input", { type: "text", class: "rules", value: usual.join(", "), "aria-label": "Rules, the first counts most" });
+    const out = h("div", { "aria-live": "polite" });
+    const keep = () => input.value.split(/[\s,]+/).filter(Boolean);
+    const apply = h("button", { hidden: true, onclick: async () => { box.close(); if (await this.work({ keep: keep() }, say)) await this.app.refresh(); } }, "Apply");
+    const small = (id, words) => h("span", { class: "small" }, h("img", { src: `/thumb/${id}`, alt: `image ${id}`, width: 72, height: 72 }), words);
+    const preview = async () => {
+      if (!(await this.work({ keep: keep(), dry_run: true }, (words) => fill(out, words)))) return;
+      const { groups, changed, examples } = await get("/api/rules");
+      apply.hidden = false;
+      fill(out, h("p", {}, `${number(changed)} of ${plural(groups, "group")} would keep another image`), h("div", { class: "examples" }, examples.slice(0, 6).map((e) => h("div", { class: "strip" }, small(e.before, "before"), small(e.after, "then")))));
+    };
+    const box = dialog("Which image is kept", h("p", {}, `The first rule that tells two apart decides. There are: ${rules.join(", ")}.`), input, h("div", { class: "line" }, h("button", { onclick: preview }, "Preview"), apply), out);
   }
 
   async review(kind, turn) {
@@ -216,6 +252,20 @@ export class DuplicatesView {
     if (m) this.decide(m.rejected ? "undo" : "reject", [m.id], false);
   }
 
+  // While the server does not answer, a verdict waits in the page, and is sent again.
+  async send(verdict, ids) {
+    for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
+      try {
+        await post("/api/verdict", { verdict, ids });
+        return;
+      } catch (error) {
+        if (!error.isGone) throw error;
+        say(`${plural(this.unsaved, "verdict")} not saved yet: ${error.message}`, true);
+        await new Promise((resume) => { setTimeout(resume, wait); });
+      }
+    }
+  }
+
   // Shown at once and saved behind; a failure brings the group back as it was, and what could not be sent is kept.
   async decide(verdict, ids, goesOn = true) {
     if (!ids.length) return;
@@ -233,7 +283,7 @@ export class DuplicatesView {
     if (goesOn && this.at + 1 < this.keepers.length) this.step(1);
     else this.draw();
     try {
-      await post("/api/verdict", { verdict, ids });
+      await this.send(verdict, ids);
     } catch (error) {
       this.groups.set(group.keeper, JSON.parse(before));
       say(`group ${this.keepers.indexOf(group.keeper) + 1} is not saved: ${error.message}`, true);

@@ -1,6 +1,7 @@
 // One image: large, with its facts, its neighbours, the evidence on its duplicates; or two beside each other.
 
 import { get, post } from "../api.js";
+import * as bulk from "../bulk.js";
 import { Compare } from "../compare.js";
 import { bytes, fill, h, number, say } from "../dom.js";
 import { layer } from "../keys.js";
@@ -22,6 +23,7 @@ export class ImageView {
       1: ["1:1", () => this.compare?.zoom(1)], f: ["fit", () => this.compare?.fit()], i: ["facts", () => { this.panel.hidden = !this.panel.hidden; }],
       v: ["side by side, flicker, slider, difference", () => this.compare?.turn()],
       s: ["more like this", () => place.go("/", { q: `id:${this.id}` })],
+      e: ["label", () => this.panel.querySelector("[aria-label='Edit the label']")?.click()],
       t: ["tag", () => this.panel.querySelector("input")?.focus()],
       Escape: ["back to the list", () => this.back()],
     });
@@ -83,11 +85,12 @@ export class ImageView {
       h("h1", {}, facts.path.split("/").pop()),
       h("p", { class: "note" }, at >= 0 ? `${number(at + 1)} of ${number(ids.length)}` : "", facts.state === "present" ? "" : ` · ${facts.state}`),
       this.tags(facts),
-      h("table", { class: "facts" }, row("id", facts.id), row("label", facts.label), row("caption", facts.caption), row("size", `${facts.width} × ${facts.height}, ${bytes(facts.size)}`),
+      h("table", { class: "facts" }, row("id", facts.id), this.written("label", facts), this.written("caption", facts), row("size", `${facts.width} × ${facts.height}, ${bytes(facts.size)}`),
         row("format", `${facts.format}, ${facts.mode}`), row("origin", facts.origin), row("taken", facts.taken_at), row("camera", facts.camera),
         row("folder", facts.root ? `${facts.root.path}${facts.root.reachable ? "" : " (not there now)"}` : ""), row("path", facts.path), row("SHA-256", facts.sha256.slice(0, 16)),
         row("selections", facts.selections.join(", ")), Object.entries(columns).map(([name, value]) => row(name, typeof value === "number" ? +value.toPrecision(6) : value))),
       h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(facts.full_path).then(() => say("copied")) }, "copy the path"),
+      this.provenance(facts.provenance),
       facts.group && h("section", {}, h("h2", {}, "Duplicates"), h("p", {}, facts.group.keeper === facts.id ? "This is the one to keep" : `The one to keep is ${facts.group.keeper}`, facts.group.reason ? `: ${facts.group.reason}` : ""),
         facts.edges.map((e) => h("p", {}, this.small(e.id), ` ${e.kind}`, e.evidence ? `: ${e.evidence}` : "", " ", h("a", { href: place.addressOf(`/image/${facts.id}`, { with: e.id }) }, "compare")))),
       facts.verdicts.map((v) => h("p", { class: "note" }, `${v.verdict}, said ${v.at}`)),
@@ -95,6 +98,19 @@ export class ImageView {
     const input = this.panel.querySelector("input");
     if (input) input.value = typed;
     this.app.foot(`/api/image/${facts.id}`, `curator show ${facts.id}`);
+  }
+
+  // A label or caption, which may be written by hand.
+  written(what, facts) {
+    if (this.app.status.read_only && !facts[what]) return null;
+    return h("tr", {}, h("th", { scope: "row" }, what), h("td", {}, facts[what] ?? "", !this.app.status.read_only && h("button", { class: "quiet", "aria-label": `Edit the ${what}`, onclick: () => bulk.edit(this.app, what, [facts.id], { value: facts[what] ?? "", then: () => this.load() }) }, "edit")));
+  }
+
+  provenance(made) {
+    if (!made) return null;
+    const facts = [`checkpoint ${made.checkpoint}`, `seed ${made.seed}`, made.condition && `made for ${made.condition}`, made.audit].filter(Boolean).join(", ");
+    return h("section", {}, h("h2", {}, "Made by"), h("p", {}, made.known ? h("a", { href: `/runs/${encodeURIComponent(made.run)}` }, made.run) : made.run, `, ${facts}`),
+      made.nearest && h("p", {}, this.small(made.nearest), " nearest training image ", h("a", { href: place.addressOf(`/image/${this.id}`, { with: made.nearest }) }, "compare")));
   }
 
   small(id, words = "") {
