@@ -1,15 +1,20 @@
 """The page's budgets, in Chromium, on indexes of any size: medians of several runs, a miss marked.
 
     python scripts/bench_web.py INDEX [INDEX ...] [--words "a red shoe"] [--runs 5]
+    python scripts/bench_web.py --build 1000000 --pictures FOLDER INDEX
 
-Each index is a folder. Measured: from command to port; from page to the first pictures, cold and again; bytes and
-requests until then; from words to the list and to the pictures; to the last page; frames while scrolling; elements
-and memory of the page, memory of the server. Thumbnails are made before, as `curator index` makes them.
+Each index is a folder; `--build` makes one of so many synthetic vectors in the bundled encoder's space, with small
+pictures of a folder as thumbnails, over and over. Measured: from command to port; from page to the first pictures,
+cold and again; bytes and requests until then; from words to the list and to the pictures; to the last page; frames
+while scrolling; elements and memory of the page, memory of the server; where the map is laid out already, how long it
+takes to open, a frame of it and a lasso. Thumbnails are made before, as `curator index` makes them.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import re
 import resource
 import shutil
@@ -22,8 +27,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from machine import describe_machine
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from curator.database import NewImage, Sketches
+from curator.embeddings import normalise
+from curator.encoders import load_encoder
+from curator.index import Index
+from curator.records import Content, ImageFile, Notes
 
 PORT = 18_917
 PAINTED = """() => {
@@ -45,6 +58,16 @@ FRAMES = """(jump) => new Promise((done) => {
   };
   requestAnimationFrame(frame);
 })"""
+
+TIMED = """(() => {
+  window.frames_taken = [];
+  const usual = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (f) => usual((now) => {
+    const before = performance.now();
+    f(now);
+    window.frames_taken.push(performance.now() - before);
+  });
+})()"""
 
 
 @contextmanager
@@ -123,8 +146,72 @@ def one_run(folder: Path, words: str, browser: Any) -> dict[str, float]:
         facts["elements"] = page.evaluate("() => document.querySelectorAll('*').length")
         facts["heap, MB"] = page.evaluate("() => performance.memory.usedJSHeapSize") / 1e6
         facts["server, MB"] = memory_of(server.pid)
+        if any((folder / "layout").glob("*.npz")):
+            facts |= measure_map(page, address)
         context.close()
     return facts
+
+
+def measure_map(page: Page, address: str) -> dict[str, float]:
+    """The map of an index that is laid out: opening it, a frame while it is moved, a lasso around half of it."""
+    page.add_init_script(TIMED)
+    started = time.monotonic()
+    page.goto(address.split("?", maxsplit=1)[0].rstrip("/") + "/map")
+    until(page, "() => (document.querySelector('.map .count')?.textContent ?? '').endsWith('images')")
+    until(page, "() => window.frames_taken?.some((f) => f > 0.5)")
+    facts = {"page to map, s": time.monotonic() - started}
+    page.wait_for_timeout(1000)
+    page.evaluate("() => { window.frames_taken = []; }")
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(30)
+    facts["map: a frame, ms"] = statistics.median(page.evaluate("() => window.frames_taken.filter((f) => f > 0.2)"))
+    page.keyboard.press("0")
+    page.keyboard.press("l")
+    box = page.locator(".plot").bounding_box()
+    assert box is not None
+    corners = [(0.1, 0.1), (0.5, 0.1), (0.5, 0.9), (0.1, 0.9)]
+    for number, (x, y) in enumerate(corners):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        if not number:
+            page.mouse.down()
+    started = time.monotonic()
+    page.mouse.up()
+    until(page, "() => document.querySelector('.chosen:not(.cell) strong')?.textContent.endsWith('chosen')")
+    return facts | {"map: lasso to its count, s": time.monotonic() - started}
+
+
+def build(place: Path, n: int, pictures: Path) -> None:
+    """An index of n synthetic vectors around a thousand centres, labelled by them, with thumbnails."""
+    thumbnails = []
+    for file in sorted(p for p in pictures.rglob("*") if p.suffix.lower() in (".jpg", ".png"))[:500]:
+        with Image.open(file) as opened:
+            small, out = opened.convert("RGB"), io.BytesIO()
+        small.thumbnail((96, 96))
+        small.save(out, "JPEG", quality=80)
+        thumbnails.append(out.getvalue())
+    encoder, rng = load_encoder("small"), np.random.default_rng(0)
+    centres = rng.normal(size=(1000, encoder.dim)).astype(np.float32)
+    cache = Sketches(place)
+    with Index.create(place) as index, index.write() as db:
+        with db.atomic():
+            space, root = db.add_space("small", encoder.fingerprint, encoder.dim), db.add_root(Path("/synthetic"))
+        for start in range(0, n, 20_000):
+            numbers = range(start, min(n, start + 20_000))
+            code = rng.integers(0, len(centres), len(numbers))
+            x = normalise(centres[code] + rng.normal(size=(len(numbers), encoder.dim)).astype(np.float32))
+            hashes = [hashlib.sha256(f"{i}".encode()).digest() for i in numbers]
+            with db.atomic():
+                ids = db.put_contents(Content(h, h[:16], 640, 480, "RGB", "JPEG") for h in hashes)
+                db.put_vectors(space, [ids[h] for h in hashes], x, np.ones(len(x), np.float32))
+                files = [ImageFile(f"{i:08d}.jpg", 1000 + i % 977, 1) for i in numbers]
+                db.put_images(
+                    NewImage(root.id, f, ids[h], Notes(label=f"thing {c % 40}"), "real")
+                    for f, h, c in zip(files, hashes, code.tolist(), strict=True)
+                )
+            cache.put({h: thumbnails[i % len(thumbnails)] for i, h in zip(numbers, hashes, strict=True)})
+        index.rebuild(db, space)
+    cache.close()
 
 
 LIMITS: dict[str, Callable[[float], bool]] = {
@@ -133,6 +220,7 @@ LIMITS: dict[str, Callable[[float], bool]] = {
     "broken pictures after it": lambda v: v == 0,
     "elements": lambda v: v <= 2_000,
     "heap, MB": lambda v: v <= 40,
+    "map: a frame, ms": lambda v: v <= 8,
 }
 
 
@@ -146,7 +234,12 @@ def main() -> None:
     ask.add_argument("indexes", type=Path, nargs="+")
     ask.add_argument("--words", default="a red shoe")
     ask.add_argument("--runs", type=int, default=5)
+    ask.add_argument("--build", type=int, metavar="N", help="Make the index instead.")
+    ask.add_argument("--pictures", type=Path, help="Whose thumbnails it has.")
     options = ask.parse_args()
+    if options.build:
+        build(options.indexes[0], options.build, options.pictures)
+        return
     print(describe_machine() + "\n")
     columns: list[dict[str, float]] = []
     with sync_playwright() as playwright:

@@ -27,9 +27,16 @@ from curator.ingest import IngestOptions, ingest
 FULL = {
     "search": "/", "words": "/?q=shoes", "a condition": "/?where=format+%3D+%27PNG%27&fold=1", "an image": "/image/21",
     "two beside each other": "/image/13?with=11", "duplicates": "/duplicates", "review": "/duplicates?review=1&at=3",
-    "issues": "/issues", "activity": "/activity", "a wrong condition": "/?where=labl+%3D+1",
+    "issues": "/issues", "map": "/map", "axes by words": "/map?x=shoes&y=a+dress",
+    "a new selection": "/selections/new?n=60&by=k-center",
+    "strategies side by side": "/selections/new?n=60&also=k-center%3B+typicality", "selections": "/selections",
+    "runs": "/runs", "a run": "/runs/{run}", "real beside generated": "/runs/{run}/lens", "activity": "/activity",
+    "a wrong condition": "/?where=labl+%3D+1",
 }  # fmt: skip
-EMPTY = {"search, empty": "/", "duplicates, empty": "/duplicates", "activity, empty": "/activity"}
+EMPTY = {
+    "search, empty": "/", "duplicates, empty": "/duplicates", "selections, empty": "/selections",
+    "runs, empty": "/runs", "activity, empty": "/activity",
+}  # fmt: skip
 WIDTH, HEIGHT, SHOWN = 1440, 900, 560
 
 
@@ -59,6 +66,7 @@ def main() -> None:
     ask.add_argument("index", type=Path)
     ask.add_argument("--out", type=Path, required=True)
     options = ask.parse_args()
+    run = min((f.name for f in (options.index / "runs").glob("0*")), default="")
     shots: list[tuple[str, Image.Image]] = []
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         empty = Path(scratch) / "empty"
@@ -75,7 +83,7 @@ def main() -> None:
                     ).new_page()
                     page.goto(address)
                     for name, view in views.items():
-                        page.goto(address.split("/?")[0] + view)
+                        page.goto(address.split("/?")[0] + view.format(run=run))
                         page.wait_for_timeout(2_500)
                         shots.append((f"{name}, {scheme}", Image.open(io.BytesIO(page.screenshot())).convert("RGB")))
     scale = SHOWN / WIDTH

@@ -260,3 +260,106 @@ def test_the_last_place_of_the_server_is_said_when_it_is_gone(page: Any) -> None
     assert "does not answer" in page.locator(".banner").text_content()
     page.unroute("**/api/changes")
     page.wait_for_selector(".banner", state="hidden", timeout=10_000)
+
+
+def test_the_map_is_lassoed_into_a_selection(page: Any) -> None:
+    keys = page.keyboard
+    keys.press("g")
+    keys.press("m")
+    page.wait_for_selector(".plot")
+    until(page, "document.querySelector('[aria-label=\"Legend\"] h2, .map .count').textContent.length > 0")
+    until(page, "document.querySelector('.map .count').textContent === '49 images'")
+    box = page.locator(".plot").bounding_box()
+    keys.press("l")
+    corners = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98)]
+    for number, (x, y) in enumerate(corners):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        if not number:
+            page.mouse.down()
+    page.mouse.up()
+    until(page, "document.querySelector('.chosen:not(.cell) strong')?.textContent.endsWith('chosen')")
+    assert "lasso=new%3A" in page.url
+    chosen = page.locator(".chosen:not(.cell) strong").text_content()
+    page.click("text=Into selection")
+    page.fill("dialog input", "around")
+    keys.press("Enter")
+    done(page, "select around%")
+    with Index.open(page.index_folder) as index:
+        assert f"{len(Selections(index.reader).get('around').ids)} chosen" == chosen
+    page.reload()  # the choice is in the address
+    until(page, f"document.querySelector('.chosen:not(.cell) strong')?.textContent === {json.dumps(chosen)}")
+    keys.press("Enter")
+    until(page, "location.pathname === '/' && location.search.includes('chosen=')")
+    until(page, f"document.querySelector('.tools .count').textContent === '{chosen.split()[0]} images'")
+
+
+def test_a_lasso_of_another_layout_is_refused(page: Any) -> None:
+    page.goto(page.url.split("/?")[0].rstrip("/") + "/map?lasso=new%3A0%2C0%2C1%2C0%2C1%2C1&layout=0123456789abcdef")
+    until(page, "document.querySelector('.toast')?.textContent.includes('another layout')")
+    assert page.locator(".chosen:not(.cell)").is_hidden()
+
+
+def test_a_selection_is_built_by_keyboard_and_undone(page: Any) -> None:
+    keys = page.keyboard
+    keys.press("g")
+    keys.press("l")
+    until(page, "document.querySelector('.selections .empty, .selections table') !== null")
+    keys.press("n")
+    page.wait_for_selector(".recipe")
+    page.fill("input[name=n]", "9")
+    page.fill("input[name=also]", "k-center")
+    until(page, "document.querySelectorAll('.columns > section').length === 3")
+    until(page, "location.search.includes('also=k-center')")
+    page.fill("[aria-label='Name of the selection']", "nine")
+    page.click("text=Save")
+    until(page, "document.querySelector('h1')?.textContent === 'nine'")
+    done(page, "select nine%")
+    with Index.open(page.index_folder) as index:
+        assert len(Selections(index.reader).get("nine").ids) == 9
+    page.is_refused = True  # what the address names is gone then
+    keys.press("z")
+    stored(page, "SELECT count(*) FROM selections", 0)
+
+
+def test_views_without_anything_say_what_to_do(page: Any) -> None:
+    for key, words in (
+        ("r", "Nothing was trained yet"),
+        ("l", "Nothing is selected yet"),
+        ("a", "Nothing was done yet"),
+    ):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        until(page, f"document.querySelector('main').textContent.includes({json.dumps(words)})")
+
+
+def test_a_label_is_written_on_the_image_and_by_many(page: Any) -> None:
+    keys = page.keyboard
+    keys.press("Space")
+    keys.press("Shift+ArrowRight")
+    keys.press("e")
+    keys.type("thing")
+    keys.press("Enter")
+    done(page, "label _thing_: 2 images")
+    page.wait_for_selector(".title:has-text('thing')")
+    keys.press("Enter")
+    page.wait_for_selector("[aria-label='Edit the label']")
+    keys.press("e")
+    page.wait_for_selector("dialog input")
+    page.fill("dialog input", "other")
+    keys.press("Enter")
+    until(page, "document.querySelector('table.facts').textContent.includes('other')")
+    keys.press("z")
+    until(page, "document.querySelector('table.facts').textContent.includes('thing')")
+
+
+@pytest.mark.parametrize(
+    "view", ["/", "/map", "/duplicates?review=1", "/selections/new", "/issues", "/runs", "/activity"]
+)
+def test_views_fit_a_narrow_window_and_twice_the_size(page: Any, view: str) -> None:
+    """1024 by 768, and what is left of a window of 1440 by 900 at 200 %: nothing scrolls sideways."""
+    page.goto(page.url.split("/?")[0].rstrip("/") + view)
+    for width, height in ((1024, 768), (720, 450)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(700)
+        for element in ("document.documentElement", "document.querySelector('main')"):
+            assert page.evaluate(f"{element}.scrollWidth <= {element}.clientWidth + 1"), (view, width)
