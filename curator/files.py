@@ -16,6 +16,8 @@ import re
 import shutil
 import stat
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -88,6 +90,15 @@ def sweep(folder: Path, name: str = "") -> None:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
+def by_age(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder, oldest first. Another process may be dropping some."""
+    aged = []
+    for file in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            aged.append((file.stat().st_mtime_ns, file))
+    return [file for _, file in sorted(aged)]
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -108,6 +119,13 @@ def whole_for_user(target: Path) -> Iterator[Path]:
         raise UsageError(
             f"cannot write {target}: {error.strerror or error}; name a file in a folder that is there"
         ) from error
+
+
+# What reading a damaged file of arrays raises: a flipped byte may be in a header of NumPy's, or of the zip around it.
+UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError, RuntimeError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 def sha256_of(file: Path) -> str:

@@ -118,6 +118,13 @@ def test_a_photo_in_other_light_is_a_copy(brightness: float) -> None:
         assert compare(piece, ImageEnhance.Brightness(piece).enhance(brightness)) == "re-encoded"
 
 
+@pytest.mark.parametrize("saturation", [0.5, 0.8, 1.3, 1.6])
+def test_a_photo_in_stronger_colours_is_a_copy(saturation: float) -> None:
+    """Grey things stay as they are then, and yet it is an edit of the whole picture."""
+    for piece in PIECES:
+        assert compare(piece, ImageEnhance.Color(piece).enhance(saturation)) == "re-encoded"
+
+
 def test_flat_pictures_have_no_hash_worth_the_name() -> None:
     flat = [measure(Image.new("RGB", (64, 64), c)) for c in ("black", "white", "gray")]
     real = [measure(p) for p in PIECES]

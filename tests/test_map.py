@@ -180,5 +180,5 @@ def test_map_on_the_command_line(mapped: Index, curator: Callable[..., Result], 
         assert len(picture.getcolors(1 << 24) or []) > 2
     rows = json.loads(curator("map", "-i", mapped.folder, "--json", "--colour", "format").stdout)
     assert len(rows) == 42
-    assert {row["format"] for row in rows} == {"PNG"}
+    assert {row["value"] for row in rows} == {"PNG"}
     assert "no column" in curator("map", "-i", mapped.folder, "--colour", "colour").output.lower()

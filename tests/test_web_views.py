@@ -319,3 +319,24 @@ def test_work_of_one_name_runs_once_stops_and_says_what_failed() -> None:
         time.sleep(0.02)
     assert (first.state, begun) == ("stopped", [1])
     tasks.close()
+
+
+def test_dates_are_counted_by_days(index: Index, trained: Path, client: Client) -> None:
+    table = index.folder.parent / "days.csv"
+    rows = [f"{n:02d}.png,2024-{n % 12 + 1:02d}-{n % 28 + 1:02d},2024-02-{n % 31 + 1:02d}\n" for n in range(COUNT)]
+    table.write_text("".join(["file,day,odd\n", *rows]))
+    ingest(index, [trained / "set"], PixelEncoder(), IngestOptions(label_from="folder", table=str(table)))
+    facet = client.get("/api/facet", column="day")
+    assert (facet["days"][0], facet["days"][-1]) == ("2024-01-01", "2024-12-28")
+    assert sum(facet["counts"]) == facet["images"] - facet["without"] == COUNT
+    assert client.get("/api/facet", column="odd")["days"] == [], "no 31st of February"
+    among = client.get("/api/list", where="day >= '2024-03-01' AND day <= '2024-03-31 24'")["ids"]
+    assert {i.extra["day"][:7] for i in index.images(among)} == {"2024-03"}
+
+
+def test_a_concept_is_forgotten_and_taken_back(client: Client, index: Index) -> None:
+    client.post("/api/concept", name="nice", like=[1], unlike=[2])
+    client.post("/api/concept/drop", name="nice")
+    assert client.get("/api/status")["concepts"] == []
+    client.post("/api/undo")
+    assert client.get("/api/status")["concepts"] == ["nice"]

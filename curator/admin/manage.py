@@ -11,7 +11,7 @@ from curator.images import absolute
 from curator.index import Index
 from curator.records import FORGOTTEN, Root
 from curator.registry import suggest
-from curator.texts import plural
+from curator.texts import escaped, plural, valid_text
 
 _LONGEST = {"label": 200, "caption": 10_000}  # characters
 EDITED = tuple(_LONGEST)
@@ -41,7 +41,8 @@ def edit_images(index: Index, what: str, ids: Sequence[int], value: str | None) 
         raise UsageError(f"no '{what}' that a person may write; there are: {', '.join(EDITED)}")
     if value is not None and (not value.strip() or "\0" in value or len(value) > _LONGEST[what]):
         raise UsageError(f"a {what} is a text of 1 to {_LONGEST[what]:,} characters, not {value[:40]!r}")
-    said = "as the files say" if value is None else f"'{value.strip()}'"
+    value = None if value is None else valid_text(value)
+    said = "as the files say" if value is None else f"'{escaped(value.strip()[:60])}'"
     text = f"{what} {said}: {plural(len(ids), 'image')}"
     with index.write() as db, db.atomic():
         db.images(ids)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from curator.database.sketches import FOLDER, VERSION
 from curator.duplicates import Corners, count_votes
 from curator.duplicates.corners import gather_asked
 from curator.embeddings import blocks
-from curator.files import whole
+from curator.files import UNREADABLE, whole
 from curator.job import Job
 from curator.records import Nodes
 from curator.vectors import WordFile
@@ -57,7 +56,7 @@ def find_by_corners(reader: Reader, nodes: Nodes, looks: Looks, *, job: Job) -> 
             return CornerPairs(stored["pairs"], str(stored["method"]))
     except FileNotFoundError:
         pass
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         logger.warning("%s cannot be read (%s); corners are looked for again", file, error)
     by_votes = vote(nodes.contents, looks, job=job)
     if by_votes.unread:  # which may be there next time

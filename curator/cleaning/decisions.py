@@ -94,19 +94,29 @@ def keep_only(index: Index, ids: Sequence[int]) -> int:
     return len(rest)
 
 
+def apart_ids(curation: Curation) -> set[int]:
+    """Members of the last run's groups that are no duplicate of their keeper, by a verdict."""
+    members = [g for g in curation.groups() if g.image_id != g.keeper_id]
+    ids = sorted({i for g in members for i in (g.image_id, g.keeper_id)})
+    hashes = dict(zip(ids, Selections(curation.reader).sha256_of(ids), strict=True))
+    apart = apart_pairs(curation)
+    return {g.image_id for g in members if frozenset((hashes[g.image_id], hashes[g.keeper_id])) in apart}
+
+
+def decided_ids(curation: Curation) -> set[int]:
+    """Images on which there is a verdict: to be rejected, to be kept, or no duplicate of their group's keeper."""
+    return set(rejected_ids(curation)) | kept_ids(curation) | apart_ids(curation)
+
+
 def proposals(index: Index, kinds: Sequence[str] = ()) -> list[int]:
     """Ids of the duplicates that the last run proposed, of these kinds or all, and nobody has decided about."""
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"no kind of duplicate '{kind}'; there are: {', '.join(KINDS)}")
     curation = Curation(index.reader)
-    members = [g for g in curation.groups() if g.kind in (kinds or KINDS)]
-    decided = set(rejected_ids(curation)) | kept_ids(curation)
-    ids = sorted({i for g in members for i in (g.image_id, g.keeper_id)})
-    hashes = dict(zip(ids, Selections(index.reader).sha256_of(ids), strict=True))
-    apart = apart_pairs(curation)
-    undecided = (g for g in members if g.image_id not in decided)
-    proposed = [g.image_id for g in undecided if frozenset((hashes[g.image_id], hashes[g.keeper_id])) not in apart]
+    decided = decided_ids(curation)
+    members = curation.groups()
+    proposed = [g.image_id for g in members if g.kind in (kinds or KINDS) and g.image_id not in decided]
     return _leaving_some(_State.around(curation, proposed), proposed)
 
 

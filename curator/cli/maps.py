@@ -23,8 +23,11 @@ def map_command(target: Path | None, name: str | None, *, column: str, anew: boo
     Images lie near those that are alike. The page shows the same map, with a lasso: `curator web`. With --json the
     places are printed.
     """
+    from curator.drawing.sheets import refuse_sheet
     from curator.index.layout import load_layout
 
+    if target:
+        refuse_sheet(target)
     with opened(name) as index, working() as job:
         layout = load_layout(index.reader, index.space, anew=anew, job=job)
         value_of = index.reader.values_of(column)
@@ -32,7 +35,7 @@ def map_command(target: Path | None, name: str | None, *, column: str, anew: boo
     values = [None if value_of.get(i) is None else str(value_of[i]) for i in ids]
     if as_json:
         rows = zip(ids, layout.places.tolist(), values, strict=True)
-        print_json([{"id": i, "x": x, "y": y, column: value} for i, (x, y), value in rows])
+        print_json([{"id": i, "x": x, "y": y, "value": value} for i, (x, y), value in rows])
         return
     say(f"{plural(layout.pictures, 'picture')}, {layout.laid:,} laid out, the others beside their nearest.")
     if target:
@@ -45,14 +48,13 @@ def _draw(places: object, values: list[str | None], target: Path) -> None:
     import numpy as np
 
     from curator.drawing.scatter import COLOURS, draw_scatter
-    from curator.files import whole_for_user
+    from curator.drawing.sheets import save_picture
 
     commonest = Counter(v for v in values if v is not None).most_common(len(COLOURS))
     code_of = {value: code for code, (value, _) in enumerate(commonest)}
     codes = np.array([code_of.get(v, -1) if v is not None else -1 for v in values], np.int64)
     names = [f"{value} ({count:,})" for value, count in commonest]
-    with whole_for_user(target) as beside:
-        draw_scatter(np.asarray(places), codes, names).save(beside, "PNG")
+    save_picture(draw_scatter(np.asarray(places), codes, names), target)
     say(f"Map: {target}")
 
 

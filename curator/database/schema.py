@@ -46,10 +46,14 @@ SEALED: dict[str, tuple[str, ...]] = {
     "actions": ("id", "at", "who", "text", "before", "after", "undone"),
 }  # fmt: skip
 
-# Of a row of `groups g`: an image that is one too many, for as long as its keeper is there.
+# Of a row of `groups g`: an image that is one too many, for as long as its keeper is there, and nobody has said that it
+# is no duplicate of that.
 IS_DUPLICATE = (
     "g.kind NOT IN ('keeper', 'kept') AND EXISTS (SELECT 1 FROM images k WHERE k.id = g.keeper_id AND k.removed IS "
-    "NULL)"
+    "NULL) AND NOT EXISTS (SELECT 1 FROM images k JOIN contents kc ON kc.id = k.content_id JOIN images m ON m.id = "
+    "g.image_id JOIN contents mc ON mc.id = m.content_id JOIN decisions d ON (d.subject = mc.sha256 AND d.other = "
+    "kc.sha256) OR (d.subject = kc.sha256 AND d.other = mc.sha256) WHERE k.id = g.keeper_id AND d.verdict = "
+    "'not-duplicate')"
 )
 
 _FIRST = """

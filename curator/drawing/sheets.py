@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from curator.errors import PictureError, UsageError
-from curator.files import whole
+from curator.files import whole, whole_for_user
 from curator.images import read_picture
 from curator.texts import escaped, valid_text
 
@@ -100,6 +100,15 @@ def refuse_sheet(target: Path) -> None:
     """Raise `UsageError` for a sheet that could only fail to be written, before what it shows is made."""
     if target.suffix.lower() not in (".png", ".jpg", ".jpeg") or not target.absolute().parent.is_dir():
         raise UsageError(f"cannot write {target}; name a .png or .jpg file in a folder that is there")
+    if target.exists() and not _is_ours(target):
+        raise UsageError(f"{target} is there already, and curator did not make it; name another file")
+
+
+def save_picture(picture: Image.Image, target: Path) -> None:
+    """Write one picture to where a person said. Raises `UsageError`, also where a file of somebody else's is there."""
+    refuse_sheet(target)
+    with whole_for_user(target) as beside:
+        picture.save(beside, "PNG" if target.suffix.lower() == ".png" else "JPEG", **_mark(target))
 
 
 def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -> str:
@@ -107,12 +116,13 @@ def save_sheet(sections: Iterable[Section], target: Path, *, columns: int = 6) -
 
     What does not fit on one goes on into `NAME.page-2.png` and so on. Such pages of an earlier sheet go, no other file.
     """
+    refuse_sheet(target)
     written = 0
     try:
         for page in draw_pages(sections, columns=columns):
             written += 1
             place = _page_of(target, written)
-            if written > 1 and place.exists() and not _is_ours(place):
+            if place.exists() and not _is_ours(place):
                 raise UsageError(f"{place} is there, and is no page of a sheet; name another sheet than {target}")
             with whole(place) as beside:
                 page.save(beside, **_mark(target))

@@ -14,10 +14,13 @@ _GAIN = (0.5, 2.0)  # what an edit of brightness or contrast may do
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _FLAT = 40.0  # levels by which the places around one in the middle of a thing differ at most
 _FEW = 3  # places, fewer of which say nothing
-# An edit of a whole picture moves nearly all of its colours. Where a fifth of the flat places stayed and others moved
-# by `_MOVED` levels, an edit is believed only if it explains their colours to within `_EXPLAINED`: so a shirt with its
-# folds in other light is told from a hand in another skin tone, which a change of contrast explains nearly as well.
-_STAYED, _UNMOVED, _MOVED, _EXPLAINED = 1.5, 0.2, 12.0, 7.0
+# An edit of a whole picture moves nearly all of its colours. Where a fifth of the flat places stayed and others became
+# brighter or darker by `_MOVED` levels, an edit is believed only if it explains their colours to within `_EXPLAINED`:
+# so a shirt with its folds in other light is told from a hand in another skin tone, which a change of contrast explains
+# nearly as well. A drawing has so few colours that an edit explains most: there any move counts, and less is believed.
+_STAYED, _UNMOVED, _MOVED, _EXPLAINED = 1.5, 0.2, 12.0, 9.0
+_DRAWN, _EXPLAINED_DRAWN = 4, 7.0  # colours, fewer of which make a drawing
+_COLOUR, _SHARE = 32, 0.03  # levels a side of one colour, and the least share of the flat places that one has
 # Where most places kept their colours to the level, one that did not was changed: it moved by more than resampling
 # moves it, which is a share of how much the places around it differ. As one place may err, the third largest counts.
 _KEPT, _RESAMPLING, _CHANGED = 1.0, 0.15, 4.0
@@ -60,9 +63,12 @@ def compare_colours(a: NDArray[np.uint8], b: Any, inside: Any) -> ColourMatch:
     middle = moved[filled & flat]
     stayed = float(np.median(moved[empty]))
     unmoved = float((moved[flat] < _STAYED).mean()) if flat.any() else 0.0
-    is_in_part = unmoved >= _UNMOVED and len(middle) >= _FEW and np.percentile(moved[flat], 90) >= _MOVED
-    if is_in_part and difference > _EXPLAINED:
-        return ColourMatch(max(difference, float(np.percentile(moved[filled], 95))))
+    if unmoved >= _UNMOVED and len(middle) >= _FEW:
+        is_drawn = _colours(x[filled & flat]) < _DRAWN
+        # Of a photo the brightness: a change of saturation leaves grey things as they are, and is of the whole picture.
+        by = moved[flat] if is_drawn else np.abs(x @ _GREY - y @ _GREY)[flat]
+        if np.percentile(by, 90) >= _MOVED and difference > (_EXPLAINED_DRAWN if is_drawn else _EXPLAINED):
+            return ColourMatch(max(difference, float(np.percentile(moved[filled], 95))))
     core = filled & _core(share)[covered]
     if not core.any() or stayed >= _KEPT or float(np.median(moved[filled])) >= _KEPT:
         return ColourMatch(difference)
@@ -100,6 +106,12 @@ def _core(share: Any) -> NDArray[np.bool_]:
 
     whole = np.pad((share > 0.995).astype(np.uint8), 1)
     return np.asarray(cv2.erode(whole, np.ones((3, 3), np.uint8))[1:-1, 1:-1] > 0)
+
+
+def _colours(places: NDArray[np.float32]) -> int:
+    """How many colours (m, 3) have a share worth the name."""
+    _, counts = np.unique((places // _COLOUR).astype(np.int64) @ np.array([64, 8, 1]), return_counts=True)
+    return int((counts >= max(2, _SHARE * len(places))).sum())
 
 
 def _background(colours: NDArray[np.float32]) -> NDArray[np.bool_]:

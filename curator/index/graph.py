@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from curator.database import Curation, Reader
 from curator.duplicates import tail_cut, wilson
-from curator.files import whole
+from curator.files import UNREADABLE, by_age, sweep, whole
 from curator.job import QUIET, Job
 from curator.records import Certificate, Graph, Nodes, Scores, Space
 from curator.texts import to_json
@@ -49,14 +48,14 @@ def load_graph(
         return _read(file)
     except FileNotFoundError:
         pass
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         logger.warning("%s cannot be read (%s); the graph is built again", file, error)
     graph = build_graph(Curation(reader).vectors(space, nodes.contents), threshold=threshold, job=job)
     try:
         _write(file, graph)
-        written = sorted(home.glob(f"{space.id}-*.npz"), key=lambda f: f.stat().st_mtime_ns)
-        for old in written[:-_GRAPHS]:
-            old.unlink()
+        for old in by_age(home, f"{space.id}-*.npz")[:-_GRAPHS]:
+            old.unlink(missing_ok=True)
+        sweep(home)
     except OSError as error:
         logger.warning("the graph could not be cached (%s)", error)
     return graph

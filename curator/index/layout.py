@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from numpy.typing import NDArray
 from curator.database import Curation, Reader
 from curator.drawing.layout import NEAREST, lay_out, place_near
 from curator.embeddings import find_sorted
-from curator.files import whole
+from curator.files import UNREADABLE, by_age, sweep, whole
 from curator.index.graph import build_graph, load_graph
 from curator.job import QUIET, Job
-from curator.records import Ids, Space
+from curator.records import Ids, Nodes, Space
 from curator.vectors import Neighbours
 
 logger = logging.getLogger("curator")
@@ -54,7 +53,7 @@ def load_layout(reader: Reader, space: Space, *, anew: bool = False, job: Job = 
     home = reader.folder / "layout"
     stored = None if anew else _newest(home, space)
     if stored is None or _is_old(stored[0], nodes.contents):
-        stored = _laid_out(reader, space, nodes.contents, job)
+        stored = _laid_out(reader, space, nodes, job)
         _keep(home, space, *stored)
     contents, laid = stored
     positions, is_laid = find_sorted(contents, nodes.contents)
@@ -75,10 +74,11 @@ def _is_old(laid: Ids, contents: Ids) -> bool:
     return still < (1 - _NEW) * _MOST if len(contents) > _MOST else len(contents) - still > _NEW * max(1, still)
 
 
-def _laid_out(reader: Reader, space: Space, contents: Ids, job: Job) -> tuple[Ids, Plane]:
+def _laid_out(reader: Reader, space: Space, nodes: Nodes, job: Job) -> tuple[Ids, Plane]:
     """Contents (n,) ascending and their places (n, 2)."""
+    contents = nodes.contents
     if len(contents) <= _MOST:
-        graph = load_graph(reader, space, Curation(reader).nodes(space), job=job)
+        graph = load_graph(reader, space, nodes, job=job)
         return contents, lay_out(graph.neighbours, Curation(reader).vectors(space, contents), job=job)
     # The same pictures are chosen whatever came since: those whose hashed number is smallest.
     hashed = contents.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -92,14 +92,15 @@ def _digest(space: Space, contents: Ids) -> str:
 
 
 def _newest(home: Path, space: Space) -> tuple[Ids, Plane] | None:
-    for file in reversed(_files(home, space)):
+    for file in reversed(by_age(home, f"{space.id}-*.npz")):
         try:
             with file.open("rb") as data, np.load(data, allow_pickle=False) as stored:
                 contents, places = stored["contents"], stored["places"]
-            if places.shape == (len(contents), 2) and file.stem.endswith(_digest(space, contents)):
+            is_whole = contents.ndim == 1 and places.shape == (len(contents), 2) and np.isfinite(places).all()
+            if is_whole and file.stem.endswith(_digest(space, contents)):
                 return contents, places
             logger.warning("%s is not what its name says; the map is laid out again", file)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             logger.warning("%s cannot be read (%s); the map is laid out again", file, error)
     return None
 
@@ -109,12 +110,8 @@ def _keep(home: Path, space: Space, contents: Ids, places: Plane) -> None:
         home.mkdir(exist_ok=True)
         with whole(home / f"{space.id}-{_digest(space, contents)}.npz") as beside:
             np.savez(beside, contents=contents, places=places)
-        for old in _files(home, space)[:-_LAYOUTS]:
-            old.unlink()
+        for old in by_age(home, f"{space.id}-*.npz")[:-_LAYOUTS]:
+            old.unlink(missing_ok=True)
+        sweep(home)
     except OSError as error:
         logger.warning("the map could not be cached (%s)", error)
-
-
-def _files(home: Path, space: Space) -> list[Path]:
-    """Oldest first."""
-    return sorted(home.glob(f"{space.id}-*.npz"), key=lambda f: f.stat().st_mtime_ns)

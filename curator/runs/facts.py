@@ -46,8 +46,8 @@ def run_facts(run: Run) -> RunFacts:
     """A run in a line."""
     state, trained_on = run.state, run.facts.get("trained_on")
     what = str(trained_on.get("what", "")) if isinstance(trained_on, dict) else ""
-    seconds, best = state.get("seconds", 0), state.get("best", 0)
-    return RunFacts(run.name, state["status"], state["images_seen"], seconds, what, best, str(run.folder))
+    seconds, best = (v if isinstance(v := state.get(n), int | float) else 0 for n in ("seconds", "best"))  # or damaged
+    return RunFacts(run.name, state["status"], state["images_seen"], seconds, what, int(best), str(run.folder))
 
 
 def run_details(run: Run) -> RunDetails:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from curator.training.trainers import TRAINERS
 _RUNS = "runs"
 
 
+_HASH = re.compile(r"[0-9a-f]{64}")  # of a line of the manifest that is whole
+
+
 def makes_pictures(run: Run) -> bool:
     """Whether a run trained a generator, told by its trainer; that of a plug-in which is not here made none."""
     try:
@@ -27,7 +31,7 @@ def makes_pictures(run: Run) -> bool:
 
 def trained_digests(run: Run) -> set[bytes]:
     """Contents that a run trained on."""
-    hashes = [bytes.fromhex(r["sha256"]) for r in run.rows("manifest.jsonl")]
+    hashes = [bytes.fromhex(h) for r in run.rows("manifest.jsonl") if _HASH.fullmatch(h := str(r.get("sha256")))]
     return {h for h, out in zip(hashes, held_out(hashes, run.options.holdout), strict=True) if not out}
 
 

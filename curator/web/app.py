@@ -51,7 +51,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def as_json(value: Any, status: int = 200) -> Response:
     """A value as JSON; numbers that are none become null."""
-    return Response(to_json(value, ensure_ascii=False), status, {"cache-control": "no-store"}, "application/json")
+    return Response(to_json(value), status, {"cache-control": "no-store"}, "application/json")
 
 
 def as_error(error: Exception) -> Response:
@@ -94,7 +94,7 @@ class _Page:
         self.tasks = Tasks()
         self.suspects = Suspects(index, self.tasks)
         self.trainings = runs.Trainings(index)
-        self.choosing = selection.Choosing(index)
+        self.choosing = selection.Choosing(index, read_only=read_only)
         self.maps = Maps(index, self.tasks, remember=not read_only)
 
     def close(self) -> None:
@@ -119,6 +119,9 @@ class _Page:
             Route("/api/issues", self._json(lambda _: cleaning.list_issues(self.index))),
             Route("/api/quarantine", self._json(lambda _: cleaning.would_move(self.index))),
             Route("/api/map", self._packed(self.maps.places)),
+            # Laying out and stopping that change nothing of the index.
+            Route("/api/map", self._change(self.maps.lay_out), methods=["POST"]),
+            Route("/api/stop", self._change(self._stop), methods=["POST"]),
             Route("/api/colours", self._packed(self.maps.colours)),
             Route("/api/clusters", self._json(self.maps.clusters)),
             Route("/api/selections", self._json(lambda _: selection.list_selections(self.index))),
@@ -145,8 +148,8 @@ class _Page:
         """Routes that change the index; none touches a picture's file."""
         changes: dict[str, Callable[[Body], Any]] = {
             **Changes(self.index).routes(),
-            "/api/map": self.maps.lay_out, "/api/clusters": self.maps.find, "/api/clusters/verdict": self.maps.judge,
-            "/api/stop": self._stop, "/api/train": self.trainings.start, "/api/train/stop": self.trainings.stop,
+            "/api/clusters": self.maps.find, "/api/clusters/verdict": self.maps.judge,
+            "/api/train": self.trainings.start, "/api/train/stop": self.trainings.stop,
             "/api/audit": partial(runs.start_audit, self.index, self.tasks),
             "/api/lens": partial(runs.judge_made, self.index),
             "/api/verify": self._verify, "/api/dedupe": self.suspects.look, "/api/leaks": self.suspects.find_leaks,

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from curator.errors import UsageError
+from curator.texts import valid_text
 
 Body = Mapping[str, Any]
 
@@ -41,6 +42,22 @@ def list_in(body: Body, name: str) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise UsageError(f"'{name}' is a list of one or more")
     return value
+
+
+def text_of(body: Body, name: str) -> str:
+    """A text. Raises `UsageError` for anything else."""
+    value = body.get(name, "")
+    if not isinstance(value, str):
+        raise UsageError(f"'{name}' is a text")
+    return valid_text(value)
+
+
+def texts_in(body: Body, name: str) -> list[str]:
+    """A list of one text or more. Raises `UsageError` for anything else."""
+    values = list_in(body, name)
+    if not all(isinstance(v, str) for v in values):
+        raise UsageError(f"'{name}' is a list of texts")
+    return [valid_text(v) for v in values]
 
 
 def ids_of(body: Body, name: str, *, empty: bool = False) -> list[int]:

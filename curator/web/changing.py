@@ -11,10 +11,10 @@ import numpy as np
 from curator.admin.history import history, redo_action, undo_action
 from curator.admin.manage import edit_images, tag_images
 from curator.index import Index
-from curator.labelling.concepts import fit_concept
+from curator.labelling.concepts import drop_concept, fit_concept
 from curator.selection.sets import listed
 from curator.web import cleaning, selection
-from curator.web.body import Body, ids_of, list_in
+from curator.web.body import Body, ids_of, text_of, texts_in
 from curator.web.choices import put_choice
 
 
@@ -28,6 +28,7 @@ class Changes:
         """Path → what is done with a body."""
         return {
             "/api/choice": self.choice, "/api/tag": self.tag, "/api/edit": self.edit, "/api/concept": self.concept,
+            "/api/concept/drop": self.drop_concept,
             "/api/selection": self.selection, "/api/verdict": self.verdict, "/api/accept": self.accept,
             "/api/undo": self.undo, "/api/redo": self.redo,
             "/api/selections": lambda body: selection.save_selection(self.index, body),
@@ -41,35 +42,39 @@ class Changes:
 
     def tag(self, body: Body) -> Any:
         """Put tags on images, or take them `off`."""
-        tags = [str(t) for t in list_in(body, "tags")]
+        tags = texts_in(body, "tags")
         tag_images(self.index, ids_of(body, "ids"), tags, off=bool(body.get("off")))
         return self._latest()
 
     def edit(self, body: Body) -> Any:
         """Write a label or caption; null gives back what the files say."""
-        value = body.get("value")
-        what = str(body.get("what", ""))
-        edit_images(self.index, what, ids_of(body, "ids"), None if value is None else str(value))
+        value = None if body.get("value") is None else text_of(body, "value")
+        edit_images(self.index, text_of(body, "what"), ids_of(body, "ids"), value)
         return self._latest()
 
     def concept(self, body: Body) -> Any:
         """Fit a concept to marks."""
-        fit_concept(self.index, str(body.get("name", "")), ids_of(body, "like"), ids_of(body, "unlike", empty=True))
+        fit_concept(self.index, text_of(body, "name"), ids_of(body, "like"), ids_of(body, "unlike", empty=True))
+        return self._latest()
+
+    def drop_concept(self, body: Body) -> Any:
+        """Forget a concept."""
+        drop_concept(self.index, text_of(body, "name"))
         return self._latest()
 
     def selection(self, body: Body) -> Any:
         """Keep images as a selection."""
-        listed(self.index, str(body.get("name", "")), ids_of(body, "ids"), {"by": "hand, on the page"})
+        listed(self.index, text_of(body, "name"), ids_of(body, "ids"), {"by": "hand, on the page"})
         return self._latest()
 
     def verdict(self, body: Body) -> Any:
         """A verdict on images of groups."""
-        cleaning.give_verdict(self.index, str(body.get("verdict", "")), ids_of(body, "ids"))
+        cleaning.give_verdict(self.index, text_of(body, "verdict"), ids_of(body, "ids"))
         return self._latest()
 
     def accept(self, body: Body) -> Any:
         """Reject all duplicates of kinds, or say how many with `dry_run`."""
-        kinds = [str(k) for k in list_in(body, "kinds")]
+        kinds = texts_in(body, "kinds")
         return cleaning.accept_kinds(self.index, kinds, dry_run=bool(body.get("dry_run")))
 
     def undo(self, body: Body) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from curator.errors import UnknownName, UsageError
-from curator.files import whole
+from curator.files import UNREADABLE, sweep, whole
 from curator.records import Ids
 
 _DAYS = 30
@@ -31,6 +31,7 @@ def put_choice(folder: Path, ids: Ids) -> str:
     home.mkdir(exist_ok=True)
     with whole(home / f"{name}.npy") as beside, beside.open("wb") as out:
         np.save(out, ordered)
+    sweep(home)
     for file in home.glob("*.npy"):
         with contextlib.suppress(OSError):
             if time.time() - file.stat().st_mtime > _DAYS * 86_400:
@@ -45,5 +46,5 @@ def read_choice(folder: Path, name: str) -> tuple[int, ...]:
     try:
         ids = np.load(folder / "choices" / f"{name}.npy", allow_pickle=False)
         return tuple(np.asarray(ids, np.int64).ravel().tolist())
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise UnknownName(f"the choice {name} is not kept any more; choose the images again") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from curator.cleaning.decisions import VERDICTS, accept, decide, keep_only, proposals, undo
+from curator.cleaning.decisions import VERDICTS, accept, apart_ids, decide, decided_ids, keep_only, proposals, undo
 from curator.cleaning.describe import describe_evidence
 from curator.cleaning.groups import StoredGroup, group_keepers, stored_groups
 from curator.cleaning.issues import find_issues
@@ -34,7 +33,7 @@ def overview(index: Index) -> dict[str, Any]:
     """Of each kind: groups, duplicates, bytes and those that nobody has decided about, with groups to look at."""
     curation = Curation(index.reader)
     members = [g for g in curation.groups() if g.kind not in ("keeper", "kept")]
-    rejected, staying = set(rejected_ids(curation)), kept_ids(curation)
+    known = decided_ids(curation)
     size_of = {i.id: i.size for i in index.images([m.image_id for m in members])}
     kinds = []
     for kind in KINDS:
@@ -42,8 +41,10 @@ def overview(index: Index) -> dict[str, Any]:
         if not of_kind:
             continue
         keepers = sorted({m.keeper_id for m in of_kind})
-        examples = np.random.default_rng(0).permutation(keepers)[:_EXAMPLES].tolist()
-        undecided = [m for m in of_kind if m.image_id not in rejected and m.image_id not in staying]
+        undecided = [m for m in of_kind if m.image_id not in known]
+        # To be looked at before all are accepted: groups that are still open.
+        still = sorted({m.keeper_id for m in undecided}) or keepers
+        examples = np.random.default_rng(0).permutation(still)[:_EXAMPLES].tolist()
         kinds.append(
             {
                 "kind": kind,
@@ -54,11 +55,10 @@ def overview(index: Index) -> dict[str, Any]:
                 "examples": examples,
             }
         )
-    decided = Counter("decided" if m.image_id in rejected or m.image_id in staying else "open" for m in members)
     return {
         "kinds": kinds,
         "keepers": group_keepers(index).tolist(),
-        "decided": decided["decided"],
+        "decided": sum(m.image_id in known for m in members),
         "duplicates": len(members),
     }
 
@@ -68,17 +68,22 @@ def list_groups(index: Index, kinds: Sequence[str], keepers: Sequence[int]) -> d
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"no kind of duplicate '{kind}'; there are: {', '.join(KINDS)}")
+    curation = Curation(index.reader)
     if not keepers:
-        return {"keepers": group_keepers(index, kinds).tolist()}
+        known = decided_ids(curation)
+        is_open = {g.keeper_id for g in curation.groups() if g.image_id != g.keeper_id and g.image_id not in known}
+        listed = group_keepers(index, kinds).tolist()
+        return {"keepers": listed, "settled": [k not in is_open for k in listed]}
     if len(keepers) > _PAGE:
         raise UsageError(f"at most {_PAGE} groups at a time")
     folders = [r.path for r in roots(index)]
-    curation = Curation(index.reader)
-    staying = kept_ids(curation)
-    return {"groups": [_described(g, folders, curation, staying) for g in stored_groups(index, keepers)]}
+    staying, apart = kept_ids(curation), apart_ids(curation)
+    return {"groups": [_described(g, folders, curation, staying, apart) for g in stored_groups(index, keepers)]}
 
 
-def _described(stored: StoredGroup, folders: list[Path], curation: Curation, staying: Set[int]) -> dict[str, Any]:
+def _described(
+    stored: StoredGroup, folders: list[Path], curation: Curation, staying: Set[int], apart: Set[int]
+) -> dict[str, Any]:
     hashes = {bytes.fromhex(i.sha256) for i in stored.images.values()}
     rejected = set(rejected_ids(curation, list(hashes)))
     members = []
@@ -91,6 +96,7 @@ def _described(stored: StoredGroup, folders: list[Path], curation: Curation, sta
                 "width": image.width, "height": image.height, "size": image.size,
                 "format": image.format, "label": image.label, "origin": image.origin, "taken_at": image.taken_at,
                 "rejected": image.id in rejected, "kept": image.id in staying,
+                "apart": image.id in apart,
             }
         )  # fmt: skip
     group = stored.group
@@ -145,8 +151,11 @@ def _inverted(fit: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def list_issues(index: Index) -> list[dict[str, Any]]:
-    """Blurred, dark, odd and the like: a name, the rule, and the worst first."""
-    return [{"name": i.name, "rule": i.rule, "ids": list(i.ids), "values": list(i.values)} for i in find_issues(index)]
+    """Blurred, dark, odd and the like among real images: a name, the rule, and the worst first."""
+    return [
+        {"name": i.name, "rule": i.rule, "ids": list(i.ids), "values": list(i.values)}
+        for i in find_issues(index, where="origin = 'real'")
+    ]
 
 
 def would_move(index: Index) -> dict[str, Any]:

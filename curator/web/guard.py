@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_LONGEST = 1_000  # characters of a path: numbers and names in it are short
 _SAFE = ("GET", "HEAD")
 _BODIES = ("application/json", "application/octet-stream", "image/")  # none of which a form of another site can send
 _HEADERS = {
@@ -58,6 +59,9 @@ class Guard:
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
+            return
+        if len(scope["path"]) > _LONGEST:
+            await _answer(send, 404, [(b"content-type", b"text/plain; charset=utf-8")], "This address is too long.\n")
             return
         headers = _headers(scope)
         problem = self._foreign(scope["method"], headers)

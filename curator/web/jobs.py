@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,8 @@ from typing import Any
 from curator.errors import CuratorError, Stopped
 from curator.job import Job
 from curator.records import Progress
+
+logger = logging.getLogger("curator")
 
 _REMEMBERED = 50  # that have ended
 
@@ -53,6 +57,9 @@ class Tasks:
                     return work
             work = Task(len(self._works) + 1, name, words)
             work.job = Job(show=lambda p: _show(work, p))
+            for older in self._works:  # what came of it is of use until it is done again
+                if older.name == name:
+                    older.answer = None
             self._works.append(work)
         self._threads.submit(self._run, work, what)
         return work
@@ -90,8 +97,9 @@ class Tasks:
         except CuratorError as error:
             work.state, work.error = "failed", str(error)
         except Exception as error:
-            work.state, work.error = "failed", f"a bug: {error}"
-            raise
+            number = secrets.token_hex(4)
+            logger.error("%s failed (%s)", work.words, number, exc_info=error)
+            work.state, work.error = "failed", f"a bug: the terminal says more, under {number}"
 
 
 def _show(work: Task, progress: Progress) -> None:

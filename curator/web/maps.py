@@ -57,7 +57,7 @@ class Maps:
     def _laid_out(self) -> Task:
         """The work that lays it out: begun where there is none yet, or images came or went since."""
         work = self.tasks.latest("map")
-        if work is None or (work.state == "done" and work.answer[0] != self._state()):
+        if work is None or (work.state == "done" and (work.answer is None or work.answer[0] != self._state())):
             work = self._begin()
         return work
 

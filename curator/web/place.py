@@ -68,7 +68,7 @@ class Place:
     def command(self) -> str:
         """The command that prints the same; marks are a concept first."""
         if not self.is_search:
-            return shlex.join(["curator", "select", "NAME", "--where", self.condition or "1"])
+            return shlex.join(["curator", "select", "NAME", *(["--where", self.condition] if self.condition else [])])
         terms = [self.query] if self.query else []
         terms += ["concept:NAME"] if self.is_marked else []
         words = ["curator", "search", " + ".join(terms)]

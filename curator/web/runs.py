@@ -15,22 +15,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from curator.cleaning.decisions import judge_alone
 from curator.database import Curation, Selections
 from curator.database.curation import kept_ids, rejected_ids
 from curator.errors import UnknownName, UsageError
 from curator.evaluation.audit import audit
 from curator.index import Index
+from curator.index.images import have_content, vectors_of
+from curator.job import Job
+from curator.registry import suggest
 from curator.runs.facts import list_runs, run_details
-from curator.runs.lookup import generated_ids, home_of, makes_pictures, run_of
-from curator.training.folder import Run, find_run
+from curator.runs.lookup import generated_ids, home_of, makes_pictures, trained_digests
+from curator.training.folder import Run, runs_in
 from curator.training.trainers import TRAINERS
-from curator.web.body import Body, ids_of
+from curator.vectors import Neighbours
+from curator.web.body import Body, ids_of, text_of
 from curator.web.jobs import Tasks
+from curator.web.selection import images_said
 
 _POINTS = 400  # of a curve
 _SPARK = 40
 _WORD = re.compile(r"[\w.+-]{1,60}")
+_AT_ONCE = 2  # trainings of one page
 _LOG = 4_000  # bytes of a training's last words
 
 
@@ -38,7 +46,7 @@ def list_all(index: Index) -> dict[str, Any]:
     """All runs, newest first, each with a small curve of its main loss."""
     runs = []
     for facts in reversed(list_runs(index)):
-        run = find_run(home_of(index), facts.run)
+        run = _run(index, facts.run)
         rows = run.rows("stats.jsonl")
         name = next((n for n in _numbers(rows) if n not in ("images_seen", "seconds")), "")
         seconds = max(facts.seconds, 1e-9)
@@ -53,7 +61,7 @@ def list_all(index: Index) -> dict[str, Any]:
 
 def describe_run(index: Index, name: str) -> dict[str, Any]:
     """One run: how it stands, its options, curves, measured checkpoints, and its samples' numbers."""
-    run = find_run(home_of(index), name)
+    run = _run(index, name)
     details = run_details(run)
     stats = run.rows("stats.jsonl")
     return asdict(details.facts) | {
@@ -72,7 +80,7 @@ def describe_run(index: Index, name: str) -> dict[str, Any]:
 
 def sample(index: Index, name: str, number: int) -> bytes:
     """The picture of a run's samples with this number. Raises `UnknownName`."""
-    files = _samples(find_run(home_of(index), name))
+    files = _samples(_run(index, name))
     if not 0 <= number < len(files):
         raise UnknownName(f"{name} has {len(files)} sheets of samples, numbered from 0")
     return files[number].read_bytes()
@@ -83,7 +91,7 @@ def lens(index: Index, name: str, parameters: Mapping[str, str]) -> dict[str, An
 
     Raises `UsageError` where nothing of the run is in the index.
     """
-    run = run_of(index, name)
+    run = _run(index, name)
     ids = generated_ids(index, run).tolist()
     columns = set(index.reader.columns())
     names = [n for n in ("audit", "audit_nearest", "audit_ratio", "realism") if n in columns]
@@ -92,6 +100,10 @@ def lens(index: Index, name: str, parameters: Mapping[str, str]) -> dict[str, An
     rows = [
         {"id": i, "rejected": i in rejected, "kept": i in staying} | {n: value_of[n].get(i) for n in names} for i in ids
     ]
+    if "audit_nearest" not in names or any(r["audit_nearest"] is None for r in rows):
+        for row, nearest in zip(rows, _nearest_trained(index, run, ids), strict=True):
+            row.setdefault("audit_nearest", None)
+            row["audit_nearest"] = row["audit_nearest"] or nearest
     order = parameters.get("sort", "audit_ratio")
     if order in names:
         rows.sort(key=lambda r: (r.get(order) is None, -(r[order] or 0) if order == "realism" else r.get(order) or 0))
@@ -101,17 +113,30 @@ def lens(index: Index, name: str, parameters: Mapping[str, str]) -> dict[str, An
     }  # fmt: skip
 
 
+def _nearest_trained(index: Index, run: Run, made_ids: Sequence[int]) -> list[int | None]:
+    """For each image the training image nearest by vector, of those that are still there; None where none is."""
+    there = Curation(index.reader).nodes(index.space).image_ids
+    trained = there[have_content(index, there, trained_digests(run))]
+    if not len(trained):
+        return [None] * len(made_ids)
+    near = Neighbours(vectors_of(index, trained)).nearest_to(vectors_of(index, np.array(made_ids, np.int64)), 1)
+    return [int(trained[position]) for position in near[:, 0]]
+
+
 def judge_made(index: Index, body: Body) -> Any:
     """Keep or reject generated images, or forget what was said."""
-    judge_alone(index, str(body.get("verdict", "")), ids_of(body, "ids"))
+    judge_alone(index, text_of(body, "verdict"), ids_of(body, "ids"))
     return {}
 
 
 def start_audit(index: Index, tasks: Tasks, body: Body) -> Any:
-    """Audit what a run made, in the background."""
-    run = run_of(index, str(body.get("run", "")))
-    words = f"auditing {run.name}"
-    return tasks.start(f"audit {run.name}", words, lambda job: len(audit(index, run, job=job).findings)).describe()
+    """Audit what a run made, in the background; `reference` names real images that it never saw."""
+    run, reference = _run(index, text_of(body, "run")), images_said(index, text_of(body, "reference") or None)
+
+    def look(job: Job) -> int:
+        return len(audit(index, run, reference=reference, job=job).findings)
+
+    return tasks.start(f"audit {run.name}", f"auditing {run.name}", look).describe()
 
 
 @dataclass
@@ -134,6 +159,9 @@ class Trainings:
     def start(self, body: Body) -> Any:
         """Begin one: a trainer, a selection, a preset, side and minutes. Raises `UsageError`."""
         words = self._words(body)
+        with self._lock:
+            if sum(t.process.poll() is None for t in self._all) >= _AT_ONCE:
+                raise UsageError(f"{_AT_ONCE} trainings of this page are going on; stop one, or start it in a terminal")
         # Its output goes to a file without a name, which is gone with the page.
         log = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process
         full = [sys.executable, "-m", "curator", *words, "-i", str(self.index.folder)]
@@ -170,7 +198,7 @@ class Trainings:
                 t.log.close()
 
     def _words(self, body: Body) -> list[str]:
-        trainer, selection = str(body.get("trainer", "")), str(body.get("selection") or "")
+        trainer, selection = text_of(body, "trainer"), text_of(body, "selection")
         if trainer not in TRAINERS:
             raise UsageError(f"no trainer '{trainer[:40]}'; there are: {', '.join(TRAINERS)}")
         words = ["train", trainer]
@@ -178,7 +206,7 @@ class Trainings:
             Selections(self.index.reader).get(selection)
             words += ["--selection", selection]
         for option in ("preset", "name", "condition"):
-            value = str(body.get(option) or "")
+            value = text_of(body, option)
             if value and not _WORD.fullmatch(value):
                 raise UsageError(f"--{option} is one word, not {value[:40]!r}")
             words += [f"--{option}", value] if value else []
@@ -191,7 +219,7 @@ class Trainings:
 def _positive(value: Any, option: str, kind: type[int] | type[float]) -> float:
     try:
         number = kind(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"--{option} is a number, not {str(value)[:40]!r}") from error
     if not 0 < number < 1e6:
         raise UsageError(f"--{option} is a number above 0, not {number}")
@@ -222,7 +250,16 @@ def _generated(index: Index, run: Run) -> int:
 
 
 def _samples(run: Run) -> list[Path]:
-    return sorted((run.folder / "samples").glob("*.png"))
+    return sorted(p for p in (run.folder / "samples").glob("*.png") if p.is_file() and not p.is_symlink())
+
+
+def _run(index: Index, name: str) -> Run:
+    """A run of this index by its name alone: never by a path. Raises `UnknownName`."""
+    runs = runs_in(home_of(index))
+    run = next((r for r in runs if r.name == name), None)
+    if run is None:
+        raise UnknownName(f"no run '{name[:80]}'; {suggest(name[:80], [r.name for r in runs])}")
+    return run
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:

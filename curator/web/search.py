@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 from curator.database import Curation, Selections
 from curator.database.actions import mark_of
 from curator.embeddings import exact_scores, normalise
+from curator.errors import CuratorError
 from curator.images import decode
-from curator.index import Index
+from curator.index import Index, locate
 from curator.index.images import relative
 from curator.index.sureness import read_sureness
 from curator.labelling.concepts import fit_marks
@@ -27,6 +30,7 @@ from curator.web.place import MOST_HITS, Place
 _VALUES, _BINS = 50, 24  # of a column that are shown, and of its histogram
 _SAMPLED = 100_000  # images from which on a column's values are counted on a sample
 _REMEMBERED = 64  # answers
+_DAY = re.compile(r"[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([ T]|$)")
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,10 @@ def _facts(image: Image, path: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Facet:
-    """The values of a column among images: (value, images) of the commonest, or counts between `edges` of numbers."""
+    """The values of a column among images: (value, images) of the commonest, or counts between `edges` of numbers.
+
+    Of dates `days` are the edges, as text.
+    """
 
     column: str
     images: int
@@ -110,6 +117,7 @@ class Facet:
     sampled: bool
     values: tuple[tuple[Any, int], ...] = ()
     edges: tuple[float, ...] = ()
+    days: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
 
 
@@ -146,13 +154,27 @@ def _facet(index: Index, ids: Ids, column: str) -> Facet:
     numbers = [float(v) for v in there if isinstance(v, int | float)]
     if there and len(numbers) == len(there) and len(set(numbers)) > _BINS // 2:
         counts, edges = np.histogram(numbers, bins=_BINS)
-        bins = tuple(map(float, edges)), tuple(map(int, counts))
-        return Facet(column, len(ids), without, len(set(numbers)), is_sampled, (), *bins)
+        shown = tuple(map(float, edges)), tuple(map(int, counts))
+        return Facet(column, len(ids), without, len(set(numbers)), is_sampled, edges=shown[0], counts=shown[1])
+    if len(set(there)) > _BINS // 2 and (days := _days(there)) is not None:
+        counts, edges = np.histogram(days, bins=_BINS)
+        dates = tuple(str(np.datetime64(round(e), "D")) for e in edges.tolist())
+        return Facet(column, len(ids), without, len(set(there)), is_sampled, days=dates, counts=tuple(map(int, counts)))
     words: Callable[[Any], Sequence[Any]] = (
         (lambda v: str(v).split()) if column in ("tags", "selections") else lambda v: (v,)
     )
     counted = Counter(word for v in there for word in words(v))
     return Facet(column, len(ids), without, len(counted), is_sampled, tuple(counted.most_common(_VALUES)))
+
+
+def _days(values: Sequence[Any]) -> NDArray[np.int64] | None:
+    """Days since 1970 of texts that all begin with a date; None of any others."""
+    if not all(isinstance(v, str) and _DAY.match(v) for v in values):
+        return None
+    try:
+        return np.array([v[:10] for v in values], "datetime64[D]").astype(np.int64)
+    except ValueError:  # the 31st of February
+        return None
 
 
 def describe(index: Index) -> dict[str, Any]:
@@ -163,6 +185,7 @@ def describe(index: Index) -> dict[str, Any]:
         stored, curation = Selections(reader), Curation(reader)
         return {
             "name": index.folder.name,
+            "option": _option(index),
             "counts": counts,
             "columns": reader.columns(),
             "tags": reader.tags(),
@@ -177,6 +200,16 @@ def describe(index: Index) -> dict[str, Any]:
             "roots": [asdict(r) | {"path": str(r.path)} for r in roots(index, forgotten=False)],
             "changes": changes(index),
         }
+
+
+def _option(index: Index) -> str:
+    """What a command needs to mean this index; nothing for the one that commands mean by themselves."""
+    try:
+        if locate() == index.folder:
+            return ""
+    except CuratorError:
+        pass
+    return shlex.join(["-i", str(index.folder)])
 
 
 def changes(index: Index) -> str:

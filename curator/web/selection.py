@@ -22,7 +22,7 @@ from curator.selection.recipe import Recipe
 from curator.selection.select import make, select
 from curator.selection.sets import diff, drop, parse_shares, split
 from curator.selectors import scorers, selectors
-from curator.web.body import Body, list_in
+from curator.web.body import Body, text_of, texts_in
 
 _SHOWN, _BESIDE = 60, 24  # pictures of one strategy, and of each of several
 _STRATEGIES = 4
@@ -41,10 +41,15 @@ def recipe_of(parameters: Parameters) -> Recipe:
     }
     for name in ("n", "seed"):
         text = parameters.get(name, "")
-        if text and not text.isdecimal():
+        if text and not (text.isdecimal() and text.isascii() and len(text) < 10):
             raise UsageError(f"{name} is a whole number, not {text[:40]!r}")
         values |= {name: int(text)} if text else {}
     return Recipe(**values)
+
+
+def images_said(index: Index, text: str | None) -> str | None:
+    """A selection's name, or a condition: never a path, which would tell what is on the disk."""
+    return text if text is None or text in Selections(index.reader).names() else f"({text})"
 
 
 def command_of(name: str, recipe: Recipe) -> str:
@@ -62,8 +67,8 @@ def command_of(name: str, recipe: Recipe) -> str:
 class Choosing:
     """Recipes tried out, the last one asked for first: one that is asked for meanwhile stops the one before."""
 
-    def __init__(self, index: Index) -> None:
-        self.index = index
+    def __init__(self, index: Index, *, read_only: bool = False) -> None:
+        self.index, self.read_only = index, read_only
         self._lock, self._job = threading.Lock(), Job()
 
     def attempt(self, parameters: Parameters) -> dict[str, Any]:
@@ -76,6 +81,9 @@ class Choosing:
             self._job.cancel()
             self._job = job = Job()
         recipe = recipe_of(parameters)
+        if self.read_only and recipe.dedupe not in ("known", "none"):
+            raise UsageError("duplicates are not looked for with --read-only; choose known or none")
+        recipe = replace(recipe, reference=images_said(self.index, recipe.reference))
         others = _several(parameters.get("also", ""))
         if len(others) >= _STRATEGIES:
             raise UsageError(f"at most {_STRATEGIES} strategies side by side")
@@ -100,7 +108,7 @@ class Choosing:
 
     def _preview(self, tried: Sequence[Selection], recipes: Sequence[Recipe], against: str, job: Job) -> list[Any]:
         # What is held out may not be in what is judged: it is left out of each, as training on it would not.
-        held_out = find_images(self.index, against)
+        held_out = find_images(self.index, str(images_said(self.index, against)))
         names = [f"{number}. {r.by}" for number, r in enumerate(recipes, 1)]
         sets = {name: np.setdiff1d(s.ids, held_out) for name, s in zip(names, tried, strict=True)}
         return [asdict(row) for row in preview_sets(self.index, sets, held_out, job=job)]
@@ -138,21 +146,23 @@ def compare_selections(index: Index, first: str, second: str) -> dict[str, Any]:
 
 def save_selection(index: Index, body: Body) -> Any:
     """Make the recipe of a place and keep it. Raises `UsageError`."""
-    parameters = {str(k): str(v) for k, v in dict(body.get("recipe") or {}).items()}
-    name = str(body.get("name", ""))
-    recipe = recipe_of(parameters)
+    said = body.get("recipe") or {}
+    if not isinstance(said, dict):
+        raise UsageError("'recipe' is an object of texts")
+    name, recipe = text_of(body, "name"), recipe_of({str(k): str(v) for k, v in said.items()})
+    recipe = replace(recipe, reference=images_said(index, recipe.reference))
     return {"name": name, "images": len(select(index, name, recipe, command=command_of(name, recipe)))}
 
 
 def split_selection(index: Index, body: Body) -> Any:
     """Divide one into parts by shares such as train=0.8. Raises `UsageError`."""
-    parts = split(index, str(body.get("name", "")), parse_shares([str(s) for s in list_in(body, "shares")]))
+    parts = split(index, text_of(body, "name"), parse_shares(texts_in(body, "shares")))
     return {"selections": [_head(s) for s in parts]}
 
 
 def drop_selections(index: Index, body: Body) -> Any:
     """Forget selections. Raises `UnknownName`."""
-    drop(index, [str(name) for name in list_in(body, "names")])
+    drop(index, texts_in(body, "names"))
     return {}
 
 
@@ -162,7 +172,8 @@ def _several(text: str) -> tuple[str, ...]:
 
 def _head(s: Selection) -> dict[str, Any]:
     recipe = s.recipe.get("recipe") or {}
-    made_by = s.recipe.get("made_by") or (f"by {recipe['by']}" if recipe.get("by") else "")
+    by = recipe.get("by") or s.recipe.get("by")
+    made_by = s.recipe.get("made_by") or (f"by {by}" if by else "")
     return {
         "name": s.name,
         "images": len(s),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from curator.duplicates import LISTED
 from curator.errors import UsageError
 from curator.index import Index
 from curator.job import Job
-from curator.web.body import Body, list_in
+from curator.web.body import Body, text_of, texts_in
 from curator.web.jobs import Tasks
 
 _PAIRS, _GROUPS = 200, 30  # shown
@@ -30,8 +31,8 @@ class Suspects:
 
     def look(self, body: Body) -> Any:
         """Find duplicates anew by the rules in `keep`, and store the groups; with `dry_run` nothing is stored."""
-        keep = tuple(str(rule) for rule in body.get("keep") or KEEP)
-        level, is_dry = str(body.get("level") or "verified"), bool(body.get("dry_run"))
+        keep = tuple(texts_in(body, "keep")) if body.get("keep") else KEEP
+        level, is_dry = text_of(body, "level") or "verified", bool(body.get("dry_run"))
         if level not in _LEVELS:
             raise UsageError(f"no level '{level[:40]}'; there are: {', '.join(_LEVELS)}")
         options = DedupeOptions(level, keep)
@@ -85,7 +86,7 @@ class Suspects:
 
     def find_leaks(self, body: Body) -> Any:
         """Look for pictures on both of two sides: values of a column, folders or selections."""
-        between = [str(side) for side in list_in(body, "between")]
+        between = texts_in(body, "between")
         if len(between) != 2:
             raise UsageError("leaks are between two sides, such as train and test")
         words = f"leaks between {' and '.join(between)}"
@@ -101,7 +102,14 @@ class Suspects:
             [{"id": i, "side": side} for i, side in sorted(leak.sides.items(), key=lambda pair: (pair[1], pair[0]))]
             for leak in result.leaks[:_PAIRS]
         ]
-        facts = {"by": result.by, "sizes": dict(result.sizes), "leaked": dict(result.leaked)}
+        command = shlex.join(["curator", "leaks", *result.sizes, "--by", result.by])
+        facts = {
+            "by": result.by,
+            "between": list(result.sizes),
+            "command": command,
+            "sizes": dict(result.sizes),
+            "leaked": dict(result.leaked),
+        }
         return {"task": task.describe(), "leaks": groups, "groups": len(result.leaks)} | facts
 
 

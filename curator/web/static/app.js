@@ -30,6 +30,7 @@ const app = {
   refresh,
   does,
   foot,
+  command: (words) => `${words}${app.status?.option ? ` ${app.status.option}` : ""}`, // for this index
 };
 
 // Do what changes the index, and say it.
@@ -44,6 +45,9 @@ async function does(words, what) {
     return null;
   }
 }
+
+// Take the page's latest action back. A view may have something of its own to take back first.
+const undo = () => (app.view?.undo?.() ? null : turn("/api/undo", "Undone"));
 
 async function turn(path, words) {
   const done = await does("", async () => {
@@ -62,7 +66,8 @@ async function refresh() {
 }
 
 // What stands below each view: the same as JSON, and the command that does it.
-function foot(json, command) {
+function foot(json, plain) {
+  const command = app.command(plain);
   fill(app.footer, h("a", { href: json, "data-plain": true, target: "_blank" }, "JSON"), h("code", {}, command),
     h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(command).then(() => say("copied")) }, "copy"));
 }
@@ -123,7 +128,7 @@ async function start() {
     app.banner, app.main, app.footer);
   everywhereKeys({
     "?": ["keys", help],
-    "z": ["undo", () => turn("/api/undo", "Undone")],
+    "z": ["undo", undo],
     "Z": ["redo", () => turn("/api/redo", "Done again")],
     ...Object.fromEntries(RAIL.map(([to, words, key]) => [`g ${key}`, [words, () => place.go(to)]])),
   });

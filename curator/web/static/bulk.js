@@ -14,7 +14,7 @@ function ask(title, { label, placeholder = "", value = "", choices = [], go, oth
     h("div", { class: "line" }, h("button", { onclick: () => done(false) }, go), other && h("button", { class: "quiet", onclick: () => done(true) }, other)),
     note && h("p", { class: "note" }, note));
   input.addEventListener("keydown", (e) => { if (e.key === "Enter") { e.preventDefault(); done(false); } });
-  input.focus();
+  input.select();
 }
 
 export async function tag(app, ids, { again = false, then = () => {} } = {}) {
@@ -35,14 +35,14 @@ export function edit(app, what, ids, { value = "", then = () => {} } = {}) {
   ask(`The ${what} of ${plural(ids.length, "image")}`, { label: what, value, choices: what === "label" ? app.status.labels : [], go: "Save", other: "As the files say",
     note: "Kept in the index, whatever the files say; no file is changed." },
   async (text, back) => {
-    if (await app.does(`${what} of ${plural(ids.length, "image")}`, () => post("/api/edit", { what, ids, value: back ? null : text }))) then();
+    if (await app.does(`${what} ${back ? "as the files say" : `'${text}'`}: ${plural(ids.length, "image")}`, () => post("/api/edit", { what, ids, value: back ? null : text }))) then();
   });
 }
 
 export function select(app, ids) {
   if (!ids.length) return;
   ask(`A selection of ${plural(ids.length, "image")}`, { label: "Name of the selection", placeholder: "name", go: "Save",
-    note: "In a terminal: `curator export NAME -o FOLDER`, `curator train … --selection NAME`" }, async (name) => {
+    note: "It can then be exported and trained on: see Selections." }, async (name) => {
     if (await app.does(`${plural(ids.length, "image")} selected as ${name}`, () => post("/api/selection", { name, ids }))) await app.refresh();
   });
 }

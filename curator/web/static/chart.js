@@ -6,7 +6,7 @@ import { COLOURS } from "./plot.js";
 const LEFT = 52;
 const BELOW = 18;
 
-const shown = (v) => (v === 0 ? "0" : Math.abs(v) >= 1e4 || Math.abs(v) < 1e-2 ? v.toExponential(1) : +v.toPrecision(3));
+const shown = (v) => (v === 0 ? "0" : Math.abs(v) < 1e-2 ? v.toExponential(1) : Math.abs(v) >= 1e6 ? `${+(v / 1e6).toPrecision(3)}M` : Math.abs(v) >= 1e4 ? `${Math.round(v / 1e3)}k` : +v.toPrecision(3));
 
 // `curves`: [{name, x, y, dashed}], of numbers or null; drawn now and whenever the size changes.
 export function chart(title, curves, { log = false } = {}) {
@@ -52,6 +52,8 @@ export function chart(title, curves, { log = false } = {}) {
         isDown = true;
       });
       pen.stroke();
+      const only = y.findIndex(Number.isFinite); // a curve of one point is a point
+      if (y.filter(Number.isFinite).length === 1 && (!log || y[only] > 0)) pen.strokeRect(px(x[only]) - 2, py(y[only]) - 2, 4, 4);
     });
   };
   new ResizeObserver(draw).observe(canvas);

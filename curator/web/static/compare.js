@@ -111,7 +111,9 @@ export class Compare {
     const half = canvas.width / 2;
     this.slider.hidden = mode !== "slider";
     const scale = (this.scale || this.fitted()) * dots;
-    fill(this.words, mode, mode && " · ", `${Math.round((100 * scale) / dots)} %`);
+    const [a, b, , c, d] = this.aligned ?? [1, 0, 0, 0, 1];
+    const isTurned = a * d - b * c < 0 ? "laid on the first mirrored · " : Math.abs(b) > 0.02 ? "laid on the first turned · " : "";
+    fill(this.words, mode, mode && " · ", mode && isTurned, `${Math.round((100 * scale) / dots)} %`);
     // A picture within a part of the canvas, around a point of it.
     const put = (which, left, width, middle = left + width / 2) => {
       const picture = this.pictures[which];

@@ -45,6 +45,12 @@ function limitIn(part, column) {
   return match ? { [match[1]]: +match[2] } : null;
 }
 
+// The least or the greatest day: {">=": "2024-05-01"}.
+function dayIn(part, column) {
+  const match = part.match(new RegExp(`^${escaped(column)} (>=|<=) '(\\d{4}-\\d\\d-\\d\\d)(?: 24)?'$`));
+  return match ? { [match[1]]: match[2] } : null;
+}
+
 const tagged = (column, value) => `instr(' ' || ${name(column)} || ' ', ${text(` ${value} `)}) > 0`;
 
 export class Facets {
@@ -64,7 +70,7 @@ export class Facets {
     }
     this.shown = now;
     this.insides = new Map();
-    const order = [...FIRST.filter((c) => columns.includes(c)), ...columns.filter((c) => !FIRST.includes(c) && c !== "id" && c !== "path")];
+    const order = [...FIRST.filter((c) => columns.includes(c)), ...columns.filter((c) => !FIRST.includes(c) && !["id", "path", "sha256", "pixel_hash", "mtime_ns"].includes(c))];
     fill(this.body, order.map((column) => {
       const inside = h("div", { class: "values" });
       this.insides.set(column, inside);
@@ -85,7 +91,7 @@ export class Facets {
         this.recount(facet, inside);
         return;
       }
-      fill(inside, facet.edges.length ? this.numbers(facet) : this.values(facet), facet.sampled ? "≈, of a sample" : "");
+      fill(inside, facet.days.length ? this.days(facet) : facet.edges.length ? this.numbers(facet) : this.values(facet), facet.sampled ? "≈, of a sample" : "");
     } catch (error) {
       fill(inside, error.message);
     }
@@ -101,7 +107,7 @@ export class Facets {
 
   isOf(part, column) {
     const isTagged = part.startsWith(`instr(' ' || ${name(column)} || ' ', '`) && part.endsWith(") > 0");
-    return isTagged || valuesIn(part, column) !== null || limitIn(part, column) !== null;
+    return isTagged || valuesIn(part, column) !== null || limitIn(part, column) !== null || dayIn(part, column) !== null;
   }
 
   values(facet) {
@@ -141,6 +147,18 @@ export class Facets {
     ]);
     return h("div", {}, h("div", { class: "bars", "aria-hidden": "true" }, bars), h("div", { class: "line" }, from, "to", to,
       h("button", { class: "quiet", onclick: () => this.put(facet.column, []) }, "all")));
+  }
+
+  days(facet) {
+    const most = Math.max(...facet.counts, 1);
+    const [first, last] = [facet.days[0], facet.days.at(-1)];
+    const limits = Object.assign({}, ...partsOf(this.where()).map((p) => dayIn(p, facet.column)));
+    const field = (value, words) => h("input", { type: "date", value, min: first, max: last, "aria-label": `${words} ${facet.column}`, onchange: () => set() });
+    const [from, to] = [field(limits[">="] ?? first, "First"), field(limits["<="] ?? last, "Last")];
+    // A day goes to its end: " 24" sorts after all hours.
+    const set = () => this.put(facet.column, [...(from.value > first ? [`${name(facet.column)} >= '${from.value}'`] : []), ...(to.value && to.value < last ? [`${name(facet.column)} <= '${to.value} 24'`] : [])]);
+    return h("div", {}, h("div", { class: "bars", "aria-hidden": "true" }, facet.counts.map((n) => h("span", { class: "bar", style: { height: `${Math.max(n ? 4 : 0, (100 * n) / most)}%` } }))),
+      h("div", { class: "line" }, from, "to", to, h("button", { class: "quiet", onclick: () => this.put(facet.column, []) }, "all")));
   }
 
   put(column, parts) {

@@ -1,5 +1,6 @@
 // Any number of pictures in square cells: rows are recycled, and a place is arithmetic.
 
+import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import * as thumbs from "./thumbs.js";
 
@@ -7,6 +8,13 @@ const TALLEST = 8_000_000; // pixels, beyond which browsers lose count and the b
 const SIZES = [72, 96, 128, 168, 224, 320];
 const TEXT = 20;
 const GAP = 6;
+
+// Why a picture cannot be shown, in the server's own words; asked once.
+const reasons = new Map();
+function reasonOf(id) {
+  if (!reasons.has(id)) reasons.set(id, get(`/thumb/${id}`).then(() => "cannot be read", (error) => error.message));
+  return reasons.get(id);
+}
 
 export class Grid {
   // `describe(id, position)` → {title, mark, tone}; `opened(position)`, `changed()` when the cursor or the choice moves.
@@ -32,8 +40,10 @@ export class Grid {
     thumbs.onThumbnail((id, address) => this.paint(id, address));
   }
 
-  // `from`: where the grid was when it was left, of the same list.
-  show(ids, scores, { keepPlace = false, from = null } = {}) {
+  // `from`: where the grid was when it was left, of the same list; `follow`: the cursor stays on its image.
+  show(ids, scores, { keepPlace = false, from = null, follow = false } = {}) {
+    const at = follow ? ids.indexOf(this.ids[this.cursor]) : -1;
+    if (at >= 0) this.cursor = at;
     this.ids = ids;
     this.scores = scores;
     if (!keepPlace) {
@@ -44,6 +54,7 @@ export class Grid {
     this.cursor = Math.min(this.cursor, Math.max(0, ids.length - 1));
     this.measure();
     if (!keepPlace) this.to(from?.offset ?? 0);
+    if (at >= 0) this.move(at);
     this.changed();
   }
 
@@ -165,6 +176,7 @@ export class Grid {
 
   setPicture(cell, address) {
     cell.element.classList.toggle("broken", address === null);
+    if (address === null) reasonOf(cell.id).then((words) => cell.element.querySelector(".frame").setAttribute("data-why", words));
     if (cell.address !== address) {
       if (address) cell.image.src = address;
       else cell.image.removeAttribute("src");

@@ -56,7 +56,7 @@ addEventListener("keydown", (event) => {
 
 export function help() {
   const top = layers[layers.length - 1] ?? new Map();
-  const rows = [...top, ...everywhere].filter(([key]) => key !== "only");
+  const rows = [...top, ...everywhere].filter(([key]) => key !== "only" && !/^(Shift\+)?[2-9]$/.test(key));
   const line = ([key, [words]]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, key)), h("td", {}, words));
   const toggle = h("input", { type: "checkbox", checked: areOff, onchange: (e) => {
     areOff = e.target.checked;
@@ -74,5 +74,6 @@ export function dialog(title, ...children) {
   box.addEventListener("close", () => { release(); box.remove(); before?.focus?.(); });
   document.body.append(box);
   box.showModal();
+  box.scrollTop = 0;
   return box;
 }

@@ -19,6 +19,8 @@ export class DuplicatesView {
     this.element = h("div", { class: "duplicates" });
     this.groups = new Map(); // keeper → group
     this.unsaved = 0;
+    this.settled = new Set();
+    this.progress = h("span", { class: "note", "aria-live": "polite" });
   }
 
   // One layer of keys for as long as the view is there; what they do depends on what is shown.
@@ -26,7 +28,7 @@ export class DuplicatesView {
     const review = (f) => (event) => (this.group ? f(event) : false);
     const all = () => this.group.members.map((m) => m.id);
     this.release = layer({
-      Enter: ["review", () => (this.group ? false : place.change({ review: 1, at: 0 }))],
+      Enter: ["review", () => (this.group ? false : place.change({ review: 1 }))],
       ArrowLeft: ["group before", review(() => this.step(-1))], ArrowRight: ["next group", review(() => this.step(1))],
       ArrowUp: ["image before", review(() => this.pick(this.picked - 1))],
       ArrowDown: ["next image", review(() => this.pick(this.picked + 1))],
@@ -92,7 +94,7 @@ export class DuplicatesView {
     const byKeeper = new Map(groups.map((g) => [g.keeper, g]));
     fill(this.element,
       h("header", { class: "line" }, h("h1", {}, plural(facts.duplicates, "duplicate")), h("span", { class: "note" }, `${number(facts.decided)} decided`),
-        h("a", { class: "button", href: place.addressOf("/duplicates", { review: 1, at: 0 }) }, "Review all"),
+        h("a", { class: "button", href: place.addressOf("/duplicates", { review: 1 }) }, "Review all"),
         !this.app.status.read_only && h("button", { onclick: () => this.look() }, "Look again"), !this.app.status.read_only && h("button", { onclick: () => this.rules() }, "Rules"),
         h("button", { class: "quiet", onclick: () => this.quarantine() }, "what quarantine would move"), h("a", { href: "/issues" }, "pairs that are nearly the same")),
       facts.kinds.map((k) => this.kind(k, byKeeper)));
@@ -103,7 +105,7 @@ export class DuplicatesView {
     return h("section", { class: "kind" },
       h("div", { class: "line" }, h("h2", {}, words), h("span", { class: "note" },
         `${plural(facts.groups, "group")}, ${plural(facts.images, "duplicate")}, ${facts.undecided ? `${number(facts.undecided)} open, ${bytes(facts.bytes)}` : "all decided"}`),
-        h("a", { class: "button", href: place.addressOf("/duplicates", { review: 1, kind: facts.kind, at: 0 }) }, "Review"),
+        h("a", { class: "button", href: place.addressOf("/duplicates", { review: 1, kind: facts.kind }) }, "Review"),
         facts.undecided > 0 && !this.app.status.read_only && h("button", { onclick: () => this.acceptAll(facts, words) }, `Accept all ${number(facts.undecided)}`)),
       h("div", { class: "examples" }, facts.examples.map((k) => byKeeper.get(k)).filter(Boolean).map((g) => this.row(g))));
   }
@@ -168,9 +170,10 @@ export class DuplicatesView {
 
   async review(kind, turn) {
     if (!this.keepers || kind !== this.kindShown) {
-      const { keepers } = await get("/api/groups", { kind });
+      const { keepers, settled } = await get("/api/groups", { kind });
       if (this.isOver(turn)) return;
       this.keepers = keepers;
+      this.settled = new Set(keepers.filter((_, i) => settled[i]));
       this.kindShown = kind;
     }
     this.app.foot(place.addressOf("/api/groups", { kind }), "curator dedupe --sheet groups.png");
@@ -193,9 +196,14 @@ export class DuplicatesView {
     this.draw();
   }
 
-  get at() { return Math.min(+(place.parameters().at ?? 0), this.keepers.length - 1); }
+  // Without a place in the address: the first group that is open.
+  get at() {
+    const { at } = place.parameters();
+    if (at !== undefined) return Math.max(0, Math.min(+at || 0, this.keepers.length - 1));
+    return Math.max(0, this.keepers.findIndex((k) => !this.settled.has(k)));
+  }
 
-  proposed() { return this.group.members.filter((m) => m.id !== this.group.keeper && !m.kept).map((m) => m.id); }
+  proposed() { return this.group.members.filter((m) => m.id !== this.group.keeper && !m.kept && !m.apart).map((m) => m.id); }
 
   draw() {
     const { group } = this;
@@ -208,14 +216,15 @@ export class DuplicatesView {
       this.compare?.close();
       this.compare = new Compare([keeper, second], this.compare?.mode);
     }
-    const done = [...this.groups.values()].filter((g) => g.settled).length;
     const differs = (name) => new Set(group.members.map((m) => m[name])).size > 1;
     const cell = (m, name, value) => h("td", { class: differs(name) ? "differs" : "" }, value);
-    const state = (m) => (m.rejected ? "rejected" : m.kept ? "kept" : m.id === group.keeper ? "keep" : "proposed");
+    const state = (m) => (m.rejected ? "rejected" : m.kept ? "kept" : m.id === group.keeper ? "keep" : m.apart ? "no duplicate" : "to reject");
+    const mark = (m) => (state(m) === "to reject" ? "proposed" : state(m) === "no duplicate" ? "kept" : state(m));
+    this.count();
     fill(this.element,
       h("div", { class: "line" }, h("strong", {}, `Group ${number(this.at + 1)} of ${number(this.keepers.length)}`),
         h("progress", { value: this.at + 1, max: this.keepers.length, "aria-label": "Progress" }),
-        h("span", { class: "note" }, `${number(done)} decided here${this.unsaved ? `, ${this.unsaved} not saved yet` : ""}`),
+        this.progress,
         h("button", { onclick: () => this.decide("reject", this.proposed()), title: "a" }, "Accept"),
         h("button", { onclick: () => this.decide("not-duplicate", group.members.map((m) => m.id)), title: "n" }, "Not duplicates"),
         h("button", { onclick: () => this.decide("keep", group.members.map((m) => m.id)), title: "b" }, "Keep all"),
@@ -224,10 +233,16 @@ export class DuplicatesView {
       h("p", { class: "reason" }, `Keep ${keeper.path.split("/").pop()}`, group.reason ? `: ${group.reason}` : ""),
       h("div", { class: "wide" }, h("table", { class: "members" },
         h("thead", {}, h("tr", {}, ["", "", "verdict", "what it is", "path", "size", "bytes", "format", "label", "taken"].map((t) => h("th", { scope: "col" }, t)))),
-        h("tbody", {}, group.members.map((m, i) => h("tr", { class: `${state(m)} ${i === this.picked ? "picked" : ""}`, onclick: () => this.pick(i) },
+        h("tbody", {}, group.members.map((m, i) => h("tr", { class: `${mark(m)} ${i === this.picked ? "picked" : ""}`, onclick: () => this.pick(i) },
           h("td", {}, h("kbd", {}, i + 1)), h("td", {}, h("img", { src: `/thumb/${m.id}`, alt: "", width: 48, height: 48 })),
           h("td", {}, state(m)), h("td", {}, m.kind === "keeper" ? "" : `${WORDS[m.kind] ?? m.kind}${m.evidence ? `: ${m.evidence}` : ""}`),
           cell(m, "path", m.path), cell(m, "width", `${m.width} × ${m.height}`), cell(m, "size", bytes(m.size)), cell(m, "format", m.format), cell(m, "label", m.label ?? ""), cell(m, "taken_at", m.taken_at ?? "")))))));
+  }
+
+  count() {
+    const all = this.keepers.length;
+    const words = this.settled.size === all ? `all ${number(all)} decided` : `${number(this.settled.size)} of ${number(all)} decided`;
+    fill(this.progress, `${words}${this.unsaved ? `, ${this.unsaved} not saved yet` : ""}`);
   }
 
   pick(position) {
@@ -277,11 +292,14 @@ export class DuplicatesView {
       if (!only && !ids.includes(m.id)) continue;
       m.rejected = only ? !ids.includes(m.id) : verdict === "reject";
       m.kept = verdict === "keep";
+      m.apart = verdict === "not-duplicate" && m.id !== group.keeper;
     }
-    group.settled = verdict !== "undo";
+    const isDone = group.members.every((m) => m.id === group.keeper || m.rejected || m.kept || m.apart);
+    this.settled[isDone ? "add" : "delete"](group.keeper);
     this.unsaved += 1;
     if (goesOn && this.at + 1 < this.keepers.length) this.step(1);
     else this.draw();
+    if (this.settled.size === this.keepers.length) say("every group is decided");
     try {
       await this.send(verdict, ids);
     } catch (error) {
@@ -293,6 +311,7 @@ export class DuplicatesView {
       }
     } finally {
       this.unsaved -= 1;
+      if (this.group) this.count();
     }
   }
 }

@@ -65,7 +65,7 @@ export class IssuesView {
 
   loadLeaks() {
     const sides = place.parameters();
-    const field = (name) => h("input", { type: "text", value: sides[name] ?? (name === "first" ? "train" : "test"), "aria-label": `${name} side`, "data-side": name });
+    const field = (name) => h("input", { type: "text", value: sides[name] ?? (name === "first" ? "train" : "test"), "aria-label": `${name} side`, onkeydown: (e) => { if (e.key === "Enter") look(); } });
     const [first, second] = [field("first"), field("second")];
     const look = async () => {
       place.change({ first: first.value, second: second.value }, { replace: true });
@@ -73,15 +73,16 @@ export class IssuesView {
     };
     const title = h("div", { class: "line" }, h("h2", {}, "Leaks between"), first, "and", second, !this.app.status.read_only && h("button", { onclick: look }, "Look"), h("span", { class: "note" }, "folders, selections, or values of a column"));
     this.follow("/api/leaks", this.leaks, title, (facts) => {
+      if (facts.between) [first.value, second.value] = facts.between; // what is listed below is of these
       const pair = (group) => h("div", { class: "pair", tabindex: "-1" }, h("div", { class: "two" }, group.slice(0, 4).map(({ id, side }) => h("a", { href: `/image/${id}`, class: "small" }, h("img", { src: `/thumb/${id}`, alt: `image ${id}`, width: 96, height: 96, loading: "lazy" }), side))),
         group.length > 1 && h("a", { class: "compare-link", href: place.addressOf(`/image/${group[0].id}`, { with: group[1].id }) }, "compare"));
-      fill(this.leaks, title, facts.by && h("p", { class: "note" }, `${plural(facts.groups, "group")} on both sides, told apart by ${facts.by}: ${Object.entries(facts.sizes).map(([s, n]) => `${s} ${number(n)}, ${number(facts.leaked[s])} leaked`).join("; ")}`), h("div", { class: "pairs" }, facts.leaks.map(pair)));
+      fill(this.leaks, title, facts.by && h("p", { class: "note" }, `${plural(facts.groups, "group")} on both sides, told apart by ${facts.by}: ${Object.entries(facts.sizes).map(([s, n]) => `${s} ${number(n)}, ${number(facts.leaked[s])} leaked`).join("; ")}. `, "To mend the split: ", h("code", {}, this.app.command(`${facts.command} --fix mended.csv --drop-from ${facts.between[0]}`))), h("div", { class: "pairs" }, facts.leaks.map(pair)));
     });
   }
 
   loadPairs() {
     const title = h("div", { class: "line" }, h("h2", {}, "Nearly the same"), !this.app.status.read_only && h("button", { onclick: async () => { if (await this.app.does("looking", () => post("/api/dedupe", { dry_run: true }))) this.loadPairs(); } }, "Look"),
-      h("span", { class: "note" }, "pairs that `curator dedupe` lists and does not propose"));
+      h("span", { class: "note" }, "pairs that are listed and not proposed for removal"));
     this.follow("/api/listed", this.pairs, title, ({ kinds, task }) => {
       const pair = ({ first, second, labels_differ: differ }) => h("div", { class: "pair", "data-ids": `${first},${second}` }, h("div", { class: "two" }, [first, second].map((id) => h("a", { href: `/image/${id}`, class: "small" }, h("img", { src: `/thumb/${id}`, alt: `image ${id}`, width: 96, height: 96, loading: "lazy" })))),
         h("span", { class: "line" }, h("a", { class: "compare-link", href: place.addressOf(`/image/${first}`, { with: second }) }, "compare"), differ && h("span", { class: "note" }, "other labels")));

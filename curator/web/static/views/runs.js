@@ -78,7 +78,7 @@ export class RunsView {
     this.isGoing = trainings.some((t) => t.ended === null) || runs.some((r) => r.status === "running");
     this.app.foot("/api/runs", "curator runs");
     fill(this.element, h("header", { class: "line" }, h("h1", {}, "Runs"), !this.app.status.read_only && h("button", { onclick: () => this.form() }, "Train")), this.begun(trainings),
-      runs.length ? h("table", { class: "members" }, h("thead", {}, h("tr", {}, ["run", "status", "trained on", "images seen", "minutes", "images/s", ""].map((t) => h("th", { scope: "col" }, t)))),
+      runs.length ? h("table", { class: "members" }, h("thead", {}, h("tr", {}, ["run", "status", "trained on", "images seen", "minutes", "images/s", ""].map((t) => h("th", { scope: "col", class: ["images seen", "minutes", "images/s"].includes(t) ? "number" : "" }, t)))),
         h("tbody", {}, runs.map((r) => h("tr", {}, h("td", {}, h("a", { href: `/runs/${encodeURIComponent(r.run)}` }, r.run)), h("td", {}, r.status), h("td", {}, r.trained_on), h("td", { class: "number" }, number(r.images_seen)),
           h("td", { class: "number" }, (r.seconds / 60).toFixed(1)), h("td", { class: "number" }, number(Math.round(r.pace))), h("td", {}, spark(r.spark), h("span", { class: "note" }, ` ${r.curve}`))))))
         : h("div", { class: "empty" }, h("p", {}, "Nothing was trained yet."), h("p", {}, "Press Train, or run ", h("code", {}, "curator train gan"), " in a terminal.")));
@@ -131,12 +131,14 @@ export class RunsView {
     const sort = h("select", { "aria-label": "Order", onchange: () => place.change({ sort: sort.value }) }, sorts.map(([v, words]) => h("option", { value: v, selected: v === (place.parameters().sort ?? "audit_ratio") }, words)));
     const where = `run = '${facts.run}'`;
     this.grid = h("div", { class: "pairs" });
+    this.note = h("p", { class: "error", role: "status" });
+    this.reference = h("input", { type: "text", placeholder: "held out by the run, or a selection, folder or condition", "aria-label": "Real images that the run never saw", class: "wide-input" });
     fill(this.element, h("header", { class: "line" }, h("h1", {}, "Real beside generated"), h("a", { href: `/runs/${encodeURIComponent(facts.run)}` }, facts.run), h("span", { class: "note" }, plural(this.rows.length, "image")), sort,
       h("a", { class: "button", href: place.addressOf("/map", { where: `origin = 'real' OR ${where}`, colour: "origin" }) }, "both on the map"),
-      !this.app.status.read_only && h("button", { onclick: () => this.audit() }, audit ? "Audit again" : "Audit"),
+      !this.app.status.read_only && [this.reference, h("button", { onclick: () => this.audit() }, audit ? "Audit again" : "Audit")],
       this.rows.some((r) => !r.rejected) && !this.app.status.read_only && columns.includes("audit") && h("button", { onclick: () => this.rejectCopies() }, "Reject copies")),
     audit ? h("p", {}, Object.entries(audit.counts).map(([label, n]) => `${label} ${number(n)}`).join(" · "), h("span", { class: "note" }, ` · a ratio up to ${audit.threshold.toFixed(3)} is a near-copy; of ${number(audit.judged)} real images that the run never saw ${percent(audit.false_alarms)} would be called one, with 95 % confidence at most ${percent(audit.alarms_high)}`))
-      : h("p", { class: "note" }, "Each is shown beside the training image nearest to it once it is audited."), this.grid);
+      : h("p", { class: "note" }, "Each is beside the training image nearest to it by vector. An audit says which are copies, and how often it is wrong."), this.note, this.grid);
     this.drawPairs();
   }
 
@@ -171,12 +173,12 @@ export class RunsView {
   rejectCopies() { this.send("reject", this.rows.filter((r) => ["copy", "near-copy"].includes(r.audit) && !r.rejected && !r.kept)); }
 
   async audit() {
-    if (!(await this.app.does("auditing", () => post("/api/audit", { run: this.facts.run })))) return;
+    if (!(await this.app.does("auditing", () => post("/api/audit", { run: this.facts.run, reference: this.reference.value.trim() })))) return;
     const look = async () => {
       const task = (await get("/api/tasks")).find((t) => t.name === `audit ${this.facts.run}`);
       if (this.isClosed) return;
       if (task && ["waiting", "running"].includes(task.state)) { say(`${task.words}: ${task.doing}`); setTimeout(look, 1000); return; }
-      if (task?.error) say(task.error, true); else this.load();
+      if (task?.error) fill(this.note, task.error.replaceAll("--reference", "the field above")); else this.load();
     };
     look();
   }
@@ -188,17 +190,19 @@ export class RunsView {
 
   form() {
     if (this.app.status.read_only || !this.trainers) return;
-    const choice = (name, values) => h("label", {}, h("span", {}, name), h("select", { name, onchange: () => write() }, values.map((v) => h("option", { value: v }, v || "default"))));
+    const choice = (name, values, none = "default") => h("label", {}, h("span", {}, name), h("select", { name, onchange: () => write() }, values.map((v) => h("option", { value: v }, v || none))));
     const field = (name, words, placeholder) => h("label", {}, h("span", {}, words), h("input", { name, placeholder, oninput: () => write() }));
-    const form = h("form", { class: "recipe", onsubmit: (e) => e.preventDefault() }, choice("trainer", Object.keys(this.trainers)), choice("selection", ["", ...this.app.status.selections]),
-      choice("preset", ["", ...new Set(Object.values(this.trainers).flatMap((t) => t.presets))]), field("side", "side, pixels", "default"), field("max_minutes", "minutes", "default"), field("name", "name", ""));
+    const form = h("form", { class: "recipe", onsubmit: (e) => e.preventDefault() }, choice("trainer", Object.keys(this.trainers)), choice("selection", ["", ...this.app.status.selections], "all real images"),
+      choice("preset", [""]), field("side", "side, pixels", "of the preset"), field("max_minutes", "minutes", "of the preset"), field("name", "name", ""));
+    const presets = () => fill(form.elements.preset, ["", ...this.trainers[form.elements.trainer.value].presets].map((v) => h("option", { value: v }, v || "tiny, the usual")));
+    form.elements.trainer.addEventListener("change", () => { presets(); write(); });
     const command = h("code", {});
     const said = () => Object.fromEntries([...new FormData(form)].filter(([, v]) => v));
-    const write = () => { const { trainer, ...rest } = said(); fill(command, ["curator train", trainer, ...Object.entries(rest).map(([k, v]) => `--${k.replace("_", "-")} ${v}`)].join(" ")); };
+    const write = () => { const { trainer, ...rest } = said(); fill(command, this.app.command(["curator train", trainer, ...Object.entries(rest).map(([k, v]) => `--${k.replace("_", "-")} ${v}`)].join(" "))); };
+    presets();
     write();
     const box = dialog("Train", form, h("p", {}, command), h("p", { class: "note" }, "It goes on when the page is closed. Stop saves, and it can go on later."), h("button", { onclick: async () => {
-      box.close();
-      if (await this.app.does("training begins", () => post("/api/train", said()))) { if (this.parts[0]) place.go("/runs"); else this.load(); }
+      if (await this.app.does("training begins", () => post("/api/train", said()))) { box.close(); if (this.parts[0]) place.go("/runs"); else this.load(); }
     } }, "Start"));
   }
 }

@@ -11,6 +11,7 @@ import * as place from "../place.js";
 
 const MARKS = 200; // they stand in the address
 const FACTS = 200; // asked for at a time
+const INNER = ["id", "sha256", "pixel_hash", "mtime_ns"]; // columns nobody orders by
 
 const idsOf = (text) => (text ?? "").split(",").filter(Boolean).map(Number);
 
@@ -32,6 +33,7 @@ export class SearchView {
   constructor(app) {
     this.app = app;
     this.known = new Map(); // id → facts
+    this.marks_before = []; // what was marked before each mark
     this.grid = new Grid({
       describe: (id, position) => this.describe(id, position), opened: (p) => this.open(p), changed: () => this.chosenChanged(), rest: (ids) => this.learn(ids),
     });
@@ -53,11 +55,12 @@ export class SearchView {
       h("button", { class: "quiet", title: "smaller ([)", "aria-label": "Smaller pictures", onclick: () => this.grid.resize(-1) }, "−"),
       h("button", { class: "quiet", title: "larger (])", "aria-label": "Larger pictures", onclick: () => this.grid.resize(1) }, "+"));
     this.marks = h("div", { class: "marks" });
+    this.sure = h("select", { "aria-label": "How sure at least", onchange: () => place.change({ min_confidence: this.sure.value }) }, [["", "however sure"], ["0.5", "sure to 50 % at least"], ["0.9", "sure to 90 % at least"]].map(([value, words]) => h("option", { value }, words)));
     this.element = h("div", { class: "search" },
       h("div", { class: "query" }, h("div", { class: "ask" }, this.input, this.chips), this.where, tools),
       h("div", { class: "body" },
         h("div", { class: "left" }, this.note, this.grid.element, this.bar),
-        h("aside", { class: "panel" }, this.marks, this.histogram.element, this.facets.element)));
+        h("aside", { class: "panel" }, this.marks, this.histogram.element, this.sure, this.facets.element)));
   }
 
   start() {
@@ -110,7 +113,7 @@ export class SearchView {
   columns() {
     const { columns, labels, tags } = this.app.status;
     const { sort } = place.parameters();
-    fill(this.sort, [["", "best first, or by id"], ["-id", "newest"], ["random", "random"], ...columns.flatMap((c) => (c === "id" ? [] : [[c, c], [`-${c}`, `${c}, down`]]))]
+    fill(this.sort, [["", "best first"], ["-id", "newest"], ["random", "random"], ...columns.flatMap((c) => (INNER.includes(c) ? [] : [[c, c], [`-${c}`, `${c}, down`]]))]
       .map(([value, words]) => h("option", { value, selected: value === (sort ?? "") }, words)));
     this.words = [...new Set([...labels, ...tags])];
   }
@@ -134,8 +137,13 @@ export class SearchView {
       this.app.address = address;
       const from = this.begun ? null : this.app.places.get(address);
       this.address = address;
-      this.grid.show(answer.ids, answer.scores, { keepPlace, from });
+      const { like, unlike, ...rest } = asked; // marks alone rank anew: the cursor follows its image
+      const follow = this.begun && JSON.stringify(rest) === this.asked && `${like} ${unlike}` !== this.marked;
+      [this.asked, this.marked] = [JSON.stringify(rest), `${like} ${unlike}`];
+      this.grid.show(answer.ids, answer.scores, { keepPlace: keepPlace || follow, from, follow });
       this.histogram.show(answer.scores, answer.background, asked.min_score ? +asked.min_score : null);
+      this.sure.hidden = !(this.app.status.has_sureness && answer.confidence.some((c) => c >= 0));
+      this.sure.value = asked.min_confidence ?? "";
       this.say(answer, asked);
       this.app.foot(place.addressOf("/api/list", asked), answer.command);
       this.facets.show(this.app.status.columns);
@@ -160,7 +168,7 @@ export class SearchView {
     const isUnclear = isSearch && n > 0 && !answer.clear;
     const isLearnt = this.app.status.has_sureness;
     this.element.classList.toggle("unclear", isUnclear && isLearnt);
-    if (isUnclear) lines.unshift(isLearnt ? "Nothing here clearly matches; the nearest are shown." : "Nothing stands out much from the rest; the nearest are shown.");
+    if (isUnclear && isLearnt) lines.unshift("Nothing here clearly matches; the nearest are shown.");
     if (!n && isSearch) lines.push("No image reaches this. Lower the score, or take a filter away.");
     if (!n && !isSearch) lines.push(this.app.status.counts.images ? "No image fits the condition." : "The index is empty: run `curator index FOLDER` in a terminal.");
     fill(this.note, lines.map((line) => h("p", {}, line)));
@@ -210,15 +218,33 @@ export class SearchView {
   drawMarks() {
     const { like, unlike } = place.parameters();
     const [wanted, unwanted] = [idsOf(like), idsOf(unlike)];
-    if (!wanted.length && !unwanted.length) { fill(this.marks); return; }
-    const name = h("input", { type: "text", placeholder: "name", "aria-label": "Name of the concept" });
+    if (!wanted.length && !unwanted.length) { fill(this.marks, this.forgetting()); return; }
+    const name = h("input", { type: "text", placeholder: "name", "aria-label": "Name of the concept", onkeydown: (e) => { if (e.key === "Enter") save(); } });
     const save = async () => {
       const done = await this.app.does(`kept as concept:${name.value}`, () => post("/api/concept", { name: name.value, like: wanted, unlike: unwanted }));
-      if (done) { await this.app.refresh(); place.change({ like: "", unlike: "", q: `concept:${name.value}` }); }
+      if (done) { this.marks_before = []; await this.app.refresh(); place.change({ like: "", unlike: "", q: `concept:${name.value}` }); }
     };
     fill(this.marks, h("h2", {}, "Marks"), h("p", {}, `${wanted.length} like, ${unwanted.length} unlike`),
       h("div", { class: "line" }, name, h("button", { onclick: save }, "Save as concept")),
       h("button", { class: "quiet", onclick: () => place.change({ like: "", unlike: "" }) }, "clear marks"));
+  }
+
+  // A mark is taken back before anything that was saved is.
+  undo() {
+    const before = this.marks_before.pop();
+    if (!before) return false;
+    place.change(before);
+    say("mark taken back");
+    return true;
+  }
+
+  // Where the query is a concept, it can be forgotten.
+  forgetting() {
+    const [, concept] = (place.parameters().q ?? "").match(/^concept:(\S+)$/) ?? [];
+    if (!concept || this.app.status.read_only || !this.app.status.concepts.includes(concept)) return null;
+    return h("button", { class: "quiet", onclick: async () => {
+      if (await this.app.does(`forgot concept:${concept}; z takes it back`, () => post("/api/concept/drop", { name: concept }))) { await this.app.refresh(); place.change({ q: "" }); }
+    } }, `forget concept:${concept}`);
   }
 
   mark(side) {
@@ -230,8 +256,10 @@ export class SearchView {
       for (const one of Object.values(sets)) one.delete(id);
       if (side) sets[side].add(id);
     }
+    this.marks_before.push({ like: asked.like ?? "", unlike: asked.unlike ?? "" });
     place.change({ like: [...sets.like].join(","), unlike: [...sets.unlike].join(",") });
     this.grid.refresh();
+    if (sets.like.size + sets.unlike.size === 1) say("marked; one more, and the list is ranked by marks");
   }
 
   these() {

@@ -92,17 +92,18 @@ export class SelectionsView {
   one(s) {
     document.title = `${s.name} · curator`;
     const exported = h("code", {}, "");
-    const form = h("select", { "aria-label": "Form of export", onchange: () => fill(exported, `curator export ${s.name} -o FOLDER --as ${form.value}`) }, s.forms.map((f) => h("option", { value: f }, f)));
+    const say_ = () => fill(exported, this.app.command(`curator export ${s.name} -o FOLDER --as ${form.value}`));
+    const form = h("select", { "aria-label": "Form of export", onchange: () => say_() }, s.forms.map((f) => h("option", { value: f }, f)));
     form.value = "imagefolder";
-    fill(exported, `curator export ${s.name} -o FOLDER --as ${form.value}`);
+    say_();
     const where = `instr(' ' || "selections" || ' ', ' ${s.name} ') > 0`;
     this.app.foot(`/api/selections/${encodeURIComponent(s.name)}`, s.command);
     fill(this.element, h("header", { class: "line" }, h("h1", {}, s.name), h("span", { class: "note" }, `${plural(s.images, "image")} ${s.made_by} · ${s.created_at} UTC · ${s.digest.slice(0, 12)}`)),
       h("div", { class: "line" }, h("a", { class: "button", href: place.addressOf("/", { where }) }, "In the grid"), h("a", { class: "button", href: place.addressOf("/map", { where }) }, "On the map"),
         s.recipe.by && h("a", { class: "button", href: place.addressOf("/selections/new", this.asParameters(s.recipe)) }, "Change the recipe"),
         !this.app.status.read_only && [h("button", { onclick: () => this.split(s) }, "Split"), h("button", { class: "quiet", onclick: () => this.drop(s) }, "drop")]),
-      h("div", { class: "line" }, "Export: ", form, exported),
-      h("div", { class: "columns" }, h("section", {}, h("h2", {}, "Steps"), s.steps.length ? stepsTable(s.steps) : h("p", { class: "note" }, s.made_by)), h("section", {}, h("h2", {}, "Labels"), balance(s.labels))),
+      h("div", { class: "line" }, "Export: ", form, exported, h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(exported.textContent).then(() => say("copied")) }, "copy")),
+      h("div", { class: "columns" }, s.steps.length > 0 && h("section", {}, h("h2", {}, "Steps"), stepsTable(s.steps)), h("section", {}, h("h2", {}, "Labels"), balance(s.labels))),
       h("h2", {}, "First images, in order"), strip(s.first));
   }
 
@@ -153,7 +154,7 @@ export class SelectionsView {
       field("match", "match", { placeholder: "red shoes; concept:nice" }), field("avoid", "avoid", { placeholder: "drawing" }), choice("dedupe", "duplicates", DEDUPE),
       choice("origin", "origin", ORIGIN), field("extend", "extend", { list: "names" }), field("reference", "reference", { list: "names" }), field("seed", "seed", { type: "number", placeholder: "0" }),
       field("against", "judge against (held out)", { placeholder: "selection, folder or condition", list: "names" }));
-    const name = h("input", { type: "text", name: "name", placeholder: "name", "aria-label": "Name of the selection" });
+    const name = h("input", { type: "text", name: "name", placeholder: "name", "aria-label": "Name of the selection", onkeydown: (e) => { if (e.key === "Enter") save.click(); } });
     const save = h("button", { onclick: () => this.save(name.value) }, "Save");
     fill(this.element, h("header", { class: "line" }, h("h1", {}, "New selection"), !this.app.status.read_only && [name, save]), this.form, this.result);
     this.attempt();
@@ -191,7 +192,7 @@ export class SelectionsView {
 
   draw({ strategies, overlap, preview }) {
     const isOne = strategies.length === 1;
-    const column = (s, i) => h("section", {}, !isOne && h("h2", {}, `${i + 1}. ${s.by}`), h("p", {}, plural(s.images, "image")), strip(s.first, isOne ? 96 : 60), h("h2", {}, "Labels"), balance(s.labels),
+    const column = (s, i) => h("section", {}, !isOne && h("h2", {}, `${i + 1}. ${s.by}`), h("p", {}, plural(s.images, "image")), strip(s.first, isOne ? 72 : 60), h("h2", {}, "Labels"), balance(s.labels),
       !isOne && [h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(s.command).then(() => say("copied")) }, "copy the command")]);
     const cells = (rows, head) => h("table", { class: "steps" }, head, h("tbody", {}, rows));
     fill(this.result, h("div", { class: "columns" }, h("section", {}, h("h2", {}, "Steps"), stepsTable(strategies[0].steps),
