@@ -182,3 +182,36 @@ def test_map_on_the_command_line(mapped: Index, curator: Callable[..., Result], 
     assert len(rows) == 42
     assert {row["value"] for row in rows} == {"PNG"}
     assert "no column" in curator("map", "-i", mapped.folder, "--colour", "colour").output.lower()
+
+
+def test_a_map_never_takes_the_place_of_another_file(
+    mapped: Index, curator: Callable[..., Result], tmp_path: Path
+) -> None:
+    picture = tmp_path / "set" / "3.png"
+    for target in (picture, mapped.folder / "index.db"):
+        before = target.read_bytes()
+        result = curator("map", target, "-i", mapped.folder)
+        assert result.exit_code != 0
+        assert target.read_bytes() == before
+    target = tmp_path / "map.png"
+    assert [curator("map", target, "-i", mapped.folder).exit_code for _ in range(2)] == [0, 0], "its own is replaced"
+
+
+def test_a_sheet_never_takes_the_place_of_a_picture(
+    mapped: Index, curator: Callable[..., Result], tmp_path: Path
+) -> None:
+    picture = tmp_path / "set" / "3.png"
+    before = picture.read_bytes()
+    result = curator("search", "id:1", "--sheet", picture, "-i", mapped.folder)
+    assert "did not make it" in result.output
+    assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", range(0, 400, 23))
+def test_any_flipped_byte_of_the_cache_costs_time_alone(mapped: Index, place: int) -> None:
+    first = load_layout(mapped.reader, mapped.space)
+    (file,) = (mapped.folder / "layout").iterdir()
+    data = bytearray(file.read_bytes())
+    data[place] ^= 0x41
+    file.write_bytes(bytes(data))
+    assert load_layout(mapped.reader, mapped.space).places.shape == first.places.shape

@@ -37,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / "set" / ("a" if n < COUNT // 2 else "b")).mkdir(parents=True, exist_ok=True)
         draw(n).save(home / "set" / ("a" if n < COUNT // 2 else "b") / f"{n:02d}.png")
     for n in (0, 1, 2):
-        draw(n).save(home / "set" / "b" / f"{n:02d}-again.png")
+        draw(n).save(home / "set" / "b" / f"{n:02d}-again.png", compress_level=1)  # other bytes, the same pixels
     with Index.create(home / "index") as index:
         ingest(index, [home / "set"], PixelEncoder(), IngestOptions(label_from="folder"))
         dedupe(index, DedupeOptions())
@@ -340,3 +340,78 @@ def test_a_concept_is_forgotten_and_taken_back(client: Client, index: Index) -> 
     assert client.get("/api/status")["concepts"] == []
     client.post("/api/undo")
     assert client.get("/api/status")["concepts"] == ["nice"]
+
+
+HOSTILE: list[tuple[str, Any]] = [
+    ("selections", {"name": "x", "recipe": 5}), ("selections", {"name": "x", "recipe": [[]]}),
+    ("dedupe", {"keep": 5}), ("dedupe", {"keep": "largest"}), ("dedupe", {"keep": ["\ud800"]}),
+    ("train", {"trainer": "vae", "side": float("inf")}), ("train", {"trainer": ["vae"]}),
+    ("edit", {"what": "label", "ids": [1], "value": ["a"]}), ("edit", {"what": "label", "ids": [1], "value": True}),
+    ("edit", {"what": "\ud800", "ids": [1], "value": "a"}), ("tag", {"ids": [1], "tags": [{}]}),
+    ("drop", {"names": [None]}), ("split", {"name": {}, "shares": ["a=1"]}), ("leaks", {"between": "ab"}),
+    ("audit", {"run": "../.."}), ("audit", {"run": "x" * 3000}), ("lens", {"verdict": "\ud800", "ids": [1]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body"), HOSTILE)
+def test_what_makes_no_sense_is_refused_in_words(client: Client, path: str, body: dict[str, Any]) -> None:
+    answer = client("POST", f"/api/{path}", CHANGE, content=json.dumps(body))
+    assert answer.status_code in (400, 404), answer.text
+    assert answer.json()["kind"] != "bug"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/api/runs/%2e%2e", "/api/runs/..%2f..", "/samples/%2e%2e/0", f"/api/runs/{'x' * 300}", f"/thumb/{'9' * 900}",
+     f"/api/image/{'9' * 5000}", "/api/attempt?n=" + "9" * 5000, "/api/list?chosen=0000000000000000"],
+)  # fmt: skip
+def test_no_address_reads_elsewhere_or_is_a_bug(client: Client, address: str) -> None:
+    answer = client("GET", address)
+    assert answer.status_code in (400, 404), answer.text
+    assert '"bug"' not in answer.text
+
+
+def test_a_reference_is_never_a_path(client: Client, trained: Path) -> None:
+    """Whether a folder is there is not told: both are no condition."""
+    for name in ("against", "reference"):
+        texts = [str(trained), "/nowhere/at/all", "~root", "~nobodyatall"]
+        said = []
+        for text in texts:
+            answer = client("GET", "/api/attempt", params={"n": "5", "by": "match", name: text})
+            assert answer.status_code == 400, answer.text
+            said.append(answer.json()["error"].replace(text, "TEXT"))
+        assert said[0].split("near")[0] == said[1].split("near")[0], "there or not, the same is said"
+        assert not any("lies in" in words for words in said)
+
+
+def test_read_only_looks_for_no_duplicates(index: Index) -> None:
+    client = Client(index, read_only=True)
+    before = index.reader.rows("SELECT count(*) FROM edges")
+    assert client("GET", "/api/attempt", params={"dedupe": "verified"}).status_code == 400
+    assert index.reader.rows("SELECT count(*) FROM edges") == before
+    client.close()
+
+
+def test_a_bug_in_the_background_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = Tasks()
+    task = tasks.start("odd", "odd work", lambda job: 1 // 0)
+    for _ in range(100):
+        if task.state == "failed":
+            break
+        time.sleep(0.02)
+    tasks.close()
+    assert "ZeroDivisionError" in caplog.text
+    assert task.error.split()[-1] in caplog.text
+
+
+def test_what_is_no_duplicate_counts_at_once(client: Client, index: Index) -> None:
+    duplicate = int(index.reader.ids_where("duplicate_of IS NOT NULL")[0])
+    keeper = index.reader.values_of("duplicate_of")[duplicate]
+    client.post("/api/verdict", verdict="not-duplicate", ids=[duplicate, keeper])
+    assert duplicate not in index.reader.ids_where("duplicate_of IS NOT NULL")
+    groups = client.get("/api/groups", keepers=str(keeper))["groups"]
+    assert {m["id"]: m["apart"] for m in groups[0]["members"]}[duplicate]
+    listed = client.get("/api/groups")
+    assert dict(zip(listed["keepers"], listed["settled"], strict=True))[keeper]
+    client.post("/api/undo")
+    assert duplicate in index.reader.ids_where("duplicate_of IS NOT NULL")
