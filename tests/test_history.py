@@ -59,10 +59,10 @@ def contents(index: Index) -> dict[str, list[tuple[Any, ...]]]:
 
 DEEDS: dict[str, Callable[[Index], Any]] = {
     "tag": lambda index: tag_images(index, [1, 2, 3], ["good"]),
-    "label": lambda index: edit_images(index, "label", [1, 2], "hand"),
-    "other label": lambda index: edit_images(index, "label", [2, 3], "foot"),
-    "label of the files": lambda index: edit_images(index, "label", [1, 2], None),
-    "caption": lambda index: edit_images(index, "caption", [3], "a picture of a hand"),
+    "label": lambda index: edit_images(index, [1, 2], {"label": "hand"}),
+    "other label": lambda index: edit_images(index, [2, 3], {"label": "foot"}),
+    "label of the files": lambda index: edit_images(index, [1, 2], {"label": None}),
+    "caption": lambda index: edit_images(index, [3], {"caption": "a picture of a hand"}),
     "tag more": lambda index: tag_images(index, [3, 4], ["good", "odd"]),
     "untag": lambda index: tag_images(index, [1, 3], ["good"], off=True),
     "remove": lambda index: remove_images(index, [5]),
@@ -145,8 +145,8 @@ def test_what_a_person_wrote_stands_whatever_scans_find(
 ) -> None:
     fill(label_from="folder")
     labels = {i.id: i.label for i in index.images(list(range(1, 11)))}
-    edit_images(index, "label", [1, 6], "bird")
-    edit_images(index, "caption", [1], " a bird ")
+    edit_images(index, [1, 6], {"label": "bird"})
+    edit_images(index, [1], {"caption": " a bird "})
     assert [i.label for i in index.images([1, 6])] == ["bird", "bird"]
     assert index.images([1])[0].caption == "a bird"
     assert fill(label_from="folder").noted == 0, "nothing differs from what the files say"
@@ -156,8 +156,8 @@ def test_what_a_person_wrote_stands_whatever_scans_find(
     fill(label_from="kind", table=str(table))
     assert {i.label for i in index.images([1, 6])} == {"bird"}
     assert {i.label for i in index.images([2, 7])} == {"new"}
-    edit_images(index, "label", [1, 6], None)
-    edit_images(index, "caption", [1], None)
+    edit_images(index, [1, 6], {"label": None})
+    edit_images(index, [1], {"caption": None})
     assert {i.label for i in index.images([1, 6])} == {"new"} != set(labels.values())
     assert index.images([1])[0].caption is None
     assert not index.reader.rows("SELECT * FROM edits")
@@ -171,9 +171,9 @@ def test_what_a_person_wrote_stands_whatever_scans_find(
 )  # fmt: skip
 def test_what_is_no_label_is_refused(full: Index, what: str, value: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        edit_images(full, what, [1], value)
+        edit_images(full, [1], {what: value})
     with pytest.raises(UnknownName):
-        edit_images(full, "label", [99], "x")
+        edit_images(full, [99], {"label": "x"})
 
 
 def test_edit_on_the_command_line(full: Index, curator: Callable[..., Result]) -> None:

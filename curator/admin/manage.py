@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curator.database.actions import recorded
@@ -32,22 +32,24 @@ def tag_images(index: Index, ids: Sequence[int], tags: Sequence[str], *, off: bo
             (db.untag if off else db.tag)(ids, tags)
 
 
-def edit_images(index: Index, what: str, ids: Sequence[int], value: str | None) -> None:
-    """Write the "label" or "caption" of images into the index; None gives back what their files say.
+def edit_images(index: Index, ids: Sequence[int], texts: Mapping[str, str | None]) -> None:
+    """Write the "label" or "caption" of images into the index, or both; None gives back what their files say.
 
     It stands whatever later scans find; no file is changed. Raises `UsageError`, `UnknownName`.
     """
-    if what not in EDITED:
-        raise UsageError(f"no '{what}' that a person may write; there are: {', '.join(EDITED)}")
-    if value is not None and (not value.strip() or "\0" in value or len(value) > _LONGEST[what]):
-        raise UsageError(f"a {what} is a text of 1 to {_LONGEST[what]:,} characters, not {value[:40]!r}")
-    value = None if value is None else valid_text(value)
-    said = "as the files say" if value is None else f"'{escaped(value.strip()[:60])}'"
-    text = f"{what} {said}: {plural(len(ids), 'image')}"
+    for what, value in texts.items():
+        if what not in EDITED:
+            raise UsageError(f"no '{what}' that a person may write; there are: {', '.join(EDITED)}")
+        if value is not None and (not value.strip() or "\0" in value or len(value) > _LONGEST[what]):
+            raise UsageError(f"a {what} is a text of 1 to {_LONGEST[what]:,} characters, not {value[:40]!r}")
+    fit = {what: None if value is None else valid_text(value.strip()) for what, value in texts.items()}
+    said = [f"{w} as the files say" if v is None else f"{w} '{escaped(v[:60])}'" for w, v in fit.items()]
     with index.write() as db, db.atomic():
         db.images(ids)
-        with recorded(db, index.who, text, edits=[f"{i}/{what}" for i in ids]):
-            db.edit(what, dict.fromkeys(ids, None if value is None else value.strip()))
+        text = f"{' and '.join(said)}: {plural(len(ids), 'image')}"
+        with recorded(db, index.who, text, edits=[f"{i}/{what}" for i in ids for what in fit]):
+            for what, value in fit.items():
+                db.edit(what, dict.fromkeys(ids, value))
 
 
 def remove_images(index: Index, ids: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.cleaning.decisions import judge_alone
-from curator.database import Curation
+from curator.database import Curation, Selections
 from curator.database.curation import kept_ids, rejected_ids
 from curator.embeddings import exact_scores
 from curator.errors import UsageError
@@ -107,8 +107,10 @@ def reject_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
 
 def keep_clusters(index: Index, numbers: Sequence[int]) -> list[int]:
     """Take such verdicts on every image of clusters back → ids of those that were rejected."""
-    rejected = {i for i, beside in rejected_ids(Curation(index.reader)).items() if beside == OF_NONE}
-    ids = [i for i in _members(index, numbers) if i in rejected]
+    decided = {d.subject for d in Curation(index.reader).decisions() if d.other == OF_NONE and d.verdict == "reject"}
+    members = _members(index, numbers)
+    hashes = Selections(index.reader).sha256_of(members)
+    ids = [i for i, h in zip(members, hashes, strict=True) if h in decided]
     judge_alone(index, "undo", ids, what=plural(len(numbers), "cluster"))
     return ids
 

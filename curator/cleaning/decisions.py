@@ -31,8 +31,11 @@ def judge_alone(index: Index, verdict: str, ids: Sequence[int], *, what: str = "
         curation = Curation(db)
         hash_of = dict(zip(ids, Selections(db).sha256_of(ids), strict=True))
         about = list(dict.fromkeys(hash_of.values()))
-        alone = [d for d in curation.decisions(about) if d.other == OF_NONE]
+        of_them = [d for d in curation.decisions(about) if d.subject in hash_of.values()]
+        alone = [d for d in of_them if d.other == OF_NONE]
         before = {d.subject: d.verdict for d in alone}
+        if verdict == "reject":  # an earlier "keep" beside another picture would win
+            alone += [d for d in of_them if d.verdict == "keep" and d.other != OF_NONE]
         with recorded(db, index.who, f"{verdict} {what or plural(len(ids), 'image')}", verdicts=about):
             curation.undecide(alone)
             if verdict != "undo":

@@ -64,8 +64,7 @@ def edit_command(
         raise UsageError("say --label or --caption, or --undo alone")
     with opened(name) as index:
         ids = find_ids(index, images, where=where)
-        for what in EDITED if undo else texts:
-            edit_images(index, what, ids, texts.get(what))
+        edit_images(index, ids, dict.fromkeys(EDITED) if undo else texts)
     echo(
         f"{'As the files say' if undo else 'Written'}: {' and '.join(texts or EDITED)} of {plural(len(ids), 'image')}."
     )

@@ -1,7 +1,7 @@
 """What people did, with what stood there before and after, so that it can be undone and redone.
 
-An action is the difference it made: of tags, verdicts, concepts, selections and removals, by key, as JSON. Undoing puts
-back what was before, and is refused where something else has changed the same since.
+An action is the difference it made: of tags, edits, verdicts, concepts, selections and removals, by key, as JSON.
+Undoing puts back what was before, and is refused where something else has changed the same since.
 """
 
 from __future__ import annotations

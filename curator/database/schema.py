@@ -48,13 +48,34 @@ SEALED: dict[str, tuple[str, ...]] = {
 
 # Of a row of `groups g`: an image that is one too many, for as long as its keeper is there, and nobody has said that it
 # is no duplicate of that.
-IS_DUPLICATE = (
+_KEEPER_THERE = (
     "g.kind NOT IN ('keeper', 'kept') AND EXISTS (SELECT 1 FROM images k WHERE k.id = g.keeper_id AND k.removed IS "
-    "NULL) AND NOT EXISTS (SELECT 1 FROM images k JOIN contents kc ON kc.id = k.content_id JOIN images m ON m.id = "
-    "g.image_id JOIN contents mc ON mc.id = m.content_id JOIN decisions d ON (d.subject = mc.sha256 AND d.other = "
-    "kc.sha256) OR (d.subject = kc.sha256 AND d.other = mc.sha256) WHERE k.id = g.keeper_id AND d.verdict = "
-    "'not-duplicate')"
+    "NULL)"
 )
+IS_DUPLICATE = (
+    f"{_KEEPER_THERE} AND (NOT EXISTS (SELECT 1 FROM decisions WHERE verdict = 'not-duplicate') OR NOT EXISTS (SELECT "
+    "1 FROM images k JOIN contents kc ON kc.id = k.content_id JOIN images m ON m.id = g.image_id JOIN contents mc ON "
+    "mc.id = m.content_id JOIN decisions d ON (d.subject = mc.sha256 AND d.other = kc.sha256) OR (d.subject = "
+    "kc.sha256 AND d.other = mc.sha256) WHERE k.id = g.keeper_id AND d.verdict = 'not-duplicate'))"
+)
+
+
+def _views(is_duplicate: str) -> str:
+    """What other programs read."""
+    return f"""
+CREATE VIEW pictures AS
+    SELECT i.id, r.path || '/' || i.path AS path, i.label, i.caption, i.origin, c.width, c.height, c.format, i.size,
+    c.taken_at, c.camera,
+        (SELECT group_concat(tag, ' ') FROM tags t WHERE t.image_id = i.id) AS tags, lower(hex(c.sha256)) AS sha256,
+        m.sharpness, m.brightness, m.contrast, m.entropy,
+        CASE WHEN {is_duplicate} THEN g.keeper_id END AS duplicate_of, i.removed, i.added_at
+    FROM images i JOIN roots r ON r.id = i.root_id JOIN contents c ON c.id = i.content_id
+        LEFT JOIN measures m ON m.content_id = i.content_id LEFT JOIN groups g ON g.image_id = i.id;
+CREATE VIEW selection_pictures AS
+    SELECT s.name AS selection, x.rank, p.path, p.label, p.caption, x.value, x.split, x.image_id
+    FROM selected x JOIN selections s ON s.id = x.selection_id JOIN pictures p ON p.id = x.image_id;
+"""
+
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER) WITHOUT ROWID;
@@ -146,18 +167,7 @@ CREATE TABLE computed (
     image_id INTEGER NOT NULL REFERENCES images (id), name TEXT NOT NULL, value, crc INTEGER, PRIMARY KEY (image_id,
     name)
 );
-CREATE VIEW pictures AS
-    SELECT i.id, r.path || '/' || i.path AS path, i.label, i.caption, i.origin, c.width, c.height, c.format, i.size,
-    c.taken_at, c.camera,
-        (SELECT group_concat(tag, ' ') FROM tags t WHERE t.image_id = i.id) AS tags, lower(hex(c.sha256)) AS sha256,
-        m.sharpness, m.brightness, m.contrast, m.entropy,
-        CASE WHEN {IS_DUPLICATE} THEN g.keeper_id END AS duplicate_of, i.removed, i.added_at
-    FROM images i JOIN roots r ON r.id = i.root_id JOIN contents c ON c.id = i.content_id
-        LEFT JOIN measures m ON m.content_id = i.content_id LEFT JOIN groups g ON g.image_id = i.id;
-CREATE VIEW selection_pictures AS
-    SELECT s.name AS selection, x.rank, p.path, p.label, p.caption, x.value, x.split, x.image_id
-    FROM selected x JOIN selections s ON s.id = x.selection_id JOIN pictures p ON p.id = x.image_id;
-"""
+{_views(_KEEPER_THERE)}"""
 
 # With what options something was done last, as JSON: "dedupe" made the groups.
 _FOURTH = """
@@ -191,8 +201,13 @@ CREATE TABLE actions (
 INSERT INTO meta (key, value) VALUES ('changes', 0);
 """
 
-# Labels and captions that a person wrote, which stand in `images` too; `source` is what the files say.
-_SEVENTH = """
+# Labels and captions that a person wrote, which stand in `images` too; `source` is what the files say. What somebody
+# told apart is no duplicate any more, to readers of the views as well.
+_SEVENTH = f"""
+DROP VIEW selection_pictures;
+DROP VIEW pictures;
+{_views(IS_DUPLICATE)}
+CREATE INDEX decisions_apart ON decisions (verdict) WHERE verdict = 'not-duplicate';
 CREATE TABLE edits (
     image_id INTEGER NOT NULL REFERENCES images (id), name TEXT NOT NULL CHECK (name IN ('label', 'caption')),
     value TEXT NOT NULL, source TEXT, crc INTEGER, PRIMARY KEY (image_id, name)

@@ -61,7 +61,7 @@ def compare_colours(a: NDArray[np.uint8], b: Any, inside: Any) -> ColourMatch:
     difference = float(np.percentile(_apart(_edited(x, y), y)[filled], 95))
     flat = roughness < _FLAT
     middle = moved[filled & flat]
-    stayed = float(np.median(moved[empty]))
+    stayed = float(np.median(moved[empty])) if empty.any() else 255.0
     unmoved = float((moved[flat] < _STAYED).mean()) if flat.any() else 0.0
     if unmoved >= _UNMOVED and len(middle) >= _FEW:
         is_drawn = _colours(x[filled & flat]) < _DRAWN

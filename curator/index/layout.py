@@ -46,8 +46,9 @@ class Layout:
 def load_layout(reader: Reader, space: Space, *, anew: bool = False, job: Job = QUIET) -> Layout:
     """The map of all present images with a vector: from the cache where most are on it, else laid out.
 
-    Copies share a place. Pictures that came since are placed beside, until they are a fifth of those laid out; `anew`
-    lays out at once. A cache that cannot be read or written costs time, never an answer. Raises `Stopped`.
+    Copies share a place. Pictures that came since are placed beside, until they are a fifth of those laid out; of more
+    than 200,000, until a fifth of those laid out is gone. `anew` lays out at once. A cache that cannot be read or
+    written costs time, never an answer. Raises `Stopped`.
     """
     nodes = Curation(reader).nodes(space)
     home = reader.folder / "layout"

@@ -18,14 +18,18 @@ _BLOCK = 16_384
 CONCEPT = "concept:"
 
 
-def prompt(index: Index, words: str) -> Vectors:
-    """Words → (d,) unit mean of their vectors in every template."""
+def prompt(index: Index, words: str, *, remember: bool = True) -> Vectors:
+    """Words → (d,) unit mean of their vectors in every template, which are remembered or not."""
     return normalise(
-        np.stack([index.vector_of_text(t.format(words)) for t in TEMPLATES]).mean(0, dtype=np.float32)[None]
+        np.stack([index.vector_of_text(t.format(words), remember=remember) for t in TEMPLATES]).mean(
+            0, dtype=np.float32
+        )[None]
     ).ravel()
 
 
-def fit_words(index: Index, x: NDArray[np.float16], match: Sequence[str], avoid: Sequence[str]) -> NDArray[np.float64]:
+def fit_words(
+    index: Index, x: NDArray[np.float16], match: Sequence[str], avoid: Sequence[str], *, remember: bool = True
+) -> NDArray[np.float64]:
     """(n,) in [0, 1]: how well each image fits `match`, and does not fit `avoid`.
 
     With words on both sides the share of the softmax that falls to `match`; with words on one, the best score, brought
@@ -44,7 +48,7 @@ def fit_words(index: Index, x: NDArray[np.float16], match: Sequence[str], avoid:
         fit *= p if wanted else 1 - p
     positive, negative = ([w for w in words if not w.startswith(CONCEPT)] for words in (match, avoid))
     axes = (
-        np.stack([prompt(index, w) for w in (*positive, *negative)]).T
+        np.stack([prompt(index, w, remember=remember) for w in (*positive, *negative)]).T
         if positive or negative
         else np.empty((x.shape[1], 0))
     )

@@ -25,8 +25,8 @@ NEED_GRAPH = frozenset({"typicality", "uniqueness", "density-knn", "facility-loc
 class Candidates:
     """The images a recipe may choose from, narrowed step by step; `pool()` is what selectors see of them."""
 
-    def __init__(self, index: Index, recipe: Recipe, job: Job) -> None:
-        self.index, self.recipe, self.job = index, recipe, job
+    def __init__(self, index: Index, recipe: Recipe, job: Job, *, remember: bool = True) -> None:
+        self.index, self.recipe, self.job, self.remember = index, recipe, job, remember
         self.ids: Ids = index.reader.ids_where("1")
         self.steps = [Step("images of the index", len(self.ids), len(self.ids), {})]
         self.start: Ids = np.empty(0, np.int64)
@@ -109,7 +109,11 @@ class Candidates:
         order = sorted(range(len(hashes)), key=lambda i: (hashes[i], int(self.ids[i])))
         ids = self.ids[order]
         x = vectors_of(index, ids)
-        words = fit_words(index, x, recipe.match, recipe.avoid) if recipe.match or recipe.avoid else None
+        words = (
+            fit_words(index, x, recipe.match, recipe.avoid, remember=self.remember)
+            if recipe.match or recipe.avoid
+            else None
+        )
         objective = parse_objective(recipe.by)
         if words is not None and objective.selector is not None and recipe.n is not None and recipe.by != Recipe().by:
             codes = codes_of(index, ids, recipe.per) if recipe.per else None

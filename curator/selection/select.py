@@ -44,9 +44,11 @@ def select(
     return selection
 
 
-def make(index: Index, name: str, recipe: Recipe, *, command: str = "", job: Job = QUIET) -> Selection:
-    """The same without keeping it."""
-    candidates = Candidates(index, recipe, job)
+def make(
+    index: Index, name: str, recipe: Recipe, *, command: str = "", remember: bool = True, job: Job = QUIET
+) -> Selection:
+    """The same without keeping it; words are remembered or not."""
+    candidates = Candidates(index, recipe, job, remember=remember)
     pool, ids = candidates.pool()
     objective = parse_objective(_with_words(recipe))
     wanted = len(pool) if recipe.n is None else recipe.n

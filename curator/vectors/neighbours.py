@@ -61,11 +61,16 @@ class Neighbours:
         return neighbours, scores
 
     def nearest_to(self, q: Half, k: int, *, job: Job = QUIET) -> Positions:
-        """(m, k) positions of the rows nearest to vectors (m, d) that are not among them, best first."""
+        """(m, k) positions of the rows nearest to vectors (m, d) that are not among them, best first; k up to n."""
         whole = self.x.astype(np.float32) if self.is_exact else None
         near = [np.empty((0, min(k, len(self.x))), np.int64)]
         for part in blocks(len(q), _BLOCK):
-            near.append(self._search(q[part].astype(np.float32), min(k, len(self.x)), whole)[1])
+            values = q[part].astype(np.float32)
+            positions = self._search(values, min(k, len(self.x)), whole)[1]
+            short = (positions < 0).any(1)  # whose lists hold too few
+            if short.any():
+                positions[short] = self._search(values[short], min(k, len(self.x)), self.x.astype(np.float32))[1]
+            near.append(positions)
             job.progress(part.stop, len(q), "nearest")
             job.check()
         return np.concatenate(near).astype(np.int64)

@@ -49,7 +49,7 @@ class Changes:
     def edit(self, body: Body) -> Any:
         """Write a label or caption; null gives back what the files say."""
         value = None if body.get("value") is None else text_of(body, "value")
-        edit_images(self.index, text_of(body, "what"), ids_of(body, "ids"), value)
+        edit_images(self.index, ids_of(body, "ids"), {text_of(body, "what"): value})
         return self._latest()
 
     def concept(self, body: Body) -> Any:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from curator.errors import CuratorError, Stopped
+from curator.errors import CuratorError, Stopped, UsageError
 from curator.job import Job
 from curator.records import Progress
 
@@ -50,11 +50,16 @@ class Tasks:
         self._works: list[Task] = []
 
     def start(self, name: str, words: str, what: Callable[[Job], Any]) -> Task:
-        """Begin it, unless work of this name waits or runs already; then that is returned."""
+        """Begin it, unless the same waits or runs already; then that is returned.
+
+        Raises `UsageError` where other work of this name does: its answers would be taken for this one's.
+        """
         with self._lock:
             for work in self._works:
                 if work.name == name and work.state in ("waiting", "running"):
-                    return work
+                    if work.words == words:
+                        return work
+                    raise UsageError(f"{work.words}: this is going on; stop it first, or wait")
             work = Task(len(self._works) + 1, name, words)
             work.job = Job(show=lambda p: _show(work, p))
             for older in self._works:  # what came of it is of use until it is done again

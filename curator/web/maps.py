@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curator.cleaning.clusters import Cluster, find_clusters, keep_clusters, reject_clusters, stored_clusters
 from curator.database import Curation
+from curator.database.actions import mark_of
 from curator.embeddings import exact_scores
 from curator.errors import UsageError
 from curator.index import Index
@@ -31,6 +32,7 @@ class Maps:
 
     def __init__(self, index: Index, tasks: Tasks, *, remember: bool = True) -> None:
         self.index, self.tasks, self.remember = index, tasks, remember
+        self._clusters: tuple[str, list[dict[str, Any]]] | None = None
 
     def places(self, parameters: Mapping[str, str]) -> Packed:
         """Ids (m,) and places `x`, `y` (m,) of all images; or how far laying out is.
@@ -39,9 +41,10 @@ class Maps:
         `NoTextTower`.
         """
         work = self._laid_out()
-        if work.state != "done":
+        answer = work.answer
+        if work.state != "done" or answer is None:
             return Packed(work.describe())
-        layout = work.answer[1]
+        layout = answer[1]
         places, digest = layout.places, layout.digest
         axes = [parameters.get(name, "").strip() for name in ("x", "y")]
         if any(axes):
@@ -86,9 +89,10 @@ class Maps:
         """
         column = parameters.get("column", "label")
         work = self.tasks.latest("map")
-        if work is None or work.state != "done":
+        answer = None if work is None or work.state != "done" else work.answer
+        if answer is None:
             return Packed({"state": "waiting"})
-        ids = work.answer[1].image_ids.tolist()
+        ids = answer[1].image_ids.tolist()
         value_of = self.index.reader.values_of(column)
         values = [value_of.get(i) for i in ids]
         there = [v for v in values if v is not None]
@@ -104,8 +108,11 @@ class Maps:
         return Packed(facts, {"codes": codes})
 
     def clusters(self, _: Mapping[str, str]) -> Any:
-        """The clusters found last, largest first; none where nobody has looked for any."""
-        return {"clusters": [_described(c) for c in stored_clusters(self.index)], "command": "curator clusters"}
+        """The clusters found last, largest first; none where nobody has looked for any. Remembered until a change."""
+        mark = mark_of(self.index.reader)
+        if self._clusters is None or self._clusters[0] != mark:
+            self._clusters = mark, [_described(c) for c in stored_clusters(self.index)]
+        return {"clusters": self._clusters[1], "command": "curator clusters"}
 
     def find(self, body: Body) -> Any:
         """Look for clusters, in the background."""

@@ -12,6 +12,7 @@ from curator.errors import UsageError
 Parameters = Mapping[str, str]
 MOST_IDS = 200  # facts or thumbnails of so many images at a time
 MOST_HITS = 10_000
+_SPELT = 50  # ids that are spelt out in a command
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Place:
 
     def command(self) -> str:
         """The command that prints the same; marks are a concept first."""
+        if len(self.chosen) > _SPELT:  # too long to read; the same as a selection is short
+            return f'curator select NAME --where "id IN (… {len(self.chosen):,} ids …)"'
         if not self.is_search:
             return shlex.join(["curator", "select", "NAME", *(["--where", self.condition] if self.condition else [])])
         terms = [self.query] if self.query else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 import signal
@@ -227,14 +228,13 @@ def _positive(value: Any, option: str, kind: type[int] | type[float]) -> float:
 
 
 def _last_words(log: IO[bytes]) -> str:
-    size = log.seek(0, 2)
-    log.seek(max(0, size - _LOG))
-    return log.read().decode(errors="replace")
+    """Read beside the training's own place in the file, which it writes at."""
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), _LOG, max(0, size - _LOG)).decode(errors="replace")
 
 
 def _first_words(log: IO[bytes]) -> str:
-    log.seek(0)
-    return log.read(_LOG).decode(errors="replace")
+    return os.pread(log.fileno(), _LOG, 0).decode(errors="replace")
 
 
 def _run_in(text: str) -> str | None:

@@ -25,7 +25,7 @@ from curator.selectors import scorers, selectors
 from curator.web.body import Body, text_of, texts_in
 
 _SHOWN, _BESIDE = 60, 24  # pictures of one strategy, and of each of several
-_STRATEGIES = 4
+_STRATEGIES, _TABS = 4, 20
 _LABELS = 20
 _TEXTS = ("by", "origin", "dedupe")
 _MAYBE = ("where", "per", "extend", "reference")
@@ -65,21 +65,25 @@ def command_of(name: str, recipe: Recipe) -> str:
 
 
 class Choosing:
-    """Recipes tried out, the last one asked for first: one that is asked for meanwhile stops the one before."""
+    """Recipes tried out: one that a page asks for stops the one that it asked for before."""
 
     def __init__(self, index: Index, *, read_only: bool = False) -> None:
         self.index, self.read_only = index, read_only
-        self._lock, self._job = threading.Lock(), Job()
+        self._lock, self._jobs = threading.Lock(), dict[str, Job]()
 
     def attempt(self, parameters: Parameters) -> dict[str, Any]:
         """What a recipe would choose, and the same recipe by other objectives in `also`, parted by semicolons.
 
-        With `against`, a selection, a folder or a condition, each is judged by what of it is not in there. Raises
-        `Stopped` where another recipe is asked for meanwhile, and as `curator select`.
+        With `against`, a selection or a condition, each is judged by what of it is not in there. `tab` tells pages
+        apart. Raises `Stopped` where the same page asks for another recipe meanwhile, and as `curator select`.
         """
+        job, tab = Job(), parameters.get("tab", "")[:20]
         with self._lock:
-            self._job.cancel()
-            self._job = job = Job()
+            if tab in self._jobs:
+                self._jobs.pop(tab).cancel()
+            self._jobs[tab] = job
+            while len(self._jobs) > _TABS:
+                del self._jobs[next(iter(self._jobs))]
         recipe = recipe_of(parameters)
         if self.read_only and recipe.dedupe not in ("known", "none"):
             raise UsageError("duplicates are not looked for with --read-only; choose known or none")
@@ -88,7 +92,7 @@ class Choosing:
         if len(others) >= _STRATEGIES:
             raise UsageError(f"at most {_STRATEGIES} strategies side by side")
         recipes = [recipe, *(replace(recipe, by=by) for by in others)]
-        tried = [make(self.index, "tried", r, job=job) for r in recipes]
+        tried = [make(self.index, "tried", r, remember=not self.read_only, job=job) for r in recipes]
         shown = _BESIDE if others else _SHOWN
         name = parameters.get("name") or "NAME"
         answer: dict[str, Any] = {

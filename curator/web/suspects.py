@@ -50,8 +50,9 @@ class Suspects:
         """Of the last dry run: how many groups would keep another image, with examples; and which rules there are."""
         task = self.tasks.latest("rules")
         answer: dict[str, Any] = {"rules": list(keep_rules), "default": list(KEEP), "task": task and task.describe()}
-        if task is not None and task.state == "done":
-            result, before = task.answer
+        last = task.answer if task is not None and task.state == "done" else None
+        if last is not None:
+            result, before = last
             changed = [g for g in result.groups if before.get(g.keeper, g.keeper) != g.keeper]
             answer |= {
                 "groups": len(result.groups),
@@ -67,9 +68,10 @@ class Suspects:
         """Of the last look: pairs that are nearly the same picture and not proposed, by kind."""
         looks = [t for name in ("dedupe", "rules") if (t := self.tasks.latest(name)) is not None]
         task = max(looks, key=lambda t: t.number, default=None)
-        if task is None or task.state != "done":
+        last = task.answer if task is not None and task.state == "done" else None
+        if task is None or last is None:
             return {"task": task and task.describe(), "kinds": []}
-        pairs = task.answer[0].listed
+        pairs = last[0].listed
         counted = Counter(p.kind for p in pairs)
         order = [*LISTED, *sorted(counted.keys() - set(LISTED))]
         kinds = [
@@ -95,9 +97,9 @@ class Suspects:
     def leaks(self, _: Mapping[str, str]) -> Any:
         """Those found last: each group with the side of every image."""
         task = self.tasks.latest("leaks")
-        if task is None or task.state != "done":
+        result: Leaks | None = task.answer if task is not None and task.state == "done" else None
+        if task is None or result is None:
             return {"task": task and task.describe(), "leaks": []}
-        result: Leaks = task.answer
         groups = [
             [{"id": i, "side": side} for i, side in sorted(leak.sides.items(), key=lambda pair: (pair[1], pair[0]))]
             for leak in result.leaks[:_PAIRS]

@@ -35,7 +35,7 @@ export function edit(app, what, ids, { value = "", then = () => {} } = {}) {
   ask(`The ${what} of ${plural(ids.length, "image")}`, { label: what, value, choices: what === "label" ? app.status.labels : [], go: "Save", other: "As the files say",
     note: "Kept in the index, whatever the files say; no file is changed." },
   async (text, back) => {
-    if (await app.does(`${what} ${back ? "as the files say" : `'${text}'`}: ${plural(ids.length, "image")}`, () => post("/api/edit", { what, ids, value: back ? null : text }))) then();
+    if (await app.does(`${what} ${back || !text ? "as the files say" : `'${text}'`}: ${plural(ids.length, "image")}`, () => post("/api/edit", { what, ids, value: back || !text ? null : text }))) then();
   });
 }
 

@@ -45,10 +45,12 @@ function limitIn(part, column) {
   return match ? { [match[1]]: +match[2] } : null;
 }
 
-// The least or the greatest day: {">=": "2024-05-01"}.
+const dayAfter = (day, by) => new Date(Date.parse(day) + by * 864e5).toISOString().slice(0, 10);
+
+// The first or the last day: {">=": "2024-05-01"}; the last stands in the condition as the day after it.
 function dayIn(part, column) {
-  const match = part.match(new RegExp(`^${escaped(column)} (>=|<=) '(\\d{4}-\\d\\d-\\d\\d)(?: 24)?'$`));
-  return match ? { [match[1]]: match[2] } : null;
+  const match = part.match(new RegExp(`^${escaped(column)} (>=|<) '(\\d{4}-\\d\\d-\\d\\d)'$`));
+  return match ? { [match[1]]: match[1] === "<" ? dayAfter(match[2], -1) : match[2] } : null;
 }
 
 const tagged = (column, value) => `instr(' ' || ${name(column)} || ' ', ${text(` ${value} `)}) > 0`;
@@ -154,9 +156,8 @@ export class Facets {
     const [first, last] = [facet.days[0], facet.days.at(-1)];
     const limits = Object.assign({}, ...partsOf(this.where()).map((p) => dayIn(p, facet.column)));
     const field = (value, words) => h("input", { type: "date", value, min: first, max: last, "aria-label": `${words} ${facet.column}`, onchange: () => set() });
-    const [from, to] = [field(limits[">="] ?? first, "First"), field(limits["<="] ?? last, "Last")];
-    // A day goes to its end: " 24" sorts after all hours.
-    const set = () => this.put(facet.column, [...(from.value > first ? [`${name(facet.column)} >= '${from.value}'`] : []), ...(to.value && to.value < last ? [`${name(facet.column)} <= '${to.value} 24'`] : [])]);
+    const [from, to] = [field(limits[">="] ?? first, "First"), field(limits["<"] ?? last, "Last")];
+    const set = () => this.put(facet.column, [...(from.value > first ? [`${name(facet.column)} >= '${from.value}'`] : []), ...(to.value && to.value < last ? [`${name(facet.column)} < '${dayAfter(to.value, 1)}'`] : [])]);
     return h("div", {}, h("div", { class: "bars", "aria-hidden": "true" }, facet.counts.map((n) => h("span", { class: "bar", style: { height: `${Math.max(n ? 4 : 0, (100 * n) / most)}%` } }))),
       h("div", { class: "line" }, from, "to", to, h("button", { class: "quiet", onclick: () => this.put(facet.column, []) }, "all")));
   }

@@ -29,7 +29,7 @@ export class Plot {
   }
 
   show(ids, x, y) {
-    Object.assign(this, { ids, x, y });
+    Object.assign(this, { ids, x, y, shaded: null, chosen: null });
     this.position = new Map();
     ids.forEach((id, i) => this.position.set(id, i));
     const most = (v) => v.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -41,7 +41,7 @@ export class Plot {
 
   // `codes` (one for each point; null: all alike), `hidden` codes, `lit` and `chosen`: Uint8Array of flags, or null.
   paint({ codes = null, numbers = false, hidden = new Set(), lit = null, chosen = null }) {
-    Object.assign(this, { codes, numbers, hidden, lit, chosen });
+    Object.assign(this, { codes, numbers, hidden, lit, chosen, shaded: null });
     this.soon();
   }
 
@@ -57,35 +57,41 @@ export class Plot {
     return { w, t, k, dx: w / 2 - x * k, dy: t / 2 + y * k };
   }
 
+  // Into an image of its own, pixel by pixel: a hundred thousand points take a few milliseconds so, and ten times that
+  // as rectangles of the canvas.
   draw() {
     const { element, ids } = this;
     if (!element.clientWidth || !this.whole) return;
     const dots = devicePixelRatio || 1;
     const { w, t, k, dx, dy } = this.frame();
-    [element.width, element.height] = [w * dots, t * dots];
+    const [width, height] = [Math.round(w * dots), Math.round(t * dots)];
+    if (element.width !== width || element.height !== height || !this.image) {
+      [element.width, element.height] = [width, height];
+      this.image = new ImageData(width, height);
+    }
     const pen = element.getContext("2d");
-    pen.scale(dots, dots);
+    const pixels = new Uint32Array(this.image.data.buffer);
+    pixels.fill(0);
     const size = Math.max(1.5, Math.min(9, (ids.length > 20000 ? 2 : 3.5) * Math.sqrt(this.view[2])));
-    const layers = new Map(); // colour → positions
+    const side = Math.max(1, Math.round(size * dots));
     const visible = [];
+    const put = (i, colour, larger) => {
+      const left = Math.round((this.x[i] * k + dx) * dots - (side + larger) / 2);
+      const top = Math.round((dy - this.y[i] * k) * dots - (side + larger) / 2);
+      const [right, bottom] = [Math.min(width, left + side + larger), Math.min(height, top + side + larger)];
+      for (let row = Math.max(0, top); row < bottom; row += 1) pixels.fill(colour, row * width + Math.max(0, left), Math.max(0, row * width + right));
+      return right > 0 && bottom > 0 && left < width && top < height;
+    };
+    const [grey, ink] = this.dark.matches ? [0xff3a3f3f, 0xffffffff] : [0xffcfd4d4, 0xff000000];
+    const shades = this.shades();
+    for (let i = 0; i < ids.length; i += 1) if (!shades[i]) put(i, grey, 0); // beneath all others
     for (let i = 0; i < ids.length; i += 1) {
-      const px = this.x[i] * k + dx;
-      const py = dy - this.y[i] * k;
-      if (px < -9 || py < -9 || px > w + 9 || py > t + 9) continue;
-      const colour = this.colourOf(i);
-      if (!layers.has(colour)) layers.set(colour, []);
-      layers.get(colour).push(px, py);
-      if (this.view[2] >= CLOSE && visible.length < 4000) visible.push(i);
+      if (this.chosen?.[i]) put(i, ink, Math.round(2 * dots));
+      if (shades[i] && put(i, shades[i], 0) && this.view[2] >= CLOSE && visible.length < 4000) visible.push(i);
     }
-    const grey = this.dark.matches ? "#3f3f3a" : "#d4d4cf";
-    for (const [colour, places] of [...layers].sort(([a]) => (a === "" ? -1 : 0))) {
-      pen.fillStyle = colour || grey;
-      for (let i = 0; i < places.length; i += 2) pen.fillRect(places[i] - size / 2, places[i + 1] - size / 2, size, size);
-    }
-    if (this.chosen) {
-      pen.strokeStyle = this.dark.matches ? "#fff" : "#000";
-      for (let i = 0; i < ids.length; i += 1) if (this.chosen[i]) pen.strokeRect(this.x[i] * k + dx - size / 2 - 0.5, dy - this.y[i] * k - size / 2 - 0.5, size + 1, size + 1);
-    }
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.putImageData(this.image, 0, 0);
+    pen.setTransform(dots, 0, 0, dots, 0, 0);
     this.pictures(pen, visible, { k, dx, dy });
     if (this.line?.length) {
       pen.strokeStyle = "#1a5fb4";
@@ -94,13 +100,19 @@ export class Plot {
     }
   }
 
-  colourOf(i) {
-    if (this.lit && !this.lit[i]) return "";
-    if (!this.codes) return COLOURS[0];
-    const code = this.codes[i];
-    if (this.numbers) return code < 0 ? "" : `hsl(${Math.round(250 - (230 * code) / RAMP)} 70% 45%)`;
-    if (code < 0 || this.hidden.has(code)) return "";
-    return COLOURS[code] ?? OTHER;
+  // The colour of each point as its four bytes; 0 for grey. Worked out once for each way of painting.
+  shades() {
+    if (this.shaded) return this.shaded;
+    const bytes = (colour) => {
+      const pen = (this.scratch ??= new OffscreenCanvas(1, 1).getContext("2d"));
+      pen.fillStyle = colour;
+      const [r, g, b] = pen.fillStyle.match(/[0-9a-f]{2}/g).map((two) => parseInt(two, 16));
+      return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    };
+    const known = [...(this.numbers ? Array.from({ length: RAMP + 1 }, (_, code) => `hsl(${Math.round(250 - (230 * code) / RAMP)} 70% 45%)`) : COLOURS), OTHER].map(bytes);
+    const of = (code) => (code < 0 || this.hidden.has(code) ? 0 : known[Math.min(code, known.length - 1)]);
+    this.shaded = Uint32Array.from(this.ids, (_, i) => (this.lit && !this.lit[i] ? 0 : this.codes ? of(this.codes[i]) : known[0]));
+    return this.shaded;
   }
 
   // Thinned, so that none covers another.
@@ -128,7 +140,7 @@ export class Plot {
       image = new Image();
       image.onload = () => this.soon();
       image.src = address;
-      if (this.drawn.size > 400) this.drawn.clear();
+      if (this.drawn.size > 1500) this.drawn.delete(this.drawn.keys().next().value); // more than fit on any screen
       this.drawn.set(address, image);
     }
     if (!image.complete || !image.naturalWidth) return;
@@ -154,6 +166,7 @@ export class Plot {
 
   // The n points nearest to the middle of what is shown.
   around(n) {
+    if (!this.whole) return [];
     const [x, y] = [this.whole.x + this.view[0], this.whole.y + this.view[1]];
     const apart = Float64Array.from(this.ids, (_, i) => (this.lit && !this.lit[i] ? Infinity : (this.x[i] - x) ** 2 + (this.y[i] - y) ** 2));
     return [...apart.keys()].filter((i) => apart[i] < Infinity).sort((a, b) => apart[a] - apart[b]).slice(0, n);
@@ -168,11 +181,16 @@ export class Plot {
 
   wheel(event) {
     event.preventDefault();
+    if (!this.whole) return;
     const [x, y] = this.placeAt(event);
     this.zoom(event.deltaY < 0 ? 1.25 : 0.8, x, y);
   }
 
-  zoom(factor, x = this.whole.x + this.view[0], y = this.whole.y + this.view[1]) {
+  zoom(factor, ...middle) {
+    if (this.whole) this.zoomTo(factor, ...middle);
+  }
+
+  zoomTo(factor, x = this.whole.x + this.view[0], y = this.whole.y + this.view[1]) {
     const size = Math.max(0.5, Math.min(2000, this.view[2] * factor));
     const share = this.view[2] / size;
     const [mx, my] = [x - this.whole.x, y - this.whole.y];
@@ -180,6 +198,7 @@ export class Plot {
   }
 
   pan(byX, byY) { // in shares of the screen
+    if (!this.whole) return;
     const { w, t, k } = this.frame();
     this.look([this.view[0] + (byX * w) / k, this.view[1] + (byY * t) / k, this.view[2]]);
   }
@@ -211,6 +230,7 @@ export class Plot {
     const end = () => {
       this.element.removeEventListener("pointermove", move);
       this.element.removeEventListener("pointerup", end);
+      this.element.removeEventListener("pointercancel", end);
       const line = this.line;
       this.line = null;
       if (isClick) {
@@ -221,6 +241,7 @@ export class Plot {
     };
     this.element.addEventListener("pointermove", move);
     this.element.addEventListener("pointerup", end);
+    this.element.addEventListener("pointercancel", end);
   }
 
   path(line, { k, dx, dy } = this.frame()) {
@@ -230,18 +251,20 @@ export class Plot {
     return path;
   }
 
-  // Flags of the points inside a polygon: it is filled once, and each point looks whether its pixel is.
+  // Flags of the points inside a polygon: it is filled once, and each point in its box looks whether its pixel is.
   within(line) {
     const side = 1024;
-    const { x, y, w, h: t } = this.whole;
-    const k = side / Math.max(w, t) / 1.02;
-    const frame = { k, dx: side / 2 - x * k, dy: side / 2 + y * k };
+    const [xs, ys] = [line.map(([x]) => x), line.map(([, y]) => y)];
+    const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    const k = (side - 2) / (Math.max(right - left, high - low) || 1);
+    const frame = { k, dx: 1 - left * k, dy: 1 + high * k };
     const pen = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
     pen.fill(this.path(line, frame));
     const { data } = pen.getImageData(0, 0, side, side);
     return Uint8Array.from(this.ids, (_, i) => {
-      const [px, py] = [Math.round(this.x[i] * k + frame.dx), Math.round(frame.dy - this.y[i] * k)];
-      return px >= 0 && py >= 0 && px < side && py < side && data[4 * (py * side + px) + 3] > 127 ? 1 : 0;
+      const [x, y] = [this.x[i], this.y[i]];
+      if (x < left || x > right || y < low || y > high) return 0;
+      return data[4 * (Math.round(frame.dy - y * k) * side + Math.round(x * k + frame.dx)) + 3] > 127 ? 1 : 0;
     });
   }
 

@@ -37,14 +37,17 @@ export class ActivityView {
       h("td", {}, !a.is_undone && !this.app.status.read_only && h("button", { class: "quiet", onclick: () => this.undo(a) }, "undo")));
     fill(this.body, actions.length ? actions.map(row) : h("tr", {}, h("td", { colspan: 5, class: "empty" }, "Nothing was done yet: tags, verdicts, concepts and selections are listed here.")));
     this.work();
-    const skipped = await get("/api/skipped");
+    let skipped;
+    try { skipped = await get("/api/skipped"); } catch { return; }
     if (this.isClosed) return;
     fill(this.skipped, h("h2", {}, skipped.length ? `${plural(skipped.length, "file")} could not be read` : "Every file that was found could be read"),
       skipped.length > 0 && h("table", {}, h("tbody", {}, skipped.map((f) => h("tr", {}, h("td", {}, f.path), h("td", { class: "note" }, f.reason))))), skipped.length > 0 && h("p", { class: "note" }, "In a terminal: ", h("code", {}, "curator index --retry"), " reads them again."));
   }
 
   async work() {
-    const tasks = await get("/api/tasks");
+    clearTimeout(this.timer);
+    let tasks;
+    try { tasks = await get("/api/tasks"); } catch { return; } // the banner says it
     if (this.isClosed) return;
     const isOn = (t) => ["waiting", "running"].includes(t.state);
     const came = (t) => (t.name === "verify" && t.state === "done" ? (t.answer?.length ? t.answer.map((f) => h("p", { class: "error" }, `${f.place}: ${f.problem}`)) : "everything is in order") : "");

@@ -138,7 +138,7 @@ export class DuplicatesView {
     if (!(await this.app.does("looking", () => post("/api/dedupe", body)))) return null;
     const name = body.dry_run ? "rules" : "dedupe";
     for (;;) {
-      const task = (await get("/api/tasks")).find((t) => t.name === name);
+      const task = (await get("/api/tasks").catch(() => [])).find((t) => t.name === name);
       if (this.isClosed || !task) return null;
       if (task.error) { say(task.error, true); return null; }
       if (!["waiting", "running"].includes(task.state)) return task;
@@ -182,6 +182,7 @@ export class DuplicatesView {
       fill(this.element, h("p", { class: "empty" }, "No group is of this kind."));
       return;
     }
+    if (place.parameters().at === undefined) { place.change({ at: this.at }, { replace: true }); return; } // which follows
     const keeper = this.keepers[this.at];
     if (!this.groups.has(keeper)) {
       const wanted = this.keepers.slice(this.at, this.at + AHEAD).join(",");
@@ -287,9 +288,10 @@ export class DuplicatesView {
     if (this.app.status.read_only) { say("this page was opened with --read-only", true); return; }
     const { group } = this;
     const before = JSON.stringify(group);
+    const wasSettled = this.settled.has(group.keeper);
     const only = verdict === "keep-only";
     for (const m of group.members) {
-      if (!only && !ids.includes(m.id)) continue;
+      if ((!only && !ids.includes(m.id)) || (only && m.apart)) continue;
       m.rejected = only ? !ids.includes(m.id) : verdict === "reject";
       m.kept = verdict === "keep";
       m.apart = verdict === "not-duplicate" && m.id !== group.keeper;
@@ -304,6 +306,7 @@ export class DuplicatesView {
       await this.send(verdict, ids);
     } catch (error) {
       this.groups.set(group.keeper, JSON.parse(before));
+      this.settled[wasSettled ? "add" : "delete"](group.keeper);
       say(`group ${this.keepers.indexOf(group.keeper) + 1} is not saved: ${error.message}`, true);
       if (!this.isClosed && place.parameters().review) {
         const at = this.keepers.indexOf(group.keeper);

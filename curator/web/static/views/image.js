@@ -108,7 +108,7 @@ export class ImageView {
 
   provenance(made) {
     if (!made) return null;
-    const facts = [`checkpoint ${made.checkpoint}`, `seed ${made.seed}`, made.condition && `made for ${made.condition}`, made.audit].filter(Boolean).join(", ");
+    const facts = [made.checkpoint !== undefined && `checkpoint ${made.checkpoint}`, made.seed !== undefined && `seed ${made.seed}`, made.condition && `made for ${made.condition}`, made.audit].filter(Boolean).join(", ");
     return h("section", {}, h("h2", {}, "Made by"), h("p", {}, made.known ? h("a", { href: `/runs/${encodeURIComponent(made.run)}` }, made.run) : made.run, `, ${facts}`),
       made.nearest && h("p", {}, this.small(made.nearest), " nearest training image ", h("a", { href: place.addressOf(`/image/${this.id}`, { with: made.nearest }) }, "compare")));
   }

@@ -29,7 +29,9 @@ export class IssuesView {
     return this.load();
   }
 
-  close() { this.isClosed = true; clearTimeout(this.timer); this.release?.(); }
+  follows() { return true; } // the address only remembers the two sides
+
+  close() { this.isClosed = true; this.release?.(); }
 
   refreshed() { return this.load(); }
 

@@ -11,12 +11,13 @@ const NEAR = 20; // images in the list beside the map
 const POINTS = 400; // of a lasso that stand in the address
 const RAMP = 24;
 
-const round = (v) => +v.toFixed(4);
+const round = (v) => +v.toPrecision(7);
 
 export class MapView {
   constructor(app) {
     this.app = app;
     this.chosen = new Uint8Array();
+    this.picked = new Set(); // ids chosen by a key, which no polygon says
     this.hidden = new Set();
     this.plot = new Plot({ hovered: (i, x, y) => this.hover(i, x, y), opened: (i) => this.open(i), lassoed: (line, mode) => this.lasso(line, mode), moved: () => this.moved() });
     this.query = this.field("words to light up", "Query", "q");
@@ -61,7 +62,7 @@ export class MapView {
       "/": ["query", () => { this.query.focus(); this.query.select(); }],
       a: ["choose the nearest of the list", () => this.chooseNear()],
       t: ["tag", () => this.tag()], Enter: ["show the chosen in the grid", () => this.inGrid()],
-      Escape: ["clear the choice", () => place.change({ lasso: "", layout: "" })],
+      Escape: ["clear the choice", () => this.clear()],
     });
     const button = (words, name) => h("button", { class: "quiet", "aria-pressed": "false", "data-tool": name, onclick: () => this.tool(name) }, words);
     fill(this.tools, button("pan", "pan"), button("lasso", "lasso"), h("button", { class: "quiet", title: "0", onclick: () => this.plot.fit() }, "all"),
@@ -140,6 +141,7 @@ export class MapView {
     if (!asked.q && !asked.where) { fill(this.count, plural(this.plot.ids.length, "image")); return; }
     const answer = await packed("/api/list", { q: asked.q ?? "", where: asked.where ?? "" });
     if (this.isOver(turn)) return;
+    [this.most, this.least] = [answer.scores[0], answer.scores.at(-1)]; // best first
     this.lit = new Uint8Array(this.plot.ids.length);
     this.scores = new Float32Array(this.plot.ids.length).fill(NaN);
     answer.ids.forEach((id, i) => {
@@ -158,8 +160,7 @@ export class MapView {
     let facts = { values: [] };
     if (column === "score" && this.scores) {
       numbers = this.scores;
-      const known = numbers.filter((v) => !Number.isNaN(v));
-      facts = { low: Math.min(...known.slice(-5000)), high: Math.max(...known.slice(0, 5000)) };
+      facts = { low: this.least ?? 0, high: this.most ?? 0 };
     } else if (column && column !== "score") {
       facts = await packed("/api/colours", { column });
       if (this.isOver(turn)) return;
@@ -234,6 +235,7 @@ export class MapView {
     this.chosen = new Uint8Array(this.plot.ids.length);
     if (asked.lasso && asked.layout !== this.digest) say("this choice was drawn on another layout, and means nothing on this one", true);
     else for (const part of (asked.lasso ?? "").split(";").filter(Boolean)) this.join(part);
+    for (const id of this.picked) this.chosen[this.plot.position.get(id)] = 1;
     this.chosenChanged();
   }
 
@@ -242,14 +244,14 @@ export class MapView {
     const flat = points.split(",").map(Number);
     const line = flat.flatMap((v, i) => (i % 2 ? [] : [[v, flat[i + 1]]]));
     this.plot.within(line).forEach((isIn, i) => {
-      if (isIn && (!this.lit || this.lit[i])) this.chosen[i] = mode === "take" ? 0 : 1;
+      if (isIn && (!this.lit || this.lit[i]) && !(this.codes && this.hidden.has(this.codes[i]))) this.chosen[i] = mode === "take" ? 0 : 1;
     });
   }
 
   anyChosen() { return this.chosen.some((v) => v) ? this.chosen : null; }
 
   chooseNear() {
-    for (const i of this.plot.around(NEAR)) this.chosen[i] = 1;
+    for (const i of this.plot.around(NEAR)) { this.chosen[i] = 1; this.picked.add(this.plot.ids[i]); }
     this.chosenChanged();
   }
 
@@ -260,7 +262,14 @@ export class MapView {
     const n = this.chosen.reduce((a, b) => a + b, 0);
     bulk.bar(this.bar, n, [["Show in grid", "Enter", () => this.inGrid()], ["Tag", "t", () => this.tag()], ["Label", "", () => bulk.edit(this.app, "label", this.ids())],
       ["Mark like", "", () => place.go("/", { like: this.ids().slice(0, 200).join(",") })], ["Into selection", "", () => bulk.select(this.app, this.ids())],
-      ["Clear", "Esc", () => { this.chosen.fill(0); place.change({ lasso: "", layout: "" }); this.chosenChanged(); }]]);
+      ["Clear", "Esc", () => this.clear()]]);
+  }
+
+  clear() {
+    this.picked.clear();
+    this.chosen.fill(0);
+    place.change({ lasso: "", layout: "" });
+    this.chosenChanged();
   }
 
   tag() { bulk.tag(this.app, this.ids()); }

@@ -34,7 +34,7 @@ export class RunsView {
     this.watch = setInterval(() => { if (document.visibilityState === "visible" && this.isGoing) this.load(); }, EVERY);
   }
 
-  follows() { this.rows = null; this.picked = 0; this.shown = PAGE; this.load(); return true; }
+  follows() { this.rows = null; this.drawn = null; this.picked = 0; this.shown = PAGE; this.load(); return true; }
 
   refreshed() { return this.load(); }
 
@@ -61,7 +61,7 @@ export class RunsView {
         if (!isOver()) this.one(facts, other, trainings);
       }
     } catch (error) {
-      if (!isOver()) { this.isGoing = false; fill(this.element, h("p", { class: "empty error" }, error.message), h("p", { class: "empty" }, h("a", { href: "/runs" }, "all runs"))); }
+      if (!isOver()) { this.isGoing = false; this.drawn = null; fill(this.element, h("p", { class: "empty error" }, error.message), h("p", { class: "empty" }, h("a", { href: "/runs" }, "all runs"))); }
     }
   }
 
@@ -95,7 +95,7 @@ export class RunsView {
     const names = [...new Set(both.flatMap((r) => Object.keys(r.stats)))].filter((n) => !["images_seen", "seconds"].includes(n));
     const measured = RATES.filter((n) => both.some((r) => r.metrics[n]));
     const shares = measured.filter((n) => !["frechet_distance", "loss"].includes(n));
-    const key = `${run.images_seen} ${run.status} ${other?.run} ${log} ${at} ${run.generated}`;
+    const key = `${run.run} ${run.images_seen} ${run.status} ${other?.run} ${log} ${at} ${run.generated}`;
     if (key === this.drawn && this.element.isConnected) return; // nothing new: what is looked at stays
     this.drawn = key;
     const n = run.samples.length;
@@ -132,7 +132,7 @@ export class RunsView {
     const where = `run = '${facts.run}'`;
     this.grid = h("div", { class: "pairs" });
     this.note = h("p", { class: "error", role: "status" });
-    this.reference = h("input", { type: "text", placeholder: "held out by the run, or a selection, folder or condition", "aria-label": "Real images that the run never saw", class: "wide-input" });
+    this.reference = h("input", { type: "text", placeholder: "held out by the run, or a selection or condition", "aria-label": "Real images that the run never saw", class: "wide-input" });
     fill(this.element, h("header", { class: "line" }, h("h1", {}, "Real beside generated"), h("a", { href: `/runs/${encodeURIComponent(facts.run)}` }, facts.run), h("span", { class: "note" }, plural(this.rows.length, "image")), sort,
       h("a", { class: "button", href: place.addressOf("/map", { where: `origin = 'real' OR ${where}`, colour: "origin" }) }, "both on the map"),
       !this.app.status.read_only && [this.reference, h("button", { onclick: () => this.audit() }, audit ? "Audit again" : "Audit")],

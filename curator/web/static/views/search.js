@@ -33,7 +33,7 @@ export class SearchView {
   constructor(app) {
     this.app = app;
     this.known = new Map(); // id → facts
-    this.marks_before = []; // what was marked before each mark
+    this.marksBefore = []; // what was marked before each mark
     this.grid = new Grid({
       describe: (id, position) => this.describe(id, position), opened: (p) => this.open(p), changed: () => this.chosenChanged(), rest: (ids) => this.learn(ids),
     });
@@ -199,6 +199,7 @@ export class SearchView {
 
   ask() {
     const q = this.input.value.trim();
+    this.marksBefore = [];
     place.change(q === (place.parameters().q ?? "") ? {} : { q, min_score: "", min_confidence: "" });
     this.grid.element.focus();
   }
@@ -222,16 +223,16 @@ export class SearchView {
     const name = h("input", { type: "text", placeholder: "name", "aria-label": "Name of the concept", onkeydown: (e) => { if (e.key === "Enter") save(); } });
     const save = async () => {
       const done = await this.app.does(`kept as concept:${name.value}`, () => post("/api/concept", { name: name.value, like: wanted, unlike: unwanted }));
-      if (done) { this.marks_before = []; await this.app.refresh(); place.change({ like: "", unlike: "", q: `concept:${name.value}` }); }
+      if (done) { this.marksBefore = []; await this.app.refresh(); place.change({ like: "", unlike: "", q: `concept:${name.value}` }); }
     };
     fill(this.marks, h("h2", {}, "Marks"), h("p", {}, `${wanted.length} like, ${unwanted.length} unlike`),
       h("div", { class: "line" }, name, h("button", { onclick: save }, "Save as concept")),
-      h("button", { class: "quiet", onclick: () => place.change({ like: "", unlike: "" }) }, "clear marks"));
+      h("button", { class: "quiet", onclick: () => { this.marksBefore = []; place.change({ like: "", unlike: "" }); } }, "clear marks"));
   }
 
   // A mark is taken back before anything that was saved is.
   undo() {
-    const before = this.marks_before.pop();
+    const before = this.marksBefore.pop();
     if (!before) return false;
     place.change(before);
     say("mark taken back");
@@ -256,7 +257,7 @@ export class SearchView {
       for (const one of Object.values(sets)) one.delete(id);
       if (side) sets[side].add(id);
     }
-    this.marks_before.push({ like: asked.like ?? "", unlike: asked.unlike ?? "" });
+    this.marksBefore.push({ like: asked.like ?? "", unlike: asked.unlike ?? "" });
     place.change({ like: [...sets.like].join(","), unlike: [...sets.unlike].join(",") });
     this.grid.refresh();
     if (sets.like.size + sets.unlike.size === 1) say("marked; one more, and the list is ranked by marks");
@@ -298,6 +299,7 @@ export class SearchView {
   }
 
   again(ids) {
+    this.marksBefore = []; // this was later than any mark, and z takes the latest back
     for (const id of ids) this.known.delete(id);
     return this.learn(ids.slice(0, 200));
   }

@@ -5,6 +5,7 @@ import { fill, h, number, plural, say } from "../dom.js";
 import { dialog, layer } from "../keys.js";
 import * as place from "../place.js";
 
+const TAB = Math.random().toString(36).slice(2, 12); // so that two pages do not stop each other's attempts
 const REST = 350; // milliseconds after the last keystroke
 const DEDUPE = ["known", "none", "exact", "verified", "semantic"];
 const ORIGIN = ["real", "generated", "any"];
@@ -109,7 +110,7 @@ export class SelectionsView {
 
   asParameters(recipe) {
     const { defaults } = this.known ?? { defaults: {} };
-    return Object.fromEntries(Object.entries(recipe).filter(([k, v]) => v !== null && JSON.stringify(v) !== JSON.stringify(defaults[k])).map(([k, v]) => [k, Array.isArray(v) ? v.join("; ") : v]));
+    return Object.fromEntries(Object.entries(recipe).map(([k, v]) => [k, k === "reference" && typeof v === "string" ? v.replace(/^\((.*)\)$/s, "$1") : v]).filter(([k, v]) => v !== null && JSON.stringify(v) !== JSON.stringify(defaults[k])).map(([k, v]) => [k, Array.isArray(v) ? v.join("; ") : v]));
   }
 
   two({ parts, command }, first, second) {
@@ -136,7 +137,14 @@ export class SelectionsView {
   // The builder: a form that is the address; what it would choose follows.
   build() {
     document.title = "New selection · curator";
-    if (this.form?.isConnected) { this.attempt(); return; }
+    if (this.form?.isConnected) {
+      const shown = place.parameters(); // back and forward
+      if (JSON.stringify(Object.entries(this.said()).sort()) !== JSON.stringify(Object.entries(shown).sort())) {
+        for (const e of this.form.elements) if (e.name) e.value = shown[e.name] ?? (e.name === "dedupe" ? DEDUPE[0] : e.name === "origin" ? ORIGIN[0] : "");
+      }
+      this.attempt();
+      return;
+    }
     const asked = place.parameters();
     const field = (name, label, { type = "text", placeholder = "", list = null, wide = false } = {}) => {
       const input = h("input", { type, name, value: asked[name] ?? "", placeholder, list, min: type === "number" ? 1 : null, oninput: () => this.typed() });
@@ -153,18 +161,22 @@ export class SelectionsView {
       field("per", "as many of each", { placeholder: "label", list: "columns" }),
       field("match", "match", { placeholder: "red shoes; concept:nice" }), field("avoid", "avoid", { placeholder: "drawing" }), choice("dedupe", "duplicates", DEDUPE),
       choice("origin", "origin", ORIGIN), field("extend", "extend", { list: "names" }), field("reference", "reference", { list: "names" }), field("seed", "seed", { type: "number", placeholder: "0" }),
-      field("against", "judge against (held out)", { placeholder: "selection, folder or condition", list: "names" }));
+      field("against", "judge against (held out)", { placeholder: "selection or condition", list: "names" }));
     const name = h("input", { type: "text", name: "name", placeholder: "name", "aria-label": "Name of the selection", onkeydown: (e) => { if (e.key === "Enter") save.click(); } });
     const save = h("button", { onclick: () => this.save(name.value) }, "Save");
     fill(this.element, h("header", { class: "line" }, h("h1", {}, "New selection"), !this.app.status.read_only && [name, save]), this.form, this.result);
     this.attempt();
   }
 
+  said() {
+    return Object.fromEntries([...new FormData(this.form)].map(([k, v]) => [k, v.trim()]).filter(([k, v]) => v && v !== DEDUPE[0] && v !== ORIGIN[0] && k !== "name"));
+  }
+
   typed() {
     clearTimeout(this.timer);
     this.result.classList.add("stale");
     this.timer = setTimeout(() => {
-      const said = Object.fromEntries([...new FormData(this.form)].map(([k, v]) => [k, v.trim()]).filter(([k, v]) => v && v !== DEDUPE[0] && v !== ORIGIN[0] && k !== "name"));
+      const said = this.said();
       const address = place.addressOf("/selections/new", said);
       if (address === location.pathname + location.search) this.attempt(); else place.go("/selections/new", said, { replace: true });
     }, REST);
@@ -178,7 +190,7 @@ export class SelectionsView {
     this.result.classList.add("stale");
     const slow = setTimeout(() => say(`choosing among ${plural(this.app.status.counts.images, "image")}`), 1000);
     try {
-      const answer = await get("/api/attempt", asked, { signal });
+      const answer = await get("/api/attempt", { ...asked, tab: TAB }, { signal });
       if (signal.aborted || this.isClosed) return;
       this.app.foot(place.addressOf("/api/attempt", asked), answer.command);
       this.draw(answer);
@@ -209,7 +221,7 @@ export class SelectionsView {
   }
 
   async save(name) {
-    const { also, against, ...recipe } = place.parameters();
+    const { also, against, ...recipe } = this.said(); // the address follows what is typed a moment later
     const done = await this.app.does(`selected as ${name}; z takes it back`, () => post("/api/selections", { name, recipe }));
     if (done) { await this.app.refresh(); place.go(`/selections/${encodeURIComponent(name)}`); }
   }
