@@ -2,25 +2,32 @@
 
     python scripts/bench_web.py INDEX [INDEX ...] [--words "a red shoe"] [--runs 5]
     python scripts/bench_web.py --build 1000000 --pictures FOLDER INDEX
+    python scripts/bench_web.py INDEX --peers --pictures FOLDER
 
 Each index is a folder; `--build` makes one of so many synthetic vectors in the bundled encoder's space, with small
 pictures of a folder as thumbnails, over and over. Measured: from command to port; from page to the first pictures,
 cold and again; bytes and requests until then; from words to the list and to the pictures; to the last page; frames
 while scrolling; elements and memory of the page, memory of the server; where the map is laid out already, how long it
-takes to open, a frame of it and a lasso. Thumbnails are made before, as `curator index` makes them.
+takes to open, a frame of it and a lasso. `--peers` opens LightlyStudio on the same photos, installed into an
+environment of its own; FiftyOne needs a database server that its package fetches at first use. Thumbnails are made
+before, as `curator index` makes them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
+import os
 import re
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +66,17 @@ FRAMES = """(jump) => new Promise((done) => {
   requestAnimationFrame(frame);
 })"""
 
+LIGHTLY = """
+import sys
+import lightly_studio as studio
+studio.db_manager.connect(db_file=sys.argv[2])
+if sys.argv[3] == "add":
+    studio.ImageDataset.create().add_images_from_path(sys.argv[1], embed=False)
+else:
+    studio.start_gui(host="127.0.0.1", port=int(sys.argv[3]), open_browser=False)
+"""
+SHOWN = """() => [...document.querySelectorAll('img')].filter((i) => i.complete && i.naturalWidth > 16
+  && i.getBoundingClientRect().top < innerHeight && i.getBoundingClientRect().width > 40).length >= 12"""
 TIMED = """(() => {
   window.frames_taken = [];
   const usual = window.requestAnimationFrame.bind(window);
@@ -182,6 +200,59 @@ def measure_map(page: Page, address: str) -> dict[str, float]:
     return facts | {"map: lasso to its count, s": time.monotonic() - started}
 
 
+def measure_lightly(pictures: Path, browser: Any) -> dict[str, float]:
+    """LightlyStudio on a folder of pictures: what of ours can be asked of it."""
+    place = Path(tempfile.gettempdir()) / "curator-bench-lightly"
+    python = place / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", place], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "lightly-studio"], check=True)
+    data = place / f"{pictures.name}.db"
+    environment = os.environ | {"LIGHTLY_STUDIO_ANALYTICS_ENABLED": "false"}
+    base = [str(python), "-c", LIGHTLY, str(pictures), str(data)]
+    if not data.exists():
+        subprocess.run([*base, "add"], check=True, capture_output=True, env=environment)
+    facts: dict[str, float] = {}
+    started = time.monotonic()
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    with subprocess.Popen([*base, str(PORT)], **silent) as server:
+        try:
+            while not _answers(PORT):
+                if time.monotonic() - started > 120:
+                    raise SystemExit("LightlyStudio does not answer in two minutes")
+                time.sleep(0.05)
+            facts["command to port, s"] = time.monotonic() - started
+            page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+            sizes: list[int] = []
+            page.on("response", lambda r: sizes.append(int(r.headers.get("content-length") or 0)))
+            started = time.monotonic()
+            page.goto(f"http://127.0.0.1:{PORT}/")
+            until(page, SHOWN, 90)
+            facts["page to first pictures, s"] = time.monotonic() - started
+            facts["requests until then"] = len(sizes)
+            facts["MB until then"] = sum(sizes) / 1e6
+            started = time.monotonic()
+            page.reload()
+            until(page, SHOWN, 90)
+            facts["reload, s"] = time.monotonic() - started
+            page.mouse.move(720, 500)
+            for _ in range(60):
+                page.mouse.wheel(0, 1500)
+                page.wait_for_timeout(50)
+            facts["elements"] = page.evaluate("() => document.querySelectorAll('*').length")
+            facts["heap, MB"] = page.evaluate("() => performance.memory.usedJSHeapSize") / 1e6
+            facts["server, MB"] = memory_of(server.pid)
+        finally:
+            server.kill()
+    return facts
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 def build(place: Path, n: int, pictures: Path) -> None:
     """An index of n synthetic vectors around a thousand centres, labelled by them, with thumbnails."""
     thumbnails = []
@@ -237,6 +308,7 @@ def main() -> None:
     ask.add_argument("--runs", type=int, default=5)
     ask.add_argument("--build", type=int, metavar="N", help="Make the index instead.")
     ask.add_argument("--pictures", type=Path, help="Whose thumbnails it has.")
+    ask.add_argument("--peers", action="store_true", help="Also LightlyStudio, on --pictures.")
     options = ask.parse_args()
     if options.build:
         build(options.indexes[0], options.build, options.pictures)
@@ -250,7 +322,11 @@ def main() -> None:
         for folder in options.indexes:
             runs = [one_run(folder, options.words, browser) for _ in range(options.runs)]
             columns.append({name: statistics.median(run[name] for run in runs) for name in runs[0]})
-    print("| medians | " + " | ".join(f.parent.name if f.name == "index" else f.name for f in options.indexes) + " |")
+        if options.peers:
+            runs = [measure_lightly(options.pictures, browser) for _ in range(options.runs)]
+            columns.append({name: statistics.median(run[name] for run in runs) for name in runs[0]})
+    names = [f.parent.name if f.name == "index" else f.name for f in options.indexes]
+    print("| medians | " + " | ".join([*names, *(["LightlyStudio"] if options.peers else [])]) + " |")
     print("|---|" + "--:|" * len(columns))
     for name in max(columns, key=len):
         cells = [f"{c[name]:.3g}{missed(name, c[name])}" if name in c else "" for c in columns]

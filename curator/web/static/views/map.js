@@ -87,16 +87,21 @@ export class MapView {
 
   follows() { this.load(); return true; }
 
-  refreshed() { this.loadClusters(); return this.load(); }
+  refreshed() { this.loadClusters(); this.isStale = true; return this.load(); }
 
-  changed() { this.load(); }
+  changed() { this.isStale = true; this.load(); }
 
   async anew() {
-    if (await this.app.does("laying out again", () => post("/api/map", { anew: true }))) this.load();
+    if (await this.app.does("laying out again", () => post("/api/map", { anew: true }))) { this.isStale = true; this.load(); }
   }
 
   async load() {
     const asked = place.parameters();
+    const { lasso, layout, ...rest } = asked;
+    const key = JSON.stringify(rest);
+    if (key === this.loaded && !this.isStale) { this.restore(asked); return; } // only the choice is another
+    this.isStale = false;
+    this.loaded = null;
     const turn = (this.turn = (this.turn ?? 0) + 1);
     for (const f of [this.query, this.where, this.xAxis, this.yAxis]) if (f !== document.activeElement) f.value = asked[f.dataset.name] ?? "";
     const { columns } = this.app.status;
@@ -116,7 +121,9 @@ export class MapView {
       fill(this.note, map.laid < map.pictures ? `${number(map.pictures - map.laid)} pictures that came since are placed beside their nearest` : "");
       await this.light(asked, turn);
       await this.paint(asked, turn);
-      if (!this.isOver(turn)) this.restore(asked);
+      if (this.isOver(turn)) return;
+      this.loaded = key;
+      this.restore(asked);
     } catch (error) {
       if (!this.isOver(turn)) fill(this.note, h("p", { class: "error" }, error.message));
     }
