@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from curator.ingest import IngestOptions, ingest
 
 FULL = {
     "search": "/", "words": "/?q=shoes", "a condition": "/?where=format+%3D+%27PNG%27&fold=1", "an image": "/image/21",
-    "two beside each other": "/image/13?with=11", "duplicates": "/duplicates", "review": "/duplicates?review=1&at=3",
+    "two beside each other": "/image/13?with=672", "duplicates": "/duplicates", "review": "/duplicates?review=1&at=3",
     "issues": "/issues", "map": "/map", "axes by words": "/map?x=shoes&y=a+dress",
     "a new selection": "/selections/new?n=60&by=k-center",
     "strategies side by side": "/selections/new?n=60&also=k-center%3B+typicality", "selections": "/selections",
@@ -54,7 +55,9 @@ def served(folder: Path, port: int) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    # As the index that commands mean by themselves: no path of this machine stands in the commands below the views.
+    environment = os.environ | {"CURATOR_INDEX": str(folder)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None
         yield server.stdout.readline().strip().removeprefix("Page: ")
         server.terminate()

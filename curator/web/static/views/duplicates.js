@@ -85,7 +85,7 @@ export class DuplicatesView {
     if (this.isOver(turn)) return;
     this.app.foot("/api/duplicates", "curator dedupe");
     if (!facts.duplicates) {
-      fill(this.element, h("div", { class: "empty" }, h("p", {}, "No duplicates are known."), h("p", {}, !this.app.status.read_only && h("button", { onclick: () => this.look() }, "Look for them"), " or run ", h("code", {}, "curator dedupe"), " in a terminal.")));
+      fill(this.element, h("div", { class: "empty" }, h("p", {}, "No duplicates are known."), h("p", {}, this.app.status.read_only ? "Run " : [h("button", { onclick: () => this.look() }, "Look for them"), " or run "], h("code", {}, "curator dedupe"), " in a terminal.")));
       return;
     }
     const keepers = facts.kinds.flatMap((k) => k.examples);

@@ -83,7 +83,7 @@ export class ImageView {
     const columns = { ...facts.extra, ...facts.computed };
     fill(this.panel,
       h("h1", {}, facts.path.split("/").pop()),
-      h("p", { class: "note" }, at >= 0 ? `${number(at + 1)} of ${number(ids.length)}` : "", facts.state === "present" ? "" : ` · ${facts.state}`),
+      h("p", { class: "note" }, [at >= 0 && `${number(at + 1)} of ${number(ids.length)}`, facts.state !== "present" && facts.state].filter(Boolean).join(" · ")),
       this.tags(facts),
       h("table", { class: "facts" }, row("id", facts.id), this.written("label", facts), this.written("caption", facts), row("size", `${facts.width} × ${facts.height}, ${bytes(facts.size)}`),
         row("format", `${facts.format}, ${facts.mode}`), row("origin", facts.origin), row("taken", facts.taken_at), row("camera", facts.camera),

@@ -81,7 +81,7 @@ export class RunsView {
       runs.length ? h("table", { class: "members" }, h("thead", {}, h("tr", {}, ["run", "status", "trained on", "images seen", "minutes", "images/s", ""].map((t) => h("th", { scope: "col", class: ["images seen", "minutes", "images/s"].includes(t) ? "number" : "" }, t)))),
         h("tbody", {}, runs.map((r) => h("tr", {}, h("td", {}, h("a", { href: `/runs/${encodeURIComponent(r.run)}` }, r.run)), h("td", {}, r.status), h("td", {}, r.trained_on), h("td", { class: "number" }, number(r.images_seen)),
           h("td", { class: "number" }, (r.seconds / 60).toFixed(1)), h("td", { class: "number" }, number(Math.round(r.pace))), h("td", {}, spark(r.spark), h("span", { class: "note" }, ` ${r.curve}`))))))
-        : h("div", { class: "empty" }, h("p", {}, "Nothing was trained yet."), h("p", {}, "Press Train, or run ", h("code", {}, "curator train gan"), " in a terminal.")));
+        : h("div", { class: "empty" }, h("p", {}, "Nothing was trained yet."), h("p", {}, this.app.status.read_only ? "Run " : "Press Train, or run ", h("code", {}, "curator train gan"), " in a terminal.")));
   }
 
   one(run, other, trainings) {

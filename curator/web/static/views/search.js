@@ -54,8 +54,9 @@ export class SearchView {
     const tools = h("div", { class: "tools" }, this.count, this.sort, h("label", { class: "check" }, this.fold, "fold duplicates"),
       h("button", { class: "quiet", title: "smaller ([)", "aria-label": "Smaller pictures", onclick: () => this.grid.resize(-1) }, "−"),
       h("button", { class: "quiet", title: "larger (])", "aria-label": "Larger pictures", onclick: () => this.grid.resize(1) }, "+"));
+    this.histogram.element.hidden = true; // until there are scores
     this.marks = h("div", { class: "marks" });
-    this.sure = h("select", { "aria-label": "How sure at least", onchange: () => place.change({ min_confidence: this.sure.value }) }, [["", "however sure"], ["0.5", "sure to 50 % at least"], ["0.9", "sure to 90 % at least"]].map(([value, words]) => h("option", { value }, words)));
+    this.sure = h("select", { hidden: true, "aria-label": "How sure at least", onchange: () => place.change({ min_confidence: this.sure.value }) }, [["", "however sure"], ["0.5", "sure to 50 % at least"], ["0.9", "sure to 90 % at least"]].map(([value, words]) => h("option", { value }, words)));
     this.element = h("div", { class: "search" },
       h("div", { class: "query" }, h("div", { class: "ask" }, this.input, this.chips), this.where, tools),
       h("div", { class: "body" },
