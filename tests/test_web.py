@@ -609,3 +609,27 @@ def test_small_answers_are_sent_at_once() -> None:
     with listen(WebOptions(port=18_617)) as first, listen(WebOptions(port=18_617)) as second:
         assert first.proto == socket.IPPROTO_TCP
         assert second.getsockname()[1] > first.getsockname()[1], "the next free one"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_palette_can_be_read_in_both_themes() -> None:
+    """Text stands out from the paper and the panel by 4.5 : 1, and what marks something by 3 : 1."""
+    themes = re.findall(r":root \{([^}]*--paper[^}]*)\}", (STATIC / "style.css").read_text())
+    assert len(themes) == 2
+    for theme in themes:
+        palette = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", theme.replace("#fff;", "#ffffff;")))
+
+        def contrast(a: str, b: str, palette: dict[str, str] = palette) -> float:
+            high, low = sorted((luminance(palette[a]), luminance(palette[b])), reverse=True)
+            return (high + 0.05) / (low + 0.05)
+
+        for ground in ("paper", "panel"):
+            for text in ("ink", "soft", "accent", "good", "bad"):
+                assert contrast(text, ground) >= 4.5, (text, ground, contrast(text, ground))
+        assert contrast("on-accent", "accent") >= 4.5

@@ -352,9 +352,10 @@ def test_a_label_is_written_on_the_image_and_by_many(page: Any) -> None:
     until(page, "document.querySelector('table.facts').textContent.includes('thing')")
 
 
-@pytest.mark.parametrize(
-    "view", ["/", "/map", "/duplicates?review=1", "/selections/new", "/issues", "/runs", "/activity"]
-)
+VIEWS = ["/", "/map", "/duplicates?review=1", "/selections/new", "/issues", "/runs", "/activity"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_views_fit_a_narrow_window_and_twice_the_size(page: Any, view: str) -> None:
     """1024 by 768, and what is left of a window of 1440 by 900 at 200 %: nothing scrolls sideways."""
     page.goto(page.url.split("/?")[0].rstrip("/") + view)
@@ -363,3 +364,21 @@ def test_views_fit_a_narrow_window_and_twice_the_size(page: Any, view: str) -> N
         page.wait_for_timeout(700)
         for element in ("document.documentElement", "document.querySelector('main')"):
             assert page.evaluate(f"{element}.scrollWidth <= {element}.clientWidth + 1"), (view, width)
+
+
+@pytest.mark.parametrize("view", [*VIEWS, "/image/1", "/selections"])
+def test_every_control_of_every_view_has_a_name(page: Any, view: str) -> None:
+    """By the tree that a screen reader is given: every control named, one main, a list beside each canvas."""
+    page.goto(page.url.split("/?")[0].rstrip("/") + view)
+    page.wait_for_timeout(1_200)
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = ("button", "link", "textbox", "searchbox", "combobox", "checkbox", "slider", "spinbutton", "img", "grid")
+    nodes = [n for n in tree if not n.get("ignored") and n.get("role", {}).get("value") in (*roles, "main")]
+    assert sum(n["role"]["value"] == "main" for n in nodes) == 1
+    unnamed = [n["role"]["value"] for n in nodes if n["role"]["value"] in roles and not n.get("name", {}).get("value")]
+    assert unnamed == []
+    small = page.evaluate(
+        """() => [...document.querySelectorAll('main button, main select, main input')].filter((e) => e.offsetParent
+        && e.getBoundingClientRect().height < 24 && !/range|checkbox/.test(e.type)).map((e) => e.outerHTML)"""
+    )
+    assert small == []
