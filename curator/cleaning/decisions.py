@@ -13,7 +13,7 @@ from curator.database.curation import apart_pairs, kept_ids, rejected_ids
 from curator.duplicates import KINDS
 from curator.errors import UsageError
 from curator.index import Index
-from curator.records import OF_NONE, Decision
+from curator.records import OF_NONE, Decision, Grouped
 from curator.texts import plural
 
 VERDICTS = ("keep", "reject", "not-duplicate")
@@ -97,12 +97,13 @@ def keep_only(index: Index, ids: Sequence[int]) -> int:
     return len(rest)
 
 
-def apart_ids(curation: Curation) -> set[int]:
-    """Members of the last run's groups that are no duplicate of their keeper, by a verdict."""
-    members = [g for g in curation.groups() if g.image_id != g.keeper_id]
+def apart_ids(curation: Curation, groups: Sequence[Grouped] | None = None) -> set[int]:
+    """Members of the last run's groups, or of these, that are no duplicate of their keeper, by a verdict."""
+    rows = curation.groups() if groups is None else groups
+    members = [g for g in rows if g.image_id != g.keeper_id]
     ids = sorted({i for g in members for i in (g.image_id, g.keeper_id)})
     hashes = dict(zip(ids, Selections(curation.reader).sha256_of(ids), strict=True))
-    apart = apart_pairs(curation)
+    apart = apart_pairs(curation, None if groups is None else list(dict.fromkeys(hashes.values())))
     return {g.image_id for g in members if frozenset((hashes[g.image_id], hashes[g.keeper_id])) in apart}
 
 

@@ -77,7 +77,7 @@ def list_groups(index: Index, kinds: Sequence[str], keepers: Sequence[int]) -> d
     if len(keepers) > _PAGE:
         raise UsageError(f"at most {_PAGE} groups at a time")
     folders = [r.path for r in roots(index)]
-    staying, apart = kept_ids(curation), apart_ids(curation)
+    staying, apart = kept_ids(curation), apart_ids(curation, curation.groups_of([int(k) for k in keepers]))
     return {"groups": [_described(g, folders, curation, staying, apart) for g in stored_groups(index, keepers)]}
 
 
