@@ -382,3 +382,45 @@ def test_every_control_of_every_view_has_a_name(page: Any, view: str) -> None:
         && e.getBoundingClientRect().height < 24 && !/range|checkbox/.test(e.type)).map((e) => e.outerHTML)"""
     )
     assert small == []
+
+
+def test_a_second_tab_sees_it_and_indexing_goes_on_beside(page: Any, filled: Path) -> None:
+    other = page.context.new_page()
+    other.goto(page.url.split("/?")[0].rstrip("/") + "/activity")
+    other.wait_for_selector(".activity .empty")
+    page.bring_to_front()
+    page.keyboard.press("t")
+    page.keyboard.type("seen")
+    page.keyboard.press("Enter")
+    done(page, "tag seen: 1 image")
+    other.bring_to_front()
+    other.wait_for_selector("td:has-text('tag seen')", timeout=3_000)
+    more = filled / "more"
+    more.mkdir(exist_ok=True)
+    for n, piece in enumerate(photo_pieces()[:3]):
+        piece.rotate(17).save(more / f"{n}.png")
+    with Index.open(page.index_folder) as index:
+        ingest(index, [more], load_encoder("tiny"), IngestOptions())
+    page.bring_to_front()
+    page.wait_for_selector(".banner:visible", timeout=6_000)
+    assert "3 new images" in page.locator(".banner").text_content()
+    page.click(".banner button")
+    until(page, "document.querySelector('.tools .count').textContent === '52 images'")
+
+
+def test_a_dropped_picture_is_the_query(page: Any, filled: Path) -> None:
+    data = (filled / "set" / "03.png").read_bytes()
+    page.evaluate(
+        """(bytes) => {
+        const files = new DataTransfer();
+        files.items.add(new File([new Uint8Array(bytes)], 'dropped.png', { type: 'image/png' }));
+        window.dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true }));
+        }""",
+        list(data),
+    )
+    until(page, "location.search.includes('q=picture%3A')")
+    until(page, "document.querySelector('.badge').textContent.startsWith('1.00')")
+    page.go_back()
+    until(page, "!location.search.includes('picture')")
+    page.go_forward()
+    until(page, "location.search.includes('q=picture%3A')")
