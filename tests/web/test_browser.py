@@ -424,3 +424,13 @@ def test_a_dropped_picture_is_the_query(page: Any, filled: Path) -> None:
     until(page, "!location.search.includes('picture')")
     page.go_forward()
     until(page, "location.search.includes('q=picture%3A')")
+
+
+def test_a_reload_finds_the_place_again(page: Any) -> None:
+    for _ in range(4):
+        page.keyboard.press("PageDown")
+    at = page.locator(".grid").get_attribute("aria-activedescendant")
+    assert at != "cell-0"
+    page.reload()
+    until(page, f"document.querySelector('.grid')?.getAttribute('aria-activedescendant') === {json.dumps(at)}")
+    page.wait_for_selector(f"#{at}")

@@ -19,9 +19,20 @@ const VIEWS = [
 const RAIL = [["/", "Search", "s"], ["/duplicates", "Duplicates", "d"], ["/issues", "Issues", "i"], ["/map", "Map", "m"], ["/selections", "Selections", "l"], ["/runs", "Runs", "r"], ["/activity", "Activity", "a"]];
 const EVERY = 2000; // milliseconds between two looks for changes
 
+// Where grids were, over a reload of the page in the same tab.
+function placesBefore() {
+  try { return JSON.parse(sessionStorage.getItem("places") ?? "[]"); } catch { return []; }
+}
+
+addEventListener("pagehide", () => {
+  app.view?.leave?.();
+  const places = [...app.places].slice(-20).map(([address, { cursor, offset }]) => [address, { cursor, offset }]);
+  sessionStorage.setItem("places", JSON.stringify(places));
+});
+
 const app = {
   status: null, view: null, list: null, // `list`: the ids that an image was opened from
-  places: new Map(), // address → where its grid was when it was left
+  places: new Map(placesBefore()), // address → where its grid was when it was left
   main: h("main", { id: "main" }),
   rail: h("nav", { class: "rail", "aria-label": "Views" }),
   facts: h("span", { class: "facts" }),

@@ -85,8 +85,10 @@ export class SearchView {
     this.load();
   }
 
+  leave() { this.app.places.set(this.address, this.grid.place); }
+
   close() {
-    this.app.places.set(this.address, this.grid.place);
+    this.leave();
     this.release?.();
     this.grid.close();
     this.asking?.abort();
