@@ -434,3 +434,30 @@ def test_a_reload_finds_the_place_again(page: Any) -> None:
     page.reload()
     until(page, f"document.querySelector('.grid')?.getAttribute('aria-activedescendant') === {json.dumps(at)}")
     page.wait_for_selector(f"#{at}")
+
+
+def test_marks_keep_the_cursor_and_are_undone_before_what_is_saved(page: Any) -> None:
+    keys = page.keyboard
+    under = "document.querySelector('#' + document.querySelector('.grid').getAttribute('aria-activedescendant'))"
+    picture = f"{under}.querySelector('img').src"
+    keys.press("t")
+    keys.type("before")
+    keys.press("Enter")
+    done(page, "tag before: 1 image")
+    keys.press("+")
+    until(page, "location.search.includes('like=')")
+    for _ in range(7):
+        keys.press("ArrowRight")
+    until(page, f"({picture}).startsWith('blob:')")
+    marked = page.evaluate(picture)
+    keys.press("+")
+    until(page, "location.search.split('like=')[1].includes('%2C')")
+    until(page, "document.querySelector('.badge').textContent.length > 3")
+    until(page, f"{picture} === {json.dumps(marked)}")
+    keys.press("z")
+    until(page, "!location.search.includes('%2C')")
+    keys.press("z")
+    until(page, "!location.search.includes('like=')")
+    assert count_of(page, "SELECT count(*) FROM tags") == 1, "marks are taken back before what was saved"
+    keys.press("z")
+    stored(page, "SELECT count(*) FROM tags", 0)

@@ -308,7 +308,7 @@ export class MapView {
     return h("div", { class: `cluster ${isRejected ? "rejected" : ""}` },
       h("div", { class: "strip" }, c.shown.map((id) => h("a", { href: `/image/${id}`, class: "small" }, h("img", { src: `/thumb/${id}`, alt: `image ${id}`, width: 34, height: 34, loading: "lazy" })))),
       h("div", { class: "note" }, c.labels.map(([l, n]) => `${l} ${n}`).join(", ")),
-      h("div", { class: "line" }, h("strong", {}, c.number), h("span", { class: "note" }, `${plural(c.images, "image")}${c.rejected ? ` · ${number(c.rejected)} rejected` : ""}`),
+      h("div", { class: "line" }, h("strong", {}, c.number), h("span", { class: "note", title: plural(c.images, "image") }, `${number(c.images)}${c.rejected ? `, ${number(c.rejected)} rejected` : ""}`),
         h("a", { href: withQuery("/", { where: `cluster = ${c.number}` }) }, "show"),
         !this.app.status.read_only && h("button", { class: "quiet", onclick: judge(isRejected) }, isRejected ? "accept" : "reject all")));
   }
