@@ -44,6 +44,11 @@ class Cluster:
     labels: tuple[tuple[str, int], ...]
     rejected: int
 
+    def across(self, count: int) -> list[int]:
+        """Some ids, evenly from the medoid to the farthest, so that a mixed cluster shows it."""
+        places = dict.fromkeys(round(i * (len(self.ids) - 1) / (count - 1)) for i in range(count))
+        return [self.ids[p] for p in places]
+
 
 def find_clusters(
     index: Index, *, count: int | None = None, where: str | None = None, seed: int = 0, job: Job = QUIET

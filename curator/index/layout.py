@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curator.database import Curation, Reader
-from curator.drawing.layout import NEAREST, lay_out, place_near
+from curator.drawing.layout import NEAREST, Plane, lay_out, place_near
 from curator.embeddings import find_sorted
 from curator.files import UNREADABLE, by_age, sweep, whole
 from curator.index.graph import build_graph, load_graph
@@ -24,8 +23,6 @@ logger = logging.getLogger("curator")
 _MOST = 200_000  # pictures that are laid out; of more, a sample is, and the rest placed beside
 _NEW = 0.2  # of the pictures that may be placed beside before all are laid out anew
 _LAYOUTS = 2  # of one space that are kept
-
-Plane = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def load_layout(reader: Reader, space: Space, *, anew: bool = False, job: Job = 
 
 
 def _is_old(laid: Ids, contents: Ids) -> bool:
-    """Whether too many came since, or hardly any that was laid out is still there."""
+    """Whether too many came since; of more than are laid out, whether too few of those are still there."""
     still = int(np.isin(contents, laid).sum())
     return still < (1 - _NEW) * _MOST if len(contents) > _MOST else len(contents) - still > _NEW * max(1, still)
 

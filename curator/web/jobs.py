@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from curator.errors import CuratorError, Stopped, UsageError
@@ -108,6 +108,4 @@ class Tasks:
 
 
 def _show(work: Task, progress: Progress) -> None:
-    for name, value in asdict(progress).items():
-        if name in ("done", "total", "doing"):
-            setattr(work, name, value)
+    work.done, work.total, work.doing = progress.done, progress.total, progress.doing

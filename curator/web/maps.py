@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from curator.cleaning.clusters import Cluster, find_clusters, keep_clusters, reject_clusters, stored_clusters
 from curator.database import Curation
 from curator.database.actions import mark_of
+from curator.drawing.scatter import COLOURS
 from curator.embeddings import exact_scores
 from curator.errors import UsageError
 from curator.index import Index
@@ -23,7 +24,7 @@ from curator.web.body import Body, ids_of
 from curator.web.jobs import Task, Tasks
 from curator.web.pack import Packed
 
-_COLOURS = 12  # values of a column that have a colour of their own
+_COLOURS = len(COLOURS)  # values of a column that have a colour of their own
 _SHOWN = 6  # images of a cluster, from its medoid outwards
 
 
@@ -134,6 +135,4 @@ class Maps:
 def _described(cluster: Cluster) -> dict[str, Any]:
     whole = asdict(cluster)
     ids = whole.pop("ids")
-    # Evenly from the medoid to the farthest, so that a mixed cluster shows it.
-    places = dict.fromkeys(round(i * (len(ids) - 1) / (_SHOWN - 1)) for i in range(_SHOWN))
-    return whole | {"images": len(ids), "medoid": ids[0], "shown": [ids[p] for p in places]}
+    return whole | {"images": len(ids), "medoid": ids[0], "shown": cluster.across(_SHOWN)}

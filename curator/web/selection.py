@@ -36,9 +36,7 @@ def recipe_of(parameters: Parameters) -> Recipe:
     """The recipe that an address says. Raises `UsageError`."""
     values: dict[str, Any] = {name: parameters[name] for name in _TEXTS if parameters.get(name)}
     values |= {name: parameters[name] for name in _MAYBE if parameters.get(name)}
-    values |= {
-        name: tuple(filter(None, map(str.strip, parameters.get(name, "").split(";")))) for name in ("match", "avoid")
-    }
+    values |= {name: _several(parameters.get(name, "")) for name in ("match", "avoid")}
     for name in ("n", "seed"):
         text = parameters.get(name, "")
         if text and not (text.isdecimal() and text.isascii() and len(text) < 10):

@@ -20,7 +20,6 @@ from curator.web.body import Body, text_of, texts_in
 from curator.web.jobs import Tasks
 
 _PAIRS, _GROUPS = 200, 30  # shown
-_LEVELS = ("exact", "verified", "semantic")
 
 
 class Suspects:
@@ -33,8 +32,6 @@ class Suspects:
         """Find duplicates anew by the rules in `keep`, and store the groups; with `dry_run` nothing is stored."""
         keep = tuple(texts_in(body, "keep")) if body.get("keep") else KEEP
         level, is_dry = text_of(body, "level") or "verified", bool(body.get("dry_run"))
-        if level not in _LEVELS:
-            raise UsageError(f"no level '{level[:40]}'; there are: {', '.join(_LEVELS)}")
         options = DedupeOptions(level, keep)
         for rule in keep:
             _ = keep_rules[rule]

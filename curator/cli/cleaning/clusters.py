@@ -76,9 +76,7 @@ def _draw(index: Index, clusters: list[Cluster], target: Path) -> None:
 
     sections = []
     for c in clusters:
-        # Evenly from the medoid to the farthest, so that a mixed cluster shows it.
-        places = dict.fromkeys(round(i * (len(c.ids) - 1) / (_SHOWN - 1)) for i in range(_SHOWN))
-        images = index.images([c.ids[p] for p in places])
+        images = index.images(c.across(_SHOWN))
         heading = f"cluster {c.number}: {plural(len(c.ids), 'image')}   {_labels(c)}"
         sections.append(
             Section(heading, [Tile(i.path, i.label or i.caption or i.path.name, f"id:{i.id}") for i in images])

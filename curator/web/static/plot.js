@@ -5,7 +5,7 @@ import * as thumbs from "./thumbs.js";
 
 export const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6d00", "#7a5fc4", "#a3262a", "#2c8f8f", "#b58ab9", "#6b8e23"];
 const OTHER = "#8c8c86";
-const RAMP = 24; // steps of a colour for numbers
+export const RAMP = 24; // steps of a colour for numbers
 const CLOSE = 12; // times the whole, from which pictures lie on their points
 const SIDE = 56;
 

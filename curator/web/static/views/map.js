@@ -5,11 +5,10 @@ import * as bulk from "../bulk.js";
 import { fill, h, number, plural, say } from "../dom.js";
 import { layer } from "../keys.js";
 import * as place from "../place.js";
-import { COLOURS, Plot } from "../plot.js";
+import { COLOURS, Plot, RAMP } from "../plot.js";
 
 const NEAR = 20; // images in the list beside the map
 const POINTS = 400; // of a lasso that stand in the address
-const RAMP = 24;
 
 const round = (v) => +v.toPrecision(7);
 
