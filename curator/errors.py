@@ -13,6 +13,15 @@ CuratorError
 │   ├── IndexClosed         it was closed, and is still asked
 │   ├── IndexTooNew         written by a later version
 │   └── IndexTooOld         written by an earlier version, and must be migrated first
+├── ScaleProblem        something about a set of shards
+│   ├── NoSet               there is none at that place
+│   ├── SetDamaged          a file of it is not what its receipt or manifest says
+│   ├── SetFull             its storage is full
+│   └── ExecutorLost        the workers have gone, or never came
+├── EngineProblem       something about a service that searches
+│   ├── NoEngine            nobody answers there, or it holds no such set
+│   └── EngineRefused       it answers, and refuses
+├── ExtraMissing        an optional library is not installed
 ├── Stopped             the person asked the work to stop
 ├── RootMissing         a folder of pictures is not there, or looks unmounted
 ├── PictureError        one file cannot be read as a picture
@@ -75,6 +84,42 @@ class IndexTooNew(IndexProblem):
 
 class IndexTooOld(IndexProblem):
     """The index was written by an earlier version of curator; opening it as `Index` migrates it."""
+
+
+class ScaleProblem(CuratorError):
+    """Something about a set of shards."""
+
+
+class NoSet(ScaleProblem):
+    """There is no set at this place."""
+
+
+class SetDamaged(ScaleProblem):
+    """A file of a set is missing, or is not what was written."""
+
+
+class SetFull(ScaleProblem):
+    """The storage of a set is full; the shards that have a receipt are kept."""
+
+
+class ExecutorLost(ScaleProblem):
+    """The processes or the cluster that should do the work have gone; what has a receipt is kept."""
+
+
+class EngineProblem(CuratorError):
+    """Something about a service that searches."""
+
+
+class NoEngine(EngineProblem):
+    """Nobody answers at this address, or it holds no such set."""
+
+
+class EngineRefused(EngineProblem):
+    """The service answers, and refuses what was asked of it."""
+
+
+class ExtraMissing(CuratorError):
+    """An optional library is not installed; the message says the line that installs it."""
 
 
 class Stopped(CuratorError):

@@ -1,4 +1,4 @@
-"""Name → part, with "did you mean" and entry points of other distributions."""
+"""Name → part, with "did you mean" and entry points of other distributions; libraries of extras."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import difflib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from curator.errors import UnknownName
+from curator.errors import ExtraMissing, UnknownName
 
 logger = logging.getLogger("curator")
 Part = TypeVar("Part")
@@ -67,6 +68,14 @@ class Registry(Mapping[str, Part], Generic[Part]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def extra(module: str, name: str) -> Any:
+    """An optional library, imported. Raises `ExtraMissing` with the line that installs the extra `name`."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ExtraMissing(f"this needs the extra '{name}': pip install 'image-curator[{name}]' ({error})") from error
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -26,6 +26,20 @@ def valid_text(text: str) -> str:
     return _UNFIT.sub(REPLACEMENT, text)
 
 
+# What parentheses mean nothing within: texts, quoted names, comments. As SQLite's own tokenizer has them.
+_OPAQUE = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)
+
+
+def leaves_its_parentheses(condition: str) -> bool:
+    """Whether a condition closes a parenthesis it did not open, or leaves one open: it would change the statement."""
+    depth = 0
+    for sign in re.findall(r"[()]", _OPAQUE.sub(" ", condition)):
+        depth += 1 if sign == "(" else -1
+        if depth < 0:
+            break
+    return depth != 0
+
+
 def column_name(name: str) -> str:
     """A name that a condition can use, or "" where nothing of it is left.
 

@@ -20,7 +20,7 @@ ROWS = (
     {"ingest", "search", "cleaning", "labelling", "admin"},
     {"selection", "runs"},
     {"evaluation"},
-    {"loop", "demo", "face", "guide", "web"},
+    {"loop", "demo", "face", "guide", "scale", "web"},
     {"cli"},
     {"__init__", "__main__"},
 )
@@ -44,6 +44,8 @@ def imported(path: Path) -> set[str]:
             modules.add(node.module)
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "extra":
+            modules |= {str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)}
     return modules
 
 
@@ -78,6 +80,11 @@ def test_no_circle_of_rooms() -> None:
         ("cv2", {"duplicates", "cleaning"}),
         ("starlette", {"web"}),
         ("uvicorn", {"web"}),
+        ("ray", {"scale"}),
+        ("fsspec", {"scale"}),
+        ("duckdb", {"scale"}),
+        ("psycopg", {"vectors"}),
+        ("qdrant_client", {"vectors"}),
     ],
 )
 def test_a_library_stays_in_its_room(library: str, rooms: set[str]) -> None:

@@ -19,6 +19,7 @@ from curator.cli import (
     loop,
     maps,
     runs,
+    scale,
     search,
     selection,
     web,
@@ -33,6 +34,7 @@ SECTIONS = (
     ("Label", labelling.COMMANDS),
     ("Train and generate", runs.COMMANDS),
     ("Evaluate", (*evaluation.COMMANDS, *loop.COMMANDS)),
+    ("Beyond one machine", scale.COMMANDS),
     ("Keep in order", (*admin.COMMANDS, *encoders.COMMANDS, *guide.COMMANDS, *completion.COMMANDS)),
 )
 

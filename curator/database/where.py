@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from curator.database.schema import IS_DUPLICATE
 from curator.errors import WhereError
 from curator.records import Ids
 from curator.registry import suggest
+from curator.texts import leaves_its_parentheses
 
 # Left joins, so that SQLite leaves out the tables a condition does not ask for.
 _COLUMNS = {
@@ -158,18 +158,9 @@ def all_of(*conditions: str) -> str:
     return conditions[0] if len(conditions) == 1 else " AND ".join(f"(\n{c}\n)" for c in conditions)
 
 
-# What parentheses mean nothing within: texts, quoted names, comments. As SQLite's own tokenizer has them.
-_OPAQUE = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)
-
-
 def _refuse_leaving(where: str, further: Further) -> None:
-    """Raise `WhereError` for a condition that closes a parenthesis it did not open: it would change the statement."""
-    depth = 0
-    for sign in re.findall(r"[()]", _OPAQUE.sub(" ", where)):
-        depth += 1 if sign == "(" else -1
-        if depth < 0:
-            break
-    if depth:
+    """Raise `WhereError` for a condition that would change the statement."""
+    if leaves_its_parentheses(where):
         raise WhereError(_explain(where, "its parentheses do not match", list(columns_of(further))))
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from curator.encoders.base import Encoder
 from curator.encoders.catalogue import BUNDLED, BUNDLED_RATES, BUNDLED_SIDES, BUNDLED_USES, SHORT_NAMES, parse_name
 from curator.encoders.clip import best_runtime, load_clip, open_clip_space
+from curator.encoders.folder import check_probe, checksums, open_towers, probe_vectors, tower_files
 from curator.encoders.hub import is_cached
 from curator.encoders.pixels import PixelEncoder
 from curator.records import Space
@@ -19,13 +20,18 @@ __all__ = [
     "Encoder",
     "PixelEncoder",
     "best_runtime",
+    "check_probe",
+    "checksums",
     "describe_encoders",
     "encoders",
     "is_cached",
     "list_open_clip",
     "load_encoder",
     "open_space",
+    "open_towers",
     "parse_name",
+    "probe_vectors",
+    "tower_files",
 ]
 
 encoders: Registry[Callable[[], Encoder]] = Registry("encoder")

@@ -40,8 +40,18 @@ class ClipEncoder(Encoder):
 
     has_text = True
 
-    def __init__(self, weights: Weights, folder: Path, spec: TowerSpec, *, runtime: str = "onnx") -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        folder: Path,
+        spec: TowerSpec,
+        *,
+        runtime: str = "onnx",
+        threads: int = 0,
+        gpu: bool = False,
+    ) -> None:
         self.weights, self.folder, self.spec, self.runtime = weights, folder, spec, runtime
+        self._threads, self._gpu = threads, gpu  # of ONNX Runtime; 0 threads are all cores
         self.name = weights.name
         self.dim, self.side, self.fingerprint = self.spec.dim, self.spec.preprocess.side, self.spec.fingerprint
 
@@ -67,11 +77,11 @@ class ClipEncoder(Encoder):
 
     @cached_property
     def _image_session(self) -> onnxruntime.InferenceSession:
-        return _session(self.folder / IMAGE)
+        return _session(self.folder / IMAGE, self._threads, gpu=self._gpu)
 
     @cached_property
     def _text_session(self) -> onnxruntime.InferenceSession:
-        return _session(self.folder / TEXT)
+        return _session(self.folder / TEXT, self._threads)
 
     @cached_property
     def torch_towers(self) -> TorchTowers:
@@ -198,9 +208,11 @@ def _remember_export(weights: Weights, folder: Path) -> None:
         write_whole(memo, to_json({"fingerprint": folder.name}))
 
 
-def _session(file: Path) -> onnxruntime.InferenceSession:
+def _session(file: Path, threads: int, *, gpu: bool = False) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = threads
+    providers = ["CUDAExecutionProvider"] if gpu else []  # untested: no machine with a GPU was at hand
+    return onnxruntime.InferenceSession(str(file), options, providers=[*providers, "CPUExecutionProvider"])

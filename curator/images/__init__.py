@@ -2,7 +2,7 @@
 
 from curator.images.decode import MAX_BYTES, Decoded, decode, read_bytes, read_picture
 from curator.images.measure import measure
-from curator.images.sidecars import NoteSources, NotesRead, read_notes
+from curator.images.sidecars import NoteSources, NotesRead, notes_of_rows, read_notes
 from curator.images.walk import SIDECARS, SUFFIXES, Walk, absolute, walk, walk_files
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "absolute",
     "decode",
     "measure",
+    "notes_of_rows",
     "read_bytes",
     "read_notes",
     "read_picture",

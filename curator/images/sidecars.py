@@ -91,6 +91,14 @@ class _Said:
         return Notes(label, "\n".join(captions) or None, extra)
 
 
+def notes_of_rows(rows: Iterable[Row], remarks: Remarks, *, without: str | None = None) -> Notes:
+    """What one or several rows say of one picture; `without` is the column that names it."""
+    said = _Said()
+    for row in rows:
+        said.add(row, remarks, without)
+    return said.notes(said.label, without=without)
+
+
 def _first(row: Row, usual: Mapping[str, str], names: Iterable[str]) -> str | None:
     """The first of these columns that says something."""
     return next((usual[n] for n in names if n in usual and row[usual[n]] not in (None, "", [])), None)

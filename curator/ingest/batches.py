@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from curator.records import Content, ImageFile, Measures, Pixels, Skipped, Vecto
 BATCH = 64  # images per transaction and per call of the encoder
 _AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
 _TINY = 1e-12  # a vector shorter than this has no direction
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -64,6 +65,14 @@ def read_file(root: Path, file: ImageFile, encoder: Encoder, *, known: Container
     """One file, decoded and prepared for the encoder unless its content is known."""
     try:
         data = read_bytes(root / file.path)
+    except PictureError as error:
+        return _skipped(file, str(error))
+    return read_data(file, data, encoder, known=known)
+
+
+def read_data(file: ImageFile, data: bytes, encoder: Encoder, *, known: Container[bytes]) -> ReadFile | Skipped:
+    """The same of a file whose bytes are here, wherever they came from."""
+    try:
         sha256 = hashlib.sha256(data).digest()
         if sha256 in known:
             return ReadFile(file, sha256)
@@ -103,15 +112,20 @@ def project(prepared: dict[bytes, Pixels], encoder: Encoder) -> dict[bytes, Vect
 def read_ahead(
     root: Path, files: Sequence[ImageFile], encoder: Encoder, *, known: Container[bytes]
 ) -> Iterator[ReadFile | Skipped]:
-    """Files in order, read and decoded by threads a few batches ahead of their use.
+    """Files in order, read and decoded by threads a few batches ahead of their use."""
+    return ahead(files, lambda file: read_file(root, file, encoder, known=known))
 
-    The threads read, hash and decode, all of which release the interpreter's lock, while the encoder runs elsewhere.
+
+def ahead(items: Iterable[S], do: Callable[[S], T], *, threads_of: int | None = None) -> Iterator[T]:
+    """What `do` makes of each item, in order, by threads a few batches ahead of their use.
+
+    Reading, hashing and decoding release the interpreter's lock, so that the encoder runs meanwhile.
     """
-    threads = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-    waiting: deque[Future[ReadFile | Skipped]] = deque()
+    threads = ThreadPoolExecutor(threads_of or os.cpu_count() or 1, "decode")
+    waiting: deque[Future[T]] = deque()
     try:
-        for file in files:
-            waiting.append(threads.submit(read_file, root, file, encoder, known=known))
+        for item in items:
+            waiting.append(threads.submit(do, item))
             if len(waiting) >= _AHEAD:
                 yield waiting.popleft().result()
         while waiting:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.records import Vectors
 from curator.selectors.clusters import assign, hierarchy, spherical_kmeans
-from curator.selectors.pool import Chosen, Pool, Reals, best_of, selectors
+from curator.selectors.pool import Chosen, Half, Pool, Reals, best_of, selectors
 from curator.selectors.scores import log_ratio
 
 _CLUSTERED = 4_000  # clusters at most
@@ -65,26 +66,39 @@ def importance(pool: Pool, k: int) -> Chosen:
 
     Gumbel top-k on the log ratio, as DSIR does (Xie et al. 2023, §3.2), with a guard against one cluster taking over.
     """
-    # Adding Gumbel noise and taking the k largest draws without replacement in proportion to exp(key).
-    gumbel = -np.log(-np.log(pool.uniform))
-    keys = log_ratio(pool) + np.log(pool.weighted) + gumbel
+    keys = log_ratio(pool) + np.log(pool.weighted) + gumbel(pool.uniform)
     chosen = spread(pool, keys, k)
     return Chosen(chosen, keys[chosen], "log ratio and noise")
 
 
-def spread(pool: Pool, keys: Reals, k: int) -> NDArray[np.int64]:
-    """The k largest keys, without crowding any of √n clusters (8 to 64).
+def gumbel(uniform: Reals) -> Reals:
+    """Noise by which taking the k largest draws without replacement, in proportion to the exponentials of the keys."""
+    # The inverse of Gumbel's distribution function, exp(−exp(−x)).
+    return np.asarray(-np.log(-np.log(uniform)))
 
-    In any prefix none has more than one above twice its share of the reference.
-    """
+
+def spread(pool: Pool, keys: Reals, k: int) -> NDArray[np.int64]:
+    """The k largest keys, without crowding any of √n clusters (8 to 64)."""
     assert pool.reference is not None
     centres = spherical_kmeans(pool.x, min(64, max(8, int(math.sqrt(len(pool))))), np.random.default_rng(pool.seed))
-    codes = assign(pool.x, centres)[0]
-    # (c,) how much of the reference lies in each cluster.
-    share = np.bincount(assign(pool.reference, centres)[0], minlength=len(centres)) / len(pool.reference)
+    share = share_of(pool.reference, centres)
+    return in_fair_turn(best_of(keys, pool.free, len(pool)), keys, assign(pool.x, centres)[0], share, k)
+
+
+def share_of(reference: Half, centres: Vectors) -> Reals:
+    """(c,) how much of the reference lies in each cluster."""
+    return np.asarray(np.bincount(assign(reference, centres)[0], minlength=len(centres)) / len(reference))
+
+
+def in_fair_turn(
+    order: NDArray[np.int64], keys: Reals, codes: NDArray[np.int64], share: Reals, k: int
+) -> NDArray[np.int64]:
+    """The first k of an order by key in which no cluster is crowded.
+
+    In any prefix none has more than one above twice its `share` of the reference.
+    """
     # The largest keys first, cluster by cluster in a queue.
-    order = best_of(keys, pool.free, len(pool))
-    queues = [order[codes[order] == c] for c in range(len(centres))]
+    queues = [order[codes[order] == c] for c in range(len(share))]
     head, held = np.zeros(len(queues), np.int64), np.zeros(len(queues), np.int64)
     value = np.array([keys[q[0]] if len(q) else -np.inf for q in queues])
     chosen: list[int] = []

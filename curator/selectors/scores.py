@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curator.embeddings import blocks, fit_logistic
 from curator.errors import UsageError
@@ -16,7 +17,7 @@ _K = 5  # neighbours that kNN scores look at
 _RIDGE = 1e-3  # of the mean variance, added to every direction so that a covariance can be inverted
 _COMPONENTS = 32  # of probabilistic PCA
 _LEAST_TAUGHT = 10  # images of a reference that a classifier learns from
-_TAUGHT = 20_000  # of the others, which are enough for d weights
+TAUGHT = 20_000  # of the others, which are enough for d weights
 
 
 @scorers.register("typicality")
@@ -75,7 +76,7 @@ def _match(pool: Pool) -> Reals:
         return _match_nearest(pool)
     for side in (0, 1):
         others = np.flatnonzero(half != side)
-        others = others[np.argsort(pool.uniform[others], kind="stable")[:_TAUGHT]]
+        others = others[np.argsort(pool.uniform[others], kind="stable")[:TAUGHT]]
         x = np.concatenate([reference, pool.x[np.sort(others)].astype(np.float32)])
         fitted = fit_logistic(x, np.repeat([1, 0], [len(reference), len(others)]), balanced=True)
         judged = np.flatnonzero(half == side)
@@ -118,14 +119,20 @@ def log_ratio(pool: Pool) -> Reals:
     """
     reference = _reference(pool, "importance")
     rng = np.random.default_rng(pool.seed)
-    others = pool.x[np.sort(rng.choice(len(pool), min(len(pool), _TAUGHT), replace=False))]
+    others = pool.x[np.sort(rng.choice(len(pool), min(len(pool), TAUGHT), replace=False))]
+    w, bias = ratio_weights(reference, others)
+    odds = [pool.x[part].astype(np.float32) @ w + bias for part in blocks(len(pool), _BLOCK)]
+    return np.concatenate(odds).astype(np.float64)
+
+
+def ratio_weights(reference: Half, others: Half) -> tuple[NDArray[np.float64], float]:
+    """(m, d), (n, d) → w (d,) and a bias: ⟨x, w⟩ + bias is the log of how many times likelier x is in the reference."""
     x = np.concatenate([reference, others]).astype(np.float32)
-    # 1 for the reference, 0 for the pool.
+    # 1 for the reference, 0 for the others.
     y = np.repeat([1, 0], [len(reference), len(others)])
     # Balanced, the classifier's log-odds are the log of the ratio of densities (Bickel et al. 2009, §3).
     fitted = fit_logistic(x, y, balanced=True)
-    odds = [fitted.decision_function(pool.x[part].astype(np.float32)) for part in blocks(len(pool), _BLOCK)]
-    return np.concatenate(odds).astype(np.float64)
+    return np.asarray(fitted.coef_[0], np.float64), float(fitted.intercept_[0])
 
 
 def _reference(pool: Pool, who: str) -> Half:

@@ -5,7 +5,7 @@ The layout is clip-retrieval's and embedding-reader's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from curator.images import decode, measure, read_bytes
 from curator.index import Index
 from curator.job import Job
 
+# Files of pictures and their vectors (n, d); with lengths (n,) if these are unit rows already, to be kept as they are.
+Part = tuple[list[Path], NDArray[np.floating], NDArray[np.float32] | None]
+
 _BATCH = 64
 _CHECKED = 16  # pictures of a batch that are encoded anew to see that the vectors are this encoder's
 _EVERY = 16  # batches, of which one is looked at so; the first of every part is
@@ -33,13 +36,26 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list
     They go under the encoder's space. Raises `SpaceMismatch` where a sample encodes to other vectors, `UsageError` for
     a layout that lacks something.
     """
+    files = keep_vectors(index, str(source), _parts(source), encoder, job)
+    if not files:
+        raise UsageError(
+            f"no picture that {source}/metadata names can be read; its column image_path must lead to files"
+        )
+    return files
+
+
+def keep_vectors(index: Index, source: str, parts: Iterable[Part], encoder: Encoder, job: Job) -> list[Path]:
+    """Keep vectors under the encoder's space, those of pictures that can be read → the pictures' files.
+
+    Of one batch in sixteen some are encoded anew. Raises `SpaceMismatch` where they come out otherwise, `UsageError`.
+    """
     files: list[Path] = []
     with index.write(alone=True) as db:
         with db.atomic():
             space = db.add_space(encoder.name, encoder.fingerprint, encoder.dim)
-        for paths, x in _parts(source):
-            norms = lengths(np.asarray(x, np.float32))
-            bad = np.flatnonzero(~np.isfinite(norms) | (norms < _TINY))
+        for paths, x, norms in parts:
+            long = lengths(np.asarray(x, np.float32))
+            bad = np.flatnonzero(~np.isfinite(long) | (long < _TINY))
             if len(bad):
                 raise UsageError(
                     f"row {bad[0]} of the vectors for {paths[bad[0]]} is zero or not finite, so it has no direction"
@@ -51,30 +67,28 @@ def take_vectors(index: Index, source: Path, encoder: Encoder, job: Job) -> list
             for start in range(0, len(paths), _BATCH):
                 batch = slice(start, start + _BATCH)
                 read = [
-                    (p, v, d)
-                    for p, v in zip(paths[batch], x[batch], strict=True)
+                    (place, d)
+                    for place, p in enumerate(paths[batch], start)
                     if (d := _decoded(p, encoder.side)) is not None
                 ]
                 if not read:
                     continue
-                vectors = np.stack([v for _, v, _ in read]).astype(np.float32)
+                places = [place for place, _ in read]
+                vectors = np.asarray(x[places], np.float32)
                 if start % (_EVERY * _BATCH) == 0:
                     some_of = np.linspace(0, len(read) - 1, min(_CHECKED, len(read))).astype(int).tolist()
-                    _check(encoder, [read[i][2].picture for i in some_of], vectors[some_of], source)
+                    _check(encoder, [read[i][1].picture for i in some_of], vectors[some_of], source)
                 with db.atomic():
-                    ids = db.put_contents(d.content for _, _, d in read)
-                    contents = [ids[d.content.sha256] for _, _, d in read]
-                    db.put_vectors(space, contents, normalise(vectors), lengths(vectors))
-                    Curation(db).put_measures(
-                        {c: measure(d.picture) for c, (_, _, d) in zip(contents, read, strict=True)}
-                    )
-                files += [p for p, _, _ in read]
+                    ids = db.put_contents(d.content for _, d in read)
+                    contents = [ids[d.content.sha256] for _, d in read]
+                    if norms is None:
+                        db.put_vectors(space, contents, normalise(vectors), lengths(vectors))
+                    else:
+                        db.put_vectors(space, contents, vectors, norms[places])
+                    Curation(db).put_measures({c: measure(d.picture) for c, (_, d) in zip(contents, read, strict=True)})
+                files += [paths[place] for place in places]
                 job.progress(len(files), len(files), "reading vectors")
                 job.check()
-    if not files:
-        raise UsageError(
-            f"no picture that {source}/metadata names can be read; its column image_path must lead to files"
-        )
     return files
 
 
@@ -85,7 +99,7 @@ def _decoded(path: Path, side: int) -> Any:
         return None
 
 
-def _check(encoder: Encoder, pictures: list[Any], x: NDArray[np.float32], source: Path) -> None:
+def _check(encoder: Encoder, pictures: list[Any], x: NDArray[np.float32], source: str) -> None:
     cosine = (encoder.encode_images(pictures) * normalise(x)).sum(1)
     if cosine.min() < _SAME:
         raise SpaceMismatch(
@@ -95,7 +109,7 @@ def _check(encoder: Encoder, pictures: list[Any], x: NDArray[np.float32], source
         )
 
 
-def _parts(source: Path) -> Iterator[tuple[list[Path], NDArray[np.floating]]]:
+def _parts(source: Path) -> Iterator[Part]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -112,4 +126,4 @@ def _parts(source: Path) -> Iterator[tuple[list[Path], NDArray[np.floating]]]:
             raise UsageError(
                 f"{table} must have a column image_path and as many rows as {file.name}, which is {x.shape}"
             )
-        yield [source / str(r["image_path"]) for r in rows], x
+        yield [source / str(r["image_path"]) for r in rows], x, None

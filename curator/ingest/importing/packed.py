@@ -6,6 +6,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,15 @@ def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
         folder, number = target / shard.stem, 0
         try:
             with tarfile.open(shard) as tar:
-                for key, parts in _samples(tar, job):
-                    picture = next((p for p in parts if "." + p.rpartition(".")[2] in SUFFIXES), None)
+                for sample in samples_in(tar, job):
+                    key, parts = sample.key, sample.parts
+                    picture = sample.picture
                     if picture is None:
                         continue
                     place = folder / f"{number:06d}-{_safe(key)[:100]}"  # names unlike each other whatever is made safe
                     number += 1
                     _write(place.with_name(f"{place.name}.{picture.rpartition('.')[2]}"), parts[picture])
-                    notes = _notes(parts, names, f"{shard.name}/{key}", job)
+                    notes = notes_of_sample(parts, names, f"{shard.name}/{key}", job)
                     if notes:
                         _write(place.with_name(f"{place.name}.json"), to_json(notes, ensure_ascii=False).encode())
                     if ".txt" in parts:
@@ -64,7 +66,7 @@ def unpack_tars(shards: list[Path], target: Path, job: Job) -> int:
     return done
 
 
-def _notes(parts: Mapping[str, bytes], names: list[str], key: str, job: Job) -> dict[str, Any]:
+def notes_of_sample(parts: Mapping[str, bytes], names: list[str], key: str, job: Job) -> dict[str, Any]:
     """What a sample's `.json` and `.cls` say; what cannot be read says nothing, and is said."""
     stored: Any = {}
     try:
@@ -79,26 +81,42 @@ def _notes(parts: Mapping[str, bytes], names: list[str], key: str, job: Job) -> 
     return notes
 
 
-def _samples(tar: tarfile.TarFile, job: Job) -> Iterator[tuple[str, dict[str, bytes]]]:
+@dataclass
+class Sample:
+    """Files of one key in a tar: `parts` extension → bytes, `members` extension → name in the tar."""
+
+    key: str
+    parts: dict[str, bytes]
+    members: dict[str, str]
+
+    @property
+    def picture(self) -> str | None:
+        """The extension of the picture in it."""
+        return next((p for p in self.parts if "." + p.rpartition(".")[2] in SUFFIXES), None)
+
+
+def samples_in(tar: tarfile.TarFile, job: Job) -> Iterator[Sample]:
     """Files of one key follow each other; a key is the name up to the first dot of its last part."""
-    key, parts = "", dict[str, bytes]()
+    sample = Sample("", {}, {})
     for member in tar:
         if not member.isfile():
             continue
         folder, _, name = member.name.rpartition("/")
         stem, dot, suffix = name.partition(".")
         sample_key = f"{folder}/{stem}"
-        if sample_key != key and parts:
-            yield key, parts
-            parts = {}
-        key = sample_key
+        if sample_key != sample.key:
+            if sample.parts:
+                yield sample
+            sample = Sample(sample_key, {}, {})
         if member.size > MAX_BYTES:
             job.say(f"Skipped: {member.name} of {member.size // 2**20} MiB; {MAX_BYTES // 2**20} is the most")
             continue
         data = tar.extractfile(member)
-        parts[f"{dot}{suffix.lower()}"] = data.read() if data is not None else b""
-    if parts:
-        yield key, parts
+        extension = f"{dot}{suffix.lower()}"
+        sample.parts[extension] = data.read() if data is not None else b""
+        sample.members[extension] = member.name
+    if sample.parts:
+        yield sample
 
 
 def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
