@@ -68,7 +68,8 @@ def opened(name: str | None) -> Iterator[Index]:
     """The index a command was asked to use."""
     from curator.index import Index
 
-    with Index.open(folder_of(name)) as index:
+    chosen = name or os.environ.get("CURATOR_INDEX")
+    with Index.open(chosen if chosen and "://" in chosen else folder_of(name)) as index:
         yield index
 
 

@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 @click.option("--jsonl", is_flag=True, help="Print one JSON object per line.")
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
 @click.option("-0", "null", is_flag=True, help="Print paths only, each ended by a NUL, for `xargs -0`.")
+@click.option("--on", "service", metavar="URL", help="Ask a service, as postgres://HOST/DB?set=NAME.")
+@click.option("--exact", is_flag=True, help="Of a service: compare every match.")
 @sheet_option("the hits")
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet.")
 def search_command(
     *, query: tuple[str, ...], name: str | None, as_json: bool, jsonl: bool, paths: bool, null: bool,
-    sheet: Path | None, show: bool, **question: object,
+    sheet: Path | None, show: bool, service: str | None, **question: object,
 ) -> None:  # fmt: skip
     """Find the images nearest to a query.
 
@@ -56,7 +58,7 @@ def search_command(
 
     terms = parse_query(query)
     stdin = sys.stdin.buffer.read() if any(t.kind == "stdin" for t in terms) else b""
-    with opened(name) as index:
+    with opened(service or name) as index:
         hits = search(index, terms, Question(**question), stdin=stdin)  # type: ignore[arg-type]
         images = index.images(hits.ids)
     _print_hits(hits, images, as_json=as_json, jsonl=jsonl, paths=paths, null=null)

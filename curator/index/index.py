@@ -18,10 +18,19 @@ from curator.encoders import Encoder, open_space
 from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName, UsageError
 from curator.images import absolute, read_picture
 from curator.index.engine import LocalEngine
+from curator.index.served import ServedReader
 from curator.index.sureness import read_sureness
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
 from curator.texts import valid_text
-from curator.vectors import Answer, Engine, clear_unfinished, drop_generations, write_generation
+from curator.vectors import (
+    Answer,
+    Engine,
+    clear_unfinished,
+    drop_generations,
+    is_service,
+    open_service,
+    write_generation,
+)
 
 logger = logging.getLogger("curator")
 
@@ -52,26 +61,32 @@ class Index:
 
     who = "cli"  # of the actions that are recorded; "web" for the page
 
-    def __init__(self, folder: Path, *, step: Callable[[str], None] = lambda name: None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str, *, step: Callable[[str], None] = lambda name: None) -> None:
         self.step = step
+        self._encoder: tuple[int, Encoder] | None = None
+        self._loading = threading.Lock()
+        if isinstance(folder, str):  # the URL of a service
+            service = open_service(folder)
+            self.folder = Path()
+            self.engine: Engine = service
+            self.reader: Reader = ServedReader(folder, service)  # type: ignore[assignment]
+            return
+        self.folder = folder
         try:
             self.reader = Reader.open(folder)
         except IndexTooOld as error:
             logger.warning("%s", error)
             Writer.open(folder).close()
             self.reader = Reader.open(folder)
-        self.engine: Engine = LocalEngine(self.reader)
-        self._encoder: tuple[int, Encoder] | None = None
-        self._loading = threading.Lock()
+        self.engine = LocalEngine(self.reader)
 
     @classmethod
     def open(cls, name: str | Path | None = None, *, step: Callable[[str], None] = lambda name: None) -> Self:
-        """Open an index by name or path, migrating an older format.
+        """Open an index by name or path, migrating an older format, or what a service's URL names, to read.
 
-        Raises `NoIndex`, `IndexTooNew`, `IndexDamaged`, `IndexLocked`.
+        Raises `NoIndex`, `IndexTooNew`, `IndexDamaged`, `IndexLocked`, `NoEngine`.
         """
-        return cls(locate(name), step=step)
+        return cls(str(name) if is_service(name) else locate(name), step=step)
 
     @classmethod
     def create(cls, name: str | Path | None = None, *, step: Callable[[str], None] = lambda name: None) -> Self:
@@ -110,6 +125,8 @@ class Index:
         `alone` is for work that lends the lock to others between its transactions, and still must not meet its own
         kind: indexing, and what moves roots.
         """
+        if self.is_served:
+            raise IndexLocked("what a service answers for is read only here; `curator push` fills it")
         with take_lock(self.folder, name=ALONE) if alone else contextlib.nullcontext():
             writer = Writer.open(self.folder, wait=wait)
             clear_unfinished(self.folder / "vectors")
@@ -117,6 +134,11 @@ class Index:
                 yield writer
             finally:
                 writer.close()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a service answers, and not a folder of this machine."""
+        return isinstance(self.reader, ServedReader)
 
     @property
     def space(self) -> Space:
@@ -248,7 +270,7 @@ class Index:
         z, notes = background.z(scores), answer.notes
         if len(scores) and np.isnan(z[0]):
             notes += (f"with fewer than {LEAST_SAMPLE} images, how sure a hit is cannot be told",)
-        learnt = read_sureness(self.reader, self.space) if is_words else None
+        learnt = read_sureness(self.reader, self.space) if is_words and not self.is_served else None
         confidence = learnt.of(z) if learnt else np.full(len(scores), np.nan, np.float32)
         stands_out = confidence if learnt else background.confidence(scores[:1], answer.total)
         clear = len(scores) > 0 and not stands_out[0] < (_LIKELY if learnt else CLEAR)

@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -52,7 +53,14 @@ class RayExecutor:
             )
         self._ray = extra("ray", "ray")
         extra("ray.data", "ray")
-        _connect(self._ray, "local" if begins else address)
+        # What Ray says of its processes is for a person, and not part of what a command prints.
+        self._aside = contextlib.ExitStack()
+        self._aside.enter_context(contextlib.redirect_stdout(sys.stderr))
+        try:
+            _connect(self._ray, "local" if begins else address)
+        except BaseException:
+            self._aside.close()
+            raise
 
     def threads(self) -> int:
         """All of the cores that Ray gives one actor: one where it has a GPU to feed, else one a CPU."""
@@ -61,6 +69,7 @@ class RayExecutor:
     def close(self) -> None:
         """Leave the cluster; it goes on without us, but for one that was begun here."""
         self._ray.shutdown()
+        self._aside.close()
 
     def run(self, stage: Stage, items: Sequence[int], job: Job) -> Iterator[Outcome]:
         """See `Executor`. The items travel as numbers and the outcomes as JSON."""

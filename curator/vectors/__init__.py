@@ -1,4 +1,4 @@
-"""FAISS: files of vectors that searches map, and all-pairs work. The only room with `faiss`."""
+"""Files of vectors that searches map, all-pairs work, and services elsewhere: all that is FAISS, Postgres or Qdrant."""
 
 from curator.vectors.engine import Answer, Engine
 from curator.vectors.generation import (
@@ -10,21 +10,27 @@ from curator.vectors.generation import (
     write_generation,
 )
 from curator.vectors.neighbours import Neighbours, exact_neighbours, near_hashes
+from curator.vectors.services import COLUMNS, LoadPart, Service, is_service, open_service
 from curator.vectors.words import WordFile, nearest_words, stay_on_one_core
 
 __all__ = [
+    "COLUMNS",
     "Answer",
     "Engine",
     "Generation",
     "GenerationDamaged",
+    "LoadPart",
     "Neighbours",
+    "Service",
     "WordFile",
     "check_generation",
     "clear_unfinished",
     "drop_generations",
     "exact_neighbours",
+    "is_service",
     "near_hashes",
     "nearest_words",
+    "open_service",
     "stay_on_one_core",
     "write_generation",
 ]

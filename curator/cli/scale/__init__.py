@@ -1,8 +1,6 @@
 """Commands for more pictures than one machine holds."""
 
-from curator.cli.scale import using as _using
 from curator.cli.scale.making import scale_group
+from curator.cli.scale.using import push_command
 
-COMMANDS = (scale_group,)
-
-__all__ = ["COMMANDS", "_using"]
+COMMANDS = (scale_group, push_command)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from curator.cli.face import echo, print_json, say, working
+from curator.cli.face import echo, opened, print_json, say, working
 from curator.cli.options import index_option, json_option, overwrite_option, seed_option
 from curator.cli.scale.making import executor_of, scale_group, workers_options
 from curator.texts import plural
@@ -140,3 +140,47 @@ def bring_command(
         for uri, reason in list(done.missing.items())[:10]:
             say(f"Missing: {uri}: {reason}")
     sys.exit(1 if done.missing else 0)
+
+
+@click.command("push")
+@click.argument("place", metavar="[SET]", required=False)
+@index_option
+@click.option("--to", "url", required=True, metavar="URL", help="Such as postgres://HOST/DB?set=NAME.")
+@click.option("--where", metavar="CONDITION", help="Only images for which this SQL holds.")
+@json_option
+def push_command(place: str | None, name: str | None, *, url: str, where: str | None, as_json: bool) -> None:
+    """Load a set or an index into a service.
+
+    SET is a set of shards; without it the images of an index are loaded. Run again, it loads what is missing or has
+    changed, and takes away what has gone. `curator search --on URL` asks the service.
+    """
+    from curator.scale.push import push_index, push_set
+
+    with working() as job:
+        if place:
+            report = push_set(place, url, where=where, job=job)
+        else:
+            with opened(name) as index:
+                report = push_index(index, url, where=where, job=job)
+    if as_json:
+        print_json(asdict(report))
+        return
+    parts = [f"{plural(report.loaded, 'part')} loaded"]
+    parts += [f"{n} {what}" for n, what in ((report.already, "were there"), (report.removed, "taken away")) if n]
+    echo(f"{', '.join(parts)}: {report.images:,} images.")
+
+
+@scale_group.command("drop-service")
+@click.argument("url")
+@click.option("--yes", is_flag=True, help="Do it.")
+def drop_command(url: str, *, yes: bool) -> None:
+    """Remove a set from a service.
+
+    Only the service's copy goes: the set or the index that was pushed stays.
+    """
+    from curator.scale.push import drop_service
+
+    if not yes:
+        raise click.UsageError("this removes the service's copy of the set; say --yes")
+    drop_service(url)
+    echo("Removed; `curator push` loads it again.")

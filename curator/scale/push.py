@@ -1,0 +1,130 @@
+"""A set, or a local index, into a service that searches it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curator.database import Curation
+from curator.embeddings import blocks
+from curator.errors import UsageError
+from curator.index import Index
+from curator.job import QUIET, Job
+from curator.records import Ids, Space
+from curator.scale.conditions import rows_where
+from curator.scale.drive import whole_set
+from curator.scale.shards import Part
+from curator.scale.storage import Storage
+from curator.texts import to_json
+from curator.vectors import COLUMNS, LoadPart, open_service
+
+_PART = 4_096  # images of an index that are loaded together
+_LARGE = 20_000_000  # rows from which one Postgres is a matter for somebody who knows it
+
+
+@dataclass
+class PushReport:
+    """Parts that were loaded, those that were there already, those taken away, and how many images there are now."""
+
+    loaded: int = 0
+    already: int = 0
+    removed: int = 0
+    images: int = 0
+
+
+def push_set(place: str, url: str, *, where: str | None = None, job: Job = QUIET) -> PushReport:
+    """Load every shard of a whole set that the service has not; again, what is missing or has changed.
+
+    `where` is DuckDB's SQL on the shards. Raises what the service raises.
+    """
+    whole = whole_set(Storage(place))
+    facts = whole.facts
+    if whole.rows > _LARGE:
+        job.say(f"Warning: {whole.rows:,} rows need about {whole.rows * 2.4e-6:.0f} GB in one Postgres; see the guide.")
+
+    def parts() -> Iterator[tuple[int, str, Any]]:
+        for receipt in whole.receipts:
+            # What a later plan took back, and the condition, are part of what a part is.
+            gone = ",".join(sorted(whole.stale.get(receipt.shard, ())))
+            mark = hashlib.sha256(f"{receipt.sha256}\0{gone}\0{where}".encode()).hexdigest()
+            yield receipt.shard, mark, lambda receipt=receipt: _of_shard(whole.part(receipt), where)
+
+    space = Space(0, facts.encoder, facts.fingerprint, facts.dim, 0, 0, "")
+    return _push(url, space, list(parts()), job)
+
+
+def push_index(index: Index, url: str, *, where: str | None = None, job: Job = QUIET) -> PushReport:
+    """Load the images of a local index, 4,096 at a time by their ids; again, those of which something has changed."""
+    if index.is_served:
+        raise UsageError(
+            "what a service answers for is not pushed on; push the set or the index that it was loaded from"
+        )
+    ids = np.intersect1d(index.reader.ids_where(where or "1"), Curation(index.reader).nodes(index.space).image_ids)
+    numbers = ids // _PART
+
+    def parts() -> Iterator[tuple[int, str, Any]]:
+        for number in np.unique(numbers).tolist():
+            rows = _of_index(index, ids[numbers == number])
+            digest = hashlib.sha256(rows[1].tobytes() + to_json(rows[2], sort_keys=True).encode()).hexdigest()
+            yield number, digest, lambda rows=rows: rows
+
+    return _push(url, index.space, list(parts()), job)
+
+
+def _push(url: str, space: Space, parts: Sequence[tuple[int, str, Any]], job: Job) -> PushReport:
+    service, report = open_service(url), PushReport()
+    try:
+        service.create(space)
+        loaded = service.loaded()
+        for shard in loaded.keys() - {number for number, _, _ in parts}:
+            service.remove(shard)
+            report.removed += 1
+        for done, (number, sha256, rows) in enumerate(parts):
+            if loaded.get(number) == sha256:
+                report.already += 1
+            else:
+                service.load(LoadPart(number, sha256, *rows()))
+                report.loaded += 1
+            job.progress(done + 1, len(parts), "loading", already=0, unit="parts")
+            job.check()
+        if report.loaded or report.removed or not len(service.sample()):
+            service.finish(job.say)
+        report.images = service.count()
+    finally:
+        service.close()
+    return report
+
+
+def _of_shard(part: Part, where: str | None) -> tuple[Ids, Any, dict[str, list[Any]]]:
+    if where and len(part):
+        part = part.take(np.flatnonzero(rows_where(part, where)).astype(np.int64))
+    columns = {name: part.column(name) for name in COLUMNS}
+    columns["sha256"] = [h.hex() for h in columns["sha256"]]
+    return part.ids, part.x, columns
+
+
+def _of_index(index: Index, ids: Ids) -> tuple[Ids, Any, dict[str, list[Any]]]:
+    images = index.images(ids)
+    x = np.concatenate([index.reader.vectors(index.space, ids[b].tolist()) for b in blocks(len(ids), _PART)])
+    columns: dict[str, list[Any]] = {
+        name: [getattr(i, name) for i in images] for name in COLUMNS if hasattr(images[0], name)
+    }
+    columns["uri"] = [str(i.path) for i in images]
+    columns["extra"] = [to_json(dict(i.extra), sort_keys=True) if i.extra else None for i in images]
+    measures = {n: index.reader.values_of(n) for n in ("sharpness", "brightness", "contrast", "entropy")}
+    columns |= {n: [values.get(int(i)) for i in ids] for n, values in measures.items()}
+    columns["norm"] = [float(n) for n in index.reader.norms(index.space, ids.tolist())]
+    return ids, x.astype(np.float16), columns
+
+
+def drop_service(url: str) -> None:
+    """Remove everything of a set from a service; the set or the index that it was loaded from stays."""
+    service = open_service(url)
+    try:
+        service.drop()
+    finally:
+        service.close()

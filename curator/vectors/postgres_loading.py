@@ -1,0 +1,245 @@
+"""Filling a Postgres with a set: tables, parts that come whole or not at all, the graph, and what it finds."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from curator.embeddings import normalise
+from curator.errors import EngineRefused, NoEngine, SpaceMismatch
+from curator.records import Space, Vectors
+from curator.registry import extra
+from curator.vectors.services import COLUMNS, LoadPart, is_loopback, split_url
+
+EFS = (100, 200, 400, 800)  # how widely a search walks: the least that finds 0.95 of the probes' hits
+PROBES = 100
+_ENOUGH, _K = 0.95, 20
+_SAMPLE = 1_000
+_TYPES = {
+    "size": "bigint", "width": "integer", "height": "integer", "extra": "jsonb", "sharpness": "real",
+    "brightness": "real", "contrast": "real", "entropy": "real", "norm": "real",
+}  # fmt: skip
+
+
+class PostgresLoading:
+    """A set's tables in a schema of their own, `curator_NAME`, and what fills them. Each thread has a connection."""
+
+    exact_only = False  # compare every match, however many there are
+
+    def __init__(self, url: str) -> None:
+        self._psycopg = extra("psycopg", "postgres")
+        self._dsn, self.name = split_url(url, "put it into ~/.pgpass or PGPASSWORD")
+        self.schema = f"curator_{self.name}"
+        self._local, self._lock = threading.local(), threading.Lock()
+        self._connections: dict[threading.Thread, Any] = {}
+        self._space: Space | None = None
+        self._sample: Vectors | None = None
+
+    # Connections
+
+    def _connect(self) -> Any:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None and not connection.closed:
+            return connection
+        info = self._psycopg.conninfo.conninfo_to_dict(self._dsn.replace("postgres://", "postgresql://", 1))
+        more = {} if "sslmode" in info or is_loopback(info.get("host")) else {"sslmode": "verify-full"}
+        try:
+            connection = self._psycopg.connect(
+                self._dsn.replace("postgres://", "postgresql://", 1), autocommit=True, connect_timeout=10, **more
+            )
+        except self._psycopg.OperationalError as error:
+            raise NoEngine(f"Postgres does not answer: {line_of(error)}") from error
+        self._local.connection = connection
+        with self._lock:
+            for thread in list(self._connections):
+                if not thread.is_alive():
+                    self._connections.pop(thread).close()
+            self._connections[threading.current_thread()] = connection
+        return connection
+
+    def _ready(self) -> Any:
+        """A connection to a set that is there. Raises `NoEngine`."""
+        connection = self._connect()
+        if not getattr(self._local, "known", False):
+            row = connection.execute("SELECT to_regclass(%s)", [f"{self.schema}.spaces"]).fetchone()
+            if row[0] is None:
+                raise NoEngine(f"there is no set '{self.name}' in this Postgres; `curator push` makes one")
+            role = f"{self.schema}_reader"
+            of_role = connection.execute("SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s", [role])
+            self._has_role = bool((of_role.fetchone() or [False])[0])
+            self._local.known = True
+        return connection
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            while self._connections:
+                self._connections.popitem()[1].close()
+
+    def create(self, space: Space) -> None:
+        """See `Service`. pgvector before 0.8 answers short without a word, and is refused."""
+        connection = self._connect()
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            (version,) = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+            if tuple(int(n) for n in version.split(".")[:2]) < (0, 8):
+                raise EngineRefused(f"pgvector {version} is too old: before 0.8 filtered searches come back short")
+            for statement in self._tables(space.dim):
+                connection.execute(statement)
+            row = connection.execute(f"SELECT fingerprint, encoder FROM {self.schema}.spaces").fetchone()
+            if row is None:
+                sql = f"INSERT INTO {self.schema}.spaces (encoder, fingerprint, dim) VALUES (%s, %s, %s)"
+                connection.execute(sql, [space.encoder, space.fingerprint, space.dim])
+            elif row[0] != space.fingerprint:
+                raise SpaceMismatch(f"the set '{self.name}' in this Postgres is of '{row[1]}'; name another by ?set=")
+        except self._psycopg.Error as error:
+            raise EngineRefused(f"Postgres refuses to make room: {line_of(error)}") from error
+        self._make_role(connection)
+
+    def _tables(self, dim: int) -> list[str]:
+        columns = ", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in COLUMNS)
+        shown = ", ".join(name for name in COLUMNS if name not in ("uri", "norm"))
+        s = self.schema
+        return [
+            f"CREATE SCHEMA IF NOT EXISTS {s}",
+            f"CREATE TABLE IF NOT EXISTS {s}.spaces (encoder text, fingerprint text, dim integer, ef integer, "
+            "recall real, total bigint DEFAULT 0)",
+            f"CREATE TABLE IF NOT EXISTS {s}.shards (shard integer PRIMARY KEY, sha256 text NOT NULL, rows bigint)",
+            f"CREATE TABLE IF NOT EXISTS {s}.images (id bigint PRIMARY KEY, shard integer NOT NULL, {columns}, "
+            f"vector halfvec({int(dim)}) NOT NULL)",
+            f"CREATE TABLE IF NOT EXISTS {s}.sample (id bigint PRIMARY KEY, vector halfvec({int(dim)}) NOT NULL)",
+            f"CREATE OR REPLACE VIEW {s}.pictures AS SELECT id, uri, uri AS path, {shown}, "
+            f"width::real / greatest(height, 1) AS aspect, vector FROM {s}.images",
+            f"CREATE INDEX IF NOT EXISTS images_shard ON {s}.images (shard)",
+        ]
+
+    def _make_role(self, connection: Any) -> None:
+        """A role that sees the pictures and nothing else, where this user may make one."""
+        role = f"{self.schema}_reader"
+        with contextlib.suppress(self._psycopg.Error):
+            if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone() is None:
+                connection.execute(f"CREATE ROLE {role} NOLOGIN")
+            connection.execute(f"GRANT {role} TO CURRENT_USER")
+            connection.execute(f"GRANT USAGE ON SCHEMA {self.schema} TO {role}")
+            connection.execute(f"GRANT SELECT ON {self.schema}.pictures, {self.schema}.sample TO {role}")
+        self._local.known = False
+
+    def loaded(self) -> dict[int, str]:
+        """shard → SHA-256 of the parts that are there whole."""
+        return dict(self._ready().execute(f"SELECT shard, sha256 FROM {self.schema}.shards").fetchall())
+
+    def load(self, part: LoadPart) -> None:
+        """COPY into a table beside, then one transaction: the old rows go, the new ones and their receipt come."""
+        connection, names = self._ready(), ", ".join(COLUMNS)
+        try:
+            with connection.transaction():
+                connection.execute(f"CREATE TEMP TABLE arriving (LIKE {self.schema}.images) ON COMMIT DROP")
+                columns = [part.columns[name] for name in COLUMNS]
+                with connection.cursor().copy(f"COPY arriving (id, shard, {names}, vector) FROM STDIN") as copy:
+                    for number, image_id in enumerate(part.ids.tolist()):
+                        values = [plain(column[number]) for column in columns]
+                        copy.write_row([image_id, part.shard, *values, as_text(part.x[number])])
+                connection.execute(f"DELETE FROM {self.schema}.images WHERE shard = %s", [part.shard])
+                connection.execute(f"INSERT INTO {self.schema}.images SELECT * FROM arriving")
+                connection.execute(
+                    f"INSERT INTO {self.schema}.shards VALUES (%s, %s, %s) ON CONFLICT (shard) DO UPDATE SET sha256 = "
+                    "excluded.sha256, rows = excluded.rows",
+                    [part.shard, part.sha256, len(part.ids)],
+                )
+        except self._psycopg.OperationalError as error:
+            raise NoEngine(f"Postgres was lost while loading: {line_of(error)}; push again, it goes on") from error
+        except self._psycopg.Error as error:
+            raise EngineRefused(f"Postgres refuses part {part.shard}: {line_of(error)}") from error
+
+    def remove(self, shard: int) -> None:
+        """Take a part away."""
+        connection = self._ready()
+        with connection.transaction():
+            connection.execute(f"DELETE FROM {self.schema}.images WHERE shard = %s", [shard])
+            connection.execute(f"DELETE FROM {self.schema}.shards WHERE shard = %s", [shard])
+
+    def finish(self, say: Callable[[str], None]) -> None:
+        """Build the graph and the indexes of columns, draw the sample, and measure how wide a walk must be."""
+        connection, s = self._ready(), self.schema
+        say("Building the graph; this takes minutes for 100,000 images.")
+        try:
+            connection.execute("SET maintenance_work_mem = '1GB'")
+            connection.execute(
+                f"CREATE INDEX IF NOT EXISTS images_graph ON {s}.images USING hnsw (vector halfvec_ip_ops) "
+                "WITH (m = 16, ef_construction = 64)"
+            )
+            for column in ("label", "origin", "sha256"):
+                connection.execute(f"CREATE INDEX IF NOT EXISTS images_{column} ON {s}.images ({column})")
+            with connection.transaction():
+                connection.execute(f"DELETE FROM {s}.sample")
+                connection.execute(
+                    f"INSERT INTO {s}.sample SELECT id, vector FROM {s}.images ORDER BY hashint8(id) LIMIT {_SAMPLE}"
+                )
+                connection.execute(f"UPDATE {s}.spaces SET total = (SELECT count(*) FROM {s}.images)")
+            connection.execute(f"ANALYZE {s}.images")
+            ef, recall = self._calibrate(connection)
+            connection.execute(f"UPDATE {s}.spaces SET ef = %s, recall = %s", [ef, recall])
+        except self._psycopg.Error as error:
+            raise EngineRefused(f"Postgres refuses: {line_of(error)}") from error
+        if recall < _ENOUGH:
+            say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
+
+    def _calibrate(self, connection: Any) -> tuple[int, float]:
+        """The least `ef` by which 0.95 of the hits of text-like probes are found, and what share of all are."""
+        rows = connection.execute(f"SELECT vector::real[] FROM {self.schema}.sample ORDER BY id").fetchall()
+        x = np.array([r[0] for r in rows], np.float32)
+        if len(x) < _K:
+            return EFS[0], 1.0
+        # Half of the probes are images; half lie as far from them as words do, whose scores with images are low.
+        rng = np.random.default_rng(0)
+        images = x[rng.integers(0, len(x), PROBES // 2)]
+        words = normalise(images + rng.normal(size=images.shape).astype(np.float32) / np.sqrt(x.shape[1]) * 2)
+        probes = normalise(np.concatenate([images, words]))
+        true = [self._nearest_ids(connection, q, None) for q in probes]
+        for ef in EFS:
+            shares = [len(t & self._nearest_ids(connection, q, ef)) / len(t) for q, t in zip(probes, true, strict=True)]
+            if np.mean(shares[PROBES // 2 :]) >= _ENOUGH:
+                break
+        return ef, float(np.mean(shares))
+
+    def _nearest_ids(self, connection: Any, q: Vectors, ef: int | None) -> set[int]:
+        """Ids of the best twenty: by the graph, or, without `ef`, by comparing every one."""
+        with connection.transaction():
+            connection.execute("SET LOCAL enable_seqscan = off" if ef else "SET LOCAL enable_indexscan = off")
+            if ef:
+                connection.execute(f"SET LOCAL hnsw.ef_search = {int(ef)}")
+                connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+            sql = f"SELECT id FROM {self.schema}.images ORDER BY vector <#> %s::halfvec LIMIT {_K}"
+            return {r[0] for r in connection.execute(sql, [as_text(q)]).fetchall()}
+
+    def drop(self) -> None:
+        """Remove the set's schema and role."""
+        connection = self._ready()
+        try:
+            connection.execute(f"DROP SCHEMA {self.schema} CASCADE")
+            with contextlib.suppress(self._psycopg.Error):
+                connection.execute(f"DROP ROLE IF EXISTS {self.schema}_reader")
+        except self._psycopg.Error as error:
+            raise EngineRefused(f"Postgres refuses: {line_of(error)}") from error
+        self._local.known = False
+
+
+def as_text(q: Vectors) -> str:
+    """A vector (d,) as pgvector writes it."""
+    return "[" + ",".join(map(repr, q.astype(np.float16).astype(float).tolist())) + "]"
+
+
+def plain(value: Any) -> Any:
+    """A value as COPY takes it: no NUL, which Postgres's texts cannot hold."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+def line_of(error: BaseException) -> str:
+    """The first line of what Postgres says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

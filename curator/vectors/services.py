@@ -1,0 +1,121 @@
+"""What finds vectors elsewhere: an engine that is loaded shard by shard, named by a URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.errors import UsageError
+from curator.records import Ids, Image, Space
+from curator.registry import Registry, suggest
+from curator.vectors.engine import Engine
+
+COLUMNS = (
+    "uri", "sha256", "size", "width", "height", "mode", "format", "taken_at", "camera", "label", "caption", "origin",
+    "extra", "sharpness", "brightness", "contrast", "entropy", "norm",
+)  # fmt: skip
+_MODULES = {"postgres": "curator.vectors.postgres"}  # imported when a service is first asked for
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_LOCAL = ("", "localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class LoadPart:
+    """Rows that are loaded together, and again without harm: a shard of a set, or some images of an index.
+
+    `columns` maps `COLUMNS` to values (n,); `ids` (n,), `x` (n, d) float16 unit rows; `sha256` is of the shard's file.
+    """
+
+    shard: int
+    sha256: str
+    ids: Ids
+    x: NDArray[np.float16]
+    columns: Mapping[str, Sequence[Any]]
+
+
+class Service(Engine, Protocol):
+    """An engine that others run. It holds copies alone: `curator push` fills it again."""
+
+    exact_only: bool  # compare every match, however many there are
+
+    def create(self, space: Space) -> None:
+        """Make room for a set of this space, or find it made. Raises `SpaceMismatch`, `EngineRefused`."""
+        ...
+
+    def load(self, part: LoadPart) -> None:
+        """Take a part, whole or not at all, in place of an earlier one of its number."""
+        ...
+
+    def loaded(self) -> dict[int, str]:
+        """shard → SHA-256 of the parts that are there whole."""
+        ...
+
+    def remove(self, shard: int) -> None:
+        """Take a part away."""
+        ...
+
+    def finish(self, say: Callable[[str], None]) -> None:
+        """After loading: build what searches need, and measure what they find."""
+        ...
+
+    def images(self, ids: Sequence[int]) -> list[Image]:
+        """Records in the order of `ids`. Raises `UnknownName`."""
+        ...
+
+    def ids_where(self, where: str) -> Ids:
+        """Ascending ids for which a condition holds. Raises `WhereError`."""
+        ...
+
+    def drop(self) -> None:
+        """Remove everything of the set from the service."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
+services: Registry[Callable[[str], Service]] = Registry("service")
+
+
+def is_service(name: object) -> bool:
+    """Whether a name is the URL of a service."""
+    return isinstance(name, str) and "://" in name
+
+
+def open_service(url: str) -> Service:
+    """The engine that a URL such as `postgres://HOST/DB?set=photos` names. Raises `UsageError`, `NoEngine`."""
+    scheme = url.partition("://")[0]
+    scheme = "postgres" if scheme == "postgresql" else scheme
+    for module in _MODULES.values():
+        import_module(module)
+    if scheme not in services:
+        raise UsageError(f"no service '{scheme}'; {suggest(scheme, services)}, as postgres://HOST/DB?set=NAME")
+    return services[scheme](url)
+
+
+def split_url(url: str, way: str) -> tuple[str, str]:
+    """A URL → (the same without `set`, the set's name). Raises `UsageError` for one with a password, or no name.
+
+    `way` says where the password belongs.
+    """
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise UsageError(f"a password in a URL stays in the shell's history; leave it out, and {way}")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    name = options.pop("set", "")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{url} names no set; end it with ?set=NAME, of small letters, digits and _")
+    return urlunsplit(parts._replace(query=urlencode(options))), name
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is this machine: a name of its own, or the folder of a socket."""
+    return (host or "") in _LOCAL or (host or "").startswith("/")
