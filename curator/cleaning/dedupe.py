@@ -28,6 +28,7 @@ from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.images import absolute
 from curator.index import NEIGHBOURS, Index, load_graph
+from curator.index.size import check_graph
 from curator.job import QUIET, Job
 from curator.records import Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
 
@@ -123,6 +124,7 @@ def dedupe(
         all_count = not (options.across or options.ignore_same_dir or options.within or options.every_pair)
         all_count = all_count and not are_told_apart(curation.decisions())
         labels = labels_of(reader, nodes) if all_count else None
+        check_graph("dedupe", len(nodes), space.dim, job)
         edges, thresholds = _look(index, nodes, thresholds, neighbours=options.neighbours, labels=labels, job=job)
     job.check()
     whole = len(nodes.image_ids) == len(every.image_ids)

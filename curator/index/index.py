@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,25 +11,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from curator.database import ALONE, DATABASE, Reader, Writer, take_lock
+from curator.database import ALONE, Reader, Writer, take_lock
 from curator.embeddings import LEAST_SAMPLE, Background, exact_scores, normalise
 from curator.encoders import Encoder, open_space
 from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName, UsageError
 from curator.images import absolute, read_picture
 from curator.index.engine import LocalEngine
+from curator.index.place import locate
 from curator.index.served import ServedReader
 from curator.index.sureness import read_sureness
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
 from curator.texts import valid_text
-from curator.vectors import (
-    Answer,
-    Engine,
-    clear_unfinished,
-    drop_generations,
-    is_service,
-    open_service,
-    write_generation,
-)
+from curator.vectors import Answer, Engine, clear_unfinished, drop_generations, write_generation
+from curator.vectors.services import is_service, open_service
 
 logger = logging.getLogger("curator")
 
@@ -38,19 +31,6 @@ CLEAR = 0.9  # how surely a best hit must beat unrelated images to be an answer;
 _LIKELY = 0.5  # the same where it was learnt how often hits are right
 WAIT = 10.0  # seconds that a writer waits for others, who mostly have very little to write
 _TAIL = 2_000  # changes that a search scans from the database before new FAISS files are worth their writing
-
-
-def locate(name: str | Path | None = None) -> Path:
-    """The folder of an index: a path if `name` looks like one, else `indexes/<name>` here or in a folder around here.
-
-    Without a name it is `CURATOR_INDEX`, else `default`. An index that is nowhere yet belongs in `indexes/` here.
-    """
-    chosen = str(name or os.environ.get("CURATOR_INDEX") or "default")
-    if os.sep in chosen or chosen.startswith((".", "~")) or (Path(chosen) / DATABASE).is_file():
-        return Path(chosen).expanduser().absolute()
-    current = Path.cwd()
-    homes = (folder / "indexes" / chosen for folder in (current, *current.parents))
-    return next((home for home in homes if (home / DATABASE).is_file()), current / "indexes" / chosen)
 
 
 class Index:

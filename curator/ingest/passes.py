@@ -16,6 +16,7 @@ from curator.database import Curation, NewImage, Sketches, Writer
 from curator.encoders import Encoder
 from curator.errors import RootMissing, Stopped
 from curator.index import Index
+from curator.index.size import size_remarks
 from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encode_batch, read_ahead
 from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
 from curator.ingest.work import Work, fill_measures, fill_space, fill_sureness, put_vectors
@@ -41,7 +42,7 @@ def ingest(
     folders it becomes one of the report's `problems`), `UsageError`, `IndexLocked`, `IndexFull`. A stop by the job or
     Ctrl-C keeps every committed batch and comes back as `interrupted`.
     """
-    started = time.monotonic()
+    started, before = time.monotonic(), len(index)
     interrupted = False
     problems: list[str] = []
     with index.write(alone=True) as db:
@@ -68,6 +69,7 @@ def ingest(
         if not db.lost and db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space)
     seconds = time.monotonic() - started
+    work.remarks += size_remarks(before, len(index), encoder.dim)
     return IngestReport(
         **work.tally, seconds=seconds, interrupted=interrupted, problems=tuple(problems), remarks=tuple(work.remarks)
     )
@@ -101,7 +103,7 @@ def _pass(work: Work, plan: Plan) -> None:
         work.sketches.put({r.sha256: r.sketch for r in encoded.files if r.sketch is not None})
         embedded.update(encoded.vectors)  # in place: the threads that read ahead look at this very set
         done, since_files = done + len(encoded), since_files + len(encoded)
-        if since_files >= _CHECKPOINT:
+        if since_files >= max(_CHECKPOINT, (already + done) // 10):  # else each writes all of many again
             work.index.rebuild_if_worth(db, work.space)
             since_files = 0
         work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)

@@ -12,6 +12,7 @@ from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.index import Index, build_graph, load_graph
 from curator.index.images import codes_of, find_images, vectors_of
+from curator.index.size import check_graph
 from curator.index.words import fit_words
 from curator.job import Job
 from curator.records import Ids
@@ -108,18 +109,20 @@ class Candidates:
         hashes = Selections(index.reader).sha256_of(self.ids)
         order = sorted(range(len(hashes)), key=lambda i: (hashes[i], int(self.ids[i])))
         ids = self.ids[order]
+        objective = parse_objective(recipe.by)
+        parts = {name for name, _ in objective.powers} | {objective.selector}
+        if parts & NEED_GRAPH:
+            check_graph("select", len(ids), index.space.dim, self.job)
         x = vectors_of(index, ids)
         words = (
             fit_words(index, x, recipe.match, recipe.avoid, remember=self.remember)
             if recipe.match or recipe.avoid
             else None
         )
-        objective = parse_objective(recipe.by)
         if words is not None and objective.selector is not None and recipe.n is not None and recipe.by != Recipe().by:
             codes = codes_of(index, ids, recipe.per) if recipe.per else None
             best = self._fitting(ids, words, AMONG * recipe.n, codes)
             order, ids, x, words = [order[i] for i in best.tolist()], ids[best], x[best], words[best]
-        parts = {name for name, _ in objective.powers} | {objective.selector}
         neighbours, near = self._graph(ids, x) if parts & NEED_GRAPH else (None, None)
         position_of = {int(i): p for p, i in enumerate(ids)}
         pool = Pool(
