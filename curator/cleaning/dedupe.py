@@ -27,8 +27,7 @@ from curator.duplicates import KINDS, LEVELS, LISTED, Thresholds, inner, judge
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.images import absolute
-from curator.index import NEIGHBOURS, Index, load_graph
-from curator.index.size import check_graph
+from curator.index import NEIGHBOURS, Index, check_graph, load_graph
 from curator.job import QUIET, Job
 from curator.records import Decision, Evidence, Graph, Grouped, Ids, Nodes, Space
 

@@ -3,4 +3,4 @@
 from curator.index.graph import NEIGHBOURS, build_graph, load_graph
 from curator.index.index import CLEAR, WAIT, Index, locate
 
-__all__ = ["CLEAR", "NEIGHBOURS", "WAIT", "Index", "build_graph", "load_graph", "locate"]
+__all__ = ["CLEAR", "NEIGHBOURS", "WAIT", "Index", "build_graph", "check_graph", "load_graph", "locate"]

@@ -33,8 +33,8 @@ def size_remarks(before: int, images: int, dim: int, *, memory: int | None = Non
     held = 2 * images * dim  # float16
     if images >= TOO_MANY or held > memory / 2:
         return (
-            f"{held / 1e9:.1f} GB of vectors and {memory / 1e9:.0f} GB of memory: searches will read the disk. `curator "
-            "push` serves this from Postgres, `curator scale` spreads the work",
+            f"{held / 1e9:.1f} GB of vectors and {memory / 1e9:.0f} GB of memory: searches will read the disk. "
+            "`curator push` serves this from Postgres, `curator scale` spreads the work",
         )
     if before < MANY <= images:
         cost = _MS * images / MANY * dim / 512
