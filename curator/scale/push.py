@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,15 +46,16 @@ def push_set(place: str, url: str, *, where: str | None = None, job: Job = QUIET
     if whole.rows > _LARGE:
         job.say(f"Warning: {whole.rows:,} rows need about {whole.rows * 2.4e-6:.0f} GB in one Postgres; see the guide.")
 
-    def parts() -> Iterator[tuple[int, str, Any]]:
-        for receipt in whole.receipts:
-            # What a later plan took back, and the condition, are part of what a part is.
-            gone = ",".join(sorted(whole.stale.get(receipt.shard, ())))
-            mark = hashlib.sha256(f"{receipt.sha256}\0{gone}\0{where}".encode()).hexdigest()
-            yield receipt.shard, mark, lambda receipt=receipt: _of_shard(whole.part(receipt), where)
+    receipt_of = {r.shard: r for r in whole.receipts}
+
+    def part_of(shard: int) -> _Part:
+        # What a later plan took back, and the condition, are part of what a part is.
+        gone = ",".join(sorted(whole.stale.get(shard, ())))
+        mark = hashlib.sha256(f"{receipt_of[shard].sha256}\0{gone}\0{where}".encode()).hexdigest()
+        return mark, lambda: _of_shard(whole.part(receipt_of[shard]), where)
 
     space = Space(0, facts.encoder, facts.fingerprint, facts.dim, 0, 0, "")
-    return _push(url, space, list(parts()), job)
+    return _push(url, space, sorted(receipt_of), part_of, job)
 
 
 def push_index(index: Index, url: str, *, where: str | None = None, job: Job = QUIET) -> PushReport:
@@ -65,33 +66,38 @@ def push_index(index: Index, url: str, *, where: str | None = None, job: Job = Q
         )
     ids = np.intersect1d(index.reader.ids_where(where or "1"), Curation(index.reader).nodes(index.space).image_ids)
     numbers = ids // _PART
+    measures = {n: index.reader.values_of(n) for n in ("sharpness", "brightness", "contrast", "entropy")}
 
-    def parts() -> Iterator[tuple[int, str, Any]]:
-        for number in np.unique(numbers).tolist():
-            rows = _of_index(index, ids[numbers == number])
-            digest = hashlib.sha256(rows[1].tobytes() + to_json(rows[2], sort_keys=True).encode()).hexdigest()
-            yield number, digest, lambda rows=rows: rows
+    def part_of(number: int) -> _Part:
+        rows = _of_index(index, ids[numbers == number], measures)
+        digest = hashlib.sha256(rows[0].tobytes() + rows[1].tobytes() + to_json(rows[2], sort_keys=True).encode())
+        return digest.hexdigest(), lambda: rows
 
-    return _push(url, index.space, list(parts()), job)
+    return _push(url, index.space, np.unique(numbers).tolist(), part_of, job)
 
 
-def _push(url: str, space: Space, parts: Sequence[tuple[int, str, Any]], job: Job) -> PushReport:
+_Rows = tuple[Ids, Any, dict[str, list[Any]]]
+_Part = tuple[str, Callable[[], _Rows]]  # its SHA-256, and its rows
+
+
+def _push(url: str, space: Space, numbers: Sequence[int], part_of: Callable[[int], _Part], job: Job) -> PushReport:
     service, report = open_service(url), PushReport()
     try:
         service.create(space)
         loaded = service.loaded()
-        for shard in loaded.keys() - {number for number, _, _ in parts}:
-            service.remove(shard)
+        for number in loaded.keys() - set(numbers):
+            service.remove(number)
             report.removed += 1
-        for done, (number, sha256, rows) in enumerate(parts):
+        for done, number in enumerate(numbers):
+            sha256, rows = part_of(number)
             if loaded.get(number) == sha256:
                 report.already += 1
             else:
                 service.load(LoadPart(number, sha256, *rows()))
                 report.loaded += 1
-            job.progress(done + 1, len(parts), "loading", already=0, unit="parts")
+            job.progress(done + 1, len(numbers), "loading", unit="parts")
             job.check()
-        if report.loaded or report.removed or not len(service.sample()):
+        if not service.is_finished:
             service.finish(job.say)
         report.images = service.count()
     finally:
@@ -99,7 +105,7 @@ def _push(url: str, space: Space, parts: Sequence[tuple[int, str, Any]], job: Jo
     return report
 
 
-def _of_shard(part: Part, where: str | None) -> tuple[Ids, Any, dict[str, list[Any]]]:
+def _of_shard(part: Part, where: str | None) -> _Rows:
     if where and len(part):
         part = part.take(np.flatnonzero(rows_where(part, where)).astype(np.int64))
     columns = {name: part.column(name) for name in COLUMNS}
@@ -107,7 +113,7 @@ def _of_shard(part: Part, where: str | None) -> tuple[Ids, Any, dict[str, list[A
     return part.ids, part.x, columns
 
 
-def _of_index(index: Index, ids: Ids) -> tuple[Ids, Any, dict[str, list[Any]]]:
+def _of_index(index: Index, ids: Ids, measures: Mapping[str, Mapping[int, Any]]) -> _Rows:
     images = index.images(ids)
     x = np.concatenate([index.reader.vectors(index.space, ids[b].tolist()) for b in blocks(len(ids), _PART)])
     columns: dict[str, list[Any]] = {
@@ -115,7 +121,6 @@ def _of_index(index: Index, ids: Ids) -> tuple[Ids, Any, dict[str, list[Any]]]:
     }
     columns["uri"] = [str(i.path) for i in images]
     columns["extra"] = [to_json(dict(i.extra), sort_keys=True) if i.extra else None for i in images]
-    measures = {n: index.reader.values_of(n) for n in ("sharpness", "brightness", "contrast", "entropy")}
     columns |= {n: [values.get(int(i)) for i in ids] for n, values in measures.items()}
     columns["norm"] = [float(n) for n in index.reader.norms(index.space, ids.tolist())]
     return ids, x.astype(np.float16), columns

@@ -18,6 +18,7 @@ from curator.vectors.services import COLUMNS, LoadPart, is_loopback, split_url
 EFS = (100, 200, 400, 800)  # how widely a search walks: the least that finds 0.95 of the probes' hits
 PROBES = 100
 _ENOUGH, _K = 0.95, 20
+_SCANNED = 2_000_000  # images up to which a search compares every one, if the graph finds too little
 _SAMPLE = 1_000
 _TYPES = {
     "size": "bigint", "width": "integer", "height": "integer", "extra": "jsonb", "sharpness": "real",
@@ -47,9 +48,18 @@ class PostgresLoading:
             return connection
         info = self._psycopg.conninfo.conninfo_to_dict(self._dsn.replace("postgres://", "postgresql://", 1))
         more = {} if "sslmode" in info or is_loopback(info.get("host")) else {"sslmode": "verify-full"}
+        # Not prepared: a plan that is kept would outlive the settings that it was made under.
         try:
             connection = self._psycopg.connect(
-                self._dsn.replace("postgres://", "postgresql://", 1), autocommit=True, connect_timeout=10, **more
+                self._dsn.replace("postgres://", "postgresql://", 1),
+                autocommit=True,
+                connect_timeout=10,
+                prepare_threshold=None,
+                **more,
+                autocommit=True,
+                connect_timeout=10,
+                prepare_threshold=None,
+                **more,
             )
         except self._psycopg.OperationalError as error:
             raise NoEngine(f"Postgres does not answer: {line_of(error)}") from error
@@ -143,6 +153,7 @@ class PostgresLoading:
                     for number, image_id in enumerate(part.ids.tolist()):
                         values = [plain(column[number]) for column in columns]
                         copy.write_row([image_id, part.shard, *values, as_text(part.x[number])])
+                connection.execute(f"UPDATE {self.schema}.spaces SET ef = NULL")  # until `finish` searches compare all
                 connection.execute(f"DELETE FROM {self.schema}.images WHERE shard = %s", [part.shard])
                 connection.execute(f"INSERT INTO {self.schema}.images SELECT * FROM arriving")
                 connection.execute(
@@ -159,8 +170,14 @@ class PostgresLoading:
         """Take a part away."""
         connection = self._ready()
         with connection.transaction():
+            connection.execute(f"UPDATE {self.schema}.spaces SET ef = NULL")
             connection.execute(f"DELETE FROM {self.schema}.images WHERE shard = %s", [shard])
             connection.execute(f"DELETE FROM {self.schema}.shards WHERE shard = %s", [shard])
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing was loaded or taken away since `finish`."""
+        return self._ready().execute(f"SELECT ef FROM {self.schema}.spaces").fetchone()[0] is not None
 
     def finish(self, say: Callable[[str], None]) -> None:
         """Build the graph and the indexes of columns, draw the sample, and measure how wide a walk must be."""
@@ -182,10 +199,14 @@ class PostgresLoading:
                 connection.execute(f"UPDATE {s}.spaces SET total = (SELECT count(*) FROM {s}.images)")
             connection.execute(f"ANALYZE {s}.images")
             ef, recall = self._calibrate(connection)
+            (total,) = connection.execute(f"SELECT total FROM {s}.spaces").fetchone()
+            if recall < _ENOUGH and total <= _SCANNED:
+                say(f"The widest walk of the graph finds {recall:.3f} of the hits, so searches compare every image.")
+                ef = 0
             connection.execute(f"UPDATE {s}.spaces SET ef = %s, recall = %s", [ef, recall])
         except self._psycopg.Error as error:
             raise EngineRefused(f"Postgres refuses: {line_of(error)}") from error
-        if recall < _ENOUGH:
+        if ef and recall < _ENOUGH:
             say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
 
     def _calibrate(self, connection: Any) -> tuple[int, float]:
@@ -204,7 +225,7 @@ class PostgresLoading:
             shares = [len(t & self._nearest_ids(connection, q, ef)) / len(t) for q, t in zip(probes, true, strict=True)]
             if np.mean(shares[PROBES // 2 :]) >= _ENOUGH:
                 break
-        return ef, float(np.mean(shares))
+        return ef, float(np.mean(shares[PROBES // 2 :]))
 
     def _nearest_ids(self, connection: Any, q: Vectors, ef: int | None) -> set[int]:
         """Ids of the best twenty: by the graph, or, without `ef`, by comparing every one."""

@@ -61,6 +61,11 @@ class Service(Engine, Protocol):
         """Take a part away."""
         ...
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing was loaded or taken away since `finish`."""
+        ...
+
     def finish(self, say: Callable[[str], None]) -> None:
         """After loading: build what searches need, and measure what they find."""
         ...
