@@ -56,10 +56,6 @@ class PostgresLoading:
                 connect_timeout=10,
                 prepare_threshold=None,
                 **more,
-                autocommit=True,
-                connect_timeout=10,
-                prepare_threshold=None,
-                **more,
             )
         except self._psycopg.OperationalError as error:
             raise NoEngine(f"Postgres does not answer: {line_of(error)}") from error
