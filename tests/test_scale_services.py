@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -135,6 +138,19 @@ def test_a_cluster_lets_in_who_has_the_token(cluster: RayCluster, ready: Path, m
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     with pytest.raises(UsageError, match="must ask for a token"):
         RayExecutor(cluster.address, Workers())
+
+
+def test_a_cluster_is_begun_where_none_runs(ready: Path) -> None:
+    """`--on auto`, with a token that nobody had to think of, on this machine alone."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    command = [sys.executable, "-m", "curator", "scale", "select", str(ready), "begun", "-n", "5", "--overwrite"]
+    with tempfile.TemporaryDirectory(prefix="r") as home:  # the path of a socket is short
+        done = subprocess.run(
+            [*command, "--on", "auto", "--workers", "1"],
+            env=environment | {"RAY_TMPDIR": home}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "5 images chosen" in done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,12 @@ import logging
 import os
 import queue
 import secrets
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from curator import errors
@@ -147,13 +149,18 @@ def _outcome(outcome: Outcome) -> Outcome:
 
 
 def _is_running() -> bool:
-    """Whether a cluster runs on this machine, or is named by the environment."""
+    """Whether a cluster runs on this machine, or is named by the environment.
+
+    Ray itself is not asked: it reads how to authenticate when it is imported, which is settled after this.
+    """
     if os.environ.get("RAY_ADDRESS"):
         return True
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # where `ray start` writes it
     try:
-        services = extra("ray._private.services", "ray")
-        return bool(services.find_gcs_addresses())
-    except (AttributeError, OSError):
+        host, _, port = note.read_text().strip().rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except (OSError, ValueError):
         return False
 
 

@@ -84,7 +84,7 @@ def plan_command(
         print_json(asdict(report))
         return
     what = "tar" if report.kind == "tars" else "picture"
-    size = f", {report.bytes / 1e9:.1f} GB" if report.bytes else ""
+    size = f", {report.bytes / 1e6:,.0f} MB" if report.bytes else ""
     parts = [f"{plural(report.new, what)}{size} in {plural(report.shards, 'new shard')}"]
     parts += [f"{n} {k}" for k, n in (("known", report.known), ("changed", report.changed), ("gone", report.gone)) if n]
     echo(f"{'Would plan' if dry_run else 'Planned'} {'; '.join(parts)}.")
