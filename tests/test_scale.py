@@ -411,6 +411,40 @@ def test_a_passing_fault_is_tried_again_when_asked(tmp_path: Path) -> None:
     assert (again.done, again.skipped, len(rows_of(tmp_path / "set"))) == (1, 0, 6)
 
 
+def test_a_folder_that_is_not_mounted_is_an_outage(tmp_path: Path) -> None:
+    """No shard of it is done, and all are when it is back; what has really gone is planned so, and then done."""
+    home = put_pictures(tmp_path / "p", 12, damaged=False)
+    make_plan(str(home), str(tmp_path / "set"), shard_size=6)
+    home.rename(tmp_path / "away")
+    with pytest.raises(ScaleProblem, match="is the folder mounted"):
+        embed_set(str(tmp_path / "set"), "pixels", InProcess())
+    assert read_receipts(Storage(str(tmp_path / "set"))) == {}
+    (tmp_path / "away").rename(home)
+    for file in sorted(home.rglob("*.png"))[:6]:
+        file.unlink()
+    assert make_plan(str(home), str(tmp_path / "set")).gone == 6
+    assert embed_set(str(tmp_path / "set"), None, InProcess()).complete
+    assert len(rows_of(tmp_path / "set")) == 6
+
+
+def test_what_has_gone_since_is_in_no_result(tmp_path: Path) -> None:
+    """Parts of an earlier choice or comparison are not taken for those of the set as it is now."""
+    home = put_pictures(tmp_path / "p", 30, damaged=False)
+    place = str(make_set(home, tmp_path / "set").storage.place)
+    how = SetDedupe("semantic", threshold=0.2, cells=2)
+    for name in ("d", "e"):
+        dedupe_set(place, name, how, InProcess())
+    select_from(place, "s", SetRecipe(30), InProcess())
+    for file in sorted(home.rglob("*.png"))[:5]:
+        file.unlink()
+    make_plan(str(home), place)
+    assert select_from(place, "s", SetRecipe(30), InProcess(), overwrite=True).count == 25
+    again, fresh = (dedupe_set(place, name, how, InProcess(), overwrite=True) for name in ("d", "new"))
+    assert again == fresh
+    files = [pq.read_table(tmp_path / "set" / "dedupe" / n / "groups.parquet").to_pylist() for n in ("d", "new")]
+    assert str(files[0]) == str(files[1])  # a score that is not known equals none
+
+
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path, pictures: Path) -> None:
     make_plan(str(pictures), str(tmp_path / "set"), shard_size=16)
     code = (

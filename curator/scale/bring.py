@@ -22,9 +22,9 @@ from curator.job import QUIET, Job
 from curator.records import IngestReport
 from curator.registry import extra, suggest
 from curator.scale.drive import whole_set
-from curator.scale.embed import open_encoder
 from curator.scale.select import ROWS
 from curator.scale.storage import Storage, StorageError, members_of, read_uri, tar_of
+from curator.scale.towers import open_encoder
 from curator.selection.select import replay
 from curator.texts import to_json
 
@@ -107,7 +107,7 @@ def _file_name(row: Mapping[str, Any]) -> str:
     shard, number = int(row["id"]) >> 20, int(row["id"]) & (1 << 20) - 1
     chained = tar_of(row["uri"])
     plain = (chained[1] if chained else row["uri"]).rpartition("/")[2]
-    return f"{shard:06d}/{number:07d}-{_UNSAFE.sub('_', plain).lstrip('.')[-100:]}"
+    return f"{shard:06d}/{number:07d}-{_UNSAFE.sub('_', plain).lstrip('.')[-60:]}"
 
 
 def _by_home(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -173,9 +173,11 @@ def _write_notes(folder: Path, rows: Sequence[Mapping[str, Any]], files: Mapping
         name = files[int(row["id"])].relative_to(folder).as_posix()
         said = {"label": row["label"], "caption": row["caption"]} | json.loads(row["extra"] or "{}")
         known = {k: v for k, v in said.items() if v is not None}
-        lines[name] = to_json({"file_name": name, **known, "uri": row["uri"]}, ensure_ascii=False)
+        lines[name] = to_json(known | {"file_name": name, "uri": row["uri"]}, ensure_ascii=False)
     if target.exists():
-        for line in target.read_text().splitlines():
+        for line in target.read_text("utf-8").split("\n"):
+            if not line:
+                continue
             stored = json.loads(line)
             if "uri" not in stored:
                 raise UsageError(f"{target} is there already and not of a set; bring the pictures to another folder")

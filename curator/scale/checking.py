@@ -15,11 +15,11 @@ from curator.errors import PictureError, ScaleProblem, SpaceMismatch
 from curator.images import decode
 from curator.job import QUIET, Job
 from curator.records import Finding
-from curator.scale.embed import open_encoder
 from curator.scale.plan import read_facts
 from curator.scale.records import Receipt, SetFacts
 from curator.scale.shards import read_part, read_receipts, receipt_name
 from curator.scale.storage import Storage, StorageError, read_uri
+from curator.scale.towers import open_encoder
 
 _OLD = 86_400.0  # seconds after which a file that no receipt names is nobody's
 SAME = 0.999  # least cosine of a row that is encoded anew

@@ -123,7 +123,7 @@ def dedupe_set(
     keeper, kind = rows.exact(result)
     score = np.where(kind == "kept", np.nan, 1.0).astype(np.float32)
     if how.level == "semantic" and len(rows.ids):
-        state = to_json(asdict(how), sort_keys=True) + "".join(r.sha256 for r in whole.receipts)
+        state = to_json(asdict(how), sort_keys=True) + whole.mark
         home = f"dedupe/{name}/{hashlib.sha256(state.encode()).hexdigest()[:8]}"
         put_rows(storage, f"{home}/exact.parquet", rows.table(keeper, kind, score))
         edges = _Join(whole, home, how, executor, job).edges(result)

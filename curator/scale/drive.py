@@ -191,8 +191,8 @@ def run_all(stage: Stage, items: Sequence[int], executor: Executor, doing: str, 
 def whole_set(storage: Storage) -> ShardedSet:
     """A set that is done. Raises `NoSet`, `SetDamaged`, and `ScaleProblem` for an unfinished one."""
     facts = read_facts(storage)
-    receipts = read_receipts(storage)
-    missing = facts.shards - sum(n < facts.shards for n in receipts)
+    receipts = {n: r for n, r in read_receipts(storage).items() if n < facts.shards}
+    missing = facts.shards - len(receipts)
     if missing:
         raise ScaleProblem(
             f"{plural(missing, 'shard')} of {facts.shards} have no receipt yet; `curator scale embed {storage.place}` "

@@ -20,21 +20,20 @@ from typing import Any
 import numpy as np
 
 from curator.embeddings import lengths, normalise
-from curator.encoders import Encoder, check_probe, checksums, load_encoder, open_towers
-from curator.encoders.clip import cache_folder
-from curator.errors import ScaleProblem, SpaceMismatch
-from curator.files import write_whole
+from curator.encoders import Encoder, check_probe
+from curator.errors import ScaleProblem
 from curator.images import notes_of_rows
 from curator.images.tables import Remarks
 from curator.ingest.batches import BATCH, ReadFile, ahead, batched, encode_batch, read_data
 from curator.ingest.importing.packed import notes_of_sample, samples_in
 from curator.job import Job
 from curator.records import ImageFile, Notes, Pixels, Skipped, Vectors
-from curator.scale.plan import entries_of, read_facts
+from curator.scale.plan import entries_of, read_facts, superseded_rows
 from curator.scale.records import MOST_ROWS, Receipt, SetFacts, SkippedRow
 from curator.scale.shards import ShardRow, read_receipt, receipt_name, shard_bytes
 from curator.scale.sources import PlannedFile
 from curator.scale.storage import Storage, StorageError, member_uri, open_uri, read_uri
+from curator.scale.towers import open_encoder
 
 _DEATHS = 3  # of workers at one shard, after which its pictures are looked at apart
 _TRIES = 3  # of a shard whose storage fails
@@ -111,26 +110,6 @@ def _worker(place: str, _fingerprint: str, threads: int, gpu: bool) -> Encoder:
     return encoder
 
 
-def open_encoder(storage: Storage, facts: SetFacts, *, threads: int = 0, gpu: bool = False) -> Encoder:
-    """The encoder that a set carries, fetched once to this machine. Raises `SpaceMismatch`, `EncoderError`."""
-    if not facts.towers:
-        encoder = load_encoder(facts.encoder)
-    else:
-        folder = cache_folder() / facts.fingerprint
-        towers = {name: folder / name for name in facts.towers}
-        if not all(f.is_file() for f in towers.values()) or checksums(towers) != dict(facts.towers):
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, file in towers.items():
-                write_whole(file, storage.read(f"encoder/{name}"))
-        encoder = open_towers(facts.encoder, folder, threads=threads, gpu=gpu)
-    if encoder.fingerprint != facts.fingerprint:
-        raise SpaceMismatch(
-            f"'{facts.encoder}' on this machine is not the encoder that {storage.place} was begun with; nothing was "
-            "written"
-        )
-    return encoder
-
-
 def embed_shard(
     storage: Storage, facts: SetFacts, encoder: Encoder, shard: int, *, threads: int = 0,
     without: frozenset[str] = frozenset(),
@@ -142,7 +121,9 @@ def embed_shard(
     rows: list[ShardRow] = []
     skipped = [SkippedRow(uri, KILLS) for uri in sorted(without)]
     entries = entries_of(storage, facts, shard)
-    for entry, vector, norm, row in _encoded(facts, encoder, entries, threads, without):
+    # What a later plan took back is not read: a tar that has gone would fail its shard for ever.
+    gone = frozenset(superseded_rows(storage, facts).get(shard, ()))
+    for entry, vector, norm, row in _encoded(facts, encoder, entries, threads, without | gone):
         if isinstance(row, SkippedRow):
             skipped.append(row)
             continue
@@ -150,6 +131,11 @@ def embed_shard(
         assert row.measures is not None
         rows.append(
             ShardRow(int(row.file.path), entry.uri, row.file.size, row.content, row.measures, entry.notes, vector, norm)
+        )
+    passing = sum(not s.permanent for s in skipped)
+    if passing > max(1, len(entries) // 2):
+        raise StorageError(
+            f"{passing} of {len(entries)} pictures are not there or cannot be opened; is the folder mounted?"
         )
     data = shard_bytes(rows, shard, facts)
     digest = hashlib.sha256(data).hexdigest()
@@ -211,6 +197,8 @@ def _files(entries: Sequence[PlannedFile], without: frozenset[str]) -> Iterator[
 def _in_tar(entries: Sequence[PlannedFile], without: frozenset[str]) -> Iterator[_Source]:
     """Pictures of a tar in their order, with what lies beside them. Raises `StorageError` where the tar breaks off."""
     (entry,) = entries
+    if entry.uri in without:
+        return
     try:
         with open_uri(entry.uri) as opened, tarfile.open(fileobj=opened, mode="r|*") as tar:
             row = 0
@@ -283,6 +271,8 @@ def _survives(home: str, stage: EmbedShard, sources: Sequence[_Source]) -> bool:
     process = multiprocessing.get_context("spawn").Process(target=_decode_all, args=(stage, names), daemon=False)
     process.start()
     process.join()
+    if process.exitcode and process.exitcode > 0:  # an error that has words is no death
+        raise StorageError("the pictures could not be looked at apart; run it again")
     return process.exitcode == 0
 
 

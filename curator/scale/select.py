@@ -23,7 +23,6 @@ from curator.scale.choosing import ChooseInShard, SetRecipe, codes_in, in_order,
 from curator.scale.conditions import check_where
 from curator.scale.drive import run_all, whole_set
 from curator.scale.executor import Executor
-from curator.scale.records import Receipt
 from curator.scale.shards import VECTOR, Part, ShardedSet, put_rows, vectors_in
 from curator.scale.storage import Storage
 from curator.selectors import Pool, sampling, selectors, spherical_kmeans
@@ -60,7 +59,7 @@ def select_from(
     _check_name(storage, name, overwrite=overwrite)
     if recipe.where and whole.receipts:
         check_where(recipe.where, whole.part(whole.receipts[0]))
-    home = f"select/{name}/{_mark(recipe, whole.receipts)}"
+    home = f"select/{name}/{_mark(whole, recipe)}"
     if recipe.by == "importance":
         _fit(whole, recipe, home)
     stage = ChooseInShard(storage.place, home, to_json(asdict(recipe)), len(whole.receipts))
@@ -83,9 +82,13 @@ def _check_name(storage: Storage, name: str, *, overwrite: bool) -> None:
         raise UsageError(f"there is a selection '{name}' in {storage.place} already; take another name, or --overwrite")
 
 
-def _mark(recipe: SetRecipe, receipts: Sequence[Receipt]) -> str:
+def _mark(whole: ShardedSet, recipe: SetRecipe) -> str:
     """Eight digits for a recipe and what it is asked of: parts of another one are not taken for this one's."""
-    state = to_json(asdict(recipe), sort_keys=True) + "".join(r.sha256 for r in receipts)
+    state = to_json(asdict(recipe), sort_keys=True) + whole.mark
+    if recipe.dedupe:
+        state += whole.storage.mark(f"dedupe/{recipe.dedupe}/groups.parquet")
+    if recipe.reference:
+        state += whole_set(Storage(recipe.reference)).mark
     return hashlib.sha256(state.encode()).hexdigest()[:8]
 
 

@@ -125,6 +125,11 @@ class ShardedSet:
         """Rows of all shards, with those that were taken back."""
         return sum(r.rows for r in self.receipts)
 
+    @property
+    def mark(self) -> str:
+        """Another one as soon as a row comes, goes or changes."""
+        return "".join(r.sha256 for r in self.receipts) + self.facts.superseded
+
     def part(self, receipt: Receipt, columns: Sequence[str] | None = None) -> Part:
         """The rows of a shard that count; see `read_part`."""
         return read_part(self.storage, self.facts, receipt, self.stale, columns)

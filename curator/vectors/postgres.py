@@ -8,6 +8,7 @@ exact; for many the graph is walked until there are enough, and their true score
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from curator.vectors.engine import Answer
 from curator.vectors.postgres_loading import PROBES, PostgresLoading, as_text, line_of
 from curator.vectors.services import COLUMNS, services
 
+# What ends a text otherwise than the check of parentheses knows, and functions that undo the role or run statements.
+_FORBIDDEN = re.compile(r"[;$\\]|\be'|set_config|query_to_xml|table_to_xml|schema_to_xml|database_to_xml|dblink", re.I)
 _FEW = 20_000  # matches up to which every one is compared
 _TUPLES = 200_000  # of the graph that one search looks at, at most
 _SECONDS = 30  # that one condition may take
@@ -173,8 +176,9 @@ class PostgresEngine(PostgresLoading):
         """A condition as part of a statement. Raises `WhereError` for one that would change the statement."""
         if where is None:
             return ""
-        if leaves_its_parentheses(where) or "$$" in where or ";" in where:
-            raise WhereError(self._explain(where, "its parentheses do not match, or it holds ; or $$"))
+        if leaves_its_parentheses(where) or _FORBIDDEN.search(where):
+            problem = "its parentheses do not match, or it holds ; or $ or E'…', or a function that reaches out"
+            raise WhereError(self._explain(where, problem))
         return f" WHERE (\n{where.replace('%', '%%')}\n)"
 
     def _explain(self, where: str, problem: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +48,11 @@ class PostgresLoading:
         if connection is not None and not connection.closed:
             return connection
         info = self._psycopg.conninfo.conninfo_to_dict(self._dsn.replace("postgres://", "postgresql://", 1))
-        more = {} if "sslmode" in info or is_loopback(info.get("host")) else {"sslmode": "verify-full"}
+        more = (
+            {}
+            if "sslmode" in info or is_loopback(info.get("hostaddr") or info.get("host") or os.environ.get("PGHOST"))
+            else {"sslmode": "verify-full"}
+        )
         # Not prepared: a plan that is kept would outlive the settings that it was made under.
         try:
             connection = self._psycopg.connect(

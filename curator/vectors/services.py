@@ -115,6 +115,8 @@ def split_url(url: str, way: str) -> tuple[str, str]:
     if parts.password is not None:
         raise UsageError(f"a password in a URL stays in the shell's history; leave it out, and {way}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "password" in options:
+        raise UsageError(f"a password in a URL stays in the shell's history; leave it out, and {way}")
     name = options.pop("set", "")
     if not _NAME.fullmatch(name):
         raise UsageError(f"{url} names no set; end it with ?set=NAME, of small letters, digits and _")
