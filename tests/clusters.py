@@ -124,10 +124,14 @@ class Postgres:
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        for process in (pid, *(child for child, parent in parents.items() if parent == pid)):
+        processes = (pid, *(child for child, parent in parents.items() if parent == pid))
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(0.5)
+        deadline = time.monotonic() + 60
+        while any(Path(f"/proc/{process}").exists() for process in processes):  # a busy machine takes a while
+            assert time.monotonic() < deadline, "Postgres did not go"
+            time.sleep(0.05)
 
     def start(self) -> None:
         """Bring it up again."""
