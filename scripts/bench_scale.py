@@ -38,7 +38,7 @@ from curator.scale.drive import embed_set
 from curator.scale.executor import LocalExecutor, Workers
 from curator.scale.plan import make_plan
 from curator.scale.records import PlanFile, Receipt, SetFacts
-from curator.scale.shards import VECTOR, marks_of, put_rows, receipt_name, schema_of
+from curator.scale.shards import VECTOR, marks_of, put_rows, receipt_name, schema_of, vector_column
 from curator.scale.storage import Storage
 from curator.vectors import COLUMNS, LoadPart, open_service
 
@@ -126,11 +126,10 @@ def write_set(place: Path, x: np.ndarray) -> None:
         values |= {"id": np.arange(n) + (shard << 20), "uri": names, "sha256": hashes}
         values |= {"pixel_hash": [h[:16] for h in hashes], "origin": ["real"] * n, "format": ["PNG"] * n}
         values |= {"width": np.full(n, 64, np.int32), "height": np.full(n, 64, np.int32)}
-        values[VECTOR] = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), DIM)
+        values[VECTOR] = vector_column(part)
         file = f"{shard:06d}-synthetic.parquet"
-        put_rows(storage, f"shards/{file}", pa.table(values, schema))
-        data = storage.read(f"shards/{file}")
-        receipt = Receipt(shard, file, len(data), hashlib.sha256(data).hexdigest(), n)
+        digest = put_rows(storage, f"shards/{file}", pa.table(values, schema))
+        receipt = Receipt(shard, file, storage.size(f"shards/{file}") or 0, digest, n)
         storage.put(receipt_name(shard), receipt.to_json())
     storage.put("set.json", facts.to_json())
 

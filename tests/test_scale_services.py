@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,10 +228,10 @@ def test_postgres_refuses_a_hostile_condition(served: str, where: str) -> None:
     service.close()
 
 
-def test_many_matches_walk_the_graph_and_never_come_back_short(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_matches_walk_the_graph_and_never_come_back_short(served: str) -> None:
     """As above 20,000 matches: the answer says that it is approximate, and with which recall; --exact is exact."""
-    monkeypatch.setattr("curator.vectors.postgres._FEW", 5)
-    service = open_service(served)
+    service: Any = open_service(served)
+    service.few = 5
     q = unit(service.vectors([2]))
     for where in (None, "label <> 'label-3'", "label = 'label-7'"):
         answer = service.nearest(q, 20, where=where)

@@ -16,7 +16,7 @@ from curator.registry import Registry
 
 KEEP = ("protected", "real", "labelled", "whole", "largest", "lossless", "oldest", "shortest-path")
 _WHOLE = 1 << 20  # an input side so large that no JPEG is decoded at reduced scale
-_LOSSLESS = {"PNG", "BMP", "DIB", "TIFF", "PPM"}
+LOSSLESS = {"PNG", "BMP", "DIB", "TIFF", "PPM"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _smallest(image: Image, facts: Facts) -> float:
 
 @keep_rules.register("lossless")
 def _lossless(image: Image, facts: Facts) -> float:
-    return image.format not in _LOSSLESS
+    return image.format not in LOSSLESS
 
 
 @keep_rules.register("largest-file")

@@ -14,6 +14,7 @@ from curator.encoders.catalogue import Weights
 from curator.encoders.clip import ClipEncoder
 from curator.encoders.spec import SPEC, sound_spec
 from curator.errors import EncoderError, SpaceMismatch
+from curator.files import sha256_of
 from curator.records import Vectors
 
 SAME = 0.9999  # least cosine with the stored vectors of the probe: another machine differs in the last digits only
@@ -70,6 +71,4 @@ def _probe_pictures() -> list[Image.Image]:
 
 def checksums(files: Mapping[str, Path]) -> dict[str, str]:
     """Name → SHA-256."""
-    from curator.files import sha256_of
-
     return {name: sha256_of(file) for name, file in files.items()}

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from curator.errors import UnknownName, UsageError
 from curator.records import Ids, Image, Space, Vectors
-from curator.vectors import COLUMNS, Service
+from curator.vectors import CONDITIONS, Service
 
 
 class ServedReader:
@@ -61,7 +61,7 @@ class ServedReader:
 
     def columns(self) -> list[str]:
         """What a condition may name."""
-        return ["id", "path", "aspect", *(c for c in COLUMNS if c != "norm")]
+        return list(CONDITIONS)
 
     def cached_query(self, _: Space, __: str) -> None:
         """Nothing is remembered elsewhere."""

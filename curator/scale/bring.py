@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,19 +15,21 @@ import numpy as np
 from curator.errors import ScaleProblem, UnknownName, UsageError
 from curator.files import sha256_of, write_whole
 from curator.index import Index
+from curator.index.size import MANY
 from curator.ingest import IngestOptions, ingest
 from curator.ingest.importing.embedded import Part, keep_vectors
 from curator.job import QUIET, Job
 from curator.records import IngestReport
-from curator.registry import extra, suggest
+from curator.registry import suggest
 from curator.scale.drive import whole_set
+from curator.scale.records import MOST_ROWS, ROW_BITS
 from curator.scale.select import ROWS
+from curator.scale.shards import read_rows
 from curator.scale.storage import Storage, StorageError, members_of, read_uri, tar_of
 from curator.scale.towers import open_encoder
 from curator.selection.select import replay
 from curator.texts import to_json
 
-_MANY = 1_000_000  # images from which a local index is slow
 _UNSAFE = re.compile(r"[^\w.+-]+")
 _BATCH = 64  # pictures of one tar that are fetched at a time
 NOTES = "metadata.jsonl"
@@ -57,7 +58,7 @@ def bring(
     storage = Storage(place)
     rows = _selected(storage, name)
     folder = folder.expanduser().absolute()
-    if len(rows) > _MANY:
+    if len(rows) > MANY:
         job.say(f"Warning: {len(rows):,} images are many for one machine: searches will read all of them.")
     report = BringReport(name, str(folder))
     files = {int(row["id"]): folder / _file_name(row) for row in rows}
@@ -75,7 +76,7 @@ def bring(
 
     def parts() -> Iterator[Part]:
         for receipt in whole.receipts:
-            of_shard = wanted[wanted >> 20 == receipt.shard]
+            of_shard = wanted[wanted >> ROW_BITS == receipt.shard]
             if len(of_shard):
                 part = whole.part(receipt, ("norm",))
                 chosen = part.take(np.flatnonzero(np.isin(part.ids, of_shard)).astype(np.int64))
@@ -91,20 +92,18 @@ def bring(
 
 
 def _selected(storage: Storage, name: str) -> list[dict[str, Any]]:
-    pq = extra("pyarrow.parquet", "scale")
     storage.require("set.json")
     try:
-        data = storage.read(f"select/{name}/{ROWS}")
+        return list(read_rows(storage, f"select/{name}/{ROWS}").to_pylist())
     except FileNotFoundError as error:
         raise UnknownName(
             f"no selection '{name}' in {storage.place}; {suggest(name, storage.folders('select'))}"
         ) from error
-    return list(pq.read_table(io.BytesIO(data)).to_pylist())
 
 
 def _file_name(row: Mapping[str, Any]) -> str:
     """Where a picture goes: by shard and row, with as much of its own name as is safe."""
-    shard, number = int(row["id"]) >> 20, int(row["id"]) & (1 << 20) - 1
+    shard, number = divmod(int(row["id"]), MOST_ROWS)
     chained = tar_of(row["uri"])
     plain = (chained[1] if chained else row["uri"]).rpartition("/")[2]
     return f"{shard:06d}/{number:07d}-{_UNSAFE.sub('_', plain).lstrip('.')[-60:]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.errors import NoSet, UnknownName, UsageError
+from curator.errors import UnknownName, UsageError
 from curator.index import build_graph
+from curator.records import Ids
 from curator.registry import extra, suggest
 from curator.scale.conditions import rows_where
-from curator.scale.executor import Outcome
-from curator.scale.plan import read_facts, superseded_rows
-from curator.scale.shards import VECTOR, Part, put_rows, read_part, read_receipt, read_rows
+from curator.scale.shards import VECTOR, Part, put_rows, read_arrays, vector_column
+from curator.scale.stages import OnceStage, duplicates_in, read_shard
 from curator.scale.storage import Storage
 from curator.selectors import Pool, assign, sampling, selectors
 from curator.selectors.rounds import ONE_PASS, TWO_ROUNDS, best_keys, best_keys_of_each, share_of_shard
@@ -49,58 +48,43 @@ class SetRecipe:
 
 
 @dataclass(frozen=True)
-class ChooseInShard:
-    """The stage that looks at one shard: which of its rows could be in the answer, written to `home`."""
+class ChooseInShard(OnceStage):
+    """The stage that looks at one shard: which of its rows could be in the answer."""
 
-    place: str
-    home: str
     recipe: str  # JSON
     shards: int
+    folder = ""
 
-    def file(self, shard: int) -> str:
-        """Where the rows of a shard go: put whole, it is its own receipt."""
-        return f"{self.home}/{shard:06d}.parquet"
+    def make(self, storage: Storage, number: int) -> None:
+        """Choose."""
+        recipe = SetRecipe(**json.loads(self.recipe))
+        part = _candidates(read_shard(storage, number), storage, recipe)
+        put_rows(storage, self.file(number), _choose(storage, self.home, part, recipe, self.shards))
 
-    def __call__(self, shard: int) -> Outcome:
-        """Choose, unless it was done."""
-        storage = Storage(self.place)
-        if storage.size(self.file(shard)) is None:
-            recipe = SetRecipe(**json.loads(self.recipe))
-            part = self._candidates(storage, shard, recipe)
-            put_rows(storage, self.file(shard), _choose(storage, self.home, part, recipe, self.shards))
-        return {"shard": shard}
 
-    def _candidates(self, storage: Storage, shard: int, recipe: SetRecipe) -> Part:
-        facts = read_facts(storage)
-        receipt = read_receipt(storage, shard)
-        if receipt is None:
-            raise NoSet(f"shard {shard} has lost its receipt; `curator scale embed {self.place}` makes it again")
-        part = read_part(storage, facts, receipt, superseded_rows(storage, facts))
-        counts = np.ones(len(part), bool)
-        if recipe.origin != "any":
-            counts &= np.array([o == recipe.origin for o in part.column("origin")], bool)
-        if recipe.dedupe:
-            counts &= ~np.isin(
-                part.ids, _dropped(self.place, recipe.dedupe, storage.mark(f"dedupe/{recipe.dedupe}/groups.parquet"))
-            )
-        if recipe.where and len(part):
-            counts &= rows_where(part, recipe.where)
-        part = part.take(np.flatnonzero(counts).astype(np.int64))
-        return in_order(part)
+def _candidates(part: Part, storage: Storage, recipe: SetRecipe) -> Part:
+    """The rows that a recipe may choose from, in the order of a pool."""
+    counts = np.ones(len(part), bool)
+    if recipe.origin != "any":
+        counts &= np.array([o == recipe.origin for o in part.column("origin")], bool)
+    if recipe.dedupe:
+        mark = storage.mark(f"dedupe/{recipe.dedupe}/groups.parquet")
+        counts &= ~np.isin(part.ids, _dropped(storage.place, recipe.dedupe, mark))
+    if recipe.where and len(part):
+        counts &= rows_where(part, recipe.where)
+    return in_order(part.take(np.flatnonzero(counts).astype(np.int64)))
 
 
 @lru_cache(maxsize=2)
-def _dropped(place: str, name: str, _mark: str) -> NDArray[np.int64]:
+def _dropped(place: str, name: str, _mark: str) -> Ids:
     """Ids of duplicates that a result of `curator scale dedupe` found, ascending."""
     storage = Storage(place)
     try:
-        table = read_rows(storage, f"dedupe/{name}/groups.parquet")
+        return duplicates_in(storage, f"dedupe/{name}/groups.parquet")
     except FileNotFoundError as error:
         raise UnknownName(
             f"no result '{name}' of `curator scale dedupe` in {place}; {suggest(name, storage.folders('dedupe'))}"
         ) from error
-    ids, keepers = table["id"].to_numpy(), table["keeper_id"].to_numpy()
-    return np.asarray(np.sort(ids[ids != keepers]))
 
 
 def in_order(part: Part) -> Part:
@@ -127,9 +111,7 @@ def _choose(storage: Storage, home: str, part: Part, recipe: SetRecipe, shards: 
         chosen = np.arange(len(part))
         if wanted < len(part):
             chosen = np.sort(selectors[recipe.by](pool_of(part, recipe), wanted).positions)
-        x = part.x[chosen]
-        column = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
-        return part.table.take(chosen).append_column(VECTOR, column)
+        return part.table.take(chosen).append_column(VECTOR, vector_column(part.x[chosen]))
     uniform = pool_of(part, recipe).uniform
     if recipe.by == "importance":
         keys, codes = _keys_of(storage, home, part, uniform)
@@ -153,6 +135,6 @@ def codes_in(part: Part, column: str) -> NDArray[np.int64]:
 
 def _keys_of(storage: Storage, home: str, part: Part, uniform: NDArray[np.float64]) -> tuple[Any, NDArray[np.int64]]:
     """Keys of importance, and the cluster of each row: by weights that were fitted once, on a sample."""
-    with np.load(io.BytesIO(storage.read(f"{home}/fit.npz")), allow_pickle=False) as fit:
-        keys = part.x.astype(np.float32) @ fit["w"] + float(fit["bias"]) + sampling.gumbel(uniform)
-        return keys.astype(np.float64), assign(part.x, fit["centres"])[0]
+    fit = read_arrays(storage, f"{home}/fit.npz")
+    keys = part.x.astype(np.float32) @ fit["w"] + float(fit["bias"]) + sampling.gumbel(uniform)
+    return keys.astype(np.float64), assign(part.x, fit["centres"])[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,19 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.cleaning.keepers import LOSSLESS
 from curator.duplicates.leaders import keepers_of, leaders
 from curator.embeddings import find_sorted
 from curator.errors import UsageError
 from curator.intervals import wilson
 from curator.job import QUIET, Job
 from curator.records import Ids
-from curator.records.selections import NAME
 from curator.registry import Registry, extra
 from curator.scale.drive import run_all, whole_set
 from curator.scale.executor import Executor
 from curator.scale.join import (
-    A_CELL,
-    MOST_CELLS,
     MOST_VISITS,
     TRAINING,
     VISITS,
@@ -32,20 +29,20 @@ from curator.scale.join import (
     CertifyShard,
     Edges,
     JoinGroup,
-    put_cells,
+    count_cells,
     read_cells,
     train_cells,
     visits_needed,
 )
 from curator.scale.select import sample_of
-from curator.scale.shards import Half, ShardedSet, put_rows, read_rows, vectors_in
+from curator.scale.shards import Half, ShardedSet, put_arrays, put_rows, read_arrays, read_rows, vectors_in
+from curator.scale.stages import check_name, duplicates_in
 from curator.scale.storage import Storage
 from curator.texts import to_json
 
 KEEP = ("real", "largest", "oldest")
 TARGET = 0.99  # least recall of the join
 _SAMPLED = 1_000  # rows that are compared with all
-_LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "PPM")
 _COLUMNS = ("sha256", "pixel_hash", "width", "height", "format", "taken_at", "label", "caption", "origin")
 
 Columns = Mapping[str, Sequence[Any]]
@@ -55,7 +52,7 @@ set_rules.register("real")(lambda c: np.array([o != "real" for o in c["origin"]]
 set_rules.register("labelled")(lambda c: np.array([v is None for v in c["label"]]))
 set_rules.register("captioned")(lambda c: np.array([v is None for v in c["caption"]]))
 set_rules.register("largest")(lambda c: -np.array(c["width"], np.int64) * np.array(c["height"], np.int64))
-set_rules.register("lossless")(lambda c: np.array([f not in _LOSSLESS for f in c["format"]]))
+set_rules.register("lossless")(lambda c: np.array([f not in LOSSLESS for f in c["format"]]))
 set_rules.register("oldest")(lambda c: np.array([t or "~" for t in c["taken_at"]]))
 set_rules.register("shortest-path")(lambda c: np.array([len(u) for u in c["uri"]]))
 
@@ -114,10 +111,7 @@ def dedupe_set(
     """
     storage = Storage(place)
     whole = whole_set(storage)
-    if not NAME.fullmatch(name):
-        raise UsageError(f"'{name}' is no name for a result: letters, digits, and . _ + - within")
-    if not overwrite and storage.size(f"dedupe/{name}/groups.parquet") is not None:
-        raise UsageError(f"there is a result '{name}' in {storage.place} already; take another name, or --overwrite")
+    check_name(storage, name, f"dedupe/{name}/groups.parquet", what="result", overwrite=overwrite)
     rows = _Rows.read(whole, how)
     result = SetDuplicates(len(rows.ids))
     keeper, kind = rows.exact(result)
@@ -212,8 +206,9 @@ class _Join:
         """All pairs that the join finds, each once; what they are worth is written into the result."""
         storage, how, n = self.whole.storage, self.how, self.whole.rows
         if storage.size(f"{self.home}/cells.npz") is None:
-            sample = sample_of(self.whole, how.seed, max(256, TRAINING * (how.cells or min(MOST_CELLS, n // A_CELL))))
-            put_cells(storage, self.home, *train_cells(sample, n, cells=how.cells, seed=how.seed))
+            sample = sample_of(self.whole, how.seed, max(256, TRAINING * count_cells(n, how.cells)))
+            mean, centres = train_cells(sample, n, cells=how.cells, seed=how.seed)
+            put_arrays(storage, f"{self.home}/cells.npz", mean=mean, centres=centres)
         shards = tuple(r.shard for r in self.whole.receipts)
         cells = len(read_cells(storage, self.home)[1])
         # Of each visit a group holds the vector twice, as float16 and as float32, and a little more.
@@ -221,7 +216,8 @@ class _Join:
         groups = max(1, min(cells, -(-needed // how.memory)))
         assigning = AssignShard(storage.place, self.home, how.visits, groups)
         run_all(assigning, shards, self.executor, "assigning to cells", self.job)
-        joining = JoinGroup(storage.place, self.home, how.visits, shards, how.threshold)
+        files = tuple(map(assigning.file, shards))
+        joining = JoinGroup(storage.place, self.home, how.visits, files, how.threshold)
         run_all(joining, range(groups), self.executor, "comparing", self.job)
         tables = [read_rows(storage, joining.file(g)) for g in range(groups)]
         result.let_go = sum(int((t.schema.metadata or {}).get(b"dropped", b"0")) for t in tables)
@@ -231,8 +227,8 @@ class _Join:
         pairs, once = np.unique(np.stack([first, second], 1), axis=0, return_index=True)
         edges = pairs[:, 0], pairs[:, 1], scores[once].astype(np.float32)
         self._certify(edges, result)
-        for shard in shards:  # as large as the set, and of no use any more
-            storage.remove(assigning.file(shard))
+        for file in files:  # together as large as the set, and of no use any more
+            storage.remove(file)
         return edges
 
     def _certify(self, edges: Edges, result: SetDuplicates) -> None:
@@ -240,9 +236,7 @@ class _Join:
         storage, receipts = self.whole.storage, self.whole.receipts
         if storage.size(f"{self.home}/sample.npz") is None:
             ids, x = self._sampled()
-            sink = io.BytesIO()
-            np.savez(sink, ids=ids, x=x)
-            storage.put(f"{self.home}/sample.npz", sink.getvalue())
+            put_arrays(storage, f"{self.home}/sample.npz", ids=ids, x=x)
         stage = CertifyShard(storage.place, self.home, self.how.threshold)
         run_all(stage, [r.shard for r in receipts], self.executor, "certifying", self.job)
         tables = [read_rows(storage, stage.file(r.shard)) for r in receipts]
@@ -263,12 +257,12 @@ class _Join:
     def _advise(self, sampled: Ids, y: Half, result: SetDuplicates) -> None:
         """How many visits the same sample says are enough."""
         storage = self.whole.storage
-        with np.load(io.BytesIO(storage.read(f"{self.home}/sample.npz")), allow_pickle=False) as sample:
-            x = sample["x"][find_sorted(sample["ids"], sampled)[0]]
+        sample = read_arrays(storage, f"{self.home}/sample.npz")
+        x = sample["x"][find_sorted(sample["ids"], sampled)[0]]
         needed = np.sort(visits_needed(x, y, *read_cells(storage, self.home)))
         enough = int(needed[math.ceil(TARGET * len(needed)) - 1])
         result.visits_for_target = enough if enough <= MOST_VISITS else None
-        way_out = "no 32 visits would; ask for fewer --cells"
+        way_out = f"no {MOST_VISITS} visits would; ask for fewer --cells"
         if result.visits_for_target:
             way_out = f"--visits {enough} would reach it"
         result.notes.append(
@@ -278,15 +272,14 @@ class _Join:
     def _sampled(self) -> tuple[Ids, Half]:
         """Ids (m,), ascending, and vectors of rows drawn by chance, none of them a copy."""
         rng = np.random.default_rng(self.how.seed)
-        table = read_rows(self.whole.storage, f"{self.home}/exact.parquet")
-        ids, keepers = table["id"].to_numpy(), table["keeper_id"].to_numpy()
+        copies = duplicates_in(self.whole.storage, f"{self.home}/exact.parquet")
         receipts = self.whole.receipts
         shares = rng.multinomial(_SAMPLED, np.array([r.rows for r in receipts]) / max(1, self.whole.rows))
         drawn_ids, xs = [np.empty(0, np.int64)], [np.empty((0, self.whole.facts.dim), np.float16)]
         for receipt, share in zip(receipts, shares.tolist(), strict=True):
             part = self.whole.part(receipt, ()) if share else None
             if part is not None:
-                alone = np.flatnonzero(~np.isin(part.ids, ids[ids != keepers]))
+                alone = np.flatnonzero(~np.isin(part.ids, copies))
                 drawn = np.sort(rng.choice(alone, min(share, len(alone)), replace=False)) if len(alone) else alone
                 drawn_ids.append(part.ids[drawn])
                 xs.append(part.x[drawn])

@@ -61,8 +61,6 @@ def embed_set(
     storage = Storage(place)
     facts = _settle_space(storage, read_facts(storage), encoder, job)
     receipts = sound_receipts(storage, facts, job)
-    for number in set(read_receipts(storage)) - set(receipts):
-        storage.remove(receipt_name(number))
     if retry_skipped:
         receipts = {n: r for n, r in receipts.items() if all(s.permanent for s in r.skipped)}
     report = EmbedReport(facts.shards, len(receipts))
@@ -119,14 +117,21 @@ def _settle_space(storage: Storage, facts: SetFacts, encoder: str | None, job: J
 
 
 def sound_receipts(storage: Storage, facts: SetFacts, job: Job = QUIET) -> dict[int, Receipt]:
-    """Receipts whose file is there as it should be: by size, and on this machine's disks by every byte."""
-    receipts = {n: r for n, r in read_receipts(storage).items() if n < facts.shards}
+    """Receipts whose file is there as it should be: by size, and on this machine's disks by every byte.
+
+    The others are taken back.
+    """
+    every = read_receipts(storage)
+    receipts = {n: r for n, r in every.items() if n < facts.shards}
     written = sum(name.endswith(".json") for name in storage.sizes("shards"))
     damaged = [n for n, r in receipts.items() if storage.is_local and not _is_whole(storage, r)]
     lost = written - len(receipts) + len(damaged)
     if lost:
         job.say(f"{plural(lost, 'shard')} had a receipt and not the file it names; made again.")
-    return {n: r for n, r in receipts.items() if n not in set(damaged)}
+    sound = {n: r for n, r in receipts.items() if n not in set(damaged)}
+    for number in every.keys() - sound.keys():
+        storage.remove(receipt_name(number))
+    return sound
 
 
 def _is_whole(storage: Storage, receipt: Receipt) -> bool:

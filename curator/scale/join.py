@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.embeddings import blocks
-from curator.errors import SetDamaged
 from curator.records import Vectors
 from curator.registry import extra
-from curator.scale.executor import Outcome
-from curator.scale.plan import read_facts, superseded_rows
-from curator.scale.shards import VECTOR, Half, Part, put_rows, read_part, read_receipt, read_rows, vectors_in
+from curator.scale.shards import VECTOR, Half, Part, put_rows, read_arrays, vector_column, vectors_in
+from curator.scale.stages import OnceStage, duplicates_in, read_shard, without
 from curator.scale.storage import Storage
 from curator.selectors import spherical_kmeans
 
@@ -45,11 +43,15 @@ def centred(x: Half | Vectors, mean: NDArray[np.float32]) -> Vectors:
     return np.where(norms > 1e-6, y / np.maximum(norms, 1e-12), x).astype(np.float32)
 
 
+def count_cells(n: int, cells: int | None) -> int:
+    """How many cells n rows go to: as asked, or one for about a thousand."""
+    return cells or min(MOST_CELLS, max(1, n // A_CELL))
+
+
 def train_cells(sample: Half, n: int, *, cells: int | None, seed: int = 0) -> tuple[NDArray[np.float32], Vectors]:
     """A sample (m, d) of n rows → its mean (d,) and the cells' centres (c, d)."""
     mean = sample.astype(np.float32).mean(0)
-    count = cells or min(MOST_CELLS, max(1, n // A_CELL))
-    return mean, spherical_kmeans(centred(sample, mean), count, np.random.default_rng(seed))
+    return mean, spherical_kmeans(centred(sample, mean), count_cells(n, cells), np.random.default_rng(seed))
 
 
 def nearest_cells(y: Vectors, centres: Vectors, visits: int) -> NDArray[np.int32]:
@@ -121,27 +123,19 @@ def at_most(edges: Edges, most: int = MOST_EDGES) -> tuple[Edges, int]:
 
 
 @dataclass(frozen=True)
-class AssignShard:
+class AssignShard(OnceStage):
     """The stage that sends the rows of a shard to their cells: one file, a row group for each group of cells."""
 
-    place: str
-    home: str
     visits: int
     groups: int
+    folder = "cells/"
 
-    def file(self, shard: int) -> str:
-        """Put whole, it is its own receipt."""
-        return f"{self.home}/cells/{shard:06d}.parquet"
-
-    def __call__(self, shard: int) -> Outcome:
-        """Assign, unless it was done."""
-        storage = Storage(self.place)
-        if storage.size(self.file(shard)) is None:
-            part = _once(storage, self.home, shard)
-            mean, centres = read_cells(storage, self.home)
-            cells = nearest_cells(centred(part.x, mean), centres, self.visits)
-            storage.put(self.file(shard), self._visits(part, cells, len(centres)))
-        return {"shard": shard}
+    def make(self, storage: Storage, number: int) -> None:
+        """Assign."""
+        part = _once(storage, self.home, number)
+        mean, centres = read_cells(storage, self.home)
+        cells = nearest_cells(centred(part.x, mean), centres, self.visits)
+        storage.put(self.file(number), self._visits(part, cells, len(centres)))
 
     def _visits(self, part: Part, cells: NDArray[np.int32], count: int) -> bytes:
         """The rows of a shard once for each cell that they are in, as a file."""
@@ -157,7 +151,7 @@ class AssignShard:
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for number in range(self.groups):
                 members = np.flatnonzero(group == number)
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.x[rows[members]].ravel()), dim)
+                vectors = vector_column(part.x[rows[members]])
                 values = {
                     "cell": flat[members].astype(np.int32),
                     "home": is_home[members],
@@ -169,28 +163,20 @@ class AssignShard:
 
 
 @dataclass(frozen=True)
-class JoinGroup:
+class JoinGroup(OnceStage):
     """The stage that compares within the cells of one group; memory holds one group."""
 
-    place: str
-    home: str
     visits: int
-    shards: tuple[int, ...]
+    cells_of: tuple[str, ...]  # the files that hold who is in which cell, one for each shard
     threshold: float
+    folder = "edges/"
 
-    def file(self, group: int) -> str:
-        """Put whole, it is its own receipt."""
-        return f"{self.home}/edges/{group:06d}.parquet"
-
-    def __call__(self, group: int) -> Outcome:
-        """Join, unless it was done."""
-        storage = Storage(self.place)
-        if storage.size(self.file(group)) is None:
-            pa = extra("pyarrow", "scale")
-            (first, second, scores), dropped = self._edges(storage, group)
-            table = pa.table({"first": first, "second": second, "score": scores})
-            put_rows(storage, self.file(group), table.replace_schema_metadata({"dropped": str(dropped)}))
-        return {"shard": group}
+    def make(self, storage: Storage, number: int) -> None:
+        """Join."""
+        pa = extra("pyarrow", "scale")
+        (first, second, scores), dropped = self._edges(storage, number)
+        table = pa.table({"first": first, "second": second, "score": scores})
+        put_rows(storage, self.file(number), table.replace_schema_metadata({"dropped": str(dropped)}))
 
     def _edges(self, storage: Storage, group: int) -> tuple[Edges, int]:
         cell, is_home, ids, x = self._rows(storage, group)
@@ -212,8 +198,8 @@ class JoinGroup:
         """Everybody at home or on a visit in the cells of the group, whatever shard they come from."""
         pq = extra("pyarrow.parquet", "scale")
         columns: list[tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], Half]] = []
-        for shard in self.shards:
-            with storage.open(f"{self.home}/cells/{shard:06d}.parquet") as opened:
+        for file in self.cells_of:
+            with storage.open(file) as opened:
                 table = pq.ParquetFile(opened).read_row_group(group)
             values = (table[n].to_numpy() for n in ("cell", "home", "id"))
             columns.append((*values, vectors_in(table)))
@@ -222,41 +208,31 @@ class JoinGroup:
 
 
 @dataclass(frozen=True)
-class CertifyShard:
+class CertifyShard(OnceStage):
     """The stage that compares sampled rows with every row of one shard: what the join should have found."""
 
-    place: str
-    home: str
     threshold: float
+    folder = "certificate/"
 
-    def file(self, shard: int) -> str:
-        """Put whole, it is its own receipt."""
-        return f"{self.home}/certificate/{shard:06d}.parquet"
-
-    def __call__(self, shard: int) -> Outcome:
-        """Compare, unless it was done."""
-        storage = Storage(self.place)
-        if storage.size(self.file(shard)) is None:
-            pa = extra("pyarrow", "scale")
-            part = _once(storage, self.home, shard)
-            with np.load(io.BytesIO(storage.read(f"{self.home}/sample.npz")), allow_pickle=False) as sample:
-                sample_ids, q = sample["ids"], sample["x"].astype(np.float32)
-            rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-            for block in blocks(len(part), _BLOCK):
-                i, j = np.nonzero(q @ part.x[block].astype(np.float32).T >= self.threshold)
-                other = sample_ids[i] != part.ids[block][j]
-                rows.append(i[other])
-                columns.append(j[other] + block.start)
-            i, j = np.concatenate(rows), np.concatenate(columns)
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.x[j].ravel()), part.x.shape[1])
-            put_rows(
-                storage, self.file(shard), pa.table({"sampled": sample_ids[i], "id": part.ids[j], VECTOR: vectors})
-            )
-        return {"shard": shard}
+    def make(self, storage: Storage, number: int) -> None:
+        """Compare."""
+        pa = extra("pyarrow", "scale")
+        part = _once(storage, self.home, number)
+        sample = read_arrays(storage, f"{self.home}/sample.npz")
+        sample_ids, q = sample["ids"], sample["x"].astype(np.float32)
+        rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for block in blocks(len(part), _BLOCK):
+            i, j = np.nonzero(q @ part.x[block].astype(np.float32).T >= self.threshold)
+            other = sample_ids[i] != part.ids[block][j]
+            rows.append(i[other])
+            columns.append(j[other] + block.start)
+        i, j = np.concatenate(rows), np.concatenate(columns)
+        values = {"sampled": sample_ids[i], "id": part.ids[j], VECTOR: vector_column(part.x[j])}
+        put_rows(storage, self.file(number), pa.table(values))
 
 
 def visits_needed(
-    x: Half, y: Half, mean: NDArray[np.float32], centres: Vectors, *, most: int = 32
+    x: Half, y: Half, mean: NDArray[np.float32], centres: Vectors, *, most: int = MOST_VISITS
 ) -> NDArray[np.int64]:
     """(m, d), (m, d) the ends of edges → (m,) how many visits make the two meet; `most` + 1 where no so many do."""
     a, b = (nearest_cells(centred(ends, mean), centres, most) for ends in (x, y))
@@ -270,23 +246,10 @@ def visits_needed(
 
 def read_cells(storage: Storage, home: str) -> tuple[NDArray[np.float32], Vectors]:
     """The mean (d,) and the centres (c, d) that were trained for a join."""
-    with np.load(io.BytesIO(storage.read(f"{home}/cells.npz")), allow_pickle=False) as cells:
-        return cells["mean"], cells["centres"]
-
-
-def put_cells(storage: Storage, home: str, mean: NDArray[np.float32], centres: Vectors) -> None:
-    """Keep them for the workers."""
-    sink = io.BytesIO()
-    np.savez(sink, mean=mean, centres=centres)
-    storage.put(f"{home}/cells.npz", sink.getvalue())
+    cells = read_arrays(storage, f"{home}/cells.npz")
+    return cells["mean"], cells["centres"]
 
 
 def _once(storage: Storage, home: str, shard: int) -> Part:
     """The rows of a shard, without those whose picture stands elsewhere too, and is compared there."""
-    facts, receipt = read_facts(storage), read_receipt(storage, shard)
-    if receipt is None:
-        raise SetDamaged(f"shard {shard} has lost its receipt; `curator scale embed {storage.place}` makes it again")
-    part = read_part(storage, facts, receipt, superseded_rows(storage, facts), ())
-    table = read_rows(storage, f"{home}/exact.parquet")
-    ids, keepers = table["id"].to_numpy(), table["keeper_id"].to_numpy()
-    return part.take(np.flatnonzero(~np.isin(part.ids, ids[ids != keepers])).astype(np.int64))
+    return without(read_shard(storage, shard, ()), duplicates_in(storage, f"{home}/exact.parquet"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +13,7 @@ from curator.job import QUIET, Job
 from curator.records import Notes
 from curator.registry import extra
 from curator.scale.records import MOST_ROWS, PlanFile, SetFacts
-from curator.scale.shards import read_rows
+from curator.scale.shards import put_rows, read_rows
 from curator.scale.sources import PlannedFile, PlanReport, list_source, named_source
 from curator.scale.storage import Storage
 from curator.texts import to_json
@@ -116,7 +114,7 @@ def _compare(storage: Storage, facts: SetFacts, entries: list[PlannedFile], repo
 
 def _write(storage: Storage, facts: SetFacts, entries: Sequence[PlannedFile], job: Job) -> SetFacts:
     """Further files of the plan, whose shards follow those there are."""
-    pa, pq = extra("pyarrow", "scale"), extra("pyarrow.parquet", "scale")
+    pa = extra("pyarrow", "scale")
     size = 1 if facts.kind == "tars" else facts.shard_size
     per_file = max(1, _FILE_ROWS // size) * size
     plan = list(facts.plan)
@@ -124,24 +122,19 @@ def _write(storage: Storage, facts: SetFacts, entries: Sequence[PlannedFile], jo
         part = entries[start : start + per_file]
         first = plan[-1].first + plan[-1].shards if plan else 0
         rows = [_row_of(e) | {"shard": first + n // size} for n, e in enumerate(part)]
-        sink = io.BytesIO()
-        # A row group is a shard, so that a worker reads its own and no other.
-        pq.write_table(pa.Table.from_pylist(rows, _schema(pa)), sink, row_group_size=size, compression="zstd")
         file = f"plan/{len(plan):05d}.parquet"
-        storage.put(file, sink.getvalue())
-        digest = hashlib.sha256(sink.getvalue()).hexdigest()
+        # A row group is a shard, so that a worker reads its own and no other.
+        digest = put_rows(storage, file, pa.Table.from_pylist(rows, _schema(pa)), row_group=size)
         plan.append(PlanFile(file, digest, first, -(-len(part) // size), len(part)))
         job.progress(start + len(part), len(entries), "planning", unit="files")
     return replace(facts, plan=tuple(plan))
 
 
 def _put_superseded(storage: Storage, stale: Mapping[int, set[str]]) -> str:
-    pa, pq = extra("pyarrow", "scale"), extra("pyarrow.parquet", "scale")
+    pa = extra("pyarrow", "scale")
     rows = [{"shard": shard, "uri": uri} for shard in sorted(stale) for uri in sorted(stale[shard])]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, pa.schema([("shard", pa.int32()), ("uri", pa.string())])), sink)
-    storage.put(SUPERSEDED, sink.getvalue())
-    return hashlib.sha256(sink.getvalue()).hexdigest()
+    schema = pa.schema([("shard", pa.int32()), ("uri", pa.string())])
+    return put_rows(storage, SUPERSEDED, pa.Table.from_pylist(rows, schema))
 
 
 def _schema(pa: Any) -> Any:

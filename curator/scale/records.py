@@ -31,8 +31,7 @@ class SetFacts:
     """`set.json`: what a set is of, and in which space.
 
     `kind` is "files" or "tars": of tars it is not known beforehand how many pictures they hold. `encoder`,
-    `fingerprint` and `dim` are empty until the first shard is embedded; `probe` says how near to the stored vectors a
-    worker's own must come.
+    `fingerprint` and `dim` are empty until the first shard is embedded.
     """
 
     source: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,13 +16,13 @@ from curator.errors import SpaceMismatch, UsageError
 from curator.files import digest_of
 from curator.job import QUIET, Job
 from curator.records import Positions
-from curator.records.selections import NAME
 from curator.registry import extra
 from curator.scale.choosing import ChooseInShard, SetRecipe, codes_in, in_order, pool_of
 from curator.scale.conditions import check_where
 from curator.scale.drive import run_all, whole_set
 from curator.scale.executor import Executor
-from curator.scale.shards import VECTOR, Part, ShardedSet, put_rows, vectors_in
+from curator.scale.shards import VECTOR, Part, ShardedSet, put_arrays, put_rows, read_arrays, read_rows, vectors_in
+from curator.scale.stages import check_name
 from curator.scale.storage import Storage
 from curator.selectors import Pool, sampling, selectors, spherical_kmeans
 from curator.selectors.rounds import TWO_ROUNDS, best_keys
@@ -47,8 +46,7 @@ class SetSelection:
 
 
 def select_from(
-    place: str, name: str, recipe: SetRecipe, executor: Executor, *, overwrite: bool = False, command: str = "",
-    job: Job = QUIET,
+    place: str, name: str, recipe: SetRecipe, executor: Executor, *, overwrite: bool = False, job: Job = QUIET,
 ) -> SetSelection:  # fmt: skip
     """Choose images of a whole set, and keep the choice in it under a name; again, it goes on where it was.
 
@@ -56,7 +54,7 @@ def select_from(
     """
     storage = Storage(place)
     whole = whole_set(storage)
-    _check_name(storage, name, overwrite=overwrite)
+    check_name(storage, name, f"select/{name}/{ROWS}", what="selection", overwrite=overwrite)
     if recipe.where and whole.receipts:
         check_where(recipe.where, whole.part(whole.receipts[0]))
     home = f"select/{name}/{_mark(whole, recipe)}"
@@ -69,17 +67,10 @@ def select_from(
         raise UsageError("no image of the set is left to choose from")
     positions, values, what = _final(storage, home, union, recipe)
     rows = union.take(positions)
-    head = {"name": name, "command": command, "set_recipe": asdict(recipe), "value": what}
+    head = {"name": name, "set_recipe": asdict(recipe), "value": what}
     _write(whole, head, rows, values)
     digest = digest_of(rows.column("sha256"))
     return SetSelection(name, len(positions), len(union), 2 if recipe.by in TWO_ROUNDS else 1, digest)
-
-
-def _check_name(storage: Storage, name: str, *, overwrite: bool) -> None:
-    if not NAME.fullmatch(name):
-        raise UsageError(f"'{name}' is no name for a selection: letters, digits, and . _ + - within")
-    if not overwrite and storage.size(f"select/{name}/{ROWS}") is not None:
-        raise UsageError(f"there is a selection '{name}' in {storage.place} already; take another name, or --overwrite")
 
 
 def _mark(whole: ShardedSet, recipe: SetRecipe) -> str:
@@ -107,9 +98,8 @@ def _fit(whole: ShardedSet, recipe: SetRecipe, home: str) -> None:
     w, bias = ratio_weights(reference, others)
     count = min(64, max(8, int(math.sqrt(whole.rows))))
     centres = spherical_kmeans(others, count, np.random.default_rng(recipe.seed))
-    sink = io.BytesIO()
-    np.savez(sink, w=w, bias=bias, centres=centres, share=sampling.share_of(reference, centres))
-    whole.storage.put(f"{home}/fit.npz", sink.getvalue())
+    share = sampling.share_of(reference, centres)
+    put_arrays(whole.storage, f"{home}/fit.npz", w=w, bias=bias, centres=centres, share=share)
 
 
 def sample_of(whole: ShardedSet, seed: int, most: int = TAUGHT) -> NDArray[np.float16]:
@@ -133,8 +123,8 @@ def sample_of(whole: ShardedSet, seed: int, most: int = TAUGHT) -> NDArray[np.fl
 
 def _union(storage: Storage, files: Sequence[str]) -> Part:
     """What the shards gave, in the order of a pool; without vectors where they gave none."""
-    pa, pq = extra("pyarrow", "scale"), extra("pyarrow.parquet", "scale")
-    table = pa.concat_tables([pq.read_table(io.BytesIO(storage.read(f))) for f in files])
+    pa = extra("pyarrow", "scale")
+    table = pa.concat_tables([read_rows(storage, f) for f in files])
     x = np.zeros((len(table), 1), np.float16)
     if VECTOR in table.column_names:
         x = vectors_in(table)
@@ -145,8 +135,7 @@ def _union(storage: Storage, files: Sequence[str]) -> Part:
 def _final(storage: Storage, home: str, union: Part, recipe: SetRecipe) -> tuple[Positions, NDArray[np.float64], str]:
     """The answer among what the shards gave: positions in order, their values, and what these are."""
     if recipe.by == "importance":
-        with np.load(io.BytesIO(storage.read(f"{home}/fit.npz")), allow_pickle=False) as fit:
-            share = fit["share"]
+        share = read_arrays(storage, f"{home}/fit.npz")["share"]
         keys = np.array(union.column("key"), np.float64)
         codes = np.array(union.column("code"), np.int64)
         order = np.lexsort((np.arange(len(keys)), -keys))

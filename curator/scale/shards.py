@@ -40,14 +40,14 @@ class ShardRow:
     norm: float
 
 
-def schema_of(dim: int, facts: Mapping[str, str], *, half: bool = True) -> Any:
+def schema_of(dim: int, facts: Mapping[str, str]) -> Any:
     """The columns of a shard, and what is said of all of them."""
     pa = extra("pyarrow", "scale")
     columns = [("id", pa.int64()), ("uri", pa.string()), ("sha256", pa.binary(32)), ("pixel_hash", pa.binary(16))]
     columns += [("hashes", pa.binary(64)), ("size", pa.int64()), ("width", pa.int32()), ("height", pa.int32())]
     columns += [(name, pa.string()) for name in _TEXTS[1:]]
     columns += [(name, pa.float32()) for name in _REALS]
-    columns += [(VECTOR, pa.list_(pa.float16() if half else pa.float32(), dim))]
+    columns += [(VECTOR, pa.list_(pa.float16(), dim))]
     return pa.schema(columns, metadata=dict(facts))
 
 
@@ -67,7 +67,6 @@ def marks_of(facts: SetFacts) -> dict[str, str]:
 
 
 def _columns(rows: Sequence[ShardRow], shard: int, dim: int) -> dict[str, Any]:
-    pa = extra("pyarrow", "scale")
     vectors = np.stack([r.vector for r in rows]) if rows else np.empty((0, dim), np.float16)
     content, measures, notes = [r.content for r in rows], [r.measures for r in rows], [r.notes for r in rows]
     columns: dict[str, Any] = {
@@ -82,7 +81,7 @@ def _columns(rows: Sequence[ShardRow], shard: int, dim: int) -> dict[str, Any]:
         "extra": [to_json(n.extra, sort_keys=True, ensure_ascii=False) if n.extra else None for n in notes],
         "origin": ["real"] * len(rows),
         "norm": [r.norm for r in rows],
-        VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim),
+        VECTOR: vector_column(vectors),
     }
     columns |= {
         k: [getattr(c, k) for c in content] for k in ("width", "height", "mode", "format", "taken_at", "camera")
@@ -189,11 +188,31 @@ def vectors_in(table: Any) -> Half:
     return np.asarray(np.concatenate(chunks or [np.empty(0, np.float16)]).reshape(-1, width), np.float16)
 
 
-def put_rows(storage: Storage, file: str, table: Any, *, row_group: int = ROW_GROUP) -> None:
-    """Write a table whole."""
+def vector_column(x: Half) -> Any:
+    """The reverse: (n, d) → a column of vectors."""
+    pa = extra("pyarrow", "scale")
+    return pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
+
+
+def put_rows(storage: Storage, file: str, table: Any, *, row_group: int = ROW_GROUP) -> str:
+    """Write a table whole → its SHA-256."""
     sink = io.BytesIO()
     extra("pyarrow.parquet", "scale").write_table(table, sink, compression="zstd", row_group_size=row_group)
     storage.put(file, sink.getvalue())
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def put_arrays(storage: Storage, file: str, **arrays: Any) -> None:
+    """Write arrays under their names, whole."""
+    sink = io.BytesIO()
+    np.savez(sink, **arrays)
+    storage.put(file, sink.getvalue())
+
+
+def read_arrays(storage: Storage, file: str) -> dict[str, NDArray[Any]]:
+    """Arrays that `put_arrays` wrote. Raises `FileNotFoundError`."""
+    with np.load(io.BytesIO(storage.read(file)), allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def read_rows(storage: Storage, file: str) -> Any:

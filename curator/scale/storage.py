@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, TypeVar
 
 from curator.errors import NoSet, ScaleProblem, SetFull, UsageError
 from curator.files import read_regular, write_whole
+from curator.images import MAX_BYTES
 from curator.registry import extra
 
 T = TypeVar("T")
-MOST_BYTES = 256 * 2**20  # of one picture
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TRIES, _FIRST_WAIT = 3, 0.5  # of one storage call, and seconds before the second; each further one waits four times
 _SECRET = re.compile(
@@ -189,7 +189,7 @@ def read_uri(uri: str) -> bytes:
         (member,) = members_of(chained["tar"], {chained["member"]}).values()
         return member
     if "://" not in uri:
-        return read_regular(Path(uri), MOST_BYTES)
+        return read_regular(Path(uri), MAX_BYTES)
     fs, path = file_system(uri)
     return bytes(insistently(lambda: fs.cat_file(path), uri))
 
@@ -232,8 +232,7 @@ def open_uri(uri: str) -> BinaryIO:
 
 
 def insistently(do: Callable[[], T], what: str) -> T:
-    """Ask a storage up to three times. A file that is not there is an answer; a full disk and a refusal are
-    too.
+    """Ask a storage up to three times. A file that is not there, a full disk and a refusal are answers.
 
     Raises `FileNotFoundError`, `StorageError`.
     """

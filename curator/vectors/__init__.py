@@ -10,11 +10,12 @@ from curator.vectors.generation import (
     write_generation,
 )
 from curator.vectors.neighbours import Neighbours, exact_neighbours, near_hashes
-from curator.vectors.services import COLUMNS, LoadPart, Service, is_service, open_service
+from curator.vectors.services import COLUMNS, CONDITIONS, LoadPart, Service, is_service, open_service
 from curator.vectors.words import WordFile, nearest_words, stay_on_one_core
 
 __all__ = [
     "COLUMNS",
+    "CONDITIONS",
     "Answer",
     "Engine",
     "Generation",

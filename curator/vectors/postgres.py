@@ -21,11 +21,10 @@ from curator.records import Finding, Ids, Image, Space, Vectors
 from curator.texts import leaves_its_parentheses
 from curator.vectors.engine import Answer
 from curator.vectors.postgres_loading import PROBES, PostgresLoading, as_text, line_of
-from curator.vectors.services import COLUMNS, services
+from curator.vectors.services import CONDITIONS, services
 
 # What ends a text otherwise than the check of parentheses knows, and functions that undo the role or run statements.
 _FORBIDDEN = re.compile(r"[;$\\]|\be'|set_config|query_to_xml|table_to_xml|schema_to_xml|database_to_xml|dblink", re.I)
-_FEW = 20_000  # matches up to which every one is compared
 _TUPLES = 200_000  # of the graph that one search looks at, at most
 _SECONDS = 30  # that one condition may take
 _IMAGE = "id, uri, size, sha256, width, height, mode, format, origin, label, caption, taken_at, camera, extra"
@@ -34,6 +33,8 @@ _IMAGE = "id, uri, size, sha256, width, height, mode, format, origin, label, cap
 @services.register("postgres")
 class PostgresEngine(PostgresLoading):
     """One set, answering. Conditions are Postgres's SQL, run as a role that may only read the pictures."""
+
+    few = 20_000  # matches up to which every one is compared
 
     @contextlib.contextmanager
     def _asking(self, where: str | None = None) -> Iterator[Any]:
@@ -80,9 +81,9 @@ class PostgresEngine(PostgresLoading):
         check_unit(q[None], self.space.dim)
         ef, recall, total = self._facts()
         with self._asking(where) as connection:
-            few = f"SELECT count(*) FROM (SELECT 1 FROM pictures{self._where(where)} LIMIT {_FEW + 1}) few"
+            few = f"SELECT count(*) FROM (SELECT 1 FROM pictures{self._where(where)} LIMIT {self.few + 1}) few"
             matches = int(connection.execute(few, []).fetchone()[0])
-            compare_all = exact or self.exact_only or matches <= _FEW or not ef
+            compare_all = exact or self.exact_only or matches <= self.few or not ef
             rows = [] if compare_all else self._walk(connection, q, k, where, ef)
             if compare_all or len(rows) < min(k, matches):
                 rows, compare_all = self._scan(connection, q, k, where), True
@@ -91,7 +92,7 @@ class PostgresEngine(PostgresLoading):
         scores = exact_scores(x, q)
         order = best_first(scores, ids)[:k]
         searched = matches
-        if matches > _FEW:
+        if matches > self.few:
             searched = total if where is None else self.count(where)
         note = () if compare_all else (f"approximate: recall {recall:.3f} on {PROBES} probes when it was loaded",)
         return Answer(ids[order], scores[order], searched, total, compare_all, note)
@@ -182,7 +183,7 @@ class PostgresEngine(PostgresLoading):
         return f" WHERE (\n{where.replace('%', '%%')}\n)"
 
     def _explain(self, where: str, problem: str) -> str:
-        columns = ", ".join(("id", "path", "aspect", *(c for c in COLUMNS if c != "norm")))
+        columns = ", ".join(CONDITIONS)
         form = "a condition of Postgres's SQL such as \"width >= 256 and label = 'shoe'\""
         listed = f"the columns: {columns}; extra is JSON, as extra->>'price'"
         return f"--where {where!r}: {problem}\nIt takes {form}, on {listed}"

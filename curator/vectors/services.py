@@ -21,6 +21,7 @@ COLUMNS = (
     "uri", "sha256", "size", "width", "height", "mode", "format", "taken_at", "camera", "label", "caption", "origin",
     "extra", "sharpness", "brightness", "contrast", "entropy", "norm",
 )  # fmt: skip
+CONDITIONS = ("id", "path", "aspect", *(name for name in COLUMNS if name != "norm"))  # what a condition may name
 _MODULES = {"postgres": "curator.vectors.postgres"}  # imported when a service is first asked for
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LOCAL = ("", "localhost", "127.0.0.1", "::1")
