@@ -129,7 +129,7 @@ def write_set(place: Path, x: np.ndarray) -> None:
         values[VECTOR] = vector_column(part)
         file = f"{shard:06d}-synthetic.parquet"
         digest = put_rows(storage, f"shards/{file}", pa.table(values, schema))
-        receipt = Receipt(shard, file, storage.size(f"shards/{file}") or 0, digest, n)
+        receipt = Receipt(shard, file, storage.size(f"shards/{file}") or 0, digest, n, of=facts.mark_of(shard))
         storage.put(receipt_name(shard), receipt.to_json())
     storage.put("set.json", facts.to_json())
 
@@ -166,7 +166,7 @@ def bench_serve(n: int, queries: int) -> None:
     url = f"postgres://postgres@/postgres?host={home / 'pg'}&set=bench"
     labels = [f"label-{int(v)}" for v in top_label(x)]
     service: Any = open_service(url)
-    service.create(Space(0, "synthetic", "0" * 64, DIM, 0, 0, ""))
+    service.create(Space(0, "synthetic", "0" * 64, DIM, 0, 0, ""), "bench")
     print("| loading | wall s | CPU s of the client | rows/s | GiB |\n|---|--:|--:|--:|--:|")
     with measured("COPY", n):
         for start in range(0, n, 4_096):

@@ -60,7 +60,7 @@ from curator.ingest import IngestOptions, ingest
 from curator.job import Job
 from curator.registry import extra
 from curator.scale.bring import bring
-from curator.scale.checking import set_status, verify_set
+from curator.scale.checking import set_status, skipped_of, verify_set
 from curator.scale.choosing import SetRecipe
 from curator.scale.dedupe import SetDedupe, dedupe_set
 from curator.scale.drive import embed_set, whole_set
@@ -70,7 +70,7 @@ from curator.scale.plan import make_plan, read_facts
 from curator.scale.records import Receipt
 from curator.scale.select import select_from
 from curator.scale.shards import read_receipts
-from curator.scale.storage import Storage, StorageError, checked, insistently
+from curator.scale.storage import Storage, StorageError, checked, insistently, read_uri, tar_of
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
 from curator.selectors.rounds import ONE_PASS
@@ -108,7 +108,7 @@ def test_a_set_is_what_an_index_is(ready: Path, local: Index) -> None:
         for i, v in zip(local.images(ids), x, strict=True)
     }
     assert len({row[0] for row in rows.values()}) == 90
-    reasons = {s.reason for receipt in read_receipts(Storage(str(ready))).values() for s in receipt.skipped}
+    reasons = {reason for _, _, reason in skipped_of(str(ready))}
     assert reasons == {s.reason for _, s in skipped_files(local.reader)}
 
 
@@ -418,7 +418,8 @@ def test_a_folder_that_is_not_mounted_is_an_outage(tmp_path: Path) -> None:
     home.rename(tmp_path / "away")
     with pytest.raises(ScaleProblem, match="is the folder mounted"):
         embed_set(str(tmp_path / "set"), "pixels", InProcess())
-    assert read_receipts(Storage(str(tmp_path / "set"))) == {}
+    storage = Storage(str(tmp_path / "set"))
+    assert read_receipts(storage, read_facts(storage)) == {}
     (tmp_path / "away").rename(home)
     for file in sorted(home.rglob("*.png"))[:6]:
         file.unlink()
@@ -469,7 +470,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path, picture
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
     report = embed_set(str(place), None if (place / "encoder").exists() else "pixels", InProcess())
-    receipts = read_receipts(Storage(str(place)))
+    receipts = read_receipts(Storage(str(place)), read_facts(Storage(str(place))))
     assert report.complete
     assert sum(r.rows + len(r.skipped) for r in receipts.values()) == 93
     mine, theirs = rows_of(place), rows_of(ready)
@@ -543,6 +544,20 @@ def test_shards_change_no_one_pass_choice_and_hardly_one_of_two_rounds(
         assert digests[0] == digests[1]
     else:
         assert value_of(by, ready, digests[0]) >= 0.95 * value_of(by, ready, digests[1])
+
+
+@pytest.mark.parametrize("by", ["k-center", "facility-location"])
+def test_matches_in_few_shards_are_enough_of_them(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """As from 100,000 wanted, where a shard gives a share at first: a choice is short only where the matches are."""
+    monkeypatch.setattr("curator.selectors.rounds._MANY", 1)
+    first = whole_set(Storage(str(ready))).receipts[0]
+    ids = f"id >= {first.shard << 20} AND id < {(first.shard << 20) + first.rows}"
+    chosen = select_from(str(ready), f"few-{by}", SetRecipe(first.rows - 1, by, where=ids), InProcess(), overwrite=True)
+    assert chosen.count == first.rows - 1
+    many = select_from(str(ready), f"few-{by}", SetRecipe(1_000, by, where=ids), InProcess(), overwrite=True)
+    assert many.count == first.rows
 
 
 def test_choices_can_be_narrowed(ready: Path) -> None:
@@ -715,6 +730,52 @@ def test_what_is_brought_is_what_was_chosen(tmp_path: Path, ready: Path, picture
         (tmp_path / "theirs" / "metadata.jsonl").write_text('{"file_name": "a.png"}\n')
         with pytest.raises(UsageError, match="is there already"):
             bring(str(ready), "mine", index, tmp_path / "theirs")
+
+
+def test_pictures_without_a_suffix_are_brought_with_one(tmp_path: Path) -> None:
+    """Names that say nothing of a format, of members with colons, percents and all that ends a uri."""
+    names = ["plain", "a::b", "a:", "100%3A", "x.y", "é:%", "p.png"]
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for number, name in enumerate(names):
+            out = io.BytesIO()
+            draw(number).save(out, "PNG")
+            info = tarfile.TarInfo(f"{name}.png" if name != "p.png" else name)
+            info.size = len(out.getvalue())
+            tar.addfile(info, io.BytesIO(out.getvalue()))
+    whole = make_set(f"{tmp_path}/0.tar", tmp_path / "set")
+    uris = whole.part(whole.receipts[0]).column("uri")
+    members = [m[1] for m in map(tar_of, uris) if m]
+    assert sorted(members) == sorted(f"{n}.png" if n != "p.png" else n for n in names)
+    assert [hashlib.sha256(read_uri(u)).digest() for u in uris] == whole.part(whole.receipts[0]).column("sha256")
+    for number in range(3):
+        draw(50 + number).save(tmp_path / f"no-suffix-{number}", "PNG")
+    (tmp_path / "list.csv").write_text("uri\n" + "".join(f"no-suffix-{n}\n" for n in range(3)))
+    make_set(tmp_path / "list.csv", tmp_path / "other")
+    for place, count in (("set", len(names)), ("other", 3)):
+        select_from(str(tmp_path / place), "all", SetRecipe(count), InProcess())
+        with Index.create(tmp_path / f"index-{place}") as index:
+            done = bring(str(tmp_path / place), "all", index, tmp_path / f"brought-{place}")
+            assert (done.fetched, done.missing, len(index)) == (count, {}, count)
+
+
+def test_a_folder_may_be_called_as_a_tar(tmp_path: Path) -> None:
+    for name in ("my.target", "photos.tar"):
+        put_pictures(tmp_path / name, 3, damaged=False)
+        assert make_set(tmp_path / name, tmp_path / f"set-{name}").facts.kind == "files"
+
+
+def test_receipts_of_another_plan_are_none(tmp_path: Path, pictures: Path) -> None:
+    """A plan that is made anew where another set was, with other shards, or of other pictures, takes none of its."""
+    make_set(pictures, tmp_path / "set", size=16)
+    (tmp_path / "set" / "set.json").unlink()
+    (tmp_path / "set" / "manifest.json").unlink()
+    make_plan(str(pictures), str(tmp_path / "set"), shard_size=10)
+    with pytest.raises(ScaleProblem, match="no receipt yet"):
+        whole_set(Storage(str(tmp_path / "set")))
+    report = embed_set(str(tmp_path / "set"), "pixels", InProcess())
+    assert (report.already, report.complete) == (0, True)
+    make_set(pictures, tmp_path / "new", size=10)
+    assert rows_of(tmp_path / "set") == rows_of(tmp_path / "new")
 
 
 def test_what_has_changed_or_gone_is_not_brought(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from curator.scale.checking import verify_set
 from curator.scale.choosing import SetRecipe
 from curator.scale.dedupe import SetDedupe, dedupe_set
 from curator.scale.executor import Workers
-from curator.scale.plan import make_plan
+from curator.scale.plan import make_plan, read_facts
 from curator.scale.push import drop_service, push_index, push_set
 from curator.scale.ray import RayExecutor
 from curator.scale.select import select_from
@@ -115,7 +115,7 @@ def test_the_loss_of_a_node_and_of_the_driver(cluster: RayCluster, ready: Path, 
     cluster.add_node()
     done = cluster.run("scale", "embed", place, "--on", cluster.address, "--json")
     assert json.loads(done.stdout)["complete"], done.stderr
-    receipts = read_receipts(Storage(str(place)))
+    receipts = read_receipts(Storage(str(place)), read_facts(Storage(str(place))))
     assert sum(r.rows + len(r.skipped) for r in receipts.values()) == 303
     assert same_rows(place, ready)
 
@@ -228,6 +228,23 @@ def test_postgres_refuses_a_hostile_condition(served: str, where: str) -> None:
     service.close()
 
 
+def test_a_uri_stays_as_it_is(postgres: Postgres, tmp_path: Path, curator: Callable[..., Result]) -> None:
+    """What `search --on` prints opens: a path would make one slash of two."""
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    for file in sorted(put_pictures(tmp_path / "p", 3, damaged=False).rglob("*.png")):
+        fs.pipe_file(f"/bucket/{file.name}", file.read_bytes())
+    make_set("memory://bucket", tmp_path / "set")
+    url = postgres.url("uris")
+    push_set(str(tmp_path / "set"), url)
+    lines = curator("search", "id:0", "--on", url, "--paths").stdout.splitlines()
+    assert lines[0] == "memory:///bucket/0000.png"
+    assert json.loads(curator("search", "id:0", "--on", url, "--json").stdout)[0]["path"] == lines[0]
+    assert lines[0] in curator("search", "id:0", "--on", url).stdout
+    drop_service(url)
+
+
 def test_many_matches_walk_the_graph_and_never_come_back_short(served: str) -> None:
     """As above 20,000 matches: the answer says that it is approximate, and with which recall; --exact is exact."""
     service: Any = open_service(served)
@@ -293,11 +310,24 @@ def test_what_is_pushed_again_is_brought_into_step(postgres: Postgres, tmp_path:
     make_set(home, tmp_path / "set", encoder="tiny")
     with pytest.raises(SpaceMismatch, match="name another"):
         push_set(str(tmp_path / "set"), url)
+    make_set(home, tmp_path / "same-space")
+    with pytest.raises(UsageError, match="--replace"):
+        push_set(str(tmp_path / "same-space"), url)
+    assert count_of(url) < 10, "nothing was taken away"
+    assert push_set(str(tmp_path / "same-space"), url, replace=True).images == 20
     drop_service(url)
     service = open_service(url)
     with pytest.raises(NoEngine, match="there is no set 'step'"):
         service.count()
     service.close()
+
+
+def count_of(url: str) -> int:
+    service = open_service(url)
+    try:
+        return service.count()
+    finally:
+        service.close()
 
 
 def test_a_load_that_was_not_finished_is_finished_by_the_next(postgres: Postgres, tmp_path: Path) -> None:
@@ -334,6 +364,11 @@ def test_a_bucket_is_a_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         whole = make_set("s3://photos/all", "s3://sets/one", label_from="folder")
         assert (whole.rows, len({r[2] for r in rows_of("s3://sets/one").values()})) == (20, 4)
         assert list(verify_set("s3://sets/one", deep=0.5)) == []
+        fs.pipe_file("sets/one/shards/nobodys.parquet", b"x")
+        assert "removed" not in next(verify_set("s3://sets/one", clean=True)).problem, "it is of today"
+        monkeypatch.setattr("curator.scale.checking._OLD", -10.0)
+        assert "removed" in next(verify_set("s3://sets/one", clean=True)).problem
+        assert list(verify_set("s3://sets/one")) == []
         select_from("s3://sets/one", "few", SetRecipe(6, "balanced"), InProcess())
         with Index.create(tmp_path / "index") as index:
             assert bring("s3://sets/one", "few", index, tmp_path / "brought").fetched == 6

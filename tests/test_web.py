@@ -50,8 +50,8 @@ CHANGE = ENTER | {"content-type": "application/json"}
 class Client:
     """Requests on the app, guard and all, as a browser of this machine sends them."""
 
-    def __init__(self, index: Index, *, read_only: bool = False) -> None:
-        app = make_app(index, read_only=read_only)
+    def __init__(self, index: Index, *, read_only: bool = False, read: Callable[[str], bytes] | None = None) -> None:
+        app = make_app(index, read_only=read_only, read=read)
         self.pool, self.close = app.state.pool, app.state.close
         self.guard = Guard(app, PORT, TOKEN)
 

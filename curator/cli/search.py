@@ -73,11 +73,11 @@ def search_command(
 
 def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
     if paths or null:
-        click.echo("".join(str(i.path) + ("\0" if null else "\n") for i in images), nl=False)
+        click.echo("".join(i.place + ("\0" if null else "\n") for i in images), nl=False)
         return
     scored = list(zip(images, hits.scores, hits.z, hits.confidence, strict=True))
     facts = [
-        {"id": i.id, "path": str(i.path), "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
+        {"id": i.id, "path": i.place, "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
         | {"label": i.label, "caption": i.caption, "origin": i.origin, "width": i.width, "height": i.height}
         | {"tags": list(i.tags), "extra": dict(i.extra)}
         for i, s, z, c in scored
@@ -89,7 +89,7 @@ def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, 
             click.echo(to_json(row))
     elif facts:
         rows = [
-            (f"{s:.3f}", known(z, "+.1f"), known(c, ".0%"), i.id, i.label or i.caption or "", _short(i.path))
+            (f"{s:.3f}", known(z, "+.1f"), known(c, ".0%"), i.id, i.label or i.caption or "", _short(i))
             for i, s, z, c in scored
         ]
         echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
@@ -109,9 +109,9 @@ def _summary(hits: Hits) -> str:
     return "\n".join([*lines, *(f"Note: {n}" for n in hits.notes)])
 
 
-def _short(path: Path) -> str:
+def _short(image: Image) -> str:
     folder = Path.cwd()
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    return str(image.path.relative_to(folder)) if image.path.is_relative_to(folder) else image.place
 
 
 def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:

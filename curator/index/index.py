@@ -23,7 +23,7 @@ from curator.index.sureness import read_sureness
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
 from curator.texts import valid_text
 from curator.vectors import Answer, Engine, clear_unfinished, drop_generations, write_generation
-from curator.vectors.services import is_service, open_service
+from curator.vectors.services import Service, is_service, open_service
 
 logger = logging.getLogger("curator")
 
@@ -45,11 +45,11 @@ class Index:
         self.step = step
         self._encoder: tuple[int, Encoder] | None = None
         self._loading = threading.Lock()
+        self.service: Service | None = None
         if isinstance(folder, str):  # the URL of a service
-            service = open_service(folder)
-            self.folder = Path()
-            self.engine: Engine = service
-            self.reader: Reader = ServedReader(folder, service)  # type: ignore[assignment]
+            self.service, self.folder = open_service(folder), Path()
+            self.engine: Engine = self.service
+            self.reader: Reader = ServedReader(folder, self.service)  # type: ignore[assignment]
             return
         self.folder = folder
         try:
@@ -118,7 +118,7 @@ class Index:
     @property
     def is_served(self) -> bool:
         """Whether a service answers, and not a folder of this machine."""
-        return isinstance(self.reader, ServedReader)
+        return self.service is not None
 
     @property
     def space(self) -> Space:

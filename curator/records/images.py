@@ -101,6 +101,12 @@ class Image:
     mtime_ns: int
     tags: tuple[str, ...]
     extra: Mapping[str, Any]
+    uri: str | None = None  # of an image that a service has; `path` is then only good for its name
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words: a uri, or the path of a file."""
+        return self.uri or str(self.path)
 
 
 @dataclass(frozen=True)

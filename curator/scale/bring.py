@@ -14,6 +14,7 @@ import numpy as np
 
 from curator.errors import ScaleProblem, UnknownName, UsageError
 from curator.files import sha256_of, write_whole
+from curator.images import SUFFIXES
 from curator.index import Index
 from curator.index.size import MANY
 from curator.ingest import IngestOptions, ingest
@@ -106,7 +107,10 @@ def _file_name(row: Mapping[str, Any]) -> str:
     shard, number = divmod(int(row["id"]), MOST_ROWS)
     chained = tar_of(row["uri"])
     plain = (chained[1] if chained else row["uri"]).rpartition("/")[2]
-    return f"{shard:06d}/{number:07d}-{_UNSAFE.sub('_', plain).lstrip('.')[-60:]}"
+    name = _UNSAFE.sub("_", plain).lstrip(".")[-60:]
+    if Path(name).suffix.lower() not in SUFFIXES:  # a name by which `curator index` would not know it for a picture
+        name += f".{row['format'].lower()}"
+    return f"{shard:06d}/{number:07d}-{name}"
 
 
 def _by_home(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -18,7 +18,7 @@ from curator.records import Finding
 from curator.scale.plan import read_facts
 from curator.scale.records import Receipt, SetFacts
 from curator.scale.shards import read_part, read_receipts, receipt_name
-from curator.scale.storage import Storage, StorageError, read_uri
+from curator.scale.storage import Storage, StorageError, read_uri, written_at
 from curator.scale.towers import open_encoder
 
 _OLD = 86_400.0  # seconds after which a file that no receipt names is nobody's
@@ -43,7 +43,7 @@ def set_status(place: str) -> SetStatus:
     """How far a set is. Raises `NoSet`, `SetDamaged`."""
     storage = Storage(place)
     facts = read_facts(storage)
-    receipts = list(read_receipts(storage).values())
+    receipts = list(read_receipts(storage, facts).values())
     reasons = Counter(s.reason for r in receipts for s in r.skipped)
     seconds, pictures = sum(r.seconds for r in receipts), sum(r.rows + len(r.skipped) for r in receipts)
     rate = pictures / seconds if seconds > 0 and pictures else None
@@ -57,7 +57,8 @@ def set_status(place: str) -> SetStatus:
 
 def skipped_of(place: str) -> Iterator[tuple[int, str, str]]:
     """(shard, uri, reason) of every picture without a row."""
-    for receipt in read_receipts(Storage(place)).values():
+    storage = Storage(place)
+    for receipt in read_receipts(storage, read_facts(storage)).values():
         yield from ((receipt.shard, s.uri, s.reason) for s in receipt.skipped)
 
 
@@ -69,7 +70,7 @@ def verify_set(place: str, *, deep: float = 0.0, clean: bool = False, job: Job =
     """
     storage = Storage(place)
     facts = read_facts(storage)
-    receipts = read_receipts(storage)
+    receipts = read_receipts(storage, facts)
     infos = storage.infos("shards")
     for name in sorted(n for n in infos if n.endswith(".json")):
         if f"shards/{name}" not in {receipt_name(n) for n in receipts}:
@@ -88,10 +89,10 @@ def verify_set(place: str, *, deep: float = 0.0, clean: bool = False, job: Job =
     receipted = {r.file for r in receipts.values()}
     for name, info in infos.items():
         if name.endswith(".parquet") and name not in receipted:
-            age = time.time() - float(info.get("mtime") or time.time())
-            if clean and age > _OLD:
+            is_old = time.time() - written_at(info) > _OLD
+            if clean and is_old:
                 storage.remove(f"shards/{name}")
-            yield Finding(f"shards/{name}", f"no receipt names it{'; removed' if clean and age > _OLD else ''}", True)
+            yield Finding(f"shards/{name}", f"no receipt names it{'; removed' if clean and is_old else ''}", True)
 
 
 def _check_shard(storage: Storage, facts: SetFacts, receipt: Receipt, deep: float) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from curator.scale.shards import VECTOR, Part, put_rows, read_arrays, vector_col
 from curator.scale.stages import OnceStage, duplicates_in, read_shard
 from curator.scale.storage import Storage
 from curator.selectors import Pool, assign, sampling, selectors
-from curator.selectors.rounds import ONE_PASS, TWO_ROUNDS, best_keys, best_keys_of_each, share_of_shard
+from curator.selectors.rounds import ONE_PASS, TWO_ROUNDS, best_keys, best_keys_of_each
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,18 @@ class ChooseInShard(OnceStage):
     """The stage that looks at one shard: which of its rows could be in the answer."""
 
     recipe: str  # JSON
-    shards: int
-    folder = ""
+    share: int  # images that a shard gives at most, for selectors of two rounds
+
+    @property
+    def folder(self) -> str:
+        """By share: a larger one is asked for where the first was too little."""
+        return f"{self.share}/"
 
     def make(self, storage: Storage, number: int) -> None:
         """Choose."""
         recipe = SetRecipe(**json.loads(self.recipe))
         part = _candidates(read_shard(storage, number), storage, recipe)
-        put_rows(storage, self.file(number), _choose(storage, self.home, part, recipe, self.shards))
+        put_rows(storage, self.file(number), _choose(storage, self.home, part, recipe, self.share))
 
 
 def _candidates(part: Part, storage: Storage, recipe: SetRecipe) -> Part:
@@ -103,11 +107,11 @@ def pool_of(part: Part, recipe: SetRecipe, codes: NDArray[np.int64] | None = Non
     return Pool(part.x, tuple(part.column("sha256")), recipe.seed, codes, neighbours, near)
 
 
-def _choose(storage: Storage, home: str, part: Part, recipe: SetRecipe, shards: int) -> Any:
+def _choose(storage: Storage, home: str, part: Part, recipe: SetRecipe, share: int) -> Any:
     """Rows of one shard that could be in the answer, as a table; with vectors where a second round needs them."""
     pa = extra("pyarrow", "scale")
     if recipe.by in TWO_ROUNDS:
-        wanted = min(share_of_shard(recipe.n, shards), len(part))
+        wanted = min(share, len(part))
         chosen = np.arange(len(part))
         if wanted < len(part):
             chosen = np.sort(selectors[recipe.by](pool_of(part, recipe), wanted).positions)

@@ -227,6 +227,8 @@ class _Join:
         pairs, once = np.unique(np.stack([first, second], 1), axis=0, return_index=True)
         edges = pairs[:, 0], pairs[:, 1], scores[once].astype(np.float32)
         self._certify(edges, result)
+        if result.let_go:
+            result.notes.append(f"rows with more than 1,024 pairs keep the best: {result.let_go:,} pairs were let go")
         for file in files:  # together as large as the set, and of no use any more
             storage.remove(file)
         return edges

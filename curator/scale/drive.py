@@ -121,16 +121,14 @@ def sound_receipts(storage: Storage, facts: SetFacts, job: Job = QUIET) -> dict[
 
     The others are taken back.
     """
-    every = read_receipts(storage)
-    receipts = {n: r for n, r in every.items() if n < facts.shards}
-    written = sum(name.endswith(".json") for name in storage.sizes("shards"))
-    damaged = [n for n, r in receipts.items() if storage.is_local and not _is_whole(storage, r)]
-    lost = written - len(receipts) + len(damaged)
+    receipts = read_receipts(storage, facts)
+    sound = {n: r for n, r in receipts.items() if not storage.is_local or _is_whole(storage, r)}
+    names = {receipt_name(n) for n in sound}
+    lost = [n for n in storage.sizes("shards") if n.endswith(".json") and f"shards/{n}" not in names]
     if lost:
-        job.say(f"{plural(lost, 'shard')} had a receipt and not the file it names; made again.")
-    sound = {n: r for n, r in receipts.items() if n not in set(damaged)}
-    for number in every.keys() - sound.keys():
-        storage.remove(receipt_name(number))
+        job.say(f"{plural(len(lost), 'receipt')} named no file of this plan that is there whole; taken back.")
+    for name in lost:
+        storage.remove(f"shards/{name}")
     return sound
 
 
@@ -144,7 +142,7 @@ def _is_whole(storage: Storage, receipt: Receipt) -> bool:
 
 def write_manifest_of(storage: Storage, facts: SetFacts) -> SetManifest:
     """`manifest.json`: the receipts of all shards. Call it when none is missing."""
-    receipts = read_receipts(storage)
+    receipts = read_receipts(storage, facts)
     manifest = SetManifest.of([receipts[n] for n in range(facts.shards)])
     storage.put("manifest.json", manifest.to_json())
     return manifest
@@ -196,7 +194,7 @@ def run_all(stage: Stage, items: Sequence[int], executor: Executor, doing: str, 
 def whole_set(storage: Storage) -> ShardedSet:
     """A set that is done. Raises `NoSet`, `SetDamaged`, and `ScaleProblem` for an unfinished one."""
     facts = read_facts(storage)
-    receipts = {n: r for n, r in read_receipts(storage).items() if n < facts.shards}
+    receipts = read_receipts(storage, facts)
     missing = facts.shards - len(receipts)
     if missing:
         raise ScaleProblem(

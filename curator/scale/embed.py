@@ -58,7 +58,7 @@ class EmbedShard:
         storage = Storage(self.place)
         facts = read_facts(storage)
         encoder = _worker(self.place, facts.fingerprint, self.threads, self.gpu)
-        done = None if self.anew else read_receipt(storage, shard)
+        done = None if self.anew else read_receipt(storage, facts, shard)
         if done is not None:  # of a worker that died with more to do
             return {"shard": shard, "rows": done.rows, "skipped": len(done.skipped)}
         started, wait = time.monotonic(), self.patience
@@ -141,7 +141,7 @@ def embed_shard(
     digest = hashlib.sha256(data).hexdigest()
     file = f"{shard:06d}-{digest[:8]}.parquet"
     storage.put(f"shards/{file}", data)
-    return Receipt(shard, file, len(data), digest, len(rows), tuple(skipped))
+    return Receipt(shard, file, len(data), digest, len(rows), tuple(skipped), of=facts.mark_of(shard))
 
 
 _Encoded = tuple[PlannedFile, Any, float, ReadFile | SkippedRow]

@@ -12,6 +12,7 @@ import numpy as np
 from curator.database import Curation
 from curator.embeddings import blocks
 from curator.errors import UsageError
+from curator.images import absolute
 from curator.index import Index
 from curator.job import QUIET, Job
 from curator.records import Ids, Space
@@ -36,10 +37,11 @@ class PushReport:
     images: int = 0
 
 
-def push_set(place: str, url: str, *, where: str | None = None, job: Job = QUIET) -> PushReport:
+def push_set(place: str, url: str, *, where: str | None = None, replace: bool = False, job: Job = QUIET) -> PushReport:
     """Load every shard of a whole set that the service has not; again, what is missing or has changed.
 
-    `where` is DuckDB's SQL on the shards. Raises what the service raises.
+    `where` is DuckDB's SQL on the shards; `replace` lets go what the service has from another set or index. Raises what
+    the service raises.
     """
     whole = whole_set(Storage(place))
     facts = whole.facts
@@ -55,10 +57,12 @@ def push_set(place: str, url: str, *, where: str | None = None, job: Job = QUIET
         return mark, lambda: _of_shard(whole.part(receipt_of[shard]), where)
 
     space = Space(0, facts.encoder, facts.fingerprint, facts.dim, 0, 0, "")
-    return _push(url, space, sorted(receipt_of), part_of, job)
+    return _push(_Target(url, space, whole.storage.place, replace), sorted(receipt_of), part_of, job)
 
 
-def push_index(index: Index, url: str, *, where: str | None = None, job: Job = QUIET) -> PushReport:
+def push_index(
+    index: Index, url: str, *, where: str | None = None, replace: bool = False, job: Job = QUIET
+) -> PushReport:
     """Load the images of a local index, 4,096 at a time by their ids; again, those of which something has changed."""
     if index.is_served:
         raise UsageError(
@@ -73,17 +77,28 @@ def push_index(index: Index, url: str, *, where: str | None = None, job: Job = Q
         digest = hashlib.sha256(rows[0].tobytes() + rows[1].tobytes() + to_json(rows[2], sort_keys=True).encode())
         return digest.hexdigest(), lambda: rows
 
-    return _push(url, index.space, np.unique(numbers).tolist(), part_of, job)
+    target = _Target(url, index.space, str(absolute(index.folder)), replace)
+    return _push(target, np.unique(numbers).tolist(), part_of, job)
 
 
 _Rows = tuple[Ids, Any, dict[str, list[Any]]]
 _Part = tuple[str, Callable[[], _Rows]]  # its SHA-256, and its rows
 
 
-def _push(url: str, space: Space, numbers: Sequence[int], part_of: Callable[[int], _Part], job: Job) -> PushReport:
-    service, report = open_service(url), PushReport()
+@dataclass(frozen=True)
+class _Target:
+    """Where vectors of a space go, where they come from, and whether those from elsewhere may go."""
+
+    url: str
+    space: Space
+    source: str
+    replace: bool
+
+
+def _push(target: _Target, numbers: Sequence[int], part_of: Callable[[int], _Part], job: Job) -> PushReport:
+    service, report = open_service(target.url), PushReport()
     try:
-        service.create(space)
+        service.create(target.space, target.source, replace=target.replace)
         loaded = service.loaded()
         for number in loaded.keys() - set(numbers):
             service.remove(number)

@@ -69,6 +69,10 @@ class SetFacts:
                 return part
         raise SetDamaged(f"shard {shard} was never planned; the set has {self.shards}")
 
+    def mark_of(self, shard: int) -> str:
+        """Sixteen digits for what a shard is made of: its part of the plan, and the encoder."""
+        return hashlib.sha256(f"{self.plan_of(shard).sha256}\0{self.fingerprint}".encode()).hexdigest()[:16]
+
     def to_json(self) -> str:
         """As text."""
         return to_json(asdict(self), indent=1, sort_keys=True) + "\n"
@@ -111,6 +115,7 @@ class Receipt:
     attempt: int = 1
     seconds: float = 0.0
     worker: str = ""
+    of: str = ""  # `SetFacts.mark_of` the shard
 
     def to_json(self) -> str:
         """As text."""

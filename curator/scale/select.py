@@ -25,7 +25,7 @@ from curator.scale.shards import VECTOR, Part, ShardedSet, put_arrays, put_rows,
 from curator.scale.stages import check_name
 from curator.scale.storage import Storage
 from curator.selectors import Pool, sampling, selectors, spherical_kmeans
-from curator.selectors.rounds import TWO_ROUNDS, best_keys
+from curator.selectors.rounds import TWO_ROUNDS, best_keys, share_of_shard
 from curator.selectors.scores import TAUGHT, ratio_weights
 from curator.texts import to_json
 
@@ -60,9 +60,17 @@ def select_from(
     home = f"select/{name}/{_mark(whole, recipe)}"
     if recipe.by == "importance":
         _fit(whole, recipe, home)
-    stage = ChooseInShard(storage.place, home, to_json(asdict(recipe)), len(whole.receipts))
-    run_all(stage, [r.shard for r in whole.receipts], executor, "choosing", job)
-    union = _union(storage, [stage.file(r.shard) for r in whole.receipts])
+    shards = [r.shard for r in whole.receipts]
+    share = share_of_shard(recipe.n, len(shards))
+    while True:
+        stage = ChooseInShard(storage.place, home, to_json(asdict(recipe)), share)
+        run_all(stage, shards, executor, "choosing", job)
+        parts = [read_rows(storage, stage.file(s)) for s in shards]
+        # Matches in few shards: each of those has to give more than its share.
+        if sum(map(len, parts)) >= recipe.n or share >= recipe.n or max(map(len, parts), default=0) < share:
+            break
+        share = min(recipe.n, 4 * share)
+    union = _union(parts)
     if not len(union):
         raise UsageError("no image of the set is left to choose from")
     positions, values, what = _final(storage, home, union, recipe)
@@ -121,10 +129,10 @@ def sample_of(whole: ShardedSet, seed: int, most: int = TAUGHT) -> NDArray[np.fl
     return np.concatenate(rows)[sorted(range(len(digests)), key=digests.__getitem__)]
 
 
-def _union(storage: Storage, files: Sequence[str]) -> Part:
+def _union(parts: Sequence[Any]) -> Part:
     """What the shards gave, in the order of a pool; without vectors where they gave none."""
     pa = extra("pyarrow", "scale")
-    table = pa.concat_tables([read_rows(storage, f) for f in files])
+    table = pa.concat_tables(parts)
     x = np.zeros((len(table), 1), np.float16)
     if VECTOR in table.column_names:
         x = vectors_in(table)
@@ -160,7 +168,7 @@ def _write(whole: ShardedSet, head: dict[str, Any], rows: Part, values: NDArray[
             {"rank": n, "sha256": h.hex(), "path": uri, "value": v if math.isfinite(v) else None, "split": None}
             for n, (h, uri, v) in enumerate(listed)
         ]
-    columns = ("id", "uri", "sha256", "size", "label", "caption", "extra", "origin")
+    columns = ("id", "uri", "sha256", "size", "format", "label", "caption", "extra", "origin")
     table = rows.table.select(columns).append_column("value", pa.array(values))
     whole.storage.put(f"select/{name}/manifest.json", to_json(head, indent=1) + "\n")
     put_rows(whole.storage, f"select/{name}/{ROWS}", table)

@@ -234,23 +234,30 @@ def checked_file(storage: Storage, receipt: Receipt) -> bytes:
 _AGAIN = "`curator scale verify` takes its receipt back, and `curator scale embed` makes it again"
 
 
-def read_receipts(storage: Storage) -> dict[int, Receipt]:
-    """shard → receipt, of every shard whose file is there and has the size it should."""
+def read_receipts(storage: Storage, facts: SetFacts) -> dict[int, Receipt]:
+    """shard → receipt, of every planned shard whose file is there and has the size it should."""
     sizes = storage.sizes("shards")
     names = [f"shards/{name}" for name in sizes if name.endswith(".json")]
     receipts = {}
     for text in storage.read_many(names).values():
         receipt = Receipt.from_json(text)
-        if receipt is not None and sizes.get(receipt.file) == receipt.size:
+        if receipt is not None and sizes.get(receipt.file) == receipt.size and _is_of(receipt, facts):
             receipts[receipt.shard] = receipt
     return dict(sorted(receipts.items()))
 
 
-def read_receipt(storage: Storage, shard: int) -> Receipt | None:
+def _is_of(receipt: Receipt, facts: SetFacts) -> bool:
+    """Whether a receipt is of this plan and encoder, and not of a set that was here before."""
+    return receipt.shard < facts.shards and receipt.of == facts.mark_of(receipt.shard)
+
+
+def read_receipt(storage: Storage, facts: SetFacts, shard: int) -> Receipt | None:
     """The receipt of one shard; None where it has none, or its file is not there with the size it should have."""
     text = storage.read_many([receipt_name(shard)]).get(receipt_name(shard))
     receipt = Receipt.from_json(text) if text is not None else None
-    return receipt if receipt is not None and storage.size(f"shards/{receipt.file}") == receipt.size else None
+    if receipt is None or storage.size(f"shards/{receipt.file}") != receipt.size or not _is_of(receipt, facts):
+        return None
+    return receipt
 
 
 def receipt_name(shard: int) -> str:

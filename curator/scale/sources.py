@@ -17,6 +17,7 @@ from curator.records import ImageFile, Notes
 from curator.scale.storage import checked, file_system, insistently, mark_of, read_uri
 
 _TABLES = (".csv", ".jsonl", ".parquet")
+_TAR = re.compile(r"\.tar(\.(gz|bz2|xz))?$", re.I)
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _URIS = ("uri", "url", *KEYS)
 
@@ -57,7 +58,7 @@ def list_source(source: str, how: Mapping[str, str], report: PlanReport, job: Jo
     """What the source holds, sorted by uri."""
     if source.endswith(_TABLES):
         entries = _of_table(source, report)
-    elif ".tar" in source:
+    elif _TAR.search(source) and not ("://" not in source and Path(source).is_dir()):
         report.kind = "tars"
         entries = [e for pattern in _expanded(source) for e in _matching(pattern)]
     elif "://" in source:

@@ -47,7 +47,8 @@ class OnceStage(ABC):
 
 def read_shard(storage: Storage, shard: int, columns: Sequence[str] | None = None) -> Part:
     """The rows of one shard that count, as a worker reads them; see `read_part`."""
-    facts, receipt = read_facts(storage), read_receipt(storage, shard)
+    facts = read_facts(storage)
+    receipt = read_receipt(storage, facts, shard)
     if receipt is None:
         raise SetDamaged(f"shard {shard} has lost its receipt; `curator scale embed {storage.place}` makes it again")
     return read_part(storage, facts, receipt, superseded_rows(storage, facts), columns)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -23,6 +25,7 @@ _SECRET = re.compile(
     r"[?&](x-amz-signature|x-amz-credential|x-goog-signature|signature|sig|token|awsaccesskeyid)=", re.I
 )
 _USER = re.compile(r"^[a-z0-9+.-]+://[^/@]*:[^/@]*@", re.I)
+_SHOWN = ("s3", "s3a", "gs", "gcs", "az", "abfs", "memory")  # storages that a page fetches pictures from
 _CHAINED = re.compile(r"^tar://(?P<member>.+?)::(?P<tar>.+)$")
 
 
@@ -154,6 +157,15 @@ def mark_of(info: Mapping[str, Any]) -> str:
     return f"{int(info.get('size') or 0)}-{next((str(m) for m in marks if m), '')}"
 
 
+def written_at(info: Mapping[str, Any]) -> float:
+    """When a file was written, in seconds, of what a storage says of it; infinity where it does not say."""
+    times = (info.get(k) for k in ("LastModified", "mtime", "created"))
+    written = next((t for t in times if t), None)
+    if isinstance(written, datetime):
+        return written.timestamp()
+    return float(written) if isinstance(written, int | float) else math.inf
+
+
 def file_system(place: str) -> tuple[Any, str]:
     """fsspec's file system and path of a place. Raises `ExtraMissing` for a storage whose library is not here."""
     core = extra("fsspec.core", "scale")
@@ -184,14 +196,25 @@ def checked(place: str) -> str:
 
 def read_uri(uri: str) -> bytes:
     """The bytes of one picture, wherever it is. Raises `FileNotFoundError`, `StorageError`, or a local `OSError`."""
-    chained = _CHAINED.match(uri)
+    chained = tar_of(uri)
     if chained:
-        (member,) = members_of(chained["tar"], {chained["member"]}).values()
-        return member
+        (data,) = members_of(chained[0], {chained[1]}).values()
+        return data
     if "://" not in uri:
         return read_regular(Path(uri), MAX_BYTES)
     fs, path = file_system(uri)
     return bytes(insistently(lambda: fs.cat_file(path), uri))
+
+
+def read_shown(uri: str) -> bytes:
+    """The bytes of a picture that a service names, from this machine's disks or object storage, and nowhere else.
+
+    Raises `UsageError`, and what `read_uri` raises.
+    """
+    place = (tar_of(uri) or (uri,))[0]
+    if ("://" in place and place.partition("://")[0] not in _SHOWN) or "::" in place:
+        raise UsageError(f"{place[:80]} is neither a file nor in object storage, and is not fetched")
+    return read_uri(uri)
 
 
 def members_of(tar: str, wanted: set[str]) -> dict[str, bytes]:
@@ -212,14 +235,14 @@ def members_of(tar: str, wanted: set[str]) -> dict[str, bytes]:
 
 
 def member_uri(tar: str, member: str) -> str:
-    """How fsspec names a file within a tar."""
-    return f"tar://{member}::{tar}"
+    """How fsspec names a file within a tar; `:` is written as in a URL, since `::` ends the name."""
+    return f"tar://{member.replace('%', '%25').replace(':', '%3A')}::{tar}"
 
 
 def tar_of(uri: str) -> tuple[str, str] | None:
     """(tar, member) of a picture that lies in one; None for a file."""
     chained = _CHAINED.match(uri)
-    return (chained["tar"], chained["member"]) if chained else None
+    return (chained["tar"], chained["member"].replace("%3A", ":").replace("%25", "%")) if chained else None
 
 
 def open_uri(uri: str) -> BinaryIO:

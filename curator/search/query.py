@@ -211,6 +211,8 @@ def answer(index: Index, q: Vectors, question: Question, *, is_words: bool) -> H
 
 def _unknown_values(index: Index, question: Question) -> tuple[str, ...]:
     """Why a search compared nothing, where a label or tag is simply not there."""
+    if index.is_served:
+        return ()
     known = {"label": [v for v, _ in index.reader.breakdown("label")], "tag": index.reader.tags()}
     asked = ((kind, getattr(question, kind)) for kind in known)
     return tuple(

@@ -19,7 +19,7 @@ _MANY = 100_000  # chosen images from which a shard gives twice its share, and n
 
 
 def share_of_shard(k: int, shards: int) -> int:
-    """How many each shard chooses in the first of two rounds."""
+    """How many each shard chooses in the first of two rounds; more, where few shards have any to choose."""
     return k if k <= _MANY else min(k, -(-2 * k // shards))
 
 

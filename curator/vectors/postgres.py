@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from curator.embeddings import best_first, check_unit, exact_scores
-from curator.errors import EngineRefused, NoEngine, UnknownName, WhereError
+from curator.errors import EngineRefused, NoEngine, WhereError
 from curator.records import Finding, Ids, Image, Space, Vectors
 from curator.texts import leaves_its_parentheses
+from curator.vectors.calibration import note_of
 from curator.vectors.engine import Answer
-from curator.vectors.postgres_loading import PROBES, PostgresLoading, as_text, line_of
-from curator.vectors.services import CONDITIONS, services
+from curator.vectors.postgres_loading import PostgresLoading, as_text, line_of
+from curator.vectors.services import CONDITIONS, all_there, check_column, services
 
 # What ends a text otherwise than the check of parentheses knows, and functions that undo the role or run statements.
 _FORBIDDEN = re.compile(r"[;$\\]|\be'|set_config|query_to_xml|table_to_xml|schema_to_xml|database_to_xml|dblink", re.I)
@@ -94,8 +95,10 @@ class PostgresEngine(PostgresLoading):
         searched = matches
         if matches > self.few:
             searched = total if where is None else self.count(where)
-        note = () if compare_all else (f"approximate: recall {recall:.3f} on {PROBES} probes when it was loaded",)
-        return Answer(ids[order], scores[order], searched, total, compare_all, note)
+        notes: tuple[str, ...] = () if compare_all else (note_of(recall),)
+        if where is not None and not self._has_role:
+            notes += (f"the condition ran with your own rights: this user may not be {self.schema}_reader",)
+        return Answer(ids[order], scores[order], searched, total, compare_all, notes)
 
     def _scan(self, connection: Any, q: Vectors, k: int, where: str | None) -> list[Any]:
         """Every match compared; a margin beyond k, because float32 and float64 order ties differently."""
@@ -124,7 +127,9 @@ class PostgresEngine(PostgresLoading):
             sql = "SELECT id, vector::real[] FROM pictures WHERE id = ANY(%s)"
             rows = connection.execute(sql, [[int(i) for i in ids]], binary=True).fetchall()
         vector_of = {row[0]: row[1] for row in rows}
-        return np.array([vector_of[i] for i in self._all_there(ids, vector_of)], np.float32).reshape(-1, self.space.dim)
+        return np.array([vector_of[i] for i in all_there(ids, vector_of, self.name)], np.float32).reshape(
+            -1, self.space.dim
+        )
 
     def images(self, ids: Sequence[int]) -> list[Image]:
         """Records in the order of `ids`. Raises `UnknownName`."""
@@ -132,22 +137,23 @@ class PostgresEngine(PostgresLoading):
             sql = f"SELECT {_IMAGE} FROM pictures WHERE id = ANY(%s)"
             rows = connection.execute(sql, [[int(i) for i in ids]]).fetchall()
         image_of = {
-            r[0]: Image(r[0], Path(r[1]), *r[2:13], 0, (), r[13] or {})  # type: ignore[call-arg]
+            r[0]: Image(r[0], Path(r[1]), *r[2:13], 0, (), r[13] or {}, r[1])  # type: ignore[call-arg]
             for r in rows
         }
-        return [image_of[i] for i in self._all_there(ids, image_of)]
+        return [image_of[i] for i in all_there(ids, image_of, self.name)]
 
-    def _all_there(self, ids: Sequence[int], known: Any) -> list[int]:
-        missing = [int(i) for i in ids if int(i) not in known]
-        if missing:
-            raise UnknownName(f"no image with id {missing[0]} in the set '{self.name}'; a search shows ids")
-        return [int(i) for i in ids]
-
-    def ids_where(self, where: str) -> Ids:
+    def ids_where(self, where: str, *, limit: int | None = None) -> Ids:
         """Ascending ids for which a condition of Postgres's SQL holds. Raises `WhereError`."""
+        most = "" if limit is None else f" LIMIT {int(limit)}"
         with self._asking(where) as connection:
-            rows = connection.execute(f"SELECT id FROM pictures{self._where(where)} ORDER BY id", []).fetchall()
+            rows = connection.execute(f"SELECT id FROM pictures{self._where(where)} ORDER BY id{most}", []).fetchall()
         return np.array([r[0] for r in rows], np.int64)
+
+    def values_of(self, column: str, ids: Sequence[int]) -> dict[int, Any]:
+        """id → value of a column that conditions may name. Raises `UnknownName` for another column."""
+        sql = f"SELECT id, {check_column(column)} FROM pictures WHERE id = ANY(%s)"
+        with self._asking() as connection:
+            return dict(connection.execute(sql, [[int(i) for i in ids]]).fetchall())
 
     def sample(self) -> Vectors:
         """(m, d) float32: 1,000 random vectors, drawn when loading ended."""
@@ -159,14 +165,9 @@ class PostgresEngine(PostgresLoading):
 
     def verify(self) -> Iterator[Finding]:
         """Parts whose rows are not as many as their receipt says."""
-        sql = (
-            f"SELECT s.shard, s.rows, count(i.id) FROM {self.schema}.shards s LEFT JOIN {self.schema}.images i "
-            "ON i.shard = s.shard GROUP BY 1, 2 HAVING s.rows <> count(i.id) ORDER BY 1"
-        )
-        for shard, rows, there in self._ready().execute(sql).fetchall():
-            yield Finding(
-                f"{self.schema}, part {shard}", f"holds {there} of {rows} rows; `curator push` mends it", True
-            )
+        for shard, rows, all_rows in self._damaged():
+            problem = f"holds {rows} of {all_rows} rows; `curator push` mends it"
+            yield Finding(f"{self.schema}, part {shard}", problem, True)
 
     def _facts(self) -> tuple[int, float, int]:
         """How wide a search walks (0 before loading has ended), the recall of that, and how many images there are."""

@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from curator.embeddings import normalise
-from curator.errors import EngineRefused, NoEngine, SpaceMismatch
+from curator.errors import EngineRefused, NoEngine
 from curator.records import Space, Vectors
 from curator.registry import extra
-from curator.vectors.services import COLUMNS, LoadPart, is_loopback, split_url
+from curator.vectors.calibration import ENOUGH, K, least_width
+from curator.vectors.services import COLUMNS, LoadPart, check_same, is_loopback, split_url
 
-EFS = (100, 200, 400, 800)  # how widely a search walks: the least that finds 0.95 of the probes' hits
-PROBES = 100
-_ENOUGH, _K = 0.95, 20
 _SCANNED = 2_000_000  # images up to which a search compares every one, if the graph finds too little
 _SAMPLE = 1_000
+_MOST_MEMORY = 16_384  # MB for the building of a graph
 _TYPES = {
     "size": "bigint", "width": "integer", "height": "integer", "extra": "jsonb", "sharpness": "real",
     "brightness": "real", "contrast": "real", "entropy": "real", "norm": "real",
@@ -91,7 +89,7 @@ class PostgresLoading:
             while self._connections:
                 self._connections.popitem()[1].close()
 
-    def create(self, space: Space) -> None:
+    def create(self, space: Space, source: str, *, replace: bool = False) -> None:
         """See `Service`. pgvector before 0.8 answers short without a word, and is refused."""
         connection = self._connect()
         try:
@@ -101,12 +99,13 @@ class PostgresLoading:
                 raise EngineRefused(f"pgvector {version} is too old: before 0.8 filtered searches come back short")
             for statement in self._tables(space.dim):
                 connection.execute(statement)
-            row = connection.execute(f"SELECT fingerprint, encoder FROM {self.schema}.spaces").fetchone()
+            row = connection.execute(f"SELECT fingerprint, encoder, source FROM {self.schema}.spaces").fetchone()
             if row is None:
-                sql = f"INSERT INTO {self.schema}.spaces (encoder, fingerprint, dim) VALUES (%s, %s, %s)"
-                connection.execute(sql, [space.encoder, space.fingerprint, space.dim])
-            elif row[0] != space.fingerprint:
-                raise SpaceMismatch(f"the set '{self.name}' in this Postgres is of '{row[1]}'; name another by ?set=")
+                sql = f"INSERT INTO {self.schema}.spaces (encoder, fingerprint, dim, source) VALUES (%s, %s, %s, %s)"
+                connection.execute(sql, [space.encoder, space.fingerprint, space.dim, source])
+            else:
+                check_same(self.name, row, space, source, replace=replace)
+                connection.execute(f"UPDATE {self.schema}.spaces SET source = %s", [source])
         except self._psycopg.Error as error:
             raise EngineRefused(f"Postgres refuses to make room: {line_of(error)}") from error
         self._make_role(connection)
@@ -119,6 +118,7 @@ class PostgresLoading:
             f"CREATE SCHEMA IF NOT EXISTS {s}",
             f"CREATE TABLE IF NOT EXISTS {s}.spaces (encoder text, fingerprint text, dim integer, ef integer, "
             "recall real, total bigint DEFAULT 0)",
+            f"ALTER TABLE {s}.spaces ADD COLUMN IF NOT EXISTS source text",
             f"CREATE TABLE IF NOT EXISTS {s}.shards (shard integer PRIMARY KEY, sha256 text NOT NULL, rows bigint)",
             f"CREATE TABLE IF NOT EXISTS {s}.images (id bigint PRIMARY KEY, shard integer NOT NULL, {columns}, "
             f"vector halfvec({int(dim)}) NOT NULL)",
@@ -141,7 +141,17 @@ class PostgresLoading:
 
     def loaded(self) -> dict[int, str]:
         """shard → SHA-256 of the parts that are there whole."""
-        return dict(self._ready().execute(f"SELECT shard, sha256 FROM {self.schema}.shards").fetchall())
+        receipts = dict(self._ready().execute(f"SELECT shard, sha256 FROM {self.schema}.shards").fetchall())
+        damaged = {shard for shard, _, _ in self._damaged()}
+        return {shard: sha256 for shard, sha256 in receipts.items() if shard not in damaged}
+
+    def _damaged(self) -> list[tuple[int, int, int]]:
+        """(shard, rows that are there, rows of its receipt) where these differ."""
+        sql = (
+            f"SELECT s.shard, count(i.id), s.rows FROM {self.schema}.shards s LEFT JOIN {self.schema}.images i "
+            "ON i.shard = s.shard GROUP BY s.shard, s.rows HAVING s.rows <> count(i.id) ORDER BY 1"
+        )
+        return list(self._ready().execute(sql).fetchall())
 
     def load(self, part: LoadPart) -> None:
         """COPY into a table beside, then one transaction: the old rows go, the new ones and their receipt come."""
@@ -183,9 +193,14 @@ class PostgresLoading:
     def finish(self, say: Callable[[str], None]) -> None:
         """Build the graph and the indexes of columns, draw the sample, and measure how wide a walk must be."""
         connection, s = self._ready(), self.schema
-        say("Building the graph; this takes minutes for 100,000 images.")
         try:
-            connection.execute("SET maintenance_work_mem = '1GB'")
+            (dim, rows) = connection.execute(
+                f"SELECT dim, (SELECT count(*) FROM {s}.images) FROM {s}.spaces"
+            ).fetchone()
+            # Of each image its vector and its neighbours; a graph that does not fit is built on disk, for hours.
+            needed = min(_MOST_MEMORY, max(256, rows * (2 * dim + 1_000) >> 20))
+            say(f"Building the graph, with {needed / 1024:.1f} GB of the server's memory; minutes for 100,000 images.")
+            connection.execute(f"SET maintenance_work_mem = '{needed}MB'")
             connection.execute(
                 f"CREATE INDEX IF NOT EXISTS images_graph ON {s}.images USING hnsw (vector halfvec_ip_ops) "
                 "WITH (m = 16, ef_construction = 64)"
@@ -201,32 +216,20 @@ class PostgresLoading:
             connection.execute(f"ANALYZE {s}.images")
             ef, recall = self._calibrate(connection)
             (total,) = connection.execute(f"SELECT total FROM {s}.spaces").fetchone()
-            if recall < _ENOUGH and total <= _SCANNED:
+            if recall < ENOUGH and total <= _SCANNED:
                 say(f"The widest walk of the graph finds {recall:.3f} of the hits, so searches compare every image.")
                 ef = 0
             connection.execute(f"UPDATE {s}.spaces SET ef = %s, recall = %s", [ef, recall])
         except self._psycopg.Error as error:
             raise EngineRefused(f"Postgres refuses: {line_of(error)}") from error
-        if ef and recall < _ENOUGH:
+        if ef and recall < ENOUGH:
             say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
 
     def _calibrate(self, connection: Any) -> tuple[int, float]:
         """The least `ef` by which 0.95 of the hits of text-like probes are found, and what share of all are."""
         rows = connection.execute(f"SELECT vector::real[] FROM {self.schema}.sample ORDER BY id").fetchall()
         x = np.array([r[0] for r in rows], np.float32)
-        if len(x) < _K:
-            return EFS[0], 1.0
-        # Half of the probes are images; half lie as far from them as words do, whose scores with images are low.
-        rng = np.random.default_rng(0)
-        images = x[rng.integers(0, len(x), PROBES // 2)]
-        words = normalise(images + rng.normal(size=images.shape).astype(np.float32) / np.sqrt(x.shape[1]) * 2)
-        probes = normalise(np.concatenate([images, words]))
-        true = [self._nearest_ids(connection, q, None) for q in probes]
-        for ef in EFS:
-            shares = [len(t & self._nearest_ids(connection, q, ef)) / len(t) for q, t in zip(probes, true, strict=True)]
-            if np.mean(shares[PROBES // 2 :]) >= _ENOUGH:
-                break
-        return ef, float(np.mean(shares[PROBES // 2 :]))
+        return least_width(x, lambda q, ef: self._nearest_ids(connection, q, ef))
 
     def _nearest_ids(self, connection: Any, q: Vectors, ef: int | None) -> set[int]:
         """Ids of the best twenty: by the graph, or, without `ef`, by comparing every one."""
@@ -235,7 +238,7 @@ class PostgresLoading:
             if ef:
                 connection.execute(f"SET LOCAL hnsw.ef_search = {int(ef)}")
                 connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-            sql = f"SELECT id FROM {self.schema}.images ORDER BY vector <#> %s::halfvec LIMIT {_K}"
+            sql = f"SELECT id FROM {self.schema}.images ORDER BY vector <#> %s::halfvec LIMIT {K}"
             return {r[0] for r in connection.execute(sql, [as_text(q)]).fetchall()}
 
     def drop(self) -> None:

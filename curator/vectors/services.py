@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.errors import UsageError
+from curator.errors import SpaceMismatch, UnknownName, UsageError
 from curator.records import Ids, Image, Space
 from curator.registry import Registry, suggest
 from curator.vectors.engine import Engine
@@ -22,8 +22,8 @@ COLUMNS = (
     "extra", "sharpness", "brightness", "contrast", "entropy", "norm",
 )  # fmt: skip
 CONDITIONS = ("id", "path", "aspect", *(name for name in COLUMNS if name != "norm"))  # what a condition may name
-_MODULES = {"postgres": "curator.vectors.postgres"}  # imported when a service is first asked for
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MODULES = {"postgres": "curator.vectors.postgres", "qdrant": "curator.vectors.qdrant"}  # imported when asked for
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LOCAL = ("", "localhost", "127.0.0.1", "::1")
 
 
@@ -46,8 +46,11 @@ class Service(Engine, Protocol):
 
     exact_only: bool  # compare every match, however many there are
 
-    def create(self, space: Space) -> None:
-        """Make room for a set of this space, or find it made. Raises `SpaceMismatch`, `EngineRefused`."""
+    def create(self, space: Space, source: str, *, replace: bool = False) -> None:
+        """Make room for a set of this space that is filled from `source`, or find it made.
+
+        `replace` lets go what is there of another source. Raises `SpaceMismatch`, `EngineRefused`.
+        """
         ...
 
     def load(self, part: LoadPart) -> None:
@@ -75,8 +78,12 @@ class Service(Engine, Protocol):
         """Records in the order of `ids`. Raises `UnknownName`."""
         ...
 
-    def ids_where(self, where: str) -> Ids:
-        """Ascending ids for which a condition holds. Raises `WhereError`."""
+    def ids_where(self, where: str, *, limit: int | None = None) -> Ids:
+        """Ascending ids for which a condition holds; the first `limit` of them. Raises `WhereError`."""
+        ...
+
+    def values_of(self, column: str, ids: Sequence[int]) -> dict[int, Any]:
+        """id → value of a column that conditions may name. Raises `UnknownName` for another column."""
         ...
 
     def drop(self) -> None:
@@ -100,11 +107,42 @@ def open_service(url: str) -> Service:
     """The engine that a URL such as `postgres://HOST/DB?set=photos` names. Raises `UsageError`, `NoEngine`."""
     scheme = url.partition("://")[0]
     scheme = "postgres" if scheme == "postgresql" else scheme
-    for module in _MODULES.values():
-        import_module(module)
-    if scheme not in services:
-        raise UsageError(f"no service '{scheme}'; {suggest(scheme, services)}, as postgres://HOST/DB?set=NAME")
+    if scheme not in _MODULES:
+        raise UsageError(f"no service '{scheme}'; {suggest(scheme, _MODULES)}, as postgres://HOST/DB?set=NAME")
+    import_module(_MODULES[scheme])
     return services[scheme](url)
+
+
+def check_same(
+    name: str, stored: tuple[str, str, str | None], space: Space, source: str, *, replace: bool = False
+) -> None:
+    """Refuse to fill a service's set from elsewhere; `stored` is (fingerprint, encoder, source) of what is there.
+
+    Raises `SpaceMismatch` for another space, `UsageError` for another source, unless it is to be replaced.
+    """
+    fingerprint, encoder, filled_from = stored
+    if fingerprint != space.fingerprint:
+        raise SpaceMismatch(f"the set '{name}' in this service is of '{encoder}'; name another by ?set=")
+    if filled_from is not None and filled_from != source and not replace:
+        raise UsageError(
+            f"the set '{name}' in this service was filled from {filled_from}, and this is {source}; name another by "
+            "?set=, or say --replace"
+        )
+
+
+def all_there(ids: Sequence[int], known: Container[int], name: str) -> list[int]:
+    """Ids that a service was asked for, if it has all of them. Raises `UnknownName`."""
+    missing = [int(i) for i in ids if int(i) not in known]
+    if missing:
+        raise UnknownName(f"no image with id {missing[0]} in the set '{name}'; a search shows ids")
+    return [int(i) for i in ids]
+
+
+def check_column(column: str) -> str:
+    """A column that conditions may name. Raises `UnknownName`."""
+    if column not in CONDITIONS:
+        raise UnknownName(f"no column '{column}'; {suggest(column, CONDITIONS)}")
+    return column
 
 
 def split_url(url: str, way: str) -> tuple[str, str]:
@@ -119,7 +157,7 @@ def split_url(url: str, way: str) -> tuple[str, str]:
     if "password" in options:
         raise UsageError(f"a password in a URL stays in the shell's history; leave it out, and {way}")
     name = options.pop("set", "")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"{url} names no set; end it with ?set=NAME, of small letters, digits and _")
     return urlunsplit(parts._replace(query=urlencode(options))), name
 

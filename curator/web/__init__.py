@@ -55,10 +55,16 @@ def read_token(folder: Path) -> str:
     return token
 
 
-def serve(index: Index, options: WebOptions, *, ready: Callable[[str, str], None]) -> None:
+def serve(
+    index: Index,
+    options: WebOptions,
+    *,
+    ready: Callable[[str, str], None],
+    read: Callable[[str], bytes] | None = None,
+) -> None:
     """Serve the page until Ctrl-C; `ready` is told its address with the token, and one that lets in once.
 
-    Raises `UsageError` where no port is free.
+    `read` gets the bytes of a picture by its uri, where a service answers. Raises `UsageError` where no port is free.
     """
     import uvicorn
 
@@ -69,8 +75,8 @@ def serve(index: Index, options: WebOptions, *, ready: Callable[[str, str], None
     index.reader.deadline = _DEADLINE
     listener = listen(options)
     port = listener.getsockname()[1]
-    token = read_token(index.folder)
-    app = make_app(index, read_only=options.read_only)
+    token = secrets.token_urlsafe(32) if index.is_served else read_token(index.folder)
+    app = make_app(index, read_only=options.read_only, read=read)
     once = secrets.token_urlsafe(32)
     config = uvicorn.Config(
         Guard(app, port, token, options.hosts, {once}), log_level="warning", access_log=False, lifespan="off",

@@ -18,7 +18,7 @@ from curator.records import Image
 from curator.search.facts import image_facts, roots, run_names
 
 _NEIGHBOURS = 12
-_AS_IT_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+AS_IT_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 
 
 def describe_image(index: Index, image_id: int) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def describe_image(index: Index, image_id: int) -> dict[str, Any]:
         "computed": dict(known.computed),
         "selections": list(known.selections),
         "state": known.state,
-        "neighbours": _neighbours(index, image_id) if known.state != "removed" else [],
+        "neighbours": neighbours_of(index, image_id) if known.state != "removed" else [],
         "edges": _edges(index, image),
         "group": _group(index, image_id),
         "verdicts": _verdicts(index, image),
@@ -56,7 +56,8 @@ def _provenance(index: Index, image: Image, computed: dict[str, Any]) -> dict[st
     }
 
 
-def _neighbours(index: Index, image_id: int) -> list[dict[str, Any]]:
+def neighbours_of(index: Index, image_id: int) -> list[dict[str, Any]]:
+    """The nearest other images, with their scores; none of an image without a vector."""
     try:
         hits = index.nearest(index.vector_of_id(image_id), _NEIGHBOURS + 1)
     except UnknownName:  # it has no vector in this space yet
@@ -100,8 +101,8 @@ def original(index: Index, image_id: int) -> tuple[bytes, str]:
     (image,) = index.images([image_id])
     refuse_outside(image.path, [r.path for r in roots(index)])
     data = indexed_bytes(image)
-    if image.format in _AS_IT_IS:
-        return data, _AS_IT_IS[image.format]
+    if image.format in AS_IT_IS:
+        return data, AS_IT_IS[image.format]
     out = io.BytesIO()
     decode(data).picture.save(out, "PNG", compress_level=1)
     return out.getvalue(), "image/png"

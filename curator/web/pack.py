@@ -29,16 +29,27 @@ class Packed:
         return pack(self.facts, self.arrays)
 
 
-_TYPES = {"i": np.dtype("<i4"), "f": np.dtype("<f4")}
+_TYPES: dict[str, np.dtype[Any]] = {"i": np.dtype("<i4"), "f": np.dtype("<f4"), "d": np.dtype("<f8")}
+_LARGE = 2**31 - 1
 
 
 def pack(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Length of the head (uint32), the head, and arrays of int32 or float32, each at a multiple of four bytes."""
-    packed = {name: values.astype(_TYPES["f" if values.dtype.kind == "f" else "i"]) for name, values in arrays.items()}
-    listed = [{"name": n, "type": "f" if v.dtype.kind == "f" else "i", "length": len(v)} for n, v in packed.items()]
+    """Length of the head (uint32), the head, and arrays of int32 or float32, each at a multiple of four bytes.
+
+    Ids of sets are too large for int32, and are float64, which holds them up to 2^53.
+    """
+    kinds = {name: _kind(values) for name, values in arrays.items()}
+    packed = {name: values.astype(_TYPES[kinds[name]]) for name, values in arrays.items()}
+    listed = [{"name": n, "type": kinds[n], "length": len(v)} for n, v in packed.items()]
     head = to_json(dict(facts) | {"arrays": listed}, ensure_ascii=False).encode()
     head += b" " * (-len(head) % 4)
     return b"".join([struct.pack("<I", len(head)), head, *(v.tobytes() for v in packed.values())])
+
+
+def _kind(values: NDArray[Any]) -> str:
+    if values.dtype.kind == "f":
+        return "f"
+    return "d" if len(values) and values.max() > _LARGE else "i"
 
 
 def pack_blobs(blobs: Sequence[bytes]) -> bytes:

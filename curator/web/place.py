@@ -87,8 +87,8 @@ def ids_in(text: str) -> tuple[int, ...]:
         ids = tuple(dict.fromkeys(int(part) for part in text.split(",") if part))
     except ValueError as error:
         raise UsageError(f"ids are whole numbers, by commas, and not {text[:60]!r}") from error
-    if any(not 0 < i < 2**63 for i in ids):
-        raise UsageError("an id is a number from 1")
+    if any(not 0 <= i < 2**63 for i in ids):
+        raise UsageError("an id is a number from 0")
     return ids
 
 

@@ -52,7 +52,8 @@ def list_images(index: Index, asked: Place, *, remember: bool = True) -> Listing
     Raises `WhereError`, `UsageError`, `UnknownName`, `NoTextTower`.
     """
     if not asked.is_search:
-        return Listing(_in_order(index, index.reader.ids_where(asked.condition or "1"), asked))
+        ids, notes = _all(index, asked.condition or "1")
+        return Listing(_in_order(index, ids, asked), notes=notes)
     question = Question(MOST_HITS, asked.condition, min_score=asked.min_score, min_confidence=asked.min_confidence)
     terms = parse_query([asked.query], files=False) if asked.query else []
     vectors = [query_vector(index, terms, remember=remember)] if terms else []
@@ -72,13 +73,28 @@ def list_images(index: Index, asked: Place, *, remember: bool = True) -> Listing
     return Listing(ids, scores, confidence, background, hits.clear, hits.searched, notes)
 
 
+def _all(index: Index, condition: str) -> tuple[Ids, tuple[str, ...]]:
+    """Ids of a condition; of an index that a service answers for, which may be very large, the first of them."""
+    if index.service is None:
+        return index.reader.ids_where(condition), ()
+    ids = index.service.ids_where("true" if condition == "1" else condition, limit=_SAMPLED)
+    return ids, (f"the first {_SAMPLED:,} are listed",) if len(ids) == _SAMPLED else ()
+
+
+def _values_of(index: Index, column: str, ids: Ids) -> dict[int, Any]:
+    """id → value of a column, of these images at least."""
+    if index.service is not None:
+        return index.service.values_of(column, ids.tolist())
+    return index.reader.values_of(column)
+
+
 def _in_order(index: Index, ids: Ids, asked: Place) -> Ids:
     column = asked.sort.removeprefix("-")
     if column in ("", "id", "score"):
         return np.sort(ids)[::-1] if asked.sort.startswith("-") else np.sort(ids)
     if column == "random":
         return np.random.default_rng(asked.seed).permutation(ids)
-    values = index.reader.values_of(column)
+    values = _values_of(index, column, ids)
     known = [int(i) for i in ids if values.get(int(i)) is not None]
     known.sort(key=lambda i: _sortable(values[i]), reverse=asked.sort.startswith("-"))
     there = set(known)
@@ -93,10 +109,11 @@ def _sortable(value: Any) -> tuple[int, float, str]:
 def facts(index: Index, ids: Sequence[int]) -> list[dict[str, Any]]:
     """What a cell of the grid says of each image."""
     folders = [r.path for r in roots(index)]
-    return [_facts(image, relative(image, folders)) for image in index.images(ids)]
+    return [facts_of(image, relative(image, folders)) for image in index.images(ids)]
 
 
-def _facts(image: Image, path: str) -> dict[str, Any]:
+def facts_of(image: Image, path: str) -> dict[str, Any]:
+    """What a cell of the grid says of an image, under the path that it is shown by."""
     return {
         "id": image.id, "path": path, "label": image.label, "caption": image.caption, "origin": image.origin,
         "width": image.width, "height": image.height, "size": image.size, "tags": list(image.tags),
@@ -147,7 +164,7 @@ def _facet(index: Index, ids: Ids, column: str) -> Facet:
     chosen = ids
     if len(ids) > _SAMPLED:
         chosen = np.random.default_rng(0).choice(ids, _SAMPLED, replace=False)
-    values_of = index.reader.values_of(column)
+    values_of = _values_of(index, column, chosen)
     values = [values_of.get(int(i)) for i in chosen]
     there = [v for v in values if v is not None]
     without, is_sampled = len(values) - len(there), len(chosen) < len(ids)
@@ -214,7 +231,7 @@ def _option(index: Index) -> str:
 
 def changes(index: Index) -> str:
     """A mark that is another as soon as anything that the page shows has changed."""
-    return mark_of(index.reader)
+    return "" if index.is_served else mark_of(index.reader)
 
 
 def remember_picture(index: Index, data: bytes) -> str:

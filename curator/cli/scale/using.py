@@ -147,8 +147,11 @@ def bring_command(
 @index_option
 @click.option("--to", "url", required=True, metavar="URL", help="Such as postgres://HOST/DB?set=NAME.")
 @click.option("--where", metavar="CONDITION", help="Only images for which this SQL holds.")
+@click.option("--replace", is_flag=True, help="Let go what the service has from another set or index.")
 @json_option
-def push_command(place: str | None, name: str | None, *, url: str, where: str | None, as_json: bool) -> None:
+def push_command(
+    place: str | None, name: str | None, *, url: str, where: str | None, replace: bool, as_json: bool
+) -> None:
     """Load a set or an index into a service.
 
     SET is a set of shards; without it the images of an index are loaded. Run again, it loads what is missing or has
@@ -158,10 +161,10 @@ def push_command(place: str | None, name: str | None, *, url: str, where: str | 
 
     with working() as job:
         if place:
-            report = push_set(place, url, where=where, job=job)
+            report = push_set(place, url, where=where, replace=replace, job=job)
         else:
             with opened(name) as index:
-                report = push_index(index, url, where=where, job=job)
+                report = push_index(index, url, where=where, replace=replace, job=job)
     if as_json:
         print_json(asdict(report))
         return

@@ -56,8 +56,9 @@ export async function packed(path, parameters, signal) {
   const facts = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
   let start = 4 + length;
   for (const { name, type, length: n } of facts.arrays) {
-    facts[name] = type === "f" ? new Float32Array(data, start, n) : new Int32Array(data, start, n);
-    start += 4 * n;
+    if (type === "d") facts[name] = new Float64Array(data.slice(start, start + 8 * n)); // ids of sets
+    else facts[name] = type === "f" ? new Float32Array(data, start, n) : new Int32Array(data, start, n);
+    start += (type === "d" ? 8 : 4) * n;
   }
   return facts;
 }

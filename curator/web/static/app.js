@@ -46,7 +46,7 @@ const app = {
 
 // Do what changes the index, and say it.
 async function does(words, what) {
-  if (app.status.read_only) { say("this page was opened with --read-only", true); return null; }
+  if (app.status.read_only) { say(app.status.is_served ? "what a service has is not changed here" : "this page was opened with --read-only", true); return null; }
   try {
     const answer = await what();
     say(words);
@@ -73,6 +73,7 @@ async function refresh() {
   app.status = await get("/api/status");
   fill(app.facts, `${app.status.name} · ${number(app.status.counts.images)} images`,
     app.status.read_only ? " · read only" : "");
+  for (const link of app.rail.children) link.hidden = (app.status.is_served ?? false) && link.getAttribute("href") !== "/";
   await app.view?.refreshed?.();
 }
 

@@ -116,7 +116,7 @@ export class Grid {
       const row = this.rows[r % this.rows.length];
       row.element.style.transform = `translateY(${r * this.step + shift}px)`;
       if (row.number !== r) this.putRow(row, r);
-      for (const cell of row.cells) if (cell.id) ids.push(cell.id);
+      for (const cell of row.cells) if (cell.id >= 0) ids.push(cell.id);
     }
     for (const row of this.rows) row.element.hidden = row.number < first || row.number >= first + this.rows.length || row.number >= this.count;
     const middle = (first + 1) * this.columns;
@@ -138,7 +138,7 @@ export class Grid {
       const box = h("div", {
         class: "cell", role: "gridcell", style: { left: `${GAP + c * (this.side + GAP)}px`, width: `${this.side}px` },
       }, h("div", { class: "frame", style: { height: `${this.side}px` } }, image, badge, mark), text);
-      cells.push({ element: box, image, badge, mark, text, id: 0 });
+      cells.push({ element: box, image, badge, mark, text, id: -1 });
       element.append(box);
     }
     this.layer.append(element);
@@ -153,9 +153,9 @@ export class Grid {
   }
 
   putCell(cell, position) {
-    const id = this.ids[position] ?? 0;
-    cell.element.hidden = !id;
-    if (!id) { cell.id = 0; return; }
+    const id = this.ids[position] ?? -1;
+    cell.element.hidden = id < 0;
+    if (id < 0) { cell.id = -1; return; }
     this.setPicture(cell, thumbs.cached(id));
     cell.id = id;
     cell.position = position;

@@ -50,7 +50,7 @@ export class ImageView {
   beside(by) {
     const ids = this.app.list;
     const at = ids ? ids.indexOf(this.id) : -1;
-    if (at >= 0 && ids[at + by]) place.go(`/image/${ids[at + by]}`, {}, { replace: true });
+    if (at >= 0 && ids[at + by] !== undefined) place.go(`/image/${ids[at + by]}`, {}, { replace: true });
   }
 
   async load() {
@@ -97,7 +97,7 @@ export class ImageView {
       h("section", {}, h("h2", {}, "Nearest"), h("div", { class: "strip" }, facts.neighbours.map((n) => this.small(n.id, n.score.toFixed(3))))));
     const input = this.panel.querySelector("input");
     if (input) input.value = typed;
-    this.app.foot(`/api/image/${facts.id}`, `curator show ${facts.id}`);
+    this.app.foot(`/api/image/${facts.id}`, this.app.status.is_served ? `curator search id:${facts.id}` : `curator show ${facts.id}`);
   }
 
   // A label or caption, which may be written by hand.
@@ -126,6 +126,6 @@ export class ImageView {
       if (e.key === "Enter" && tags.length) { e.target.value = ""; send(tags, false); }
       if (e.key === "Escape") e.target.blur();
     } });
-    return h("div", { class: "chips" }, facts.tags.map((t) => h("span", { class: "chip" }, t, h("button", { class: "away", "aria-label": `take off ${t}`, onclick: () => send([t], true) }, "×"))), input);
+    return h("div", { class: "chips" }, facts.tags.map((t) => h("span", { class: "chip" }, t, !this.app.status.read_only && h("button", { class: "away", "aria-label": `take off ${t}`, onclick: () => send([t], true) }, "×"))), !this.app.status.read_only && input);
   }
 }

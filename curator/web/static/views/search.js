@@ -51,7 +51,8 @@ export class SearchView {
     this.bar = h("div", { class: "chosen", hidden: true });
     this.histogram = new Histogram((score) => place.change({ min_score: score ?? "" }));
     this.facets = new Facets({ asked: () => place.parameters(), where: () => place.parameters().where ?? "", changed: (where) => place.change({ where }) });
-    const tools = h("div", { class: "tools" }, this.count, this.sort, h("label", { class: "check" }, this.fold, "fold duplicates"),
+    this.folding = h("label", { class: "check" }, this.fold, "fold duplicates");
+    const tools = h("div", { class: "tools" }, this.count, this.sort, this.folding,
       h("button", { class: "quiet", title: "smaller ([)", "aria-label": "Smaller pictures", onclick: () => this.grid.resize(-1) }, "−"),
       h("button", { class: "quiet", title: "larger (])", "aria-label": "Larger pictures", onclick: () => this.grid.resize(1) }, "+"));
     this.histogram.element.hidden = true; // until there are scores
@@ -119,6 +120,7 @@ export class SearchView {
     fill(this.sort, [["", "best first"], ["-id", "newest"], ["random", "random"], ...columns.flatMap((c) => (INNER.includes(c) ? [] : [[c, c], [`-${c}`, `${c}, down`]]))]
       .map(([value, words]) => h("option", { value, selected: value === (sort ?? "") }, words)));
     this.words = [...new Set([...labels, ...tags])];
+    this.folding.hidden = this.app.status.is_served ?? false; // a service knows of no duplicates
   }
 
   async load({ keepPlace = false } = {}) {
@@ -267,22 +269,22 @@ export class SearchView {
   }
 
   these() {
-    return this.grid.chosen.size ? [...this.grid.chosen] : [this.grid.ids[this.grid.cursor]].filter(Boolean);
+    return this.grid.chosen.size ? [...this.grid.chosen] : [this.grid.ids[this.grid.cursor]].filter((id) => id !== undefined);
   }
 
   similar() {
     const id = this.grid.ids[this.grid.cursor];
-    if (id) place.change({ q: `id:${id}`, like: "", unlike: "", min_score: "", sort: "" });
+    if (id !== undefined) place.change({ q: `id:${id}`, like: "", unlike: "", min_score: "", sort: "" });
   }
 
   open(position) {
     const id = this.grid.ids[position];
-    if (id) place.go(`/image/${id}`);
+    if (id !== undefined) place.go(`/image/${id}`);
   }
 
   compare() {
     const [a, b] = [...this.grid.chosen];
-    if (a && b) place.go(`/image/${a}`, { with: b });
+    if (b !== undefined) place.go(`/image/${a}`, { with: b });
     else say("choose two images first (Space)");
   }
 

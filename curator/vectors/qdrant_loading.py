@@ -1,0 +1,293 @@
+"""Filling a Qdrant with a set: two collections, parts whose receipt is put last, the graph, and what it finds.
+
+The only module with `qdrant_client`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from curator.errors import CuratorError, EngineRefused, NoEngine, UsageError
+from curator.records import Space, Vectors
+from curator.registry import extra
+from curator.vectors.calibration import ENOUGH, K, least_width
+from curator.vectors.conditions import NUMBERS, TEXTS, TIMES, filter_of
+from curator.vectors.qdrant_payload import payload_of
+from curator.vectors.services import COLUMNS, NAME, LoadPart, all_there, check_same, is_loopback
+
+_GRPC = 6334
+_FACTS = 1 << 62  # the point, beside the receipts, that says whose vectors these are
+_SAMPLE, _BATCH, _PAGE = 1_000, 512, 4_096
+_SCANNED = 2_000_000  # images up to which a search compares every one, if the graph finds too little
+_SMALL_CODES = 10_000_000  # images from which eight bits a number stay in memory, and the rest on disk
+_INDEXING = 10_000  # kB of vectors from which Qdrant builds a graph; 0 while loading
+_WAIT = 24 * 3600.0  # seconds that a graph may take
+_KEY = "put it into QDRANT_API_KEY"
+
+
+class QdrantLoading:
+    """A set's two collections, of its images and of receipts, and what fills them; for any number of threads."""
+
+    exact_only = False  # compare every match, however many there are
+
+    def __init__(self, url: str) -> None:
+        self._models = extra("qdrant_client.models", "qdrant")
+        host, port, self.name = split_address(url)
+        self._images, self._parts = f"curator_{self.name}", f"curator_{self.name}_parts"
+        self._client = connect(host, port)
+        self._stored: dict[str, Any] | None = None
+        self._sample: Vectors | None = None
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[Any]:
+        """The client, whose own errors become ours."""
+        try:
+            yield self._client
+        except CuratorError:
+            raise
+        except Exception as error:  # of the client, of HTTP or gRPC, each of a kind of its own
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            lost = "connect" in line.lower() or "ResponseHandling" in type(error).__name__
+            raise (NoEngine(f"Qdrant does not answer: {line}") if lost else EngineRefused(f"Qdrant: {line}")) from error
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._client.close()
+
+    # Loading
+
+    def create(self, space: Space, source: str, *, replace: bool = False) -> None:
+        """See `Service`."""
+        m = self._models
+        with self._asking() as client:
+            if client.collection_exists(self._images) and client.collection_exists(self._parts):
+                facts = self._facts()
+                check_same(self.name, (facts["fingerprint"], facts["encoder"], facts["source"]), space, source,
+                           replace=replace)  # fmt: skip
+                self._put_facts(facts | {"source": source})
+                return
+            for name in (self._images, self._parts):
+                client.delete_collection(name)
+            vectors = m.VectorParams(size=space.dim, distance=m.Distance.DOT, datatype=m.Datatype.FLOAT16, on_disk=True)
+            client.create_collection(
+                self._images, vectors_config=vectors, hnsw_config=m.HnswConfigDiff(m=16, ef_construct=64),
+                optimizers_config=m.OptimizersConfigDiff(indexing_threshold=0), on_disk_payload=True,
+            )  # fmt: skip
+            # An index for every column that conditions name: without, the graph is walked far beyond what matches.
+            kinds = m.PayloadSchemaType
+            typed = ((NUMBERS, kinds.FLOAT), (TEXTS - {"path"}, kinds.KEYWORD), (TIMES, kinds.DATETIME))
+            for column, kind in [*((c, k) for columns, k in typed for c in sorted(columns)), ("shard", kinds.INTEGER)]:
+                client.create_payload_index(self._images, column, field_schema=kind)
+            client.create_collection(self._parts, vectors_config={})
+            self._put_facts({
+                "encoder": space.encoder, "fingerprint": space.fingerprint, "dim": space.dim, "source": source,
+                "ef": None, "recall": 0.0, "total": 0, "sample": [],
+            })  # fmt: skip
+
+    def load(self, part: LoadPart) -> None:
+        """The receipt goes, then the old rows; the new ones come, then their receipt."""
+        m = self._models
+        self._unfinish(part.shard)
+        with self._asking() as client:
+            client.delete(self._images, points_selector=self._of_shard(part.shard))
+            names = [name for name in COLUMNS if name != "norm"]
+            for start in range(0, len(part.ids), _BATCH):
+                points = [
+                    m.PointStruct(
+                        id=int(part.ids[row]), vector=part.x[row].astype(float).tolist(),
+                        payload=payload_of({n: part.columns[n][row] for n in names})
+                        | {"shard": part.shard, "id": int(part.ids[row])},
+                    )
+                    for row in range(start, min(start + _BATCH, len(part.ids)))
+                ]  # fmt: skip
+                client.upsert(self._images, points=points, wait=True)
+            receipt = {"sha256": part.sha256, "rows": len(part.ids)}
+            client.upsert(self._parts, points=[m.PointStruct(id=part.shard, vector={}, payload=receipt)], wait=True)
+
+    def loaded(self) -> dict[int, str]:
+        """shard → SHA-256 of the parts that are there whole."""
+        damaged = {shard for shard, _, _ in self._damaged()}
+        return {shard: receipt["sha256"] for shard, receipt in self._receipts() if shard not in damaged}
+
+    def _damaged(self) -> Iterator[tuple[int, int, int]]:
+        """(shard, rows that are there, rows of its receipt) where these differ."""
+        for shard, receipt in self._receipts():
+            with self._asking() as client:
+                rows = client.count(self._images, count_filter=self._of_shard(shard).filter, exact=True).count
+            if rows != receipt["rows"]:
+                yield shard, int(rows), receipt["rows"]
+
+    def _receipts(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for record in self._scrolled(self._parts, None, with_payload=True):
+            if record.id != _FACTS:
+                yield int(record.id), record.payload
+
+    def remove(self, shard: int) -> None:
+        """Take a part away."""
+        self._unfinish(shard)
+        with self._asking() as client:
+            client.delete(self._images, points_selector=self._of_shard(shard))
+
+    def _unfinish(self, shard: int) -> None:
+        """Before anything of a part changes: searches compare everything, and its receipt is gone."""
+        self._put_facts(self._facts() | {"ef": None})
+        with self._asking() as client:
+            client.delete(self._parts, points_selector=self._models.PointIdsList(points=[shard]))
+
+    def _of_shard(self, shard: int) -> Any:
+        is_of = {"must": [{"key": "shard", "match": {"value": shard}}]}
+        return self._models.FilterSelector(filter=self._models.Filter.model_validate(is_of))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing was loaded or taken away since `finish`."""
+        return self._facts()["ef"] is not None
+
+    def finish(self, say: Callable[[str], None]) -> None:
+        """Have the graph built, draw the sample, and measure how wide a walk must be."""
+        m, total = self._models, self.count()
+        say("Qdrant builds its graph; this takes minutes for 100,000 images.")
+        codes = None
+        if total >= _SMALL_CODES:
+            scalar = m.ScalarQuantizationConfig(type=m.ScalarType.INT8, always_ram=True)
+            codes = m.ScalarQuantization(scalar=scalar)
+        with self._asking() as client:
+            indexing = m.OptimizersConfigDiff(indexing_threshold=_INDEXING)
+            client.update_collection(self._images, optimizers_config=indexing, quantization_config=codes)
+            until = time.monotonic() + _WAIT
+            while client.get_collection(self._images).status != m.CollectionStatus.GREEN:
+                if time.monotonic() > until:
+                    raise EngineRefused("Qdrant's graph is not done after a day; `curator push` looks again")
+                time.sleep(0.2)
+            random = m.SampleQuery(sample=m.Sample.RANDOM)
+            drawn = client.query_points(self._images, query=random, limit=_SAMPLE, with_payload=False).points
+        self._sample = None
+        facts = self._facts() | {"total": total, "sample": sorted(int(p.id) for p in drawn)}
+        self._put_facts(facts)
+        ef, recall = least_width(self.sample(), self._nearest_ids)
+        if recall < ENOUGH and total <= _SCANNED:
+            say(f"The widest walk of the graph finds {recall:.3f} of the hits, so searches compare every image.")
+            ef = 0
+        elif recall < ENOUGH:
+            say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
+        self._put_facts(facts | {"ef": ef, "recall": recall})
+
+    def _nearest_ids(self, q: Vectors, ef: int | None) -> set[int]:
+        return {int(p.id) for p in self._points(q, K, None, ef)}
+
+    def drop(self) -> None:
+        """Remove the set's two collections."""
+        self._facts()
+        with self._asking() as client:
+            for name in (self._parts, self._images):
+                client.delete_collection(name)
+
+    def _facts(self) -> dict[str, Any]:
+        """What stands beside the receipts. Raises `NoEngine` where there is no such set."""
+        with self._asking() as client:
+            if not client.collection_exists(self._parts):
+                raise NoEngine(f"there is no set '{self.name}' in this Qdrant; `curator push` makes one")
+            (record,) = client.retrieve(self._parts, ids=[_FACTS]) or [None]
+        if record is None:
+            raise NoEngine(f"the set '{self.name}' in this Qdrant was never begun whole; `curator push` begins it anew")
+        self._stored = dict(record.payload)
+        return self._stored
+
+    def _put_facts(self, facts: dict[str, Any]) -> None:
+        with self._asking() as client:
+            client.upsert(self._parts, points=[self._models.PointStruct(id=_FACTS, vector={}, payload=facts)])
+        self._stored = facts
+
+    # What both loading and answering ask
+
+    @property
+    def space(self) -> Space:
+        """Whose vectors these are. Raises `NoEngine`."""
+        facts = self._stored or self._facts()
+        return Space(0, facts["encoder"], facts["fingerprint"], facts["dim"], 0, 0, "")
+
+    def count(self, where: str | None = None) -> int:
+        """How many images there are, or for how many a condition holds. Raises `WhereError`."""
+        self._facts()
+        with self._asking() as client:
+            return int(client.count(self._images, count_filter=self._filter(where), exact=True).count)
+
+    def _points(self, q: Vectors, k: int, where: str | None, ef: int | None) -> list[Any]:
+        """The best `k` with their vectors, by a walk as wide as `ef`; for None every match is compared."""
+        m = self._models
+        how = m.SearchParams(exact=True) if ef is None else m.SearchParams(hnsw_ef=ef)
+        with self._asking() as client:
+            answer = client.query_points(
+                self._images, query=q.astype(float).tolist(), limit=k, query_filter=self._filter(where),
+                search_params=how, with_vectors=True, with_payload=False,
+            )  # fmt: skip
+        return list(answer.points)
+
+    def _filter(self, where: str | None) -> Any:
+        return None if where is None else self._models.Filter.model_validate(filter_of(where))
+
+    def vectors(self, ids: Sequence[int]) -> Vectors:
+        """(n, d) float32 in the order of `ids`. Raises `UnknownName`."""
+        records = self._retrieved(ids, payload=False)
+        return np.array([records[i].vector for i in all_there(ids, records, self.name)], np.float32).reshape(
+            -1, self.space.dim
+        )
+
+    def _retrieved(self, ids: Sequence[int], *, payload: bool | list[str]) -> dict[int, Any]:
+        """Records with their payload, or some columns of it, or else with their vectors."""
+        wanted, records = [int(i) for i in ids], dict[int, Any]()
+        with self._asking() as client:
+            for start in range(0, len(wanted), _PAGE):
+                page = wanted[start : start + _PAGE]
+                rows = client.retrieve(self._images, ids=page, with_payload=payload, with_vectors=payload is False)
+                records |= {int(r.id): r for r in rows}
+        return records
+
+    def _scrolled(self, collection: str, chosen: Any, *, with_payload: bool) -> Iterator[Any]:
+        self._facts()
+        offset = None
+        while True:
+            with self._asking() as client:
+                page, offset = client.scroll(
+                    collection, scroll_filter=chosen, limit=_PAGE, offset=offset, with_payload=with_payload
+                )
+            yield from page
+            if offset is None:
+                return
+
+    def sample(self) -> Vectors:
+        """(m, d) float32: 1,000 random vectors, drawn when loading ended."""
+        if self._sample is None:
+            self._sample = self.vectors(self._facts()["sample"])
+        return self._sample
+
+
+def connect(host: str, port: int) -> Any:
+    """A client for a server, by gRPC at port 6334 and by HTTP elsewhere; encrypted beyond this machine."""
+    client = extra("qdrant_client", "qdrant").QdrantClient
+    key, how = os.environ.get("QDRANT_API_KEY"), {"grpc_port": port} if port == _GRPC else {"port": port}
+    return client(
+        host=host, prefer_grpc=port == _GRPC, api_key=key, https=not is_loopback(host), timeout=60,
+        check_compatibility=False, **how,
+    )  # fmt: skip
+
+
+def split_address(url: str) -> tuple[str, int, str]:
+    """`qdrant://HOST:6333/photos`, or `…?set=photos` → host, port and the set's name. Raises `UsageError`."""
+    parts = urlsplit(url)
+    if parts.password is not None or parts.username is not None or "key" in parts.query:
+        raise UsageError(f"a key in a URL stays in the shell's history; leave it out, and {_KEY}")
+    name = parts.path.strip("/") or parts.query.removeprefix("set=")
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{url} names no set; end it with /NAME, of small letters, digits and _")
+    try:
+        return parts.hostname or "localhost", parts.port or 6333, name
+    except ValueError as error:
+        raise UsageError(f"{url} has no port that there can be") from error
