@@ -19,7 +19,7 @@ PAGES: Mapping[str, str] = {
     "encoders": "Which encoder, spaces, weights, offline",
     "python": "The same from Python and in a notebook",
     "page": "The local page: search, look, review duplicates, undo",
-    "scale": "Beyond one machine: sets, Ray, Postgres",
+    "scale": "Beyond one machine: sets, Ray, services",
     "reference": "Every command and every part, generated",
     "glossary": "The words",
 }

@@ -157,7 +157,12 @@ class Endpoints(ABC):
     def _listed(self, parameters: Mapping[str, str]) -> Packed:
         asked = self._place(parameters)
         answer = search.list_images(self.index, asked, remember=not self.read_only)
-        facts = {"clear": answer.clear, "searched": answer.searched, "notes": answer.notes, "command": asked.command()}
+        facts = {
+            "clear": answer.clear,
+            "searched": answer.searched,
+            "notes": answer.notes,
+            "command": asked.command(of_service=self.index.is_served),
+        }
         return Packed(facts, {n: getattr(answer, n) for n in ("ids", "scores", "confidence", "background")})
 
     def _facet(self, parameters: Mapping[str, str]) -> Any:

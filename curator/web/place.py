@@ -66,8 +66,10 @@ class Place:
         parts += [f"id IN ({', '.join(map(str, self.chosen))})"] if self.chosen else []
         return all_of(*parts) if parts else None
 
-    def command(self) -> str:
-        """The command that prints the same; marks are a concept first."""
+    def command(self, *, of_service: bool = False) -> str:
+        """The command that prints the same; marks are a concept first. A service takes searches alone."""
+        if of_service and not self.is_search:
+            return shlex.join(["curator", "search", "WORDS", *(["--where", self.condition] if self.condition else [])])
         if len(self.chosen) > _SPELT:  # too long to read; the same as a selection is short
             return f'curator select NAME --where "id IN (… {len(self.chosen):,} ids …)"'
         if not self.is_search:
