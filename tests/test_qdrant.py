@@ -20,19 +20,19 @@ from click.testing import Result
 from edge import EdgeClient
 from hypothesis import given
 from hypothesis import strategies as st
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 from scaling import make_set, put_pictures, rows_of
 from test_web import CHANGE, Client
 
 from curator.embeddings import best_first, exact_scores, normalise
-from curator.errors import NoEngine, SpaceMismatch, UnknownName, UsageError, WhereError
+from curator.errors import EngineRefused, NoEngine, SpaceMismatch, UnknownName, UsageError, WhereError
 from curator.face import open_index
 from curator.index import Index
 from curator.scale.push import drop_service, push_set
 from curator.scale.storage import read_shown
 from curator.vectors import COLUMNS, LoadPart, open_service
 from curator.vectors.conditions import filter_of
-from curator.vectors.qdrant_loading import split_address
+from curator.vectors.qdrant_connecting import split_address
 
 # The client's own engine has no graph and no indexes, and says so.
 pytestmark = [
@@ -125,6 +125,46 @@ def test_it_has_what_the_set_has(qdrant: Any, ready: Path, curator: Callable[...
         service.count()
 
 
+def test_sets_of_like_names_are_not_each_other(qdrant: Any) -> None:
+    """Nor is a collection that somebody else made, nor one that was begun and not more."""
+    one: Any = open_service(URL)
+    filled(one, 1_000)
+    filled(open_service(f"{URL}_parts"), 1_000)
+    assert (one.count(), one.is_finished) == (1_000, True)
+    theirs: Any = open_service("qdrant://localhost/theirs")
+    qdrant.create_collection("curator_theirs", vectors_config=models.VectorParams(size=4, distance="Dot"))
+    with pytest.raises(EngineRefused, match="did not make"):
+        filled(theirs, 1_000)
+    begun: Any = open_service("qdrant://localhost/begun")
+    qdrant.create_collection("curator_begun-parts", vectors_config={})
+    with pytest.raises(NoEngine):
+        begun.count()
+    filled(begun, 1_000)
+    assert begun.count() == 1_000
+    qdrant.create_collection("curator_half-parts", vectors_config={})
+    drop_service("qdrant://localhost/half")
+    assert not qdrant.collection_exists("curator_half-parts")
+
+
+def test_what_was_not_loaded_whole_says_so(qdrant: Any) -> None:
+    """In answers and to `verify`; and whoever finishes does not finish for another who loads meanwhile."""
+    service: Any = open_service(URL)
+    x = filled(service, 2_000)
+    q = normalise(x[:1].astype(np.float32)).ravel()
+    service.remove(1)
+    assert "cut off" in service.nearest(q, 3).notes[-1]
+    assert [f.problem for f in service.verify()] == [service.nearest(q, 3).notes[-1]]
+    said: list[str] = []
+
+    def meanwhile(words: str) -> None:
+        said.append(words)
+        if len(said) == 1:
+            open_service(URL).remove(0)  # type: ignore[attr-defined]
+
+    service.finish(meanwhile)
+    assert (service.is_finished, "meanwhile" in said[-1]) == (False, True)
+
+
 def test_a_graph_never_comes_back_short(qdrant: Any, tmp_path: Path) -> None:
     """As above 20,000 matches: few that match, far from the query; many that are alike; the answer says how it came."""
     service: Any = open_service(URL)
@@ -176,7 +216,7 @@ def test_a_load_is_finished_by_the_next_and_its_owner_is_asked(qdrant: Any, read
     service.remove(0)
     assert (service.is_finished, service.count()) == (False, 74)
     qdrant.delete("curator_photos", points_selector=service._of_shard(2))
-    assert [f.problem for f in service.verify()] == ["holds 0 of 16 rows; `curator push` mends it"]
+    assert [f.problem for f in service.verify()][1:] == ["holds 0 of 16 rows; `curator push` mends it"]
     assert (push_set(str(ready), URL).loaded, service.count(), list(service.verify())) == (2, 90, [])
     other = put_pictures(tmp_path / "p", 12, damaged=False)
     make_set(other, tmp_path / "tiny", encoder="tiny")
@@ -186,6 +226,7 @@ def test_a_load_is_finished_by_the_next_and_its_owner_is_asked(qdrant: Any, read
     with pytest.raises(UsageError, match="--replace"):
         push_set(str(tmp_path / "set"), URL)
     assert push_set(str(tmp_path / "set"), URL, replace=True).images == 12
+    assert service.count() == 12, "what was there is gone"
     assert push_set(str(tmp_path / "set"), URL, where="label IS NULL AND width > 0").images == 12
 
 
@@ -297,7 +338,9 @@ def compare(sign: str, a: float, b: float) -> bool:
     [
         "", "label", "label =", "label = label", "lower(label) = 'a'", "label = 3", "width = 'a'", "label > 'a'",
         "labl = 'a'", "width = 1 OR", "(width = 1", "width = 1)", "width = 1; DROP", "label LIKE 'a%'", "width = 1e999",
-        "taken_at > '2020'", "label IN ()", "width NOT 3", "SELECT 1", "label = 'a", "1 = 1", "width + 1 = 2",
+        "taken_at > '2020'", "taken_at > '2024-02-31'", "taken_at > '2024-01-01T25:00'", '"extra.a[" = 1',
+        "extra.a..b = 1",
+        "label IN ()", "width NOT 3", "SELECT 1", "label = 'a", "1 = 1", "width + 1 = 2",
         "(" * 60 + "true" + ")" * 60, "NOT " * 60 + "true", "width = NULL", "label = 'a' -- x", "\0", "extra. = 3",
     ],
 )  # fmt: skip
@@ -316,20 +359,23 @@ def test_extra_columns_and_times(qdrant: Any) -> None:
     service: Any = open_service(URL)
     filled(service, 1_000)
     columns = {name: [None, None] for name in COLUMNS} | {"uri": ["a", "b"], "taken_at": ["2024-05-31T10:00:00", None]}
-    columns["extra"] = ['{"price": 3, "city": "Ulm"}', '{"price": 9.5}']
+    columns["extra"] = ['{"price": 3, "city": "Ulm"}', '{"price": 9.5, "a b": 1}']
     service.load(LoadPart(9, "y", np.array([5_000, 5_001]), np.zeros((2, 32), np.float16), columns))
     expected = {
         "extra.price = 3": [5_000], "extra.price > 3": [5_001], "extra.city = 'Ulm'": [5_000],
-        "taken_at >= '2024-05-31'": [5_000], "taken_at < '2024-05-31 09:00'": [], "extra.city IS NULL AND id > 4000":
-        [5_001],
+        '"extra.a b" = 1': [5_001], "taken_at >= '2024-05-31'": [5_000], "taken_at < '2024-05-31 09:00'": [],
+        "extra.city IS NULL AND id > 4000": [5_001],
     }  # fmt: skip
     for condition, ids in expected.items():
         assert service.ids_where(condition).tolist() == ids, condition
+    assert service.values_of("extra", [5_000]) == {5_000: '{"price": 3, "city": "Ulm"}'}
     assert service.images([5_000])[0].extra == {"price": 3, "city": "Ulm"}
 
 
 @pytest.mark.parametrize(
-    "url", ["qdrant://u:key@host/a", "qdrant://host", "qdrant://host/A-b", "qdrant://host:99999/a", "qdrant://h/a?api_key=x"]
+    "url",
+    ["qdrant://u:key@host/a", "qdrant://host", "qdrant://host/A-b", "qdrant://host:99999/a", "qdrant://h/a?api_key=x",
+     "qdrant://h/a?set=b", "qdrant://h/a?https=false"],
 )  # fmt: skip
 def test_an_address_names_a_set_and_no_key(url: str) -> None:
     with pytest.raises(UsageError):
@@ -341,8 +387,10 @@ def test_an_address_is_read() -> None:
     assert split_address("qdrant://localhost?set=photos") == ("localhost", 6333, "photos")
 
 
-def test_nobody_answers() -> None:
-    service = open_service("qdrant://127.0.0.1:9/photos")
+@pytest.mark.parametrize("port", [9, 6334])
+def test_nobody_answers(port: int) -> None:
+    """By HTTP, and by gRPC."""
+    service = open_service(f"qdrant://127.0.0.1:{port}/photos")
     with pytest.raises(NoEngine, match="does not answer"):
         service.count()
 
@@ -360,6 +408,8 @@ def test_the_page_of_a_service_shows_and_changes_nothing(qdrant: Any, ready: Pat
         assert [ids[i] for i in down] == sorted((u for u in ids.values() if "label-1" in u), reverse=True)
         found = page.get("/api/list", q="id:0")
         assert (found["ids"][0], found["command"]) == (0, "curator search id:0")
+        assert page.get("/api/facet", column="extra")["images"] == 90
+        assert [f["id"] for f in page.get("/api/facts", ids="0,999999,1")] == [0, 1]
         facet = page.get("/api/facet", column="label", where="id < 2000000")
         assert sum(count for _, count in facet["values"]) == facet["images"] - facet["without"] > 0
         assert page.get("/api/facts", ids="0,1")[0]["path"] == ids[0]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -59,6 +60,7 @@ from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.job import Job
 from curator.registry import extra
+from curator.scale import drive
 from curator.scale.bring import bring
 from curator.scale.checking import set_status, skipped_of, verify_set
 from curator.scale.choosing import SetRecipe
@@ -70,7 +72,7 @@ from curator.scale.plan import make_plan, read_facts
 from curator.scale.records import Receipt
 from curator.scale.select import select_from
 from curator.scale.shards import read_receipts
-from curator.scale.storage import Storage, StorageError, checked, insistently, read_uri, tar_of
+from curator.scale.storage import Storage, StorageError, checked, insistently, member_uri, read_shown, read_uri, tar_of
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
 from curator.selectors.rounds import ONE_PASS
@@ -762,6 +764,50 @@ def test_a_folder_may_be_called_as_a_tar(tmp_path: Path) -> None:
     for name in ("my.target", "photos.tar"):
         put_pictures(tmp_path / name, 3, damaged=False)
         assert make_set(tmp_path / name, tmp_path / f"set-{name}").facts.kind == "files"
+
+
+def test_receipts_that_arrive_meanwhile_stay(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one driver reads every byte another one may put a receipt: it is no stray."""
+    whole = make_set(pictures, tmp_path / "set", size=16)
+    last = tmp_path / "set" / "shards" / f"{whole.receipts[-1].shard:06d}.json"
+    receipt = last.read_bytes()
+    last.unlink()
+    checked_before = drive.checked_file
+
+    def checking(*arguments: Any) -> bytes:
+        last.write_bytes(receipt)
+        return checked_before(*arguments)
+
+    monkeypatch.setattr(drive, "checked_file", checking)
+    drive.sound_receipts(whole.storage, whole.facts)
+    assert last.exists()
+
+
+def test_a_set_of_the_first_version_is_still_one(tmp_path: Path, pictures: Path) -> None:
+    """Its receipts do not say of which plan they are."""
+    make_set(pictures, tmp_path / "set", size=16)
+    for file in (tmp_path / "set" / "shards").glob("*.json"):
+        stored = json.loads(file.read_text())
+        del stored["of"]
+        file.write_text(json.dumps(stored))
+    assert embed_set(str(tmp_path / "set"), None, InProcess()).done == 0
+
+
+@pytest.mark.parametrize("member", ["a.png", "a:b 50%.png", "a::b", "a:", "100%3A", "é:%25", "::"])
+def test_members_are_named_so_that_they_are_found_again(member: str) -> None:
+    assert tar_of(member_uri("s3://b/x.tar", member)) == ("s3://b/x.tar", member)
+
+
+def test_a_page_fetches_little_and_from_few_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a::b.png").write_bytes(b"x" * 100)
+    assert read_shown(str(tmp_path / "a::b.png")) == b"x" * 100
+    for uri in ("http://x/a.png", "file:///etc/passwd", "tar://a::/x/b.tar.gz", "filecache::s3://b/x", "memory://a"):
+        with pytest.raises(UsageError):
+            read_shown(uri)
+    fsspec.filesystem("memory").pipe_file("/big.png", b"x" * 100)
+    monkeypatch.setattr("curator.scale.storage.MAX_BYTES", 10)
+    with pytest.raises(OSError, match="larger"):
+        read_uri("memory://big.png")
 
 
 def test_receipts_of_another_plan_are_none(tmp_path: Path, pictures: Path) -> None:

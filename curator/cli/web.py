@@ -26,7 +26,7 @@ def web_command(
 
     Search, look, review duplicates, undo. The page is on this machine only. Its address holds a token, which the
     browser keeps; the same address works next time. Ctrl-C ends it. What a service has is searched, filtered and looked
-    at, and not changed.
+    at, and not changed; its page has a new address each time.
     """
     import webbrowser
 

@@ -1,5 +1,6 @@
 """Picture files: find them, read them, and read what lies beside them."""
 
+from curator.images.alpha import may_be_transparent, on_white, resized, seen_box, with_alpha
 from curator.images.decode import MAX_BYTES, Decoded, decode, read_bytes, read_picture
 from curator.images.measure import measure
 from curator.images.sidecars import NoteSources, NotesRead, notes_of_rows, read_notes
@@ -15,11 +16,16 @@ __all__ = [
     "Walk",
     "absolute",
     "decode",
+    "may_be_transparent",
     "measure",
     "notes_of_rows",
+    "on_white",
     "read_bytes",
     "read_notes",
     "read_picture",
+    "resized",
+    "seen_box",
     "walk",
     "walk_files",
+    "with_alpha",
 ]

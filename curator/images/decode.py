@@ -72,7 +72,7 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
     try:
         if is_raw(data):
             return _decode_raw(data, side)
-        with Image.open(io.BytesIO(data), formats=_formats(data)) as opened:
+        with Image.open(io.BytesIO(data), formats=allowed_formats(data)) as opened:
             return _decode(opened, data, side)
     except PictureError:
         raise
@@ -112,7 +112,7 @@ def _decode(opened: Image.Image, data: bytes, side: int) -> Decoded:
         opened.draft(None, (least, least))
     with _ROOM.of(_PER_PIXEL * opened.width * opened.height):
         opened.load()
-        picture = _to_rgb(_to_srgb(opened))
+        picture = _to_rgb(to_srgb(opened))
     if kind == "TIFF":
         width, height = opened.size
     if orientation != 1:
@@ -181,7 +181,7 @@ def _text(value: object) -> str:
     return valid_text("" if value is None else str(value).replace("\0", "")).strip()
 
 
-def _to_srgb(picture: Image.Image) -> Image.Image:
+def to_srgb(picture: Image.Image) -> Image.Image:
     """Apply an embedded ICC profile; one that cannot be used is ignored, as viewers do."""
     profile = picture.info.get("icc_profile")
     if not profile:
@@ -269,7 +269,8 @@ def _enable_extras() -> None:
         import pillow_jxl  # noqa: F401 - registers itself
 
 
-def _formats(data: bytes) -> list[str]:
+def allowed_formats(data: bytes) -> list[str]:
+    """Names that Pillow may try on a file: bundled ones, extras that are here, TGA where it looks like it."""
     extras = [name for name in ("HEIF", "JXL") if name in Image.OPEN]
     return [*FORMATS, *extras, *(["TGA"] if _is_targa(data) else [])]
 

@@ -29,7 +29,7 @@ class ServedReader:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Parts come and go whole, so that every question is of one moment."""
+        """Nothing: each question is of its own moment, and a part may go between two."""
         yield
 
     def active_space(self) -> Space:

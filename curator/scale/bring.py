@@ -109,7 +109,7 @@ def _file_name(row: Mapping[str, Any]) -> str:
     plain = (chained[1] if chained else row["uri"]).rpartition("/")[2]
     name = _UNSAFE.sub("_", plain).lstrip(".")[-60:]
     if Path(name).suffix.lower() not in SUFFIXES:  # a name by which `curator index` would not know it for a picture
-        name += f".{row['format'].lower()}"
+        name += f".{(row.get('format') or 'img').lower()}"
     return f"{shard:06d}/{number:07d}-{name}"
 
 

@@ -121,10 +121,11 @@ def sound_receipts(storage: Storage, facts: SetFacts, job: Job = QUIET) -> dict[
 
     The others are taken back.
     """
+    names = [n for n in storage.sizes("shards") if n.endswith(".json")]  # before reading: others may put more meanwhile
     receipts = read_receipts(storage, facts)
     sound = {n: r for n, r in receipts.items() if not storage.is_local or _is_whole(storage, r)}
-    names = {receipt_name(n) for n in sound}
-    lost = [n for n in storage.sizes("shards") if n.endswith(".json") and f"shards/{n}" not in names]
+    held = {receipt_name(n) for n in sound}
+    lost = [n for n in names if f"shards/{n}" not in held]
     if lost:
         job.say(f"{plural(len(lost), 'receipt')} named no file of this plan that is there whole; taken back.")
     for name in lost:
@@ -143,6 +144,9 @@ def _is_whole(storage: Storage, receipt: Receipt) -> bool:
 def write_manifest_of(storage: Storage, facts: SetFacts) -> SetManifest:
     """`manifest.json`: the receipts of all shards. Call it when none is missing."""
     receipts = read_receipts(storage, facts)
+    missing = [n for n in range(facts.shards) if n not in receipts]
+    if missing:
+        raise ScaleProblem(f"shard {missing[0]} has lost its receipt meanwhile; run it again")
     manifest = SetManifest.of([receipts[n] for n in range(facts.shards)])
     storage.put("manifest.json", manifest.to_json())
     return manifest

@@ -248,7 +248,8 @@ def read_receipts(storage: Storage, facts: SetFacts) -> dict[int, Receipt]:
 
 def _is_of(receipt: Receipt, facts: SetFacts) -> bool:
     """Whether a receipt is of this plan and encoder, and not of a set that was here before."""
-    return receipt.shard < facts.shards and receipt.of == facts.mark_of(receipt.shard)
+    # Receipts of the first versions do not say it.
+    return receipt.shard < facts.shards and receipt.of in ("", facts.mark_of(receipt.shard))
 
 
 def read_receipt(storage: Storage, facts: SetFacts, shard: int) -> Receipt | None:

@@ -25,7 +25,8 @@ _SECRET = re.compile(
     r"[?&](x-amz-signature|x-amz-credential|x-goog-signature|signature|sig|token|awsaccesskeyid)=", re.I
 )
 _USER = re.compile(r"^[a-z0-9+.-]+://[^/@]*:[^/@]*@", re.I)
-_SHOWN = ("s3", "s3a", "gs", "gcs", "az", "abfs", "memory")  # storages that a page fetches pictures from
+_SHOWN = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # storages that a page fetches pictures from
+_ESCAPED = re.compile("%3A|%25")
 _CHAINED = re.compile(r"^tar://(?P<member>.+?)::(?P<tar>.+)$")
 
 
@@ -203,6 +204,9 @@ def read_uri(uri: str) -> bytes:
     if "://" not in uri:
         return read_regular(Path(uri), MAX_BYTES)
     fs, path = file_system(uri)
+    size = int(insistently(lambda: fs.info(path), uri).get("size") or 0)
+    if size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_BYTES // 2**20} MiB", uri)
     return bytes(insistently(lambda: fs.cat_file(path), uri))
 
 
@@ -212,8 +216,11 @@ def read_shown(uri: str) -> bytes:
     Raises `UsageError`, and what `read_uri` raises.
     """
     place = (tar_of(uri) or (uri,))[0]
-    if ("://" in place and place.partition("://")[0] not in _SHOWN) or "::" in place:
+    scheme, is_url, _ = place.partition("://")
+    if is_url and (scheme not in _SHOWN or "::" in place):
         raise UsageError(f"{place[:80]} is neither a file nor in object storage, and is not fetched")
+    if place != uri and not place.endswith(".tar"):
+        raise UsageError(f"{place[:80]} would have to be unpacked to its end, and is not")
     return read_uri(uri)
 
 
@@ -224,6 +231,8 @@ def members_of(tar: str, wanted: set[str]) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     with open_uri(tar) as opened, tarfile.open(fileobj=opened, mode="r|*") as archive:
         for member in archive:
+            if member.name in wanted and member.size > MAX_BYTES:
+                raise OSError(errno.EFBIG, f"{member.name} is larger than {MAX_BYTES // 2**20} MiB", tar)
             if member.name in wanted and (data := archive.extractfile(member)) is not None:
                 contents[member.name] = data.read()
                 if len(contents) == len(wanted):
@@ -235,14 +244,19 @@ def members_of(tar: str, wanted: set[str]) -> dict[str, bytes]:
 
 
 def member_uri(tar: str, member: str) -> str:
-    """How fsspec names a file within a tar; `:` is written as in a URL, since `::` ends the name."""
-    return f"tar://{member.replace('%', '%25').replace(':', '%3A')}::{tar}"
+    """How fsspec names a file within a tar; a name that holds what ends it is written as in a URL."""
+    if "::" in member or member.endswith(":") or _ESCAPED.search(member):
+        member = member.replace("%", "%25").replace(":", "%3A")
+    return f"tar://{member}::{tar}"
 
 
 def tar_of(uri: str) -> tuple[str, str] | None:
     """(tar, member) of a picture that lies in one; None for a file."""
     chained = _CHAINED.match(uri)
-    return (chained["tar"], chained["member"].replace("%3A", ":").replace("%25", "%")) if chained else None
+    if chained is None:
+        return None
+    member = chained["member"]
+    return chained["tar"], member.replace("%3A", ":").replace("%25", "%") if _ESCAPED.search(member) else member
 
 
 def open_uri(uri: str) -> BinaryIO:

@@ -33,7 +33,7 @@ class GanOptions(Options):
     trainer: ClassVar[str] = "gan"
     has_held_out_loss: ClassVar[bool] = False
     warns_of_collapse: ClassVar[bool] = True
-    nets: ClassVar[tuple[str, ...]] = ("lite", "res", "dcgan")
+    nets: ClassVar[tuple[str, ...]] = ("lite", "res", "dcgan", "sn")
     losses: ClassVar[tuple[str, ...]] = ("relativistic", "nonsaturating", "hinge", "lsgan", "bce")
     net: str = "lite"
     loss: str = "relativistic"

@@ -35,6 +35,9 @@ def least_width(x: Vectors, nearest: Callable[[Vectors, int | None], set[int]]) 
     return ef, float(np.mean(shares[PROBES // 2 :]))
 
 
+UNFINISHED = "loading was cut off or goes on, so images may be missing; `curator push` does the rest"
+
+
 def note_of(recall: float) -> str:
     """What an approximate answer says of itself."""
     return f"approximate: recall {recall:.3f} on {PROBES} probes when it was loaded"

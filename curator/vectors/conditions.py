@@ -9,10 +9,12 @@ image that has no value holds neither as it is nor denied.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from curator.errors import WhereError
@@ -138,11 +140,18 @@ class _Parser:
             raise self._refusal(f"'{token.text}' stands where a column should")
         if self._peek() == "(":
             raise self._refusal(f"there are no functions such as {token.text}()")
-        if name.startswith("extra.") and len(name) > len("extra."):
-            return name
+        if name.startswith("extra."):
+            return self._extra(name)
         if name.lower() not in known:
             raise self._refusal(f"no column '{name}'; {suggest(name, known)}")
         return "uri" if name.lower() == "path" else name.lower()
+
+    def _extra(self, name: str) -> str:
+        """A further column as Qdrant's JSON path; what is no plain word stands in quotes there."""
+        first, *rest = name.split(".")
+        if not rest or not all(part.strip() and not set(part) & set('"\\[]') and part.isprintable() for part in rest):
+            raise self._refusal(f"'{name}' is no further column; it is extra.NAME, or \"extra.A NAME\"")
+        return ".".join([first, *(part if part.isidentifier() else f'"{part}"' for part in rest)])
 
     def _value(self, column: str) -> str | float:
         token = self._token()
@@ -154,7 +163,7 @@ class _Parser:
         if not is_text and column in TEXTS | TIMES:
             raise self._refusal(f"'{column}' holds text: write '{token.text}' in quotes")
         value = token.text[1:-1].replace("''", "'") if is_text else token.text
-        if column in TIMES and not _TIME.fullmatch(value):
+        if column in TIMES and not _is_time(value):
             raise self._refusal(f"'{column}' is compared with a time, such as '2024-05-31' or '2024-05-31T18:00:00'")
         if is_text:
             return value.replace(" ", "T") if column in TIMES else value
@@ -191,6 +200,12 @@ class _Parser:
 def refusal(condition: str, problem: str) -> WhereError:
     """What is wrong with a condition, and what it could be."""
     return WhereError(f"--where {condition!r}: {problem}\nThis service takes {GRAMMAR}")
+
+
+def _is_time(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return bool(_TIME.fullmatch(text) and datetime.fromisoformat(text))
+    return False
 
 
 def _tokens(condition: str) -> list[_Token]:

@@ -18,8 +18,8 @@ import numpy as np
 from curator.embeddings import best_first, check_unit, exact_scores
 from curator.errors import EngineRefused, NoEngine, WhereError
 from curator.records import Finding, Ids, Image, Space, Vectors
-from curator.texts import leaves_its_parentheses
-from curator.vectors.calibration import note_of
+from curator.texts import leaves_its_parentheses, to_json
+from curator.vectors.calibration import UNFINISHED, note_of
 from curator.vectors.engine import Answer
 from curator.vectors.postgres_loading import PostgresLoading, as_text, line_of
 from curator.vectors.services import CONDITIONS, all_there, check_column, services
@@ -64,7 +64,8 @@ class PostgresEngine(PostgresLoading):
     def space(self) -> Space:
         """Whose vectors these are. Raises `NoEngine`."""
         if self._space is None:
-            row = self._ready().execute(f"SELECT encoder, fingerprint, dim FROM {self.schema}.spaces").fetchone()
+            with self._working("looking at it") as connection:
+                row = connection.execute(f"SELECT encoder, fingerprint, dim FROM {self.schema}.spaces").fetchone()
             self._space = Space(0, row[0], row[1], row[2], 0, 0, "")
         return self._space
 
@@ -85,7 +86,7 @@ class PostgresEngine(PostgresLoading):
             few = f"SELECT count(*) FROM (SELECT 1 FROM pictures{self._where(where)} LIMIT {self.few + 1}) few"
             matches = int(connection.execute(few, []).fetchone()[0])
             compare_all = exact or self.exact_only or matches <= self.few or not ef
-            rows = [] if compare_all else self._walk(connection, q, k, where, ef)
+            rows = [] if compare_all else self._walk(connection, q, k, where, int(ef or 0))
             if compare_all or len(rows) < min(k, matches):
                 rows, compare_all = self._scan(connection, q, k, where), True
         ids = np.array([row[0] for row in rows], np.int64)
@@ -96,6 +97,7 @@ class PostgresEngine(PostgresLoading):
         if matches > self.few:
             searched = total if where is None else self.count(where)
         notes: tuple[str, ...] = () if compare_all else (note_of(recall),)
+        notes += (UNFINISHED,) if ef is None else ()
         if where is not None and not self._has_role:
             notes += (f"the condition ran with your own rights: this user may not be {self.schema}_reader",)
         return Answer(ids[order], scores[order], searched, total, compare_all, notes)
@@ -153,7 +155,8 @@ class PostgresEngine(PostgresLoading):
         """id → value of a column that conditions may name. Raises `UnknownName` for another column."""
         sql = f"SELECT id, {check_column(column)} FROM pictures WHERE id = ANY(%s)"
         with self._asking() as connection:
-            return dict(connection.execute(sql, [[int(i) for i in ids]]).fetchall())
+            values = dict(connection.execute(sql, [[int(i) for i in ids]]).fetchall())
+        return {i: to_json(v, ensure_ascii=False) if isinstance(v, dict | list) else v for i, v in values.items()}
 
     def sample(self) -> Vectors:
         """(m, d) float32: 1,000 random vectors, drawn when loading ended."""
@@ -165,14 +168,17 @@ class PostgresEngine(PostgresLoading):
 
     def verify(self) -> Iterator[Finding]:
         """Parts whose rows are not as many as their receipt says."""
+        if not self.is_finished:
+            yield Finding(self.schema, UNFINISHED, True)
         for shard, rows, all_rows in self._damaged():
             problem = f"holds {rows} of {all_rows} rows; `curator push` mends it"
             yield Finding(f"{self.schema}, part {shard}", problem, True)
 
-    def _facts(self) -> tuple[int, float, int]:
-        """How wide a search walks (0 before loading has ended), the recall of that, and how many images there are."""
-        row = self._ready().execute(f"SELECT ef, recall, total FROM {self.schema}.spaces").fetchone()
-        return int(row[0] or 0), float(row[1] or 0.0), int(row[2] or 0)
+    def _facts(self) -> tuple[int | None, float, int]:
+        """How wide a search walks (0: compares all; None before loading has ended), its recall, how many images."""
+        with self._working("looking at it") as connection:
+            row = connection.execute(f"SELECT ef, recall, total FROM {self.schema}.spaces").fetchone()
+        return row[0], float(row[1] or 0.0), int(row[2] or 0)
 
     def _where(self, where: str | None) -> str:
         """A condition as part of a statement. Raises `WhereError` for one that would change the statement."""

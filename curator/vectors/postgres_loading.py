@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,16 @@ class PostgresLoading:
             self._local.known = True
         return connection
 
+    @contextlib.contextmanager
+    def _working(self, what: str) -> Iterator[Any]:
+        """A connection to a set that is there, whose errors become ours; `what` it is used for. Raises `NoEngine`."""
+        try:
+            yield self._ready()
+        except self._psycopg.OperationalError as error:
+            raise NoEngine(f"Postgres was lost while {what}: {line_of(error)}") from error
+        except self._psycopg.Error as error:
+            raise EngineRefused(f"Postgres refuses, while {what}: {line_of(error)}") from error
+
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._lock:
@@ -97,15 +107,21 @@ class PostgresLoading:
             (version,) = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
             if tuple(int(n) for n in version.split(".")[:2]) < (0, 8):
                 raise EngineRefused(f"pgvector {version} is too old: before 0.8 filtered searches come back short")
-            for statement in self._tables(space.dim):
-                connection.execute(statement)
-            row = connection.execute(f"SELECT fingerprint, encoder, source FROM {self.schema}.spaces").fetchone()
-            if row is None:
-                sql = f"INSERT INTO {self.schema}.spaces (encoder, fingerprint, dim, source) VALUES (%s, %s, %s, %s)"
-                connection.execute(sql, [space.encoder, space.fingerprint, space.dim, source])
-            else:
-                check_same(self.name, row, space, source, replace=replace)
-                connection.execute(f"UPDATE {self.schema}.spaces SET source = %s", [source])
+            with connection.transaction():  # all of it is there, or nothing
+                for statement in self._tables(space.dim):
+                    connection.execute(statement)
+                row = connection.execute(f"SELECT fingerprint, encoder, source FROM {self.schema}.spaces").fetchone()
+                if row is None:
+                    sql = (
+                        f"INSERT INTO {self.schema}.spaces (encoder, fingerprint, dim, source) VALUES (%s, %s, %s, %s)"
+                    )
+                    connection.execute(sql, [space.encoder, space.fingerprint, space.dim, source])
+                else:
+                    check_same(self.name, row, space, source, replace=replace)
+                    if row[2] is not None and row[2] != source:  # ids of the two may meet
+                        connection.execute(f"TRUNCATE {self.schema}.images, {self.schema}.shards, {self.schema}.sample")
+                        connection.execute(f"UPDATE {self.schema}.spaces SET ef = NULL, total = 0")
+                    connection.execute(f"UPDATE {self.schema}.spaces SET source = %s", [source])
         except self._psycopg.Error as error:
             raise EngineRefused(f"Postgres refuses to make room: {line_of(error)}") from error
         self._make_role(connection)
@@ -141,7 +157,8 @@ class PostgresLoading:
 
     def loaded(self) -> dict[int, str]:
         """shard → SHA-256 of the parts that are there whole."""
-        receipts = dict(self._ready().execute(f"SELECT shard, sha256 FROM {self.schema}.shards").fetchall())
+        with self._working("looking at its parts") as connection:
+            receipts = dict(connection.execute(f"SELECT shard, sha256 FROM {self.schema}.shards").fetchall())
         damaged = {shard for shard, _, _ in self._damaged()}
         return {shard: sha256 for shard, sha256 in receipts.items() if shard not in damaged}
 
@@ -151,36 +168,32 @@ class PostgresLoading:
             f"SELECT s.shard, count(i.id), s.rows FROM {self.schema}.shards s LEFT JOIN {self.schema}.images i "
             "ON i.shard = s.shard GROUP BY s.shard, s.rows HAVING s.rows <> count(i.id) ORDER BY 1"
         )
-        return list(self._ready().execute(sql).fetchall())
+        with self._working("counting its rows") as connection:
+            return list(connection.execute(sql).fetchall())
 
     def load(self, part: LoadPart) -> None:
         """COPY into a table beside, then one transaction: the old rows go, the new ones and their receipt come."""
-        connection, names = self._ready(), ", ".join(COLUMNS)
-        try:
-            with connection.transaction():
-                connection.execute(f"CREATE TEMP TABLE arriving (LIKE {self.schema}.images) ON COMMIT DROP")
-                columns = [part.columns[name] for name in COLUMNS]
-                with connection.cursor().copy(f"COPY arriving (id, shard, {names}, vector) FROM STDIN") as copy:
-                    for number, image_id in enumerate(part.ids.tolist()):
-                        values = [plain(column[number]) for column in columns]
-                        copy.write_row([image_id, part.shard, *values, as_text(part.x[number])])
-                connection.execute(f"UPDATE {self.schema}.spaces SET ef = NULL")  # until `finish` searches compare all
-                connection.execute(f"DELETE FROM {self.schema}.images WHERE shard = %s", [part.shard])
-                connection.execute(f"INSERT INTO {self.schema}.images SELECT * FROM arriving")
-                connection.execute(
-                    f"INSERT INTO {self.schema}.shards VALUES (%s, %s, %s) ON CONFLICT (shard) DO UPDATE SET sha256 = "
-                    "excluded.sha256, rows = excluded.rows",
-                    [part.shard, part.sha256, len(part.ids)],
-                )
-        except self._psycopg.OperationalError as error:
-            raise NoEngine(f"Postgres was lost while loading: {line_of(error)}; push again, it goes on") from error
-        except self._psycopg.Error as error:
-            raise EngineRefused(f"Postgres refuses part {part.shard}: {line_of(error)}") from error
+        names = ", ".join(COLUMNS)
+        what = f"loading part {part.shard} (push again, it goes on)"
+        with self._working(what) as connection, connection.transaction():
+            connection.execute(f"CREATE TEMP TABLE arriving (LIKE {self.schema}.images) ON COMMIT DROP")
+            columns = [part.columns[name] for name in COLUMNS]
+            with connection.cursor().copy(f"COPY arriving (id, shard, {names}, vector) FROM STDIN") as copy:
+                for number, image_id in enumerate(part.ids.tolist()):
+                    values = [plain(column[number]) for column in columns]
+                    copy.write_row([image_id, part.shard, *values, as_text(part.x[number])])
+            connection.execute(f"UPDATE {self.schema}.spaces SET ef = NULL")  # until `finish` searches compare all
+            connection.execute(f"DELETE FROM {self.schema}.images WHERE shard = %s", [part.shard])
+            connection.execute(f"INSERT INTO {self.schema}.images SELECT * FROM arriving")
+            connection.execute(
+                f"INSERT INTO {self.schema}.shards VALUES (%s, %s, %s) ON CONFLICT (shard) DO UPDATE SET sha256 = "
+                "excluded.sha256, rows = excluded.rows",
+                [part.shard, part.sha256, len(part.ids)],
+            )
 
     def remove(self, shard: int) -> None:
         """Take a part away."""
-        connection = self._ready()
-        with connection.transaction():
+        with self._working("taking a part away") as connection, connection.transaction():
             connection.execute(f"UPDATE {self.schema}.spaces SET ef = NULL")
             connection.execute(f"DELETE FROM {self.schema}.images WHERE shard = %s", [shard])
             connection.execute(f"DELETE FROM {self.schema}.shards WHERE shard = %s", [shard])
@@ -188,12 +201,13 @@ class PostgresLoading:
     @property
     def is_finished(self) -> bool:
         """Whether nothing was loaded or taken away since `finish`."""
-        return self._ready().execute(f"SELECT ef FROM {self.schema}.spaces").fetchone()[0] is not None
+        with self._working("looking at it") as connection:
+            return connection.execute(f"SELECT ef FROM {self.schema}.spaces").fetchone()[0] is not None
 
     def finish(self, say: Callable[[str], None]) -> None:
         """Build the graph and the indexes of columns, draw the sample, and measure how wide a walk must be."""
-        connection, s = self._ready(), self.schema
-        try:
+        s = self.schema
+        with self._working("building its graph") as connection:
             (dim, rows) = connection.execute(
                 f"SELECT dim, (SELECT count(*) FROM {s}.images) FROM {s}.spaces"
             ).fetchone()
@@ -220,8 +234,6 @@ class PostgresLoading:
                 say(f"The widest walk of the graph finds {recall:.3f} of the hits, so searches compare every image.")
                 ef = 0
             connection.execute(f"UPDATE {s}.spaces SET ef = %s, recall = %s", [ef, recall])
-        except self._psycopg.Error as error:
-            raise EngineRefused(f"Postgres refuses: {line_of(error)}") from error
         if ef and recall < ENOUGH:
             say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
 
@@ -243,13 +255,10 @@ class PostgresLoading:
 
     def drop(self) -> None:
         """Remove the set's schema and role."""
-        connection = self._ready()
-        try:
+        with self._working("removing it") as connection:
             connection.execute(f"DROP SCHEMA {self.schema} CASCADE")
             with contextlib.suppress(self._psycopg.Error):
                 connection.execute(f"DROP ROLE IF EXISTS {self.schema}_reader")
-        except self._psycopg.Error as error:
-            raise EngineRefused(f"Postgres refuses: {line_of(error)}") from error
         self._local.known = False
 
 

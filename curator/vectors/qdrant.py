@@ -15,7 +15,8 @@ import numpy as np
 
 from curator.embeddings import best_first, check_unit, exact_scores
 from curator.records import Finding, Ids, Image, Vectors
-from curator.vectors.calibration import note_of
+from curator.texts import to_json
+from curator.vectors.calibration import UNFINISHED, note_of
 from curator.vectors.engine import Answer
 from curator.vectors.qdrant_loading import QdrantLoading
 from curator.vectors.qdrant_payload import image_of
@@ -50,7 +51,8 @@ class QdrantEngine(QdrantLoading):
                 break
             else:  # as many alike as there is margin: those of the least ids may be beyond
                 margin *= 4
-        notes = () if compare_all else (note_of(facts["recall"]),)
+        notes: tuple[str, ...] = () if compare_all else (note_of(facts["recall"]),)
+        notes += (UNFINISHED,) if facts["ef"] is None else ()
         return Answer(ids[order[:k]], scores[order[:k]], matches, max(total, matches), compare_all, notes)
 
     def images(self, ids: Sequence[int]) -> list[Image]:
@@ -66,10 +68,13 @@ class QdrantEngine(QdrantLoading):
     def values_of(self, column: str, ids: Sequence[int]) -> dict[int, Any]:
         """id → value of a column that conditions may name. Raises `UnknownName` for another column."""
         name = "uri" if check_column(column) == "path" else column
-        return {i: record.payload.get(name) for i, record in self._retrieved(ids, payload=[name]).items()}
+        values = {i: record.payload.get(name) for i, record in self._retrieved(ids, payload=[name]).items()}
+        return {i: to_json(v, ensure_ascii=False) if isinstance(v, dict | list) else v for i, v in values.items()}
 
     def verify(self) -> Iterator[Finding]:
         """Parts whose rows are not as many as their receipt says."""
+        if not self.is_finished:
+            yield Finding(self._images, UNFINISHED, True)
         for shard, rows, all_rows in self._damaged():
             problem = f"holds {rows} of {all_rows} rows; `curator push` mends it"
             yield Finding(f"{self._images}, part {shard}", problem, True)

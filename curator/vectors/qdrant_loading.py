@@ -1,35 +1,29 @@
-"""Filling a Qdrant with a set: two collections, parts whose receipt is put last, the graph, and what it finds.
-
-The only module with `qdrant_client`.
-"""
+"""Filling a Qdrant with a set: two collections, parts whose receipt is put last, the graph, and what it finds."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from curator.errors import CuratorError, EngineRefused, NoEngine, UsageError
+from curator.errors import EngineRefused, NoEngine
 from curator.records import Space, Vectors
 from curator.registry import extra
 from curator.vectors.calibration import ENOUGH, K, least_width
 from curator.vectors.conditions import NUMBERS, TEXTS, TIMES, filter_of
+from curator.vectors.qdrant_connecting import connect, split_address, telling
 from curator.vectors.qdrant_payload import payload_of
-from curator.vectors.services import COLUMNS, NAME, LoadPart, all_there, check_same, is_loopback
+from curator.vectors.services import COLUMNS, LoadPart, all_there, check_same
 
-_GRPC = 6334
 _FACTS = 1 << 62  # the point, beside the receipts, that says whose vectors these are
 _SAMPLE, _BATCH, _PAGE = 1_000, 512, 4_096
 _SCANNED = 2_000_000  # images up to which a search compares every one, if the graph finds too little
 _SMALL_CODES = 10_000_000  # images from which eight bits a number stay in memory, and the rest on disk
 _INDEXING = 10_000  # kB of vectors from which Qdrant builds a graph; 0 while loading
 _WAIT = 24 * 3600.0  # seconds that a graph may take
-_KEY = "put it into QDRANT_API_KEY"
 
 
 class QdrantLoading:
@@ -40,22 +34,14 @@ class QdrantLoading:
     def __init__(self, url: str) -> None:
         self._models = extra("qdrant_client.models", "qdrant")
         host, port, self.name = split_address(url)
-        self._images, self._parts = f"curator_{self.name}", f"curator_{self.name}_parts"
+        self._images, self._parts = f"curator_{self.name}", f"curator_{self.name}-parts"
         self._client = connect(host, port)
         self._stored: dict[str, Any] | None = None
         self._sample: Vectors | None = None
 
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[Any]:
+    def _asking(self) -> contextlib.AbstractContextManager[Any]:
         """The client, whose own errors become ours."""
-        try:
-            yield self._client
-        except CuratorError:
-            raise
-        except Exception as error:  # of the client, of HTTP or gRPC, each of a kind of its own
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            lost = "connect" in line.lower() or "ResponseHandling" in type(error).__name__
-            raise (NoEngine(f"Qdrant does not answer: {line}") if lost else EngineRefused(f"Qdrant: {line}")) from error
+        return telling(self._client)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -64,32 +50,46 @@ class QdrantLoading:
     # Loading
 
     def create(self, space: Space, source: str, *, replace: bool = False) -> None:
-        """See `Service`."""
+        """See `Service`. What a set is of stands first; a collection that somebody else made is left alone."""
         m = self._models
+        fresh = {
+            "encoder": space.encoder, "fingerprint": space.fingerprint, "dim": space.dim, "source": source,
+            "ef": None, "recall": 0.0, "total": 0, "sample": [], "changes": 0,
+        }  # fmt: skip
         with self._asking() as client:
-            if client.collection_exists(self._images) and client.collection_exists(self._parts):
-                facts = self._facts()
-                check_same(self.name, (facts["fingerprint"], facts["encoder"], facts["source"]), space, source,
-                           replace=replace)  # fmt: skip
-                self._put_facts(facts | {"source": source})
-                return
-            for name in (self._images, self._parts):
-                client.delete_collection(name)
-            vectors = m.VectorParams(size=space.dim, distance=m.Distance.DOT, datatype=m.Datatype.FLOAT16, on_disk=True)
-            client.create_collection(
-                self._images, vectors_config=vectors, hnsw_config=m.HnswConfigDiff(m=16, ef_construct=64),
-                optimizers_config=m.OptimizersConfigDiff(indexing_threshold=0), on_disk_payload=True,
-            )  # fmt: skip
+            facts = self._stored_facts()
+            if facts is None and client.collection_exists(self._images):
+                raise EngineRefused(f"Qdrant has a collection '{self._images}' that curator did not make; name another")
+            if facts is None and not client.collection_exists(self._parts):
+                client.create_collection(self._parts, vectors_config={})
+            if facts is not None:
+                known = (facts["fingerprint"], facts["encoder"], facts["source"])
+                check_same(self.name, known, space, source, replace=replace)
+                if facts["source"] != source:  # ids of the two may meet
+                    self._clear()
+            self._put_facts(facts | {"source": source} if facts and facts["source"] == source else fresh)
+            if not client.collection_exists(self._images):
+                vectors = m.VectorParams(
+                    size=space.dim, distance=m.Distance.DOT, datatype=m.Datatype.FLOAT16, on_disk=True
+                )
+                client.create_collection(
+                    self._images, vectors_config=vectors, hnsw_config=m.HnswConfigDiff(m=16, ef_construct=64),
+                    optimizers_config=m.OptimizersConfigDiff(indexing_threshold=0), on_disk_payload=True,
+                )  # fmt: skip
             # An index for every column that conditions name: without, the graph is walked far beyond what matches.
             kinds = m.PayloadSchemaType
             typed = ((NUMBERS, kinds.FLOAT), (TEXTS - {"path"}, kinds.KEYWORD), (TIMES, kinds.DATETIME))
             for column, kind in [*((c, k) for columns, k in typed for c in sorted(columns)), ("shard", kinds.INTEGER)]:
                 client.create_payload_index(self._images, column, field_schema=kind)
-            client.create_collection(self._parts, vectors_config={})
-            self._put_facts({
-                "encoder": space.encoder, "fingerprint": space.fingerprint, "dim": space.dim, "source": source,
-                "ef": None, "recall": 0.0, "total": 0, "sample": [],
-            })  # fmt: skip
+
+    def _clear(self) -> None:
+        """Let go of all images and receipts."""
+        m = self._models
+        with self._asking() as client:
+            client.delete_collection(self._images)
+            receipts = [shard for shard, _ in self._receipts()]
+            if receipts:
+                client.delete(self._parts, points_selector=m.PointIdsList(points=receipts))
 
     def load(self, part: LoadPart) -> None:
         """The receipt goes, then the old rows; the new ones come, then their receipt."""
@@ -137,7 +137,8 @@ class QdrantLoading:
 
     def _unfinish(self, shard: int) -> None:
         """Before anything of a part changes: searches compare everything, and its receipt is gone."""
-        self._put_facts(self._facts() | {"ef": None})
+        facts = self._facts()
+        self._put_facts(facts | {"ef": None, "changes": facts["changes"] + 1})
         with self._asking() as client:
             client.delete(self._parts, points_selector=self._models.PointIdsList(points=[shard]))
 
@@ -152,7 +153,7 @@ class QdrantLoading:
 
     def finish(self, say: Callable[[str], None]) -> None:
         """Have the graph built, draw the sample, and measure how wide a walk must be."""
-        m, total = self._models, self.count()
+        m, total, changes = self._models, self.count(), self._facts()["changes"]
         say("Qdrant builds its graph; this takes minutes for 100,000 images.")
         codes = None
         if total >= _SMALL_CODES:
@@ -177,28 +178,37 @@ class QdrantLoading:
             ef = 0
         elif recall < ENOUGH:
             say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
+        if self._facts()["changes"] != changes:
+            say("Somebody has loaded meanwhile; push again when that has ended.")
+            return
         self._put_facts(facts | {"ef": ef, "recall": recall})
 
     def _nearest_ids(self, q: Vectors, ef: int | None) -> set[int]:
         return {int(p.id) for p in self._points(q, K, None, ef)}
 
     def drop(self) -> None:
-        """Remove the set's two collections."""
-        self._facts()
-        with self._asking() as client:
-            for name in (self._parts, self._images):
-                client.delete_collection(name)
-
-    def _facts(self) -> dict[str, Any]:
-        """What stands beside the receipts. Raises `NoEngine` where there is no such set."""
+        """Remove the set's two collections, whatever is there of them. Raises `NoEngine` where nothing is."""
         with self._asking() as client:
             if not client.collection_exists(self._parts):
                 raise NoEngine(f"there is no set '{self.name}' in this Qdrant; `curator push` makes one")
-            (record,) = client.retrieve(self._parts, ids=[_FACTS]) or [None]
-        if record is None:
-            raise NoEngine(f"the set '{self.name}' in this Qdrant was never begun whole; `curator push` begins it anew")
-        self._stored = dict(record.payload)
-        return self._stored
+            for name in (self._images, self._parts):  # this order: whoever is cut off can drop again
+                if client.collection_exists(name):
+                    client.delete_collection(name)
+
+    def _facts(self) -> dict[str, Any]:
+        """What stands beside the receipts. Raises `NoEngine` where there is no such set."""
+        facts = self._stored_facts()
+        if facts is None:
+            raise NoEngine(f"there is no set '{self.name}' in this Qdrant; `curator push` makes one")
+        self._stored = facts
+        return facts
+
+    def _stored_facts(self) -> dict[str, Any] | None:
+        with self._asking() as client:
+            if not client.collection_exists(self._parts):
+                return None
+            records = client.retrieve(self._parts, ids=[_FACTS])
+        return dict(records[0].payload) if records else None
 
     def _put_facts(self, facts: dict[str, Any]) -> None:
         with self._asking() as client:
@@ -267,27 +277,3 @@ class QdrantLoading:
         if self._sample is None:
             self._sample = self.vectors(self._facts()["sample"])
         return self._sample
-
-
-def connect(host: str, port: int) -> Any:
-    """A client for a server, by gRPC at port 6334 and by HTTP elsewhere; encrypted beyond this machine."""
-    client = extra("qdrant_client", "qdrant").QdrantClient
-    key, how = os.environ.get("QDRANT_API_KEY"), {"grpc_port": port} if port == _GRPC else {"port": port}
-    return client(
-        host=host, prefer_grpc=port == _GRPC, api_key=key, https=not is_loopback(host), timeout=60,
-        check_compatibility=False, **how,
-    )  # fmt: skip
-
-
-def split_address(url: str) -> tuple[str, int, str]:
-    """`qdrant://HOST:6333/photos`, or `…?set=photos` → host, port and the set's name. Raises `UsageError`."""
-    parts = urlsplit(url)
-    if parts.password is not None or parts.username is not None or "key" in parts.query:
-        raise UsageError(f"a key in a URL stays in the shell's history; leave it out, and {_KEY}")
-    name = parts.path.strip("/") or parts.query.removeprefix("set=")
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{url} names no set; end it with /NAME, of small letters, digits and _")
-    try:
-        return parts.hostname or "localhost", parts.port or 6333, name
-    except ValueError as error:
-        raise UsageError(f"{url} has no port that there can be") from error

@@ -122,11 +122,11 @@ def check_same(
     """
     fingerprint, encoder, filled_from = stored
     if fingerprint != space.fingerprint:
-        raise SpaceMismatch(f"the set '{name}' in this service is of '{encoder}'; name another by ?set=")
+        raise SpaceMismatch(f"the set '{name}' in this service is of '{encoder}'; take another name there")
     if filled_from is not None and filled_from != source and not replace:
         raise UsageError(
-            f"the set '{name}' in this service was filled from {filled_from}, and this is {source}; name another by "
-            "?set=, or say --replace"
+            f"the set '{name}' in this service was filled from {filled_from}, and this is {source}; take another "
+            "name there, or say --replace"
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import shlex
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.duplicates import SIDE, shrink
-from curator.errors import CuratorError, PictureError
+from curator.errors import CuratorError, PictureError, UnknownName
 from curator.images import decode, read_bytes
 from curator.index import Index
 from curator.records import Image
@@ -22,6 +24,7 @@ from curator.web.image import AS_IT_IS, neighbours_of
 from curator.web.search import changes, facts_of
 
 _KEPT = 2_000  # thumbnails in memory
+_AGAIN = 60.0  # seconds before a picture that could not be had is asked for again
 _NONE: dict[str, Any] = {
     "tags": [], "labels": [], "selections": [], "concepts": [], "has_sureness": False, "duplicates": 0, "runs": [],
     "roots": [],
@@ -42,6 +45,7 @@ class ServedPage(Endpoints):
         super().__init__(index, read_only=True)
         self.read = read
         self._thumbnails: OrderedDict[str, bytes] = OrderedDict()
+        self._failed: dict[str, tuple[float, PictureError]] = {}  # by SHA-256, and when
         self._lock = threading.Lock()
 
     def describe(self) -> dict[str, Any]:
@@ -55,7 +59,17 @@ class ServedPage(Endpoints):
 
     def facts(self, ids: Sequence[int]) -> list[dict[str, Any]]:
         """See `Endpoints`."""
-        return [facts_of(image, image.place) for image in self.index.images(ids)]
+        return [facts_of(image, image.place) for image in self._present(ids).values()]
+
+    def _present(self, ids: Sequence[int]) -> dict[int, Image]:
+        """Those of the images that the service has; parts come and go."""
+        with contextlib.suppress(UnknownName):
+            return {i.id: i for i in self.index.images(ids)}
+        images = {}
+        for image_id in ids:
+            with contextlib.suppress(UnknownName):
+                (images[image_id],) = self.index.images([image_id])
+        return images
 
     def describe_image(self, image_id: int) -> dict[str, Any]:
         """See `Endpoints`."""
@@ -69,12 +83,18 @@ class ServedPage(Endpoints):
 
     def thumbnails_of(self, ids: Sequence[int]) -> Mapping[int, bytes | PictureError]:
         """See `Endpoints`."""
-        thumbnails: dict[int, bytes | PictureError] = {}
-        for image in self.index.images(ids):
+        gone = PictureError("the service has no such image any more")
+        thumbnails: dict[int, bytes | PictureError] = dict.fromkeys(ids, gone)
+        for image in self._present(ids).values():
+            failed = self._failed.get(image.sha256)
+            if failed is not None and time.monotonic() - failed[0] < _AGAIN:
+                thumbnails[image.id] = failed[1]
+                continue
             try:
                 thumbnails[image.id] = self._thumbnail(image)
             except PictureError as error:
                 thumbnails[image.id] = error
+                self._failed[image.sha256] = (time.monotonic(), error)
         return thumbnails
 
     def _thumbnail(self, image: Image) -> bytes:

@@ -97,7 +97,7 @@ _advanced = stack(
 @_condition
 @_label
 @_advanced
-@advanced("--net", help="lite (for a CPU), res (for a GPU) or dcgan (the baseline).")
+@advanced("--net", help="lite, sn (spectral norm), res (for a GPU) or dcgan.")
 @advanced("--loss", help="relativistic, nonsaturating, hinge, lsgan or bce.")
 @advanced("--latent", type=int, help="Numbers that a picture is made from.")
 @advanced("--beta1", type=float, help="Of adam.")

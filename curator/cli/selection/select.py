@@ -1,4 +1,4 @@
-"""Commands that choose training data and hand it on: select, preview, export."""
+"""Commands that choose training data and hand it on: select, export."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, known, opened, print_json, say, table, working
+from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import (
     IMAGES,
-    former,
     index_option,
     json_option,
     output_option,
     overwrite_option,
-    reference_option,
     seed_option,
     sheet_option,
     where_option,
 )
 from curator.cli.runs import export_run
+from curator.cli.selection.preview import preview_command
 from curator.texts import plural
 
 if TYPE_CHECKING:
@@ -160,55 +159,6 @@ def draw_selection(index: Index, s: Selection, target: Path) -> None:
     say(f"Sheet: {written}")
 
 
-@click.command("preview")
-@click.argument("names", nargs=-1, metavar="[SELECTION]...", shell_complete=completing.selections)
-@index_option
-@reference_option("Held-out images to compare with.", required=True)
-@former("--against", now="--reference")
-@click.option(
-    "--balance",
-    "column",
-    default="label",
-    show_default=True,
-    metavar="COLUMN",
-    help="Whose values should be spread evenly.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the controls and the intervals.")
-@json_option
-def preview_command(
-    names: tuple[str, ...], *, name: str | None, reference: str, column: str, seed: int, as_json: bool
-) -> None:
-    """Compare selections with held-out images.
-
-    Before any training: distance, variety, duplicates, balance; the best first.
-
-    Beside each stand random choices of the same size. Ranks are by Fréchet distance in the index's space, with the
-    ranks that its interval allows. `apart` is the chance that a classifier tells an image of the selection from one of
-    the reference: 0.5 at best. Precision and density praise a choice that is all of one kind, strangers too.
-    """
-    from dataclasses import asdict
-
-    from curator.selection.preview import preview
-
-    with opened(name) as index, working() as job:
-        rows = preview(index, names, reference, column=column, seed=seed, job=job)
-    if as_json:
-        print_json([asdict(r) for r in rows])
-        return
-    shown = [
-        (r.rank, f"{r.rank_low}–{r.rank_high}", r.name, r.images, known(r.frechet, ".4f"),
-         f"{known(r.low, '.4f')}–{known(r.high, '.4f')}", known(r.apart, ".3f"), known(r.precision, ".3f"),
-         known(r.recall, ".3f"), known(r.density, ".3f"), known(r.coverage, ".3f"), f"{r.duplicates:.1%}",
-         known(r.balance, ".3f"))
-        for r in rows
-    ]  # fmt: skip
-    heads = (
-        "rank", "may be", "selection", "images", "Fréchet", "95 %", "apart", "precision", "recall", "density",
-        "coverage", "duplicates", "balance",
-    )  # fmt: skip
-    echo(table(shown, heads))
-
-
 @click.command("export")
 @click.argument("names", nargs=-1, metavar="[SELECTION]...", shell_complete=completing.selections)
 @output_option("A new folder for it.", folder=True)
@@ -230,6 +180,15 @@ def preview_command(
 )
 @click.option("--size", type=click.IntRange(1), help="Reduce pictures to this long side, in pixels.")
 @click.option(
+    "--alpha",
+    type=click.Choice(["keep", "white", "crop"]),
+    default="keep",
+    show_default=True,
+    help="Transparency: as it is, on white, or cut to what is seen, on white.",
+)
+@click.option("--keep-folders", is_flag=True, help="Keep the folders and names of the sources.")
+@click.option("--repeats", type=click.IntRange(1), default=10, show_default=True, help="In an epoch, for kohya.")
+@click.option(
     "--shard", type=click.IntRange(1), default=1000, show_default=True, help="Images per tar or parquet file."
 )
 def export_command(
@@ -247,9 +206,12 @@ def export_command(
     csv, jsonl      a table, with or without the pictures
     npy             embeddings and ids
     clip-retrieval  embeddings and metadata as clip-retrieval and embedding-reader lay them out
+    kohya           10_LABEL/picture and its captions as .txt, for LoRA trainers
+    diffusers       pictures and metadata.jsonl with the column text
+    stylegan        a zip of square pictures and dataset.json with labels
 
-    Beside it stand images.csv, manifest.json and croissant.json. The same selection gives the same bytes. What a run
-    trained is written by `curator runs export`.
+    Every form has the further columns of the images. Beside it stand images.csv, manifest.json and croissant.json. The
+    same selection gives the same bytes. What a run trained is written by `curator runs export`.
     """
     from curator.errors import UsageError
     from curator.runs.train import RUN_FORMS

@@ -13,12 +13,17 @@ from curator.images import SIDECARS, SUFFIXES
 from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.ingest.importing.embedded import take_vectors
-from curator.ingest.importing.packed import unpack_parquet, unpack_tars
+from curator.ingest.importing.packed import unpack_parquet, unpack_tars, unpack_zips
 from curator.ingest.importing.tables import read_coco, write_rows
 from curator.job import QUIET, Job
 from curator.records import IngestReport
 
-FORMS = ("webdataset", "parquet", "coco", "clip-retrieval", "imagefolder")
+FORMS = ("webdataset", "parquet", "stylegan", "coco", "clip-retrieval", "imagefolder")
+
+
+_PACKED = {
+    "webdataset": ("tar", unpack_tars), "parquet": ("parquet", unpack_parquet), "stylegan": ("zip", unpack_zips),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ def guess_form(source: Path) -> str:
         return "clip-retrieval"
     if any(source.glob("*.tar")):
         return "webdataset"
+    if any(source.glob("*.zip")):
+        return "stylegan"
     if any((source / "annotations").glob("*.json")):
         return "coco"
     if any(source.glob("*.parquet")) and not any(
@@ -70,11 +77,11 @@ def import_set(
     folder, paths = source, [source]
     options = IngestOptions(origin=origin)
 
-    if form in ("webdataset", "parquet"):
+    if form in _PACKED:
         folder = (to or source.with_name(f"{source.name}-pictures")).expanduser().absolute()
         paths = [folder]
-        kind = "tar" if form == "webdataset" else "parquet"
-        count = (unpack_tars if form == "webdataset" else unpack_parquet)(sorted(source.glob(f"*.{kind}")), folder, job)
+        kind, unpack = _PACKED[form]
+        count = unpack(sorted(source.glob(f"*.{kind}")), folder, job)
         if not count:
             raise UsageError(f"no picture was found in the {kind} files of {source}")
     elif form == "coco":

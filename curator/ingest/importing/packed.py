@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +154,48 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
                 job.progress(done, done, "unpacking")
                 job.check()
     return done
+
+
+def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
+    """Archives of pictures as StyleGAN's `dataset_tool.py` writes them → files and `.json` side-cars with labels.
+
+    A number of `dataset.json` is named by `labels.json` beside the archive. Raises `UsageError` for no such archive.
+    """
+    done = 0
+    for file in files:
+        names = _labels(file.parent)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                codes = _codes_in(archive)
+                for member in sorted(archive.infolist(), key=lambda m: m.filename):
+                    if Path(member.filename).suffix.lower() not in SUFFIXES or member.is_dir():
+                        continue
+                    if member.file_size > MAX_BYTES:
+                        job.say(f"Skipped: {member.filename} of {member.file_size // 2**20} MiB")
+                        continue
+                    place = target / file.stem / f"{done:08d}-{_safe(Path(member.filename).name)[-100:]}"
+                    _write(place, archive.read(member))
+                    label = codes.get(member.filename)
+                    if label is not None and label != -1:
+                        notes = {"label": _named(label, names or None)}
+                        _write(place.with_suffix(".json"), to_json(notes, ensure_ascii=False).encode())
+                    done += 1
+                    job.progress(done, done, "unpacking")
+                    job.check()
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise UsageError(f"{file} cannot be unpacked: {error}") from error
+    return done
+
+
+def _codes_in(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Picture → its class; none for conditions that are vectors."""
+    try:
+        if archive.getinfo("dataset.json").file_size > MAX_BYTES:
+            return {}
+        labels = json.loads(archive.read("dataset.json"))["labels"]
+        return {str(name): code for name, code in labels or () if isinstance(code, int | str)}
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
 
 
 def _batches(table: Any, file: Path, job: Job) -> Iterator[list[dict[str, Any]]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from curator.errors import UsageError
 from curator.selection.export.items import (
     MTIME,
     ExportPlan,
@@ -22,6 +21,7 @@ from curator.selection.export.items import (
     content,
     forms,
     place,
+    refuse_none,
     write_text,
 )
 from curator.texts import to_json
@@ -32,7 +32,7 @@ def _imagefolder(plan: ExportPlan) -> None:
 
     `datasets.load_dataset("imagefolder")` and torchvision's ImageFolder read it.
     """
-    _refuse_none(plan, "imagefolder")
+    refuse_none(plan, "imagefolder")
     for done, item in enumerate(plan.items, 1):
         place(plan, item, plan.folder / item.file)
         plan.exported(done)
@@ -76,7 +76,7 @@ def _webdataset(plan: ExportPlan) -> None:
         for number, start in enumerate(range(0, len(items), plan.shard)):
             with tarfile.open(plan.folder / f"{split}-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
                 for item in items[start : start + plan.shard]:
-                    _add(tar, f"{item.key}{_suffix(item)}", content(item, plan.size))
+                    _add(tar, f"{item.key}{_suffix(item)}", content(item, plan))
                     _add(tar, f"{item.key}.json", to_json(item.row(), ensure_ascii=False, sort_keys=True).encode())
                     if item.image.caption is not None:
                         _add(tar, f"{item.key}.txt", item.image.caption.encode())
@@ -113,8 +113,10 @@ def _parquet(plan: ExportPlan) -> None:
         "origin": "string",
     }
     features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": list(codes), "_type": "ClassLabel"}}
+    types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+    for name, values in ((n, [i.extra[n] for i in plan.items if i.extra[n] is not None]) for n in plan.items[0].extra):
+        plain[name] = next((k for k, v in _KINDS.items() if values and isinstance(values[0], v)), "string")
     features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in plain.items()}
-    types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
     fields = [
         pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         pa.field("label", pa.int64()),
@@ -128,12 +130,15 @@ def _parquet(plan: ExportPlan) -> None:
             rows = []
             for item in items[start : start + plan.shard]:
                 row = item.row()
-                picture = {"bytes": content(item, plan.size), "path": f"{item.key}{_suffix(item)}"}
+                picture = {"bytes": content(item, plan), "path": f"{item.key}{_suffix(item)}"}
                 label = codes.get(item.image.label) if item.image.label is not None else None
                 rows.append({"image": picture, "label": label} | {name: row[name] for name in plain})
                 done += 1
                 plan.exported(done)
             _save_table(pa.Table.from_pylist(rows, schema=schema), plan, f"{split}-{number:05d}.parquet")
+
+
+_KINDS = {"bool": bool, "int64": int, "float64": float}
 
 
 def _save_table(table: Any, plan: ExportPlan, name: str) -> None:
@@ -149,7 +154,7 @@ def _coco(plan: ExportPlan) -> None:
 
     Each label is a box around its picture.
     """
-    _refuse_none(plan, "coco")
+    refuse_none(plan, "coco")
     codes = _codes(plan.items)
     for done, item in enumerate(plan.items, 1):
         place(plan, item, plan.folder / item.file)
@@ -245,11 +250,6 @@ def _codes(items: Sequence[Item]) -> dict[str, int]:
 
 def _suffix(item: Item) -> str:
     return "." + item.file.rpartition(".")[2]
-
-
-def _refuse_none(plan: ExportPlan, form: str) -> None:
-    if plan.link == "none":
-        raise UsageError(f"--as {form} consists of pictures; --link none goes with csv, jsonl, npy and clip-retrieval")
 
 
 def write_table(plan: ExportPlan) -> None:

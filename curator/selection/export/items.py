@@ -11,19 +11,18 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as Pillow
-
 from curator.errors import PictureError, UsageError
-from curator.images import decode, read_bytes
+from curator.images import may_be_transparent, on_white, read_bytes, resized, with_alpha
 from curator.job import Job
 from curator.records import Image
 from curator.registry import Registry
 from curator.texts import defused, to_json
 
+ALPHAS = ("keep", "white", "crop")
 LINKS = ("copy", "hardlink", "symlink", "none")
 MTIME = 0  # of all that is written: seconds since 1970
 _LOSSLESS = {"PNG", "BMP", "GIF", "TIFF", "PPM"}
@@ -37,7 +36,6 @@ _SUFFIX = {
     "AVIF": ".avif",
     "PPM": ".ppm",
 }
-_WHOLE = 1 << 20  # an input side so large that no JPEG is decoded at reduced scale
 
 
 @dataclass(frozen=True)
@@ -55,15 +53,17 @@ class Item:
     value: float | None
     file: str
     origin: str  # the selection it comes from
+    box: tuple[int, int, int, int] | None = None  # what of it is exported, in its own pixels; None for all
+    extra: Mapping[str, Any] = field(default_factory=dict)  # the further columns that any of the items has
 
     def row(self) -> dict[str, Any]:
-        """What every form says of it, by column."""
+        """What every form says of it, by column; the further columns last."""
         i = self.image
         return {
             "file": self.file, "sha256": self.sha256, "label": i.label, "caption": i.caption, "split": self.split,
             "rank": self.rank,
             "value": self.value, "width": i.width, "height": i.height, "origin": i.origin,
-            "source": printable(i.path.name),
+            "source": printable(i.path.name), **self.extra,
         }  # fmt: skip
 
 
@@ -71,13 +71,14 @@ class Item:
 class ExportPlan:
     """What a form is given: an empty folder to fill, the items, and how.
 
-    `size` is the long side in pixels, None as it is.
+    `size` is the long side in pixels, None as it is; `alpha` what becomes of transparency, one of `ALPHAS`.
     """
 
     folder: Path
     items: Sequence[Item]
     link: str
     size: int | None
+    alpha: str
     shard: int
     vectors: Callable[[], Any]
     job: Job
@@ -94,7 +95,8 @@ class Form:
 
     `packed` forms hold the pictures inside shards, so that nothing can be linked. `data_files` is the pattern of a
     split's files where Hugging Face's `datasets` reads the form from a folder, and `has_label_folders` says that it can
-    tell labels by the names of folders.
+    tell labels by the names of folders. `has_repeats`: kohya's number before those names. `takes_size` says which sides
+    the form can have, `size_is` in words.
     """
 
     write: Callable[[ExportPlan], None]
@@ -102,16 +104,47 @@ class Form:
     packed: bool = False
     data_files: Callable[[str], str] | None = None
     has_label_folders: bool = False
+    has_repeats: bool = False
+    takes_size: Callable[[int], bool] = lambda size: True
+    size_is: str = "any number of pixels"
 
 
 forms: Registry[Form] = Registry("form of export")
 
 
-def content(item: Item, size: int | None) -> bytes:
-    """The bytes of a picture to export: the file as it is, or resized.
+def content(item: Item, plan: ExportPlan) -> bytes:
+    """The bytes of a picture to export: the file as it is, or resized, or without its transparency.
 
     Raises `UsageError` where the file is not what was selected.
     """
+    data = selected_bytes(item)
+    is_cut = plan.alpha != "keep" and may_be_transparent(item.image.mode, item.image.format)
+    if plan.size is None and not is_cut:
+        return data
+    picture = with_alpha(data)
+    if picture.mode == "RGB" and plan.size is None:
+        return data
+    if item.box is not None:
+        picture = picture.crop(item.box)
+    if plan.alpha != "keep":
+        picture = on_white(picture)
+    if plan.size is not None and max(picture.size) > plan.size:
+        picture = resized(picture, _shape(*picture.size, plan.size))
+    out = io.BytesIO()
+    if is_lossless(item.image):
+        picture.save(out, "PNG")
+    else:
+        picture.save(out, "JPEG", quality=95)
+    return out.getvalue()
+
+
+def is_lossless(image: Image) -> bool:
+    """Whether a picture that is written anew becomes a PNG, and no JPEG."""
+    return image.format in _LOSSLESS or (image.format != "JPEG" and may_be_transparent(image.mode, image.format))
+
+
+def selected_bytes(item: Item) -> bytes:
+    """The file of an item. Raises `UsageError` where it is not what was selected."""
     try:
         data = read_bytes(item.image.path)
     except PictureError as error:
@@ -120,19 +153,7 @@ def content(item: Item, size: int | None) -> bytes:
         ) from error
     if hashlib.sha256(data).hexdigest() != item.sha256:
         raise UsageError(f"{item.image.path} has changed since it was selected; run `curator index`, and select again")
-    return data if size is None else _resized(data, item, size)
-
-
-def _resized(data: bytes, item: Item, size: int) -> bytes:
-    picture = decode(data, side=_WHOLE).picture
-    if max(picture.size) > size:
-        picture = picture.resize(_shape(*picture.size, size), Pillow.Resampling.LANCZOS)
-    out = io.BytesIO()
-    if item.image.format in _LOSSLESS:
-        picture.save(out, "PNG")
-    else:
-        picture.save(out, "JPEG", quality=95)
-    return out.getvalue()
+    return data
 
 
 def scaled(image: Image, size: int) -> Image:
@@ -153,14 +174,14 @@ def _shape(width: int, height: int, size: int) -> tuple[int, int]:
 def suffix_of(image: Image, size: int | None) -> str:
     """The suffix of an exported picture: that of what its bytes are."""
     if size is not None:
-        return ".png" if image.format in _LOSSLESS else ".jpg"
+        return ".png" if is_lossless(image) else ".jpg"
     return _SUFFIX.get(image.format, image.path.suffix.lower() or ".img")
 
 
 def place(plan: ExportPlan, item: Item, target: Path) -> None:
     """Put one picture at a path below the export, by copy or link. A hard link across file systems is a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    data = content(item, plan.size)
+    data = content(item, plan)
     if plan.link == "symlink":
         target.symlink_to(item.image.path)
         return
@@ -175,6 +196,12 @@ def place(plan: ExportPlan, item: Item, target: Path) -> None:
     with target.open("xb") as out:  # never through a link to a picture of the user's
         out.write(data)
     os.utime(target, (MTIME, MTIME))
+
+
+def refuse_none(plan: ExportPlan, form: str) -> None:
+    """Raise `UsageError` where a form that consists of pictures should have none."""
+    if plan.link == "none":
+        raise UsageError(f"--as {form} consists of pictures; --link none goes with csv, jsonl, npy and clip-retrieval")
 
 
 def printable(path: str) -> str:

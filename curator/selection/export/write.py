@@ -6,24 +6,38 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from curator.database import Selections
 from curator.errors import UsageError
 from curator.files import sweep
+from curator.images import may_be_transparent, seen_box, with_alpha
 from curator.index import Index
-from curator.index.images import refuse_changed, vectors_of
+from curator.index.images import refuse_changed, relative, vectors_of
 from curator.job import QUIET, Job
 from curator.records import Image, Selection
 from curator.registry import suggest
 from curator.selection.export.card import write_card
 from curator.selection.export.croissant import write_croissant
 from curator.selection.export.forms import write_table
-from curator.selection.export.items import LINKS, ExportPlan, Item, forms, printable, scaled, suffix_of, write_text
+from curator.selection.export.items import (
+    ALPHAS,
+    LINKS,
+    ExportPlan,
+    Item,
+    forms,
+    is_lossless,
+    printable,
+    scaled,
+    selected_bytes,
+    suffix_of,
+    write_text,
+)
 from curator.selection.recipe import manifest_of
 from curator.texts import to_json
 
@@ -36,12 +50,16 @@ class ExportOptions:
     """How to export: `form` by name, `link` "copy", "hardlink", "symlink" or "none".
 
     `size` is the long side in pixels, `shard` the images in a file of many; `splits` maps a selection to the name of
-    the split that it becomes.
+    the split that it becomes. `alpha`: transparency is kept, laid on white, or the picture is cut to what is seen and
+    laid on white. `keep_folders` keeps the folders and names of the sources; `repeats` is kohya's.
     """
 
     form: str = "imagefolder"
     link: str = "copy"
     size: int | None = None
+    alpha: str = "keep"
+    keep_folders: bool = False
+    repeats: int = 10
     shard: int = 1000
     splits: Mapping[str, str] = field(default_factory=dict)
 
@@ -53,8 +71,17 @@ class ExportOptions:
             raise UsageError(
                 f"--as {self.form} holds the pictures inside, so --link {self.link} means nothing; leave it out"
             )
-        if self.size is not None and self.link in ("hardlink", "symlink"):
-            raise UsageError(f"--size writes new pictures, so --link {self.link} cannot be; leave one of them out")
+        new = "--size" if self.size is not None else "--alpha" if self.alpha != "keep" else ""
+        if new and self.link in ("hardlink", "symlink"):
+            raise UsageError(f"{new} writes new pictures, so --link {self.link} cannot be; leave one of them out")
+        if self.alpha not in ALPHAS:
+            raise UsageError(f"no way '{self.alpha}' with transparency; {suggest(self.alpha, ALPHAS)}")
+        if self.size is not None and not forms[self.form].takes_size(self.size):
+            raise UsageError(f"--as {self.form} takes a --size of {forms[self.form].size_is}, not {self.size}")
+        if self.keep_folders and (forms[self.form].packed or self.link == "none"):
+            raise UsageError(f"--keep-folders goes with pictures in folders, which --as {self.form} has not like this")
+        if self.repeats != type(self).repeats and not forms[self.form].has_repeats:
+            raise UsageError("--repeats is kohya's, and means nothing to another form")
 
 
 def export(
@@ -86,13 +113,16 @@ def export(
         refuse_changed(index, s)
         items += _items(index, s, options, labels, first=len(items), alone=len(chosen) == 1)
     _refuse_doubles(items)
+    items = _with_columns(items)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     sweep(target.parent, target.name)  # of exports to here that were killed
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
         ids = np.array([i.image.id for i in items], np.int64)
-        plan = ExportPlan(beside, items, options.link, options.size, options.shard, lambda: vectors_of(index, ids), job)
+        plan = ExportPlan(
+            beside, items, options.link, options.size, options.alpha, options.shard, lambda: vectors_of(index, ids), job
+        )
         forms[options.form].write(plan)
         write_table(plan)
         write_card(plan, options.form)
@@ -126,11 +156,54 @@ def _items(
         part = _SAFE.sub("_", options.splits.get(s.name) or split or ("train" if alone else s.name)).lstrip(".") or "_"
         key = f"{first + rank:06d}-{sha256.hex()[:8]}"
         file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
-        shown = image if options.size is None else scaled(image, options.size)
-        items.append(
-            Item(first + rank, key, shown, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name)
-        )
+        item = Item(first + rank, key, image, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name)
+        items.append(_shown(item, options))
+    if options.keep_folders:
+        roots = [r.path for r in index.reader.roots()]
+        items = [replace(i, file=f) for i, f in zip(items, _kept_names(items, roots, options), strict=True)]
     return items
+
+
+def _shown(item: Item, options: ExportOptions) -> Item:
+    """With the size that the picture is exported in; what is cut is decoded for that."""
+    image, box = item.image, None
+    if options.alpha == "crop" and may_be_transparent(image.mode, image.format):
+        box = seen_box(with_alpha(selected_bytes(item)))
+        image = replace(image, width=box[2] - box[0], height=box[3] - box[1])
+    return replace(item, image=image if options.size is None else scaled(image, options.size), box=box)
+
+
+def _kept_names(items: Sequence[Item], roots: Sequence[Path], options: ExportOptions) -> Iterator[str]:
+    """Where each picture lies below its split when folders are kept; of two that would meet the second has its key."""
+    form, taken = forms[options.form], set[str]()
+    for item in items:
+        *folders, name = relative(item.image, roots).split("/")
+        plain = [_SAFE.sub("_", part).lstrip(".") or "_" for part in (*folders, Path(name).stem)]
+        home = item.split if form.has_label_folders else str(Path(item.file).parent)
+        suffix = Path(item.file).suffix
+        file = f"{home}/{'/'.join(plain)}{suffix}"
+        if file.lower() in taken:
+            file = f"{home}/{'/'.join(plain)}-{item.key}{suffix}"
+        taken.add(file.lower())
+        yield file
+
+
+def _with_columns(items: Sequence[Item]) -> list[Item]:
+    """With all further columns that any of them has: of one type each, and none that an export has of its own."""
+    fixed = set(items[0].row()) if items else set()
+    names = sorted({name for i in items for name in i.image.extra} - fixed)
+    columns = {name: _one_type([i.image.extra.get(name) for i in items]) for name in names}
+    return [replace(i, extra={name: columns[name][n] for name in names}) for n, i in enumerate(items)]
+
+
+def _one_type(values: Sequence[Any]) -> list[Any]:
+    """Values as they are, if they are of one kind; whole numbers among others as those, and else all as text."""
+    kinds = {type(v) for v in values if v is not None}
+    if kinds <= {bool} or kinds <= {int} or kinds <= {float} or kinds <= {str}:
+        return list(values)
+    if kinds <= {int, float}:
+        return [None if v is None else float(v) for v in values]
+    return [v if v is None or isinstance(v, str) else to_json(v, ensure_ascii=False) for v in values]
 
 
 def _folders(labels: set[str]) -> dict[str, str]:
@@ -150,8 +223,10 @@ def _folders(labels: set[str]) -> dict[str, str]:
 def _file(image: Image, key: str, split: str, folder: str, options: ExportOptions) -> str:
     if options.link == "none":
         return printable(str(image.path))
-    name = f"{key}{suffix_of(image, options.size)}"
-    return forms[options.form].place(split, folder, name)
+    form = forms[options.form]
+    is_cut = options.alpha != "keep" and may_be_transparent(image.mode, image.format)
+    name = f"{key}{'.png' if is_cut and is_lossless(image) else suffix_of(image, options.size)}"
+    return form.place(split, f"{options.repeats}_{folder}" if form.has_repeats else folder, name)
 
 
 def _refuse_doubles(items: list[Item]) -> None:

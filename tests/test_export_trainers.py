@@ -1,0 +1,201 @@
+"""Exports for trainers elsewhere, further columns, kept folders, transparency, aspect buckets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from conftest import draw
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from curator.encoders import PixelEncoder
+from curator.errors import UsageError
+from curator.index import Index
+from curator.ingest import ingest
+from curator.ingest.importing import import_set
+from curator.selection.buckets import bucket_report, shapes_for
+from curator.selection.export import ExportOptions, export
+from curator.selection.recipe import Recipe
+from curator.selection.select import select
+from curator.selection.sets import split
+
+CAPTIONS = {0: "a first one\na second one", 1: "only one"}
+
+
+@pytest.fixture
+def chosen(index: Index, tmp_path: Path) -> Index:
+    """Twelve drawings in two labelled folders, captions on two, further columns on all, one transparent."""
+    for number in range(12):
+        file = tmp_path / "pictures" / "ab"[number % 2] / f"n {number:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture = draw(number).resize((40, 24 + number))
+        if number == 2:
+            picture = picture.convert("RGBA")
+            alpha = Image.new("L", picture.size, 0)
+            alpha.paste(255, (10, 5, 30, 20))
+            picture.putalpha(alpha)
+        picture.save(file)
+        notes = {"label": "ab"[number % 2], "price": number, "tint": "red" if number % 3 else 7}
+        notes |= {"captions": CAPTIONS[number].split("\n")} if number in CAPTIONS else {}
+        file.with_suffix(".json").write_text(json.dumps(notes | ({"rare": 0.5} if number == 3 else {})))
+    ingest(index, [tmp_path / "pictures"], PixelEncoder())
+    select(index, "all", Recipe())
+    return index
+
+
+def test_kohya_reads_folders_with_repeats_and_captions(chosen: Index, tmp_path: Path) -> None:
+    export(chosen, ["all"], tmp_path / "out", ExportOptions("kohya", repeats=3))
+    folders = sorted(p.name for p in (tmp_path / "out" / "train").iterdir())
+    assert folders == ["3_a", "3_b"]
+    pictures = sorted((tmp_path / "out").rglob("*.png"))
+    said = sorted(p.with_suffix(".txt").read_text() for p in pictures)
+    assert said == sorted(["a first one\na second one\n", "only one\n", *["a\n"] * 5, *["b\n"] * 5])
+    with pytest.raises(UsageError, match="kohya"):
+        ExportOptions("csv", repeats=3)
+
+
+def test_diffusers_reads_a_column_of_text(chosen: Index, tmp_path: Path) -> None:
+    import datasets
+
+    split(chosen, "all", {"train": 0.5, "test": 0.5})
+    export(chosen, ["all-train", "all-test"], tmp_path / "out", ExportOptions("diffusers"))
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    rows = [row for part in loaded.values() for row in part]
+    assert sorted(loaded) == ["test", "train"]
+    assert sorted(r["text"] for r in rows) == sorted(["a first one", "only one", *["a"] * 5, *["b"] * 5])
+    assert ["a first one", "a second one"] in [r["captions"] for r in rows]
+    assert all(r["image"].size[0] == 40 for r in rows)
+
+
+def test_stylegan_reads_squares_and_classes_and_they_come_in_again(chosen: Index, tmp_path: Path) -> None:
+    export(chosen, ["all"], tmp_path / "out", ExportOptions("stylegan"))
+    with zipfile.ZipFile(tmp_path / "out" / "train.zip") as archive:
+        labels = dict(json.loads(archive.read("dataset.json"))["labels"])
+        pictures = {n: Image.open(io.BytesIO(archive.read(n))) for n in archive.namelist() if n.endswith(".png")}
+        assert {p.size for p in pictures.values()} == {(16, 16)}, "the largest power of two that all have"
+        assert {p.mode for p in pictures.values()} == {"RGB"}
+        assert sorted(labels.values()) == [0] * 6 + [1] * 6
+        assert labels.keys() == pictures.keys()
+    with Index.create(tmp_path / "again") as again:
+        done = import_set(again, tmp_path / "out", PixelEncoder())
+        assert (done.form, len(again), done.report.skipped) == ("stylegan", 12, 0)
+        assert sorted(i.label or "" for i in again.images(again.reader.ids_where("1"))) == ["a"] * 6 + ["b"] * 6
+    with pytest.raises(UsageError, match="power of two"):
+        ExportOptions("stylegan", size=100)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"PK\x05\x06" + b"\0" * 18])
+def test_what_is_no_archive_is_refused(index: Index, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.zip").write_bytes(data)
+    with pytest.raises(UsageError, match=r"cannot be unpacked|no picture"):
+        import_set(index, tmp_path / "in", PixelEncoder())
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "imagefolder", "webdataset", "parquet", "coco", "clip-retrieval"])
+def test_further_columns_go_with_every_form_and_come_in_again(chosen: Index, tmp_path: Path, form: str) -> None:
+    export(chosen, ["all"], tmp_path / form, ExportOptions(form))
+    with (tmp_path / form / "images.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert sorted(int(r["price"]) for r in rows) == list(range(12))
+    assert {r["tint"] for r in rows} == {"red", "7"}
+    assert sorted(r["rare"] for r in rows)[-1] == "0.5"
+    if form == "coco":
+        return  # it comes in by its own annotations
+    with Index.create(tmp_path / "again") as again:
+        import_set(again, tmp_path / form, PixelEncoder())
+        assert len(again.reader.ids_where("price >= 6 and label = 'b'")) == 3
+
+
+def test_parquet_has_a_type_for_each_column(chosen: Index, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    export(chosen, ["all"], tmp_path / "out", ExportOptions("parquet"))
+    schema = pq.read_table(tmp_path / "out" / "train-00000.parquet").schema
+    assert [str(schema.field(n).type) for n in ("price", "tint", "rare")] == ["int64", "string", "double"]
+
+
+@pytest.mark.parametrize("form", ["csv", "imagefolder", "coco", "kohya"])
+def test_folders_and_names_are_kept_where_asked(chosen: Index, tmp_path: Path, form: str) -> None:
+    export(chosen, ["all"], tmp_path / "out", ExportOptions(form, keep_folders=True))
+    ends = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")}
+    assert len(ends) == 12
+    assert all(any(e.endswith(f"/{'ab'[n % 2]}/n_{n:02d}.png") for e in ends) for n in range(12))
+    for options in ({"form": "parquet"}, {"form": "csv", "link": "none"}):
+        with pytest.raises(UsageError, match="keep-folders"):
+            ExportOptions(keep_folders=True, **options)  # type: ignore[arg-type]
+
+
+def test_names_that_meet_stay_apart(index: Index, tmp_path: Path) -> None:
+    """Of two roots, and those that are alike once they are made safe."""
+    for root, name in (("one", "a b.png"), ("one", "a_b.png"), ("two", "a b.png"), ("two", "A b.PNG")):
+        (tmp_path / root).mkdir(exist_ok=True)
+        draw(len(list(tmp_path.rglob("*.[pP]*")))).save(tmp_path / root / name)
+    ingest(index, [tmp_path / "one", tmp_path / "two"], PixelEncoder())
+    select(index, "all", Recipe(dedupe="none"))
+    export(index, ["all"], tmp_path / "out", ExportOptions("csv", keep_folders=True))
+    files = [p for p in (tmp_path / "out").rglob("*") if p.suffix.lower() == ".png"]
+    assert len({str(f).lower() for f in files}) == 4
+
+
+@pytest.mark.parametrize(
+    ("alpha", "size", "mode", "shape"),
+    [("keep", None, "RGBA", (40, 26)), ("white", None, "RGB", (40, 26)), ("crop", None, "RGB", (20, 15)),
+     ("keep", 20, "RGBA", (20, 13)), ("crop", 10, "RGB", (10, 8))],
+)  # fmt: skip
+def test_transparency_is_kept_laid_on_white_or_cut(
+    chosen: Index, tmp_path: Path, alpha: str, size: int | None, mode: str, shape: tuple[int, int]
+) -> None:
+    export(chosen, ["all"], tmp_path / "out", ExportOptions("csv", alpha=alpha, size=size))
+    with (tmp_path / "out" / "images.csv").open() as table:
+        (row,) = (r for r in csv.DictReader(table) if r["price"] == "2")
+    with Image.open(tmp_path / "out" / row["file"]) as picture:
+        assert (picture.mode, picture.size, (int(row["width"]), int(row["height"]))) == (mode, shape, shape)
+        if mode == "RGB" and alpha == "white":
+            assert picture.getpixel((0, 0)) == (255, 255, 255)
+    with (tmp_path / "out" / "images.csv").open() as table:
+        others = [tmp_path / "out" / r["file"] for r in csv.DictReader(table) if r["price"] != "2"]
+    if size is None:
+        originals = {i.path.read_bytes() for i in chosen.images(chosen.reader.ids_where("1"))}
+        assert all(o.read_bytes() in originals for o in others), "what is not transparent stays as it is"
+    with pytest.raises(UsageError, match="--alpha writes new pictures"):
+        ExportOptions("csv", alpha="white", link="symlink")
+
+
+# Aspect buckets
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9_000), st.integers(1, 9_000)), min_size=1, max_size=30), st.integers(64, 2_048)
+)
+def test_every_image_goes_into_the_bucket_nearest_in_shape(sizes: list[tuple[int, int]], resolution: int) -> None:
+    report = bucket_report(sizes, resolution)
+    assert sum(b.images for b in report.buckets) == report.images == len(sizes)
+    assert sum(b.enlarged for b in report.buckets) == report.enlarged
+    shapes = shapes_for(resolution)
+    assert {(b.width, b.height) for b in report.buckets} <= set(shapes)
+    assert all(w * h <= resolution * resolution and w % 64 == h % 64 == 0 for w, h in shapes)
+    assert all(0 <= b.cut < 1 for b in report.buckets)
+    for w, h in sizes:
+        off = [abs(np.log(w / h) - np.log(a / b)) for a, b in shapes]
+        (one,) = bucket_report([(w, h)], resolution).buckets
+        assert abs(np.log(w / h) - np.log(one.width / one.height)) <= min(off) + 1e-9
+
+
+def test_buckets_by_command(chosen: Index, curator: Callable[..., Result]) -> None:
+    shown = curator("preview", "all", "--buckets", "64,128", "-i", chosen.folder)
+    assert (shown.exit_code, "12 images, 12 enlarged" in shown.stdout) == (0, True)
+    reports = json.loads(curator("preview", "--buckets", "64", "--json", "-i", chosen.folder).stdout)
+    assert reports[""][0]["buckets"][0]["width"] == 64
+    assert curator("preview", "all", "--buckets", "x", "-i", chosen.folder).exit_code == 2
+    assert curator("preview", "all", "--buckets", "9", "-i", chosen.folder).exit_code == 2
+    assert "--reference" in curator("preview", "all", "-i", chosen.folder).stderr
