@@ -220,7 +220,7 @@ def test_a_load_is_finished_by_the_next_and_its_owner_is_asked(qdrant: Any, read
     assert (push_set(str(ready), URL).loaded, service.count(), list(service.verify())) == (2, 90, [])
     other = put_pictures(tmp_path / "p", 12, damaged=False)
     make_set(other, tmp_path / "tiny", encoder="tiny")
-    with pytest.raises(SpaceMismatch, match="name another"):
+    with pytest.raises(SpaceMismatch, match="another name"):
         push_set(str(tmp_path / "tiny"), URL)
     make_set(other, tmp_path / "set")
     with pytest.raises(UsageError, match="--replace"):

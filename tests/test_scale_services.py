@@ -308,7 +308,7 @@ def test_what_is_pushed_again_is_brought_into_step(postgres: Postgres, tmp_path:
         assert push_index(index, url).images == 17
         assert push_index(index, url, where="label = 'label-1'").images < 10
     make_set(home, tmp_path / "set", encoder="tiny")
-    with pytest.raises(SpaceMismatch, match="name another"):
+    with pytest.raises(SpaceMismatch, match="another name"):
         push_set(str(tmp_path / "set"), url)
     make_set(home, tmp_path / "same-space")
     with pytest.raises(UsageError, match="--replace"):

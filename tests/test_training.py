@@ -25,7 +25,7 @@ from curator.training.classifier_nets import cnn
 from curator.training.engine import train
 from curator.training.folder import Run, find_run, start_run
 from curator.training.gan import LOSSES, Gan, gamma_range
-from curator.training.gan_nets import NETS
+from curator.training.gan_nets import NETS, Spectral
 from curator.training.generator import interpolated, load_generator
 from curator.training.kinds import ClassifierOptions, GanOptions, VaeOptions
 from curator.training.options import Options
@@ -353,8 +353,23 @@ def test_every_pair_of_networks_fits(net: str, condition: int, side: int) -> Non
     x = generator(torch.randn(4, 6), c)
     assert x.shape == (4, 3, side, side)
     assert discriminator(x, c).shape == (4,)
-    if net != "dcgan":
-        assert not any(isinstance(m, torch.nn.BatchNorm2d) for n in (generator, discriminator) for m in n.modules())
+    plain = {"dcgan": (), "sn": (discriminator,)}.get(net, (generator, discriminator))
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for n in plain for m in n.modules())
+
+
+def test_a_spectrum_is_normalised() -> None:
+    """The largest singular value of the weight that a convolution uses comes to 1, and stays it in evaluation."""
+    layer = Spectral(3, 8, 3, 1, 1)
+    x = torch.randn(2, 3, 8, 8)
+    for _ in range(50):
+        layer(x)
+    matrix = layer.weight.flatten(1)
+    sigma = torch.linalg.svdvals(matrix)[0]
+    expected = torch.nn.functional.conv2d(x, layer.weight / sigma, layer.bias, padding=1)
+    assert torch.allclose(layer(x), expected, atol=1e-4)
+    before = layer.u.clone()
+    layer.eval()(x)
+    assert torch.equal(layer.u, before)
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
