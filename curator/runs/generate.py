@@ -1,7 +1,4 @@
-"""`curator generate`: a run → pictures with their seeds, a manifest and a grid.
-
-The same pictures go into the index as generated.
-"""
+"""`curator generate`: a run → pictures with their seeds, a manifest and a grid; they go into the index as generated."""
 
 from __future__ import annotations
 
@@ -118,7 +115,7 @@ def generate(
     checkpoint = run.checkpoint(asked.checkpoint)
     condition = condition_for(index, run, generator, asked)
     target = (target or run.folder / "generated").absolute()
-    _refuse_foreign(target)
+    refuse_strangers(target)
     target.mkdir(parents=True, exist_ok=True)
 
     names = {row: generator.shape.classes[row] if row >= 0 else None for row in condition.labels}
@@ -141,25 +138,25 @@ def generate(
         }
 
     files, rows = zip(*(planned(i) for i in range(asked.n)), strict=True)
-    _merge(target / MANIFEST, rows)  # before the pictures: none is ever without its seed
+    merge_manifest(target / MANIFEST, rows)  # before the pictures: none is ever without its seed
     shown: list[Bytes] = []
     for i, file in enumerate(files):
         row = i % len(condition.labels)
         z = generator.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[row])
         pixels = generator.make(z, condition.rows[row])
-        _save(to_picture(pixels), file)
+        save_picture(to_picture(pixels), file)
         shown += [pixels] if i < _GRID else []
         job.progress(i + 1, asked.n, "generating")
         job.check()
     label = next(iter(names.values())) if len(names) == 1 else None
     grid = run.folder / "grids" / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{asked.seed:06d}.png"
     grid.parent.mkdir(exist_ok=True)
-    _save(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
+    save_picture(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
     return Generated(files, grid, report, are_alike(shown, len(condition.labels)))
 
 
-def _refuse_foreign(target: Path) -> None:
+def refuse_strangers(target: Path) -> None:
     """Raise `UsageError` for a folder with pictures that were not generated: they would be indexed as if they were."""
     if not target.is_dir():
         return
@@ -262,12 +259,13 @@ def _stem(run: Run, asked: Asked, sampler: str, words: str, label: str | None) -
     return "-".join(parts)
 
 
-def _save(picture: Image.Image, file: Path) -> None:
+def save_picture(picture: Image.Image, file: Path) -> None:
+    """Write a picture whole, in the format that its suffix says."""
     with whole_for_user(file) as beside:
         picture.save(beside, file.suffix[1:].upper())
 
 
-def _merge(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def merge_manifest(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add lines to a manifest; a picture that is made again replaces its own."""
     lines = file.read_text().splitlines() if file.is_file() else []
     merged = {r["file_name"]: r for r in map(json.loads, lines)} | {str(r["file_name"]): r for r in rows}
@@ -292,7 +290,7 @@ def write_interpolation(index: Index, run: Run, asked: Asked, target: Path, *, s
     for first, second in zip(ends, [*ends[1:], ends[0]], strict=True):
         between += [generator.make(interpolated(first, second, t / steps), row) for t in range(steps)]
     if target.suffix == ".png":
-        _save(tiled(np.stack(between), steps, 2), target)
+        save_picture(tiled(np.stack(between), steps, 2), target)
         return
     frames = [to_picture(p).convert("RGB") for p in between]
     large = [f.resize((f.width * _SCALE, f.height * _SCALE), Image.Resampling.NEAREST) for f in frames]

@@ -18,8 +18,9 @@ from curator.index.images import vectors_of
 from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.runs.lookup import home_of
+from curator.runs.pairs import with_inputs
 from curator.training.folder import Run
-from curator.training.kinds import GanOptions
+from curator.training.kinds import GanOptions, Pix2pixOptions
 from curator.training.options import Options
 from curator.training.pictures import Bytes, Pictures, held_out, inner_side, padded, read_pictures, to_picture
 
@@ -69,6 +70,7 @@ class RunPlan:
     digest: str
     classes: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
+    inputs: Ids | None = None  # of pairs that are images of their own: the input of each of `ids`
 
 
 def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
@@ -96,7 +98,11 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
         raise UsageError(f"{len(read.problems)} files of {run.name} cannot be read any more: {read.problems[0]}")
     code = {name: c for c, name in enumerate(shape.classes)}
     labels = np.array([code.get(str(r.get("label")), -1) for r in rows], np.int64)
-    return _with_embeddings(index, run.options, Pictures(read.pixels, labels, shape.classes, ids, tuple(now)))
+    pictures = Pictures(read.pixels, labels, shape.classes, ids, tuple(now))
+    if isinstance(run.options, Pix2pixOptions):
+        inputs = {r["id"]: r["input"] for r in rows if "input" in r}
+        pictures = with_inputs(index, run.options, pictures, inputs, job)
+    return _with_embeddings(index, run.options, pictures)
 
 
 def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) -> Pictures:
@@ -120,9 +126,11 @@ def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) 
     values = index.reader.values_of(column) if plan.classes else {}
     code = {name: c for c, name in enumerate(plan.classes)}
     labels = np.array([code[str(values[int(i)])] if code else -1 for i in ids], np.int64)
-    return _with_embeddings(
-        index, plan.options, Pictures(read.pixels, labels, plan.classes, ids, tuple(hashes[i] for i in order.tolist()))
-    )
+    pictures = Pictures(read.pixels, labels, plan.classes, ids, tuple(hashes[i] for i in order.tolist()))
+    if isinstance(plan.options, Pix2pixOptions):
+        paired = {} if plan.inputs is None else dict(zip(plan.ids.tolist(), plan.inputs.tolist(), strict=True))
+        pictures = with_inputs(index, plan.options, pictures, paired, job)
+    return _with_embeddings(index, plan.options, pictures)
 
 
 def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:

@@ -24,7 +24,8 @@ _HASH = re.compile(r"[0-9a-f]{64}")  # of a line of the manifest that is whole
 def makes_pictures(run: Run) -> bool:
     """Whether a run trained a generator, told by its trainer; that of a plug-in which is not here made none."""
     try:
-        return TRAINERS[run.trainer].generator is not None
+        training = TRAINERS[run.trainer]
+        return training.generator is not None or training.translator is not None
     except UnknownName:
         return False
 
@@ -90,18 +91,23 @@ def run_of(index: Index, named: str, *, trainer: str | None = None) -> Run:
     return find_run(home_of(index), named, trainer=trainer)
 
 
-def find_generator(index: Index, named: str) -> Run:
-    """A run that makes pictures, by name or number; `latest` is the latest that is not training now.
+def find_generator(index: Index, named: str, *, from_pictures: bool = False) -> Run:
+    """A run that makes pictures, of others or of nothing, by name or number; `latest` is one that is not training now.
 
     Raises `UnknownName`.
     """
     if named != LATEST:
         return run_of(index, named)
+    kinds = {n for n, training in TRAINERS.items() if (training.translator is not None) == from_pictures}
     there = [
-        r for r in runs_in(home_of(index)) if makes_pictures(r) and r.state["status"] not in ("started", "training")
+        r
+        for r in runs_in(home_of(index))
+        if makes_pictures(r) and r.trainer in kinds and r.state["status"] not in ("started", "training")
     ]
     if not there:
         raise UnknownName(
-            "no run here makes pictures yet; `curator train vae` or `curator train gan` is how one begins"
+            "no run here makes pictures of pictures yet; `curator train pix2pix` is how one begins"
+            if from_pictures
+            else "no run here makes pictures yet; `curator train vae` or `curator train gan` is how one begins"
         )
     return there[-1]

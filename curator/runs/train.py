@@ -19,6 +19,7 @@ from curator.records import Ids
 from curator.records.selections import NAME
 from curator.runs.inputs import RunPlan, features_of, pictures_for, trained_on
 from curator.runs.lookup import home_of, run_of
+from curator.runs.pairs import paired_ids
 from curator.training.folder import LATEST, Run, start_run
 from curator.training.kinds import ClassifierOptions
 from curator.training.options import Options
@@ -44,10 +45,18 @@ def plan_training(
 ) -> RunPlan:  # fmt: skip
     """Settle images and options, without reading a picture.
 
-    `named` and `origin` are as `images_for` takes them. Raises `UsageError`, `UnknownName`, `WhereError`.
+    `named` and `origin` are as `images_for` takes them; `given["pairs"]` names inputs and targets instead. Raises
+    `UsageError`, `UnknownName`, `WhereError`.
     """
-    ids, digest = images_for(index, named, origin=origin)
-    chosen = dict(given)
+    chosen, inputs, digest = dict(given), None, ""
+    pairs = chosen.pop("pairs", None)
+    if pairs is not None:
+        first, second = reversed(pairs) if chosen.get("reverse") else pairs
+        inputs, ids = paired_ids(index, first, second)
+        what, chosen["source"] = f"pairs of {first} and {second}", "pairs"
+    else:
+        ids, digest = images_for(index, named, origin=origin)
+        what = named or f"all {origin} images".replace("all any", "all")
     kind = TRAINERS[trainer].options
     labels = index.reader.values_of(column) if kind.learns_labels or chosen.get("condition") == "label" else {}
     unlabelled = sum(labels.get(int(i)) is None for i in ids) if labels else 0
@@ -65,7 +74,7 @@ def plan_training(
     classes = tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else ()
     if kind.learns_labels and len(classes) < 2:
         raise UsageError(f"a {trainer} learns two classes or more, and all {len(ids)} images have the same '{column}'")
-    return RunPlan(options, ids, named or f"all {origin} images".replace("all any", "all"), digest, classes, sizes)
+    return RunPlan(options, ids, what, digest, classes, sizes, inputs)
 
 
 def _refuse_few(options: Options, n: int) -> None:

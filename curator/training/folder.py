@@ -30,7 +30,7 @@ from curator.training.options import Options
 from curator.training.pictures import Pictures, Shape, held_out
 from curator.training.trainers import options_from
 
-_NUMBERED = re.compile(r"(\d{5})-([a-z]+)(?:-(.+))?")
+_NUMBERED = re.compile(r"(\d{5})-([a-z][a-z0-9]*)(?:-(.+))?")
 _LIBRARIES = ("image-curator", "numpy", "torch", "safetensors")
 LATEST, BEST = "latest", "best"
 ENDED = ("finished", "out of time", "stopped early")  # statuses of a run that ended well
@@ -222,10 +222,11 @@ def start_run(
             continue
     versions = {library: version(library) for library in _LIBRARIES} | {"python": platform.python_version()}
     with (run.folder / "manifest.jsonl").open("w") as opened:
-        for image_id, digest, label in zip(
-            pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True
+        for n, (image_id, digest, label) in enumerate(
+            zip(pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True)
         ):
-            known = {"label": pictures.classes[label]} if label >= 0 and pictures.classes else {}
+            known: dict[str, Any] = {"label": pictures.classes[label]} if label >= 0 and pictures.classes else {}
+            known |= {"input": int(pictures.inputs[n])} if pictures.inputs is not None else {}
             opened.write(to_json({"id": image_id, "sha256": digest.hex()} | known) + "\n")
     held = int(held_out(pictures.sha256, options.holdout).sum())
     counts = {"trained": len(pictures) - held, "held_out": held}

@@ -62,6 +62,8 @@ def load_generator(run: Run, checkpoint: str | int = "best", *, sampler: str | N
     arrays, _ = run.load_checkpoint(images_seen)
     # 1. The network of the run's own options.
     make_network = TRAINERS[options.trainer].generator
+    if TRAINERS[options.trainer].translator is not None:
+        raise UsageError(f"{run.name} draws pictures of pictures; name them: curator generate {run.name} --from IMAGES")
     if make_network is None:
         raise UsageError(
             f"{run.name} trained a {options.trainer}, which makes no pictures; name the run of a gan or vae"

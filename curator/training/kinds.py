@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from curator.training.options import Options
+from curator.training.pairs import GIVEN, SOURCES
 
 _LARGEST_NATIVE = 64  # pixels: square pictures of one size up to this are classified as they are
 _LEAST_CNN = 20  # pixels that three unpadded convolutions and two poolings leave something of
@@ -137,6 +138,59 @@ class VaeOptions(Options):
             "tiny": {},
             "small": {"width": 64, "latent": 64, "images": 3_000_000},
             "gpu64": {"side": 64, "width": 96, "latent": 128, "batch": 256, "images": 10_000_000},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pix2pixOptions(Options):
+    """Options of a network that turns pictures into pictures.
+
+    `source` says what of: made out of each picture, `pairs` of two folders, or `halves` of each picture; `reverse`
+    turns pairs and halves about; `l1_weight` weighs the Manhattan distance to the target beside the game.
+    """
+
+    trainer: ClassVar[str] = "pix2pix"
+    has_held_out_loss: ClassVar[bool] = True
+    card_note: ClassVar[str] = (
+        "l1 and mse are of held-out pairs, in steps of 255; l1_of_input is what copying the input would have."
+    )
+    nets: ClassVar[tuple[str, ...]] = ("unet",)
+    losses: ClassVar[tuple[str, ...]] = ("bce", "lsgan", "hinge")
+    net: str = "unet"
+    loss: str = "bce"
+    source: str = "edges"
+    reverse: bool = False
+    l1_weight: float = 100.0
+    side: int = 64
+    batch: int = 8
+    rate: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    dropout: float = 0.5
+    images: int = 60_000
+    ema_images: int = 5_000
+
+    def refusals(self) -> tuple[tuple[bool, str], ...]:
+        """What a pair of pictures cannot use."""
+        return (
+            (
+                self.side not in (32, 64, 128, 256),
+                f"pix2pix halves pictures down to 4 px: --side is 32, 64, 128 or 256, not {self.side}",
+            ),
+            (self.source not in SOURCES, f"no source of pairs '{self.source}'; there are {', '.join(SOURCES)}"),
+            (self.reverse and self.source not in GIVEN, "--reverse turns --pairs and --split-halves about"),
+            (self.l1_weight < 0, "--l1-weight cannot be negative"),
+            (self.condition != "none", "pix2pix is conditioned on pictures; --condition is for gan and vae"),
+            (self.optimiser == "gd", "two networks move, so full-batch gradient descent (gd) has nothing to go down"),
+        )
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Minutes on two cores, or hours."""
+        return {
+            "tiny": {},
+            "small": {"width": 48, "images": 300_000, "ema_images": 20_000},
+            "paper": {"side": 256, "width": 64, "batch": 1, "images": 80_000},
         }
 
 

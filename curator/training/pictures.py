@@ -55,7 +55,8 @@ class Pictures:
 
     `pixels` (n, C, H, W) uint8; `labels` (n,) positions in `classes`, −1 for none; `ids` (n,); `sha256` of the files.
     `border` are pixels that were padded on each side, and are cut off what is generated. `embeddings` (n, d) unit rows
-    and `neighbours` (n, k) positions, the image itself first, are for generators that are conditioned on them.
+    and `neighbours` (n, k) positions, the image itself first, are for generators that are conditioned on them;
+    `inputs` (n,) are the ids of pictures that pairs begin with, where those are images of their own.
     """
 
     pixels: Bytes
@@ -66,6 +67,7 @@ class Pictures:
     border: int = 0
     embeddings: Vectors | None = None
     neighbours: NDArray[np.int64] | None = None
+    inputs: Ids | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -103,6 +105,7 @@ class Pictures:
             sha256=tuple(self.sha256[i] for i in at.tolist()),
             embeddings=self.embeddings[at] if self.embeddings is not None else None,
             neighbours=near,
+            inputs=self.inputs[at] if self.inputs is not None else None,
         )
 
     def divide(self, share: float) -> tuple[Pictures, Pictures]:

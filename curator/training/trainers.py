@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from curator.errors import UnknownName, UsageError
 from curator.registry import Registry, suggest
-from curator.training.kinds import ClassifierOptions, GanOptions, VaeOptions
+from curator.training.kinds import ClassifierOptions, GanOptions, Pix2pixOptions, VaeOptions
 from curator.training.options import Options
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class Training:
     """A kind of training: the dataclass of its options, and a function from a source of batches to its parts.
 
-    `generator` makes the network that turns latents into pictures, and names it among the trainer's averages; None
-    where nothing is made. A distribution registers a training under the entry-point group `curator.trainers`.
+    `generator` makes the network that turns latents into pictures, and names it among the trainer's averages;
+    `translator` that which turns pictures into pictures; None where nothing is made. A distribution registers a
+    training under the entry-point group `curator.trainers`.
     """
 
     options: type[Options]
     make: Callable[[Source], Trainer]
     generator: Callable[[Any, Shape], tuple[torch.nn.Module, str]] | None = None
+    translator: Callable[[Any, Shape], tuple[torch.nn.Module, str]] | None = None
 
 
 TRAINERS: Registry[Training] = Registry("trainer")
@@ -65,9 +67,22 @@ def _classifier(source: Source) -> Trainer:
     return Classification(source)
 
 
+def _pix2pix(source: Source) -> Trainer:
+    from curator.training.pix2pix import Pix2pix
+
+    return Pix2pix(source)
+
+
+def _pix2pix_translator(options: Pix2pixOptions, shape: Shape) -> tuple[torch.nn.Module, str]:
+    from curator.training.pix2pix import unet_of
+
+    return unet_of(options, shape), "generator"
+
+
 TRAINERS.register("gan")(Training(GanOptions, _gan, _gan_generator))
 TRAINERS.register("vae")(Training(VaeOptions, _vae, _vae_generator))
 TRAINERS.register("classifier")(Training(ClassifierOptions, _classifier))
+TRAINERS.register("pix2pix")(Training(Pix2pixOptions, _pix2pix, translator=_pix2pix_translator))
 
 # Options that do something only beside a value of another.
 _ONLY: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -21,6 +21,8 @@ from curator.texts import plural
 @click.option("--like", metavar="ID|PATH", help="Of a run with --condition embedding: make what looks like this.")
 @click.option("--text", help="Of a run with --condition embedding: make what fits these words.")
 @click.option("--mix", nargs=2, metavar="A B", help="Make what lies between two images, or labels.")
+@click.option("--from", "source", metavar="FILE|IMAGES", help="Of a pix2pix: draw what these become.")
+@click.option("--as-is", is_flag=True, help="With --from: give pictures as they are, such as a sketch for edges.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first picture; the next has the next.")
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Below 1: likelier pictures, of fewer kinds.")
 @click.option("--sampler", help="Of a vae: gmm, normal, two-stage or near (between training images). [default: gmm]")
@@ -43,6 +45,8 @@ def generate_command(
     as_json: bool,
     n: int | None,
     mix: tuple[str, str] | None,
+    source: str | None,
+    as_is: bool,
     **given: Any,
 ) -> None:
     """Make pictures with a run.
@@ -53,6 +57,12 @@ def generate_command(
     from curator.runs.generate import Asked, generate, write_interpolation
     from curator.runs.lookup import find_generator
 
+    if source is not None:
+        _translate(named, name, (source, as_is), n=n, output=output, no_index=no_index, as_json=as_json,
+                   checkpoint=given["checkpoint"])  # fmt: skip
+        return
+    if as_is:
+        raise click.UsageError("--as-is goes with --from")
     asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)
     with opened(name) as index, working() as job:
         run = find_generator(index, named)
@@ -66,8 +76,27 @@ def generate_command(
             f"Warning: these {plural(len(done.files), 'picture')} look the same, though their seeds differ: the "
             "generator has collapsed for what was asked, or --psi is near 0. Try another --checkpoint, or train longer."
         )
+    _tell(run.name, done, as_json=as_json)
+
+
+def _translate(
+    named: str, name: str | None, what: tuple[str, bool], *, n: int | None, output: Path | None, no_index: bool,
+    as_json: bool, checkpoint: str,
+) -> None:  # fmt: skip
+    from curator.runs.lookup import find_generator
+    from curator.runs.translate import Translation, translate
+
+    source, as_is = what
+    with opened(name) as index, working() as job:
+        run = find_generator(index, named, from_pictures=True)
+        asked = Translation(source, checkpoint, as_is, n)
+        done = translate(index, run, asked, target=output, add=not no_index, job=job)
+    _tell(run.name, done, as_json=as_json)
+
+
+def _tell(run: str, done: Any, *, as_json: bool) -> None:
     if as_json:
-        facts = {"run": run.name, "files": [str(f) for f in done.files], "grid": str(done.grid)}
+        facts = {"run": run, "files": [str(f) for f in done.files], "grid": str(done.grid)}
         print_json(facts | {"collapsed": done.is_collapsed})
         return
     added = f", {done.report.new} new in the index" if done.report else ""

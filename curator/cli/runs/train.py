@@ -133,6 +133,35 @@ def vae_command(**given: Any) -> None:
     _train("vae", **given)
 
 
+@train_group.command("pix2pix", cls=Sectioned)
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["edges", "grey", "blur", "lowres", "mask"]),
+    help="Make the inputs out of the pictures. [default: edges]",
+)
+@click.option("--pairs", nargs=2, metavar="INPUTS TARGETS", help="Two folders or selections, joined by file names.")
+@click.option("--split-halves", is_flag=True, help="The left half of each picture is the input of the right.")
+@_usual
+@_advanced
+@advanced("--reverse", is_flag=True, default=None, help="Turn pairs and halves about.")
+@advanced("--l1-weight", type=float, help="Of the Manhattan distance to the target. [default: 100]")
+@advanced("--loss", help="bce, lsgan or hinge.")
+@advanced("--beta1", type=float, help="Of adam.")
+def pix2pix_command(*, source: str | None, pairs: tuple[str, str] | None, split_halves: bool, **given: Any) -> None:
+    """Train to draw pictures from pictures.
+
+    A conditional GAN on pairs (Isola et al. 2017): from edges, grey, blurred, coarse or masked ones to the pictures
+    themselves, or between pictures that you pair. `curator generate RUN --from IMAGES` draws. Presets: tiny (64 px,
+    minutes on two cores), small, paper (256 px).
+    """
+    if sum((source is not None, pairs is not None, split_halves)) > 1:
+        raise click.UsageError("--from, --pairs and --split-halves are three ways to have pairs; name one")
+    if pairs is not None and given["selection"]:
+        raise click.UsageError("--pairs names the images; leave --selection out")
+    _train("pix2pix", label="label", **given, source="halves" if split_halves else source, pairs=pairs)
+
+
 @train_group.command("classifier", cls=Sectioned)
 @_usual
 @_label

@@ -1,0 +1,120 @@
+"""`curator generate RUN --from`: pictures → what a picture-to-picture network makes of them, into the index."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from curator.errors import UsageError
+from curator.images import absolute
+from curator.index import Index
+from curator.index.images import find_images
+from curator.ingest import IngestOptions, ingest
+from curator.job import QUIET, Job
+from curator.records import Image
+from curator.runs.generate import Generated, merge_manifest, refuse_strangers, save_picture
+from curator.runs.lookup import refuse_foreign
+from curator.runs.pairs import square_input
+from curator.training.folder import Run
+from curator.training.kinds import Pix2pixOptions
+from curator.training.pairs import GIVEN, input_of
+from curator.training.pictures import Bytes, tiled, to_picture
+from curator.training.pix2pix import translated
+from curator.training.state import load_network
+from curator.training.trainers import TRAINERS
+
+_SHOWN = 64  # pairs of the grid
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What is to be drawn: of which picture file, selection, folder or condition, by which checkpoint.
+
+    A run that was trained on inputs made out of pictures makes them first; `as_is` gives it the picture itself, as a
+    drawing for a run on edges.
+    """
+
+    named: str
+    checkpoint: str = "best"
+    as_is: bool = False
+    n: int | None = None
+
+
+def translate(
+    index: Index, run: Run, asked: Translation, *, target: Path | None = None, add: bool = True, job: Job = QUIET
+) -> Generated:
+    """Draw a picture of each input into `target`, by default the run's `generated/`, and index it.
+
+    Columns are run, checkpoint, input (its id, or the name of its file) and label. Raises `UsageError` for a run that
+    makes no pictures of pictures.
+    """
+    if add:
+        refuse_foreign(index, run)
+    options = run.options
+    if not isinstance(options, Pix2pixOptions):
+        raise UsageError(
+            f"{run.name} trained a {options.trainer}; --from takes the run of a pix2pix, and others make pictures "
+            "without it"
+        )
+    checkpoint = run.checkpoint(asked.checkpoint)
+    network = _network(run, options, checkpoint)
+    inputs = _inputs(index, asked)
+    target = (target or run.folder / "generated").absolute()
+    refuse_strangers(target)
+    target.mkdir(parents=True, exist_ok=True)
+    inner = run.shape.side - 2 * run.shape.border
+    squares: list[tuple[Path, Bytes]] = []
+    shown: list[Bytes] = []
+    rows: list[dict[str, Any]] = []
+    for path, image in inputs:
+        name = f"{image.id}" if image else path.name
+        file = target / f"{run.name[:5]}-{checkpoint}-of-{_safe(name, path)}{'-as-is' if asked.as_is else ''}.png"
+        label = image.label if image else None
+        rows.append({"file_name": file.name, "run": run.name, "checkpoint": checkpoint, "input": name, "label": label})
+        squares.append((file, square_input(path, inner, options.fit)))
+    merge_manifest(target / "manifest.jsonl", rows)  # before the pictures: none is ever without its input
+    for n, (file, pixels) in enumerate(squares):
+        seen = pixels if asked.as_is or options.source in GIVEN else input_of(pixels[0], options.source)[None]
+        border = run.shape.border
+        padded = np.pad(seen, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
+        drawn = translated(network, padded, torch.device("cpu"), border)[0]
+        save_picture(to_picture(drawn), file)
+        shown += [seen[0], drawn] if n < _SHOWN else []
+        job.progress(n + 1, len(squares), "drawing")
+        job.check()
+    grid = run.folder / "grids" / f"{run.name[:5]}-{checkpoint}-of-{_mark([f.name for f, _ in squares])}.png"
+    grid.parent.mkdir(exist_ok=True)
+    save_picture(tiled(np.stack(shown), min(8, len(shown)), 2), grid)
+    report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
+    return Generated(tuple(f for f, _ in squares), grid, report, is_collapsed=False)
+
+
+def _network(run: Run, options: Pix2pixOptions, checkpoint: int) -> torch.nn.Module:
+    make = TRAINERS[options.trainer].translator
+    assert make is not None
+    network, name = make(options, run.shape)
+    arrays, _ = run.load_checkpoint(checkpoint)
+    load_network(network, arrays, f"averages/{name}/")
+    return network.eval()
+
+
+def _inputs(index: Index, asked: Translation) -> list[tuple[Path, Image | None]]:
+    file = absolute(Path(asked.named))
+    if file.is_file():
+        return [(file, None)]
+    images = index.images(find_images(index, asked.named))[: asked.n]
+    return [(i.path, i) for i in images]
+
+
+def _safe(name: str, path: Path) -> str:
+    short = "".join(c if c.isalnum() else "-" for c in name)[:40].strip("-")
+    return short if short == name else f"{short}-{_mark([str(path)])}"
+
+
+def _mark(names: list[str]) -> str:
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:8]
