@@ -43,7 +43,7 @@ N = 10_000
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet": ("classifier", {"side": 28, "augment": ("flip",), "holdout": 0.05, "net": "resnet", "width": 16}),
     "cnn": ("classifier", {"side": 28, "augment": ("flip",), "holdout": 0.05, "dropout": 0.3}),
-    "gan": ("gan", {}),
+    "gan": ("gan", {"preset": "tiny"}),
     "vae": ("vae", {}),
     "dcgan": ("gan", {"preset": "dcgan", "images": 0}),
 }

@@ -114,6 +114,22 @@ def test_a_run_is_listed_shown_resumed_and_exported(digits: Path, curator: Run, 
     assert "1 have changed" in ok(curator("train", "vae", "--resume", "--images", 320), 2)
 
 
+def test_runs_are_compared(digits: Path, curator: Run, tmp_path: Path) -> None:
+    """Only what differs is listed; curves and pictures of the same latents stand in one picture."""
+    ok(curator("train", "gan", *SMALL, "--latent", 4))
+    ok(curator("train", "gan", *SMALL, "--latent", 4, "--rate", 0.01, "--seed", 3))
+    compared = made(curator("runs", "compare", "1", "2", "--json"))
+    assert compared["options"] == {"rate": [0.0002, 0.01], "seed": [0, 3]}
+    assert "frechet_distance" in compared["metrics"]  # type: ignore[operator]
+    shown = ok(curator("runs", "compare", "1", "2", "--sheet", tmp_path / "both.png"))
+    assert "rate" in shown
+    assert "latent" not in shown
+    with Image.open(tmp_path / "both.png") as sheet:
+        assert sheet.height > 400
+    ok(curator("runs", "compare", "1", "1"), 2)
+    ok(curator("runs", "compare", "1", "nothing"), 2)
+
+
 def test_a_classifier_labels_images_and_lists_disagreements(digits: Path, curator: Run) -> None:
     said = ok(curator("train", "classifier", "--width", 8, "--batch", 16, "--images", 1600, "--every", 800))
     assert "accuracy" in said

@@ -136,6 +136,8 @@ def train_on(
             run_started = start_run(home_of(index), plan.options, pictures, facts, name=name)
             folder = str(run_started.folder)
             job.say(f"Run {run_started.name}: {len(pictures)} images, {plan.options.trainer}, in {run_started.folder}")
+            if remark := plan.options.remark():
+                job.say(remark)
         run = Run(Path(team.share(folder)))
         return run, _go(index, run, pictures, team, resume=False, job=job)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
 from curator.files import whole
 from curator.training.folder import Run
 
@@ -35,6 +40,38 @@ def draw_curves(run: Run) -> None:
     figure.supxlabel("images seen", fontsize=9)
     with whole(run.folder / "curves.png") as beside:
         figure.savefig(beside, dpi=110)
+
+
+def draw_over(runs: Sequence[Run]) -> Image.Image:
+    """A picture of every number that any of the runs logged, over images seen, a line for each run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    logs = [(run, run.rows("stats.jsonl"), run.rows("metrics.jsonl")) for run in runs]
+    names = list(dict.fromkeys(name for _, stats, metrics in logs for name in (*_names(stats), *_names(metrics))))
+    columns = min(4, max(1, len(names)))
+    lines = max(1, -(-len(names) // columns))
+    figure = Figure(figsize=(3.2 * columns, 2.2 * lines + 0.4))
+    high = 2.2 * lines + 0.4
+    figure.subplots_adjust(0.06, 0.5 / high, 0.98, 1 - 0.6 / high, 0.3, 0.45)
+    for i, name in enumerate(names):
+        axes = figure.add_subplot(lines, columns, i + 1)
+        for number, (run, stats, metrics) in enumerate(logs):
+            rows = metrics if any(name in r for r in metrics) else stats
+            points = [(r["images_seen"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=1.2, label=run.name)
+        axes.set_title(name.replace("_", " "), fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+        axes.grid(alpha=0.25)
+    handles = [Line2D([], [], color=f"C{n}") for n in range(len(runs))]
+    figure.legend(handles, [r.name for r in runs], loc="upper left", ncols=len(runs), fontsize=8, frameon=False)
+    figure.supxlabel("images seen", fontsize=9)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def _names(rows: list[dict[str, object]]) -> list[str]:

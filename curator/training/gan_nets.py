@@ -180,42 +180,6 @@ def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> 
     return generator, discriminator
 
 
-class Spectral(nn.Conv2d):
-    """A convolution whose weight, as a matrix (out, in · k · k), has the largest singular value 1 (Miyato et al. 2018).
-
-    One step of power iteration a pass keeps an estimate of it.
-    """
-
-    def __init__(self, before: int, after: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
-        super().__init__(before, after, kernel, stride, padding)
-        self.register_buffer("u", F.normalize(torch.ones(after), dim=0))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(b, C, H, W) → (b, C', H', W')."""
-        # (out, in, k, k) → (out, in · k · k)
-        matrix = self.weight.flatten(1)
-        with torch.no_grad():
-            # Alternating multiplications turn u and v towards the singular vectors of the largest value.
-            v = F.normalize(matrix.T @ self.u, dim=0)
-            u = F.normalize(matrix @ v, dim=0)
-            if self.training:
-                self.u.copy_(u)
-        # σ = uᵀ W v, through which gradients flow, u and v standing still.
-        scale = torch.dot(u, matrix @ v)
-        return self._conv_forward(x, self.weight / scale, self.bias)
-
-
-def sn(width: int, side: int, channels: int, latent: int, condition: int) -> tuple[nn.Module, nn.Module]:
-    """The generator of `dcgan`, against a discriminator of normalised spectrum without batch normalisation."""
-    generator = dcgan(width, side, channels, latent, condition)[0]
-    widths = _widths(width, side)
-    # Half the side at each step; no normalisation mixes the pictures of a batch.
-    down: list[nn.Module] = []
-    for before, after in zip([channels, *widths[:-1]], widths, strict=True):
-        down += [Spectral(before, after, 4, 2, 1), nn.LeakyReLU(_SLOPE)]
-    return generator, Discriminator(nn.Sequential(*down), widths[-1], condition)
-
-
 class Block(nn.Module):
     """R3GAN's residual block: 1 × 1 – grouped 3 × 3 – 1 × 1 (Huang et al. 2024, §3.3).
 
@@ -283,4 +247,4 @@ def res(width: int, side: int, channels: int, latent: int, condition: int) -> tu
     return both
 
 
-NETS: dict[str, Any] = {"lite": lite, "res": res, "dcgan": dcgan, "sn": sn}
+NETS: dict[str, Any] = {"lite": lite, "res": res, "dcgan": dcgan}

@@ -17,7 +17,7 @@ AUGMENTS = ("flip", "shift", "diffaug")
 CONDITIONS = ("none", "label", "embedding")
 FITS = ("crop", "squash")
 PRECISIONS = ("auto", "fp32", "bf16")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,16 @@ class Options:
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
         """Preset → the options in which it differs from the dataclass."""
         return {"tiny": {}}
+
+    @classmethod
+    def usual(cls, given: Mapping[str, Any]) -> str:
+        """The preset that is taken where none is named, by what else was."""
+        del given
+        return "tiny"
+
+    def remark(self) -> str:
+        """What to say of the choice as a run begins; "" for nothing."""
+        return ""
 
     @classmethod
     def suited(cls, chosen: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -57,13 +57,16 @@ class Diverged(Exception):
 
 
 def scheduled(schedule: str, clock: Clock) -> float:
-    """The factor of the learning rate: constant, or a cosine from 1 to 0, after 1 % of warm-up.
+    """The factor of the learning rate, after 1 % of warm-up.
 
-    (Loshchilov and Hutter 2017, eq. 5.)
+    `constant`, a `cosine` from 1 to 0 (Loshchilov and Hutter 2017, eq. 5), or `linear`: 1 for half of the run, then
+    down to 0 (Zhu et al. 2017, "Unpaired image-to-image translation", §4).
     """
     # A hundredth of the run from 0 up: Adam's first steps have no idea of the scale of gradients.
     warm = min(1.0, clock.share / 0.01 + 1e-3)
-    return warm if schedule == "constant" else warm * (0.5 + 0.5 * math.cos(math.pi * clock.share))
+    if schedule == "cosine":
+        return warm * (0.5 + 0.5 * math.cos(math.pi * clock.share))
+    return warm * (min(1.0, 2 - 2 * clock.share) if schedule == "linear" else 1.0)
 
 
 def precision_of(options: Options, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
@@ -98,7 +101,7 @@ def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list
         return []
     ways = [
         "train longer",
-        *(["try --preset dcgan for small pictures"] if options.preset != "dcgan" and options.net != "dcgan" else []),
+        *(["leave --net, --loss and --preset out"] if options.preset != "dcgan" and options.net != "dcgan" else []),
         *(["a larger --gamma"] if getattr(options, "gamma", None) else []),
         "a smaller --rate",
         *(["--augment diffaug where images are few"] if "diffaug" not in options.augment else []),

@@ -101,13 +101,13 @@ def options_for(trainer: str, given: Mapping[str, Any]) -> Options:
     Raises `UnknownName` for a trainer or preset there is none of, `UsageError` for what makes no sense.
     """
     kind = TRAINERS[trainer].options
-    preset = str(given.get("preset", "tiny"))
+    preset = str(given.get("preset", kind.usual(given)))
     if preset not in kind.presets():
         raise UnknownName(f"no preset '{preset}' for a {trainer}; {suggest(preset, kind.presets())}")
     unknown = set(given) - {f.name for f in fields(kind)}
     if unknown:
         raise UsageError(f"a {trainer} has no option '{min(unknown)}'")
-    chosen = dict(kind.presets()[preset]) | dict(given)
+    chosen = dict(kind.presets()[preset]) | {"preset": preset} | dict(given)
     _refuse_idle(kind, given, chosen)
     if given.get("max_minutes") and "images" not in given:
         chosen["images"] = 0  # as many as the time allows

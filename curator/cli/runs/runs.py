@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, opened, print_json, table
+from curator.cli.face import echo, opened, print_json, say, table
 from curator.cli.options import index_option, inner_index, json_option, output_option
 
 if TYPE_CHECKING:
@@ -51,6 +51,41 @@ def show_command(*, run: str, name: str | None, as_json: bool) -> None:
 
     with opened(name) as index:
         show_run(run_of(index, run), as_json=as_json)
+
+
+@runs_group.command("compare")
+@click.argument("runs", nargs=-1, required=True, shell_complete=completing.runs)
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw curves and pictures to a PNG.")
+@json_option
+@inner_index
+def compare_command(*, runs: tuple[str, ...], name: str | None, sheet: Path | None, as_json: bool) -> None:
+    """Show what differs between runs: options, and the numbers of their best checkpoints.
+
+    With --sheet their curves are laid over each other, above what each generator makes of the same latents.
+    """
+    from curator.runs.compare import compare_runs, draw_comparison
+    from curator.runs.lookup import run_of
+
+    with opened(name) as index:
+        chosen = [run_of(index, run) for run in runs]
+    compared = compare_runs(chosen)
+    if sheet:
+        draw_comparison(chosen, sheet)
+        say(f"Sheet: {sheet}")
+    if as_json:
+        print_json(asdict(compared))
+        return
+    plain = [
+        (option, *("–" if v in (None, "", [], ()) else v for v in values))
+        for option, values in compared.options.items()
+    ]
+    echo(table(plain, ("option", *compared.runs)) if plain else "All options are the same.")
+    numbers = [
+        (n.replace("_", " "), *("–" if v is None else f"{v:.4f}" for v in values))
+        for n, values in compared.metrics.items()
+    ]
+    if numbers:
+        echo("\n" + table([("best at", *compared.best), *numbers], ("number", *compared.runs)))
 
 
 @runs_group.command("export")

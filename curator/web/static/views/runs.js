@@ -194,7 +194,7 @@ export class RunsView {
     const field = (name, words, placeholder) => h("label", {}, h("span", {}, words), h("input", { name, placeholder, oninput: () => write() }));
     const form = h("form", { class: "recipe", onsubmit: (e) => e.preventDefault() }, choice("trainer", Object.keys(this.trainers)), choice("selection", ["", ...this.app.status.selections], "all real images"),
       choice("preset", [""]), field("side", "side, pixels", "of the preset"), field("max_minutes", "minutes", "of the preset"), field("name", "name", ""));
-    const presets = () => fill(form.elements.preset, ["", ...this.trainers[form.elements.trainer.value].presets].map((v) => h("option", { value: v }, v || "tiny, the usual")));
+    const presets = () => fill(form.elements.preset, ["", ...this.trainers[form.elements.trainer.value].presets].map((v) => h("option", { value: v }, v || "the usual")));
     form.elements.trainer.addEventListener("change", () => { presets(); write(); });
     const command = h("code", {});
     const said = () => Object.fromEntries([...new FormData(form)].filter(([, v]) => v));
