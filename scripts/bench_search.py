@@ -47,6 +47,27 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"imports": imported, "peak_mib": peak, "answers": out}))
 """
 
+MANY = """
+import json, sys, time
+import numpy as np, curator.index
+from curator.index.many import search_many
+place, count = sys.argv[1], int(sys.argv[2])
+with curator.index.Index.open(place) as index:
+    q = np.random.default_rng(1).normal(size=(count, index.space.dim)).astype(np.float32)
+    q /= np.linalg.norm(q, axis=1, keepdims=True)
+    index.nearest(q[0], 20)
+    wall, cpu = time.monotonic(), time.process_time()
+    alone = [index.nearest(one, 20).ids.tolist() for one in q[:32]]
+    between = time.monotonic(), time.process_time()
+    together = search_many(index, q, 20)
+    ended = time.monotonic(), time.process_time()
+same = sum(a == t.ids.tolist() for a, t in zip(alone, together))
+print(json.dumps({
+    "alone": [(between[0] - wall) / 32, (between[1] - cpu) / 32],
+    "together": [(ended[0] - between[0]) / count, (ended[1] - between[1]) / count], "same": same,
+}))
+"""
+
 NUMPY = """
 import json, resource, sys, time
 import numpy as np
@@ -217,6 +238,7 @@ def main() -> None:
         rows += [
             measure(place, queries, f"filter {share:g} %", f"id % 1000 < {10 * share:g}") for share in (0.1, 1, 10, 50)
         ]
+        many = run(sys.executable, MANY, place, 2_048)
         add_tail_and_tombstones(place, n, 1000)
         rows.append(measure(place, queries, "1,000 new, 1,000 removed"))
         rows += peers(folder, n, queries, rclip=options.rclip)
@@ -230,6 +252,12 @@ def main() -> None:
                 f"| {r['case']} | {r['ms_cpu']:.0f} | {r.get('searched', n):,} | {recall} | {r['peak_mib']:.0f} |",
                 flush=True,
             )
+        (alone, alone_cpu), (together, together_cpu) = many["alone"], many["together"]
+        times, same = alone / together, many["same"]
+        print(f"\n2,048 queries together: {1000 * together:.2f} ms of wall, {1000 * together_cpu:.2f} of CPU each")
+        print(
+            f"one by one {1000 * alone:.2f}, {1000 * alone_cpu:.2f}: {times:.0f} times as fast; {same} of 32 the same"
+        )
         shutil.rmtree(folder)
 
 

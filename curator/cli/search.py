@@ -8,13 +8,14 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from curator.cli.face import echo, known, opened, print_json, say, table, working
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 from curator.cli.runs import show_run
+from curator.errors import CuratorError
 from curator.texts import plural, to_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("search")
-@click.argument("query", nargs=-1, required=True)
+@click.argument("query", nargs=-1)
 @index_option
 @click.option("-n", "k", type=click.IntRange(1), default=20, show_default=True, help="How many hits.")
 @where_option
@@ -40,9 +41,12 @@ if TYPE_CHECKING:
 @click.option("--exact", is_flag=True, help="Of a service: compare every match.")
 @sheet_option("the hits")
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet.")
+@click.option(
+    "--batch", type=click.File(encoding="utf-8"), help="Ask every line of a file; prints a JSON line for each."
+)
 def search_command(
     *, query: tuple[str, ...], name: str | None, as_json: bool, jsonl: bool, paths: bool, null: bool,
-    sheet: Path | None, show: bool, service: str | None, **question: object,
+    sheet: Path | None, show: bool, service: str | None, batch: TextIO | None, **question: object,
 ) -> None:  # fmt: skip
     """Find the images nearest to a query.
 
@@ -52,6 +56,10 @@ def search_command(
     an image by id    curator search id:123
     a mixture         curator search "2:golden retriever" + ./pool.jpg - fruit
     """
+    if batch is not None:
+        if query or sheet or show or paths or null:
+            raise click.UsageError("--batch asks what stands in its file, and prints JSON lines; leave the rest out")
+        sys.exit(_search_lines(service or name, batch, question))
     # One query keeps one core busy; starting numpy's threads would cost more than the search.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from curator.search.query import Question, parse_query, search
@@ -71,17 +79,27 @@ def search_command(
     sys.exit(0 if len(hits) else 1)
 
 
+def _search_lines(name: str | None, batch: TextIO, question: dict[str, object]) -> int:
+    """Every line answered, errors in their places → exit code, 1 where a line has one."""
+    from curator.search.batch import search_lines
+    from curator.search.query import Question
+
+    code = 0
+    with opened(name) as index:
+        for query, hits in search_lines(index, batch.read().splitlines(), Question(**question)):  # type: ignore[arg-type]
+            if isinstance(hits, CuratorError):
+                code = 1
+                click.echo(to_json({"query": query, "error": str(hits)}, ensure_ascii=False))
+            else:
+                click.echo(to_json({"query": query, "hits": _facts(hits, index.images(hits.ids))}, ensure_ascii=False))
+    return code
+
+
 def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
     if paths or null:
         click.echo("".join(i.place + ("\0" if null else "\n") for i in images), nl=False)
         return
-    scored = list(zip(images, hits.scores, hits.z, hits.confidence, strict=True))
-    facts = [
-        {"id": i.id, "path": i.place, "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
-        | {"label": i.label, "caption": i.caption, "origin": i.origin, "width": i.width, "height": i.height}
-        | {"tags": list(i.tags), "extra": dict(i.extra)}
-        for i, s, z, c in scored
-    ]
+    facts = _facts(hits, images)
     if as_json:
         print_json(facts)
     elif jsonl:
@@ -90,9 +108,18 @@ def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, 
     elif facts:
         rows = [
             (f"{s:.3f}", known(z, "+.1f"), known(c, ".0%"), i.id, i.label or i.caption or "", _short(i))
-            for i, s, z, c in scored
+            for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
         ]
         echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
+
+
+def _facts(hits: Hits, images: list[Image]) -> list[dict[str, Any]]:
+    return [
+        {"id": i.id, "path": i.place, "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
+        | {"label": i.label, "caption": i.caption, "origin": i.origin, "width": i.width, "height": i.height}
+        | {"tags": list(i.tags), "extra": dict(i.extra)}
+        for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
+    ]
 
 
 def _known(value: float, digits: int) -> float | None:

@@ -23,6 +23,7 @@ from curator.face.checks import as_id, as_ids, as_list, as_words, options_of
 from curator.face.hits import Hits
 from curator.face.selection import Selection
 from curator.files import whole_for_user, write_whole
+from curator.index.many import search_many
 from curator.ingest import IngestOptions, choose_encoder, ingest
 from curator.job import QUIET, Job
 from curator.records import Ids, Image, IngestReport, Vectors
@@ -69,6 +70,17 @@ class Index(core.Index):
         if more.get("min_score") is not None and not isinstance(more["min_score"], int | float):
             raise UsageError(f"min_score is a number in [−1, 1], not {more['min_score']!r}")
         return Hits.of(super().search(k=k, **more), self)
+
+    def search_many(
+        self, vectors: Any, *, k: int = 20, where: str | None = None, min_score: float | None = None
+    ) -> list[Hits]:
+        """The hits of each of (m, d) vectors, computed together on every core: many times as fast as one by one.
+
+        Raises `UsageError`, `WhereError`.
+        """
+        if where is not None:
+            as_words("where", where)
+        return [Hits.of(h, self) for h in search_many(self, vectors, k, where=where, min_score=min_score)]
 
     def _as_named(self, query: Any) -> dict[str, Any]:
         """A query under the name of its kind."""

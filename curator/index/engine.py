@@ -51,6 +51,16 @@ class LocalEngine:
             ids, scores, searched = view.nearest(q, k, chosen)
             return Answer(ids, scores, searched, view.count, True, view.notes)
 
+    def nearest_many(self, q: Vectors, k: int, *, where: str | None = None) -> list[Answer]:
+        """The same for each of (m, d) unit vectors, computed together on every core."""
+        with self.moment():
+            view = self._current()
+            check_unit(q, view.space.dim)
+            chosen = None if where is None else self.reader.ids_where(where)
+            searched = view.count if chosen is None else view.count_of(chosen)
+            answers = view.nearest_many(q, k, chosen)
+            return [Answer(ids, scores, searched, view.count, True, view.notes) for ids, scores in answers]
+
     def vectors(self, ids: Sequence[int]) -> Vectors:
         """(n, d) float32 stored vectors in the order of `ids`. Raises `UnknownName` for an image without one."""
         return self.reader.vectors(self.space, ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from curator.database import Reader
 from curator.embeddings import best_first, exact_scores, find_sorted
 from curator.records import Ids, Positions, Scores, Space, Vectors
-from curator.vectors import Generation, GenerationDamaged
+from curator.vectors import Generation, GenerationDamaged, nearest_many, rows_in_blocks
 
 logger = logging.getLogger("curator")
 
@@ -95,6 +96,23 @@ class View:
                 ids, scores = np.concatenate([old_ids, ids]), np.concatenate([old_scores, scores])
         order = best_first(scores, ids)[:k]
         return ids[order], scores[order], searched
+
+    def nearest_many(self, q: Vectors, k: int, chosen: Ids | None) -> list[tuple[Ids, Scores]]:
+        """The same for each of (m, d) queries at once, on every core → ids and scores of each."""
+        in_tail = (
+            np.arange(len(self.tail_ids)) if chosen is None else np.flatnonzero(find_sorted(chosen, self.tail_ids)[1])
+        )
+        old = np.empty(0, np.int64)
+        if self.generation is not None:
+            allowed = self._allowed(self.generation, chosen)
+            old = np.arange(len(self.generation.ids)) if allowed is None else np.flatnonzero(allowed)
+
+        def read() -> Iterator[tuple[Ids, Vectors]]:
+            if self.generation is not None:
+                yield from rows_in_blocks(self.generation.ids, self.generation.vectors, old)
+            yield from rows_in_blocks(self.tail_ids, lambda at: self.tail[at], in_tail)
+
+        return nearest_many(q, k, read, lambda one: self.nearest(one, k, chosen)[:2])
 
     def _allowed(self, generation: Generation, chosen: Ids | None) -> NDArray[np.bool_] | None:
         """(n,) bool over the files' positions; None where all of them count."""

@@ -7,9 +7,10 @@ file, or an image's id.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -111,9 +112,23 @@ def _term(text: str, sign: float, *, files: bool) -> Term:
     return Term("text", text, scale)
 
 
-def query_vector(index: Index, terms: Sequence[Term], *, stdin: bytes = b"", remember: bool = True) -> Vectors:
-    """Weighted sum of the terms' unit vectors, as unit row (d,). Raises `UsageError` where they cancel out."""
-    vectors = [t.weight * _vector(index, t, stdin, remember=remember) for t in terms]
+def query_vector(
+    index: Index,
+    terms: Sequence[Term],
+    *,
+    stdin: bytes = b"",
+    remember: bool = True,
+    known: Mapping[str, Vectors] = MappingProxyType({}),
+) -> Vectors:
+    """Weighted sum of the terms' unit vectors, as unit row (d,); `known` has those of words that were encoded before.
+
+    Raises `UsageError` where they cancel out.
+    """
+    vectors = [
+        t.weight
+        * (known[t.value] if t.kind == "text" and t.value in known else _vector(index, t, stdin, remember=remember))
+        for t in terms
+    ]
     total = np.stack(vectors).sum(0, np.float32, keepdims=True)
     try:
         return normalise(total).ravel()

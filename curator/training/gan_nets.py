@@ -151,6 +151,7 @@ def dcgan(width: int, side: int, channels: int, latent: int, condition: int) -> 
         nn.ReLU(),
     ]
     # Each transposed convolution of stride 2 doubles the side.
+    # (b, wide, H, W) → (b, narrow, 2H, 2W)
     for wide, narrow in zip(widths[::-1][:-1], widths[-2::-1], strict=True):
         up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
     up += [nn.ConvTranspose2d(widths[0], channels, 4, 2, 1), nn.Tanh()]

@@ -64,8 +64,10 @@ def scheduled(schedule: str, clock: Clock) -> float:
     """
     # A hundredth of the run from 0 up: Adam's first steps have no idea of the scale of gradients.
     warm = min(1.0, clock.share / 0.01 + 1e-3)
+    # Half a cosine: flat at both ends.
     if schedule == "cosine":
         return warm * (0.5 + 0.5 * math.cos(math.pi * clock.share))
+    # 1 up to the middle, then 2 − 2 · share, which is 0 at the end.
     return warm * (min(1.0, 2 - 2 * clock.share) if schedule == "linear" else 1.0)
 
 

@@ -9,6 +9,7 @@ from curator.vectors.generation import (
     drop_generations,
     write_generation,
 )
+from curator.vectors.many import nearest_many, rows_in_blocks
 from curator.vectors.neighbours import Neighbours, exact_neighbours, near_hashes
 from curator.vectors.services import COLUMNS, CONDITIONS, LoadPart, Service, is_service, open_service
 from curator.vectors.words import WordFile, nearest_words, stay_on_one_core
@@ -30,8 +31,10 @@ __all__ = [
     "exact_neighbours",
     "is_service",
     "near_hashes",
+    "nearest_many",
     "nearest_words",
     "open_service",
+    "rows_in_blocks",
     "stay_on_one_core",
     "write_generation",
 ]
