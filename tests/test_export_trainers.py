@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import Result
 from conftest import draw
@@ -21,7 +20,7 @@ from curator.encoders import PixelEncoder
 from curator.errors import UsageError
 from curator.index import Index
 from curator.ingest import ingest
-from curator.ingest.importing import import_set
+from curator.ingest.importing import guess_form, import_set
 from curator.selection.buckets import bucket_report, shapes_for
 from curator.selection.export import ExportOptions, export
 from curator.selection.recipe import Recipe
@@ -124,27 +123,74 @@ def test_parquet_has_a_type_for_each_column(chosen: Index, tmp_path: Path) -> No
     assert [str(schema.field(n).type) for n in ("price", "tint", "rare")] == ["int64", "string", "double"]
 
 
-@pytest.mark.parametrize("form", ["csv", "imagefolder", "coco", "kohya"])
+@pytest.mark.parametrize("form", ["csv", "imagefolder", "coco", "diffusers"])
 def test_folders_and_names_are_kept_where_asked(chosen: Index, tmp_path: Path, form: str) -> None:
     export(chosen, ["all"], tmp_path / "out", ExportOptions(form, keep_folders=True))
     ends = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")}
     assert len(ends) == 12
     assert all(any(e.endswith(f"/{'ab'[n % 2]}/n_{n:02d}.png") for e in ends) for n in range(12))
-    for options in ({"form": "parquet"}, {"form": "csv", "link": "none"}):
+    for options in ({"form": "parquet"}, {"form": "kohya"}, {"form": "csv", "link": "none"}):
         with pytest.raises(UsageError, match="keep-folders"):
             ExportOptions(keep_folders=True, **options)  # type: ignore[arg-type]
 
 
+def test_a_column_called_as_a_forms_own_is_renamed(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for number in range(3):
+        draw(number).save(tmp_path / "p" / f"{number}.png")
+        notes = {"label": "x", "file_name": "theirs.png", "image": "theirs", "image_path": "theirs"}
+        (tmp_path / "p" / f"{number}.json").write_text(json.dumps(notes))
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    select(index, "all", Recipe())
+    known = {name for i in index.images(index.reader.ids_where("1")) for name in i.extra}
+    for form in ("imagefolder", "parquet", "clip-retrieval", "diffusers"):
+        export(index, ["all"], tmp_path / form, ExportOptions(form))
+    rows = [json.loads(line) for line in (tmp_path / "imagefolder/train/metadata.jsonl").read_text().splitlines()]
+    assert all((tmp_path / "imagefolder/train" / r["file_name"]).is_file() for r in rows)
+    assert not known or any(name.startswith("meta_") for name in rows[0])
+
+
+def test_stylegan_is_cut_and_told_as_it_is(chosen: Index, tmp_path: Path) -> None:
+    """The table names what is in the archive, at its size; a stray archive beside pictures is none of StyleGAN's."""
+    export(chosen, ["all"], tmp_path / "out", ExportOptions("stylegan", alpha="crop", size=8))
+    with (tmp_path / "out" / "images.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    with zipfile.ZipFile(tmp_path / "out" / "train.zip") as archive:
+        assert {r["file"].removeprefix("train.zip/") for r in rows} == set(archive.namelist()) - {"dataset.json"}
+        cut = next(r for r in rows if r["price"] == "2")
+        with Image.open(io.BytesIO(archive.read(cut["file"].removeprefix("train.zip/")))) as picture:
+            assert picture.getpixel((0, 4)) != (255, 255, 255), "cut to what is seen"
+    assert {(r["width"], r["height"]) for r in rows} == {("8", "8")}
+    (tmp_path / "loose").mkdir()
+    draw(3).save(tmp_path / "loose" / "a.png")
+    (tmp_path / "loose" / "extra.zip").write_bytes((tmp_path / "out" / "train.zip").read_bytes())
+    assert guess_form(tmp_path / "loose") == "imagefolder"
+
+
+def test_an_archive_cannot_claim_to_be_small(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it unpacks to counts; the other pictures come in."""
+    monkeypatch.setattr("curator.ingest.importing.packed.MAX_BYTES", 5_000)
+    (tmp_path / "in").mkdir()
+    out = io.BytesIO()
+    draw(1).save(out, "PNG")
+    with zipfile.ZipFile(tmp_path / "in" / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.png", b"\0" * 1_000_000)
+        archive.writestr("good.png", out.getvalue())
+    import_set(index, tmp_path / "in", PixelEncoder())
+    assert len(index) == 1
+
+
 def test_names_that_meet_stay_apart(index: Index, tmp_path: Path) -> None:
     """Of two roots, and those that are alike once they are made safe."""
-    for root, name in (("one", "a b.png"), ("one", "a_b.png"), ("two", "a b.png"), ("two", "A b.PNG")):
+    names = ["one/a b.png", "one/a_b.png", "two/a b.png", "two/A b.PNG", "two/a b.bmp"]
+    for root, name in (name.split("/") for name in names):
         (tmp_path / root).mkdir(exist_ok=True)
-        draw(len(list(tmp_path.rglob("*.[pP]*")))).save(tmp_path / root / name)
+        draw(names.index(f"{root}/{name}")).save(tmp_path / root / name)
     ingest(index, [tmp_path / "one", tmp_path / "two"], PixelEncoder())
     select(index, "all", Recipe(dedupe="none"))
     export(index, ["all"], tmp_path / "out", ExportOptions("csv", keep_folders=True))
-    files = [p for p in (tmp_path / "out").rglob("*") if p.suffix.lower() == ".png"]
-    assert len({str(f).lower() for f in files}) == 4
+    files = [p for p in (tmp_path / "out" / "images").rglob("*") if p.is_file()]
+    assert len({str(f.with_suffix("")).lower() for f in files}) == 5, "also for side-cars"
 
 
 @pytest.mark.parametrize(
@@ -186,9 +232,9 @@ def test_every_image_goes_into_the_bucket_nearest_in_shape(sizes: list[tuple[int
     assert all(w * h <= resolution * resolution and w % 64 == h % 64 == 0 for w, h in shapes)
     assert all(0 <= b.cut < 1 for b in report.buckets)
     for w, h in sizes:
-        off = [abs(np.log(w / h) - np.log(a / b)) for a, b in shapes]
+        off = [abs(w / h - a / b) for a, b in shapes]
         (one,) = bucket_report([(w, h)], resolution).buckets
-        assert abs(np.log(w / h) - np.log(one.width / one.height)) <= min(off) + 1e-9
+        assert abs(w / h - one.width / one.height) <= min(off) + 1e-9
 
 
 def test_buckets_by_command(chosen: Index, curator: Callable[..., Result]) -> None:

@@ -65,19 +65,22 @@ def test_edges_are_dark_lines_where_brightness_changes() -> None:
 
 
 def test_pictures_are_paired_by_name(drawings: Index, tmp_path: Path) -> None:
-    a, b = paired_ids(drawings, str(tmp_path / "set/sketches"), str(tmp_path / "set/photos"))
+    names = (str(tmp_path / "set/sketches"), str(tmp_path / "set/photos"))
+    a, b = paired_ids(drawings, *names, drawings.reader.ids_where("1"))
     assert len(a) == 40
     assert all(x.path.stem == y.path.stem for x, y in zip(drawings.images(a), drawings.images(b), strict=True))
     draw(99).save(tmp_path / "set/photos/lonely.png")
     (tmp_path / "set/photos/more").mkdir()
     ingest(drawings, [tmp_path / "set"], PixelEncoder(), IngestOptions(label_from="folder"))
-    assert len(paired_ids(drawings, str(tmp_path / "set/sketches"), str(tmp_path / "set/photos"))[0]) == 40
+    assert len(paired_ids(drawings, *names, drawings.reader.ids_where("1"))[0]) == 40
     draw(98).save(tmp_path / "set/photos/more/01.png")
     ingest(drawings, [tmp_path / "set"], PixelEncoder(), IngestOptions(label_from="folder"))
     with pytest.raises(UsageError, match="several files of"):
-        paired_ids(drawings, str(tmp_path / "set/sketches"), str(tmp_path / "set/photos"))
+        paired_ids(drawings, *names, drawings.reader.ids_where("1"))
+    with pytest.raises(UsageError, match="twice"):
+        paired_ids(drawings, "id > 1", "id > 1", a)
     with pytest.raises(UsageError, match="no file of"):
-        paired_ids(drawings, str(tmp_path / "set/photos/more"), "id = 1")
+        paired_ids(drawings, str(tmp_path / "set/photos/more"), "id = 1", drawings.reader.ids_where("1"))
 
 
 def test_halves_are_left_and_right() -> None:
@@ -168,8 +171,14 @@ def test_pairs_of_folders_train_and_are_remembered(drawings: Index, tmp_path: Pa
     assert all(r["input"] == inputs[r["id"]] for r in rows)
     _, outcome = resume_training(drawings, "pix2pix", run.name, {"images": 96})
     assert outcome.images_seen == 96
+    with pytest.raises(UsageError, match="left to train on"):
+        plan_training(drawings, "pix2pix", None, SMALL | {"pairs": names}, origin="generated")
+    draw(77).save(tmp_path / "set/sketches/03.png")
+    ingest(drawings, [tmp_path / "set"], PixelEncoder(), IngestOptions(label_from="folder"))
+    with pytest.raises(UsageError, match="1 have changed"):
+        resume_training(drawings, "pix2pix", run.name, {"images": 128})
     turned = plan_training(drawings, "pix2pix", None, SMALL | {"pairs": names, "reverse": True})
-    assert turned.ids.tolist() == plan.inputs.tolist()  # type: ignore[union-attr]
+    assert turned.ids.tolist() == sorted(plan.inputs.tolist())  # type: ignore[union-attr]
 
 
 def test_halves_train(index: Index, tmp_path: Path) -> None:
@@ -199,6 +208,18 @@ def test_what_is_drawn_goes_into_the_index(drawings: Index, tmp_path: Path) -> N
     drawn = translate(drawings, run, Translation(str(one)), add=False, target=tmp_path / "out")
     as_is = translate(drawings, run, Translation(str(one), as_is=True), add=False, target=tmp_path / "out")
     assert drawn.files[0].read_bytes() != as_is.files[0].read_bytes()
+    (tmp_path / "bad").mkdir()
+    draw(71).save(tmp_path / "bad" / "fine.png")
+    draw(72).save(tmp_path / "bad" / "soon.png")
+    ingest(drawings, [tmp_path / "bad"], PixelEncoder())
+    (tmp_path / "bad" / "soon.png").write_bytes(b"no picture")
+    assert (
+        len(translate(drawings, run, Translation(str(tmp_path / "bad")), add=False, target=tmp_path / "b").files) == 1
+    )
+    with pytest.raises(UsageError, match="-n takes"):
+        Translation("x", n=0)
+    with pytest.raises(UsageError):
+        translate(drawings, run, Translation("label = '" + "x" * 5_000 + "'"), add=False, target=tmp_path / "c")
     with Image.open(drawn.files[0]) as shown:
         assert shown.size == (32, 32)
 
@@ -213,6 +234,7 @@ def test_by_commands(drawings: Index, curator: Callable[..., Result]) -> None:
     assert "--from" in curator("generate", "1", *place).stderr, "a run of pix2pix says what it takes"
     assert curator("train", "pix2pix", "--from", "blur", "--split-halves", *place).exit_code == 2
     assert curator("generate", "--as-is", *place).exit_code == 2
+    assert "--psi does nothing" in curator("generate", "--from", "id = 1", "--psi", 0.5, *place).stderr
     card = drawings.folder / "runs" / "00001-pix2pix" / "card.md"
     assert "l1" in card.read_text()
 

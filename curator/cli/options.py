@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from curator.cli import completing
 
@@ -84,6 +85,14 @@ def reference_option(what: str, **more: Any) -> Callable[[F], F]:
 def selection_option(what: str) -> Callable[[F], F]:
     """`--selection`: the images that a command works on."""
     return click.option("--selection", metavar=IMAGES, shell_complete=completing.selections, help=what)
+
+
+def refuse_named(why: str, *names: str) -> None:
+    """Refuse options that the command line names although they would do nothing; `why` says what was asked for."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{why}, for which --{name.replace('_', '-')} does nothing; leave it out")
 
 
 def former(*spellings: str, now: str, is_flag: bool = False) -> Callable[[F], F]:

@@ -17,7 +17,7 @@ _PALETTES = {"PNG", "GIF", "WEBP"}  # formats whose palettes may have a transpar
 
 def may_be_transparent(mode: str, kind: str) -> bool:
     """Whether a picture of a mode and format can have transparent pixels."""
-    return mode in _MODES or (mode in ("P", "L", "RGB") and kind in _PALETTES)
+    return mode in _MODES or (mode in ("1", "P", "L", "RGB", "I;16") and kind in _PALETTES)
 
 
 def with_alpha(data: bytes) -> Image.Image:

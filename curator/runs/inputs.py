@@ -80,9 +80,13 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
     """
     rows = run.rows("manifest.jsonl")
     ids = np.array([r["id"] for r in rows], np.int64)
-    gone = np.setdiff1d(ids, index.reader.ids_where("1"))
+    given_ids = np.array([r["input"] for r in rows if "input" in r], np.int64)
+    gone = np.setdiff1d(np.concatenate([ids, given_ids]), index.reader.ids_where("1"))
     now = Selections(index.reader).sha256_of(ids) if not len(gone) else []
     changed = sum(h.hex() != r["sha256"] for h, r in zip(now, rows, strict=False))
+    if len(given_ids) and not len(gone):
+        inputs_now = Selections(index.reader).sha256_of(given_ids)
+        changed += sum(h.hex() != r.get("input_sha256") for h, r in zip(inputs_now, rows, strict=True))
     if len(gone) or changed:
         what = f"{len(gone)} images of {run.name} are gone from the index and {changed} have changed"
         raise UsageError(f"{what}; bring the files back, or train anew")

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from curator.database import Curation, Selections
+from curator.database.curation import rejected_ids
 from curator.errors import PictureError, UsageError
 from curator.images import read_picture
 from curator.index import Index
@@ -22,12 +24,18 @@ from curator.training.pictures import Bytes, Pictures, fitted, read_pictures
 _FEW = 3  # names that an error lists
 
 
-def paired_ids(index: Index, inputs: str, targets: str) -> tuple[Ids, Ids]:
+def paired_ids(index: Index, inputs: str, targets: str, allowed: Ids) -> tuple[Ids, Ids]:
     """Ids of inputs and of their targets, in the order of these: images of two names whose files are called alike.
 
-    What is in one alone is left out. Raises `UsageError` where no two are, or where several in one are called alike.
+    Targets are among the `allowed` ids; rejected inputs and what is in one alone are left out. Raises `UsageError`
+    where no two are, or where several in one are called alike.
     """
-    of_input, of_target = _by_stem(index, inputs), _by_stem(index, targets)
+    if inputs == targets:
+        raise UsageError(f"--pairs names {inputs} twice; name the inputs, and then what they should become")
+    curation = Curation(index.reader)
+    rejected = np.array(sorted(rejected_ids(curation)), np.int64)
+    of_input = _by_stem(index, inputs, np.setdiff1d(curation.nodes(index.space).image_ids, rejected))
+    of_target = _by_stem(index, targets, allowed)
     both = sorted(of_input.keys() & of_target.keys(), key=lambda stem: of_target[stem])
     if not both:
         examples = ", ".join([*sorted(of_input)[:_FEW], *sorted(of_target)[:_FEW]])
@@ -35,8 +43,9 @@ def paired_ids(index: Index, inputs: str, targets: str) -> tuple[Ids, Ids]:
     return np.array([of_input[s] for s in both], np.int64), np.array([of_target[s] for s in both], np.int64)
 
 
-def _by_stem(index: Index, named: str) -> dict[str, int]:
-    images = index.images(find_images(index, named))
+def _by_stem(index: Index, named: str, allowed: Ids) -> dict[str, int]:
+    ids = find_images(index, named)
+    images = index.images(ids[np.isin(ids, allowed)])
     stems = {image.path.stem: image.id for image in images}
     if len(stems) < len(images):
         seen: set[str] = set()
@@ -56,7 +65,8 @@ def with_inputs(index: Index, options: Pix2pixOptions, read: Pictures, inputs: M
         sources = read_pictures([i.path for i in index.images(ids)], side, fit=options.fit, job=job)
         if sources.problems:
             raise UsageError(f"{len(sources.problems)} inputs of pairs cannot be read: {sources.problems[0]}")
-        return replace(read, pixels=joined(sources.pixels, read.pixels), inputs=ids)
+        hashes = tuple(Selections(index.reader).sha256_of(ids))
+        return replace(read, pixels=joined(sources.pixels, read.pixels), inputs=ids, input_sha256=hashes)
     if options.source == "halves":
         return replace(read, pixels=_halves(index, read, options, side, job))
     return replace(read, pixels=made_pairs(read.pixels, options.source))

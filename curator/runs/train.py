@@ -52,7 +52,8 @@ def plan_training(
     pairs = chosen.pop("pairs", None)
     if pairs is not None:
         first, second = reversed(pairs) if chosen.get("reverse") else pairs
-        inputs, ids = paired_ids(index, first, second)
+        allowed, digest = images_for(index, second, origin=origin)
+        inputs, ids = paired_ids(index, first, second, allowed)
         what, chosen["source"] = f"pairs of {first} and {second}", "pairs"
     else:
         ids, digest = images_for(index, named, origin=origin)

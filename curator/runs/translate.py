@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from curator.errors import UsageError
+from curator.errors import PictureError, UsageError
 from curator.images import absolute
 from curator.index import Index
 from curator.index.images import find_images
@@ -44,6 +45,10 @@ class Translation:
     as_is: bool = False
     n: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.n is not None and self.n < 1:
+            raise UsageError(f"-n takes 1 picture or more, not {self.n}")
+
 
 def translate(
     index: Index, run: Run, asked: Translation, *, target: Path | None = None, add: bool = True, job: Job = QUIET
@@ -68,7 +73,9 @@ def translate(
     refuse_strangers(target)
     target.mkdir(parents=True, exist_ok=True)
     inner = run.shape.side - 2 * run.shape.border
-    squares: list[tuple[Path, Bytes]] = []
+    planned: list[tuple[Path, Path]] = []
+    files: list[Path] = []
+    problem = ""
     shown: list[Bytes] = []
     rows: list[dict[str, Any]] = []
     for path, image in inputs:
@@ -76,22 +83,31 @@ def translate(
         file = target / f"{run.name[:5]}-{checkpoint}-of-{_safe(name, path)}{'-as-is' if asked.as_is else ''}.png"
         label = image.label if image else None
         rows.append({"file_name": file.name, "run": run.name, "checkpoint": checkpoint, "input": name, "label": label})
-        squares.append((file, square_input(path, inner, options.fit)))
+        planned.append((file, path))
     merge_manifest(target / "manifest.jsonl", rows)  # before the pictures: none is ever without its input
-    for n, (file, pixels) in enumerate(squares):
+    for n, (file, path) in enumerate(planned):
+        try:
+            pixels = square_input(path, inner, options.fit)
+        except PictureError as error:
+            problem = str(error)
+            job.say(f"Skipped: {error}")
+            continue
         seen = pixels if asked.as_is or options.source in GIVEN else input_of(pixels[0], options.source)[None]
         border = run.shape.border
         padded = np.pad(seen, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
         drawn = translated(network, padded, torch.device("cpu"), border)[0]
         save_picture(to_picture(drawn), file)
-        shown += [seen[0], drawn] if n < _SHOWN else []
-        job.progress(n + 1, len(squares), "drawing")
+        files.append(file)
+        shown += [seen[0], drawn] if len(files) <= _SHOWN else []
+        job.progress(n + 1, len(planned), "drawing")
         job.check()
-    grid = run.folder / "grids" / f"{run.name[:5]}-{checkpoint}-of-{_mark([f.name for f, _ in squares])}.png"
+    if not files:
+        raise UsageError(f"none of the pictures can be read: {problem}")
+    grid = run.folder / "grids" / f"{run.name[:5]}-{checkpoint}-of-{_mark([f.name for f in files])}.png"
     grid.parent.mkdir(exist_ok=True)
     save_picture(tiled(np.stack(shown), min(8, len(shown)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
-    return Generated(tuple(f for f, _ in squares), grid, report, is_collapsed=False)
+    return Generated(tuple(files), grid, report, is_collapsed=False)
 
 
 def _network(run: Run, options: Pix2pixOptions, checkpoint: int) -> torch.nn.Module:
@@ -105,7 +121,7 @@ def _network(run: Run, options: Pix2pixOptions, checkpoint: int) -> torch.nn.Mod
 
 def _inputs(index: Index, asked: Translation) -> list[tuple[Path, Image | None]]:
     file = absolute(Path(asked.named))
-    if file.is_file():
+    if os.path.isfile(file):  # noqa: PTH113 - a condition may be too long for a name, which Path.is_file raises for
         return [(file, None)]
     images = index.images(find_images(index, asked.named))[: asked.n]
     return [(i.path, i) for i in images]

@@ -1,7 +1,8 @@
 """Aspect buckets: what trainers that batch by shape make of a selection's sizes.
 
 The shapes are those of kohya's `sd-scripts` (`make_bucket_resolutions`, as of 2024), which NovelAI's aspect ratio
-bucketing of 2022 began: of about the area of a square, sides of a multiple of 64.
+bucketing of 2022 began: of about the area of a square, sides of a multiple of 64, and of 1024 px at most, or of the
+square's own side where that is more, as `--max_bucket_reso` has it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import find_images
 
-STEP, LEAST = 64, 256  # pixels: what sides are multiples of, and the shortest side
+STEP, LEAST, LONGEST = 64, 256, 1_024  # pixels: what sides are multiples of, the shortest and the longest side
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def shapes_for(resolution: int) -> list[tuple[int, int]]:
     if not STEP <= resolution <= 4_096:
         raise UsageError(f"a resolution of buckets lies between {STEP} and 4096 pixels, not {resolution}")
     area, least = resolution * resolution, min(LEAST, resolution // STEP * STEP)
-    square, most = resolution // STEP * STEP, 2 * resolution // STEP * STEP
+    square = resolution // STEP * STEP
+    most = max(LONGEST, square)
     shapes = {(square, square)}
     for width in range(least, most + 1, STEP):
         height = min(most, area // width // STEP * STEP)
@@ -57,13 +59,13 @@ def shapes_for(resolution: int) -> list[tuple[int, int]]:
 
 
 def bucket_report(sizes: Sequence[tuple[int, int]], resolution: int) -> BucketReport:
-    """Into which bucket each image of (width, height) goes: the one of the nearest aspect ratio, on a log scale.
+    """Into which bucket each image of (width, height) goes: the one of the nearest aspect ratio.
 
     There it covers the shape: enlarged where it is smaller, cut where it is longer.
     """
     shapes = np.array(shapes_for(resolution), float)
     w, h = np.array(sizes, float).reshape(-1, 2).T
-    nearest = np.abs(np.log(w / h)[:, None] - np.log(shapes[:, 0] / shapes[:, 1])).argmin(1)
+    nearest = np.abs((w / h)[:, None] - shapes[:, 0] / shapes[:, 1]).argmin(1)
     wide, high = shapes[nearest].T
     scale = np.maximum(wide / w, high / h)
     cut = 1 - wide * high / (w * scale * h * scale)

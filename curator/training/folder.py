@@ -226,7 +226,8 @@ def start_run(
             zip(pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True)
         ):
             known: dict[str, Any] = {"label": pictures.classes[label]} if label >= 0 and pictures.classes else {}
-            known |= {"input": int(pictures.inputs[n])} if pictures.inputs is not None else {}
+            if pictures.inputs is not None:
+                known |= {"input": int(pictures.inputs[n]), "input_sha256": pictures.input_sha256[n].hex()}
             opened.write(to_json({"id": image_id, "sha256": digest.hex()} | known) + "\n")
     held = int(held_out(pictures.sha256, options.holdout).sum())
     counts = {"trained": len(pictures) - held, "held_out": held}

@@ -56,7 +56,8 @@ class Pictures:
     `pixels` (n, C, H, W) uint8; `labels` (n,) positions in `classes`, −1 for none; `ids` (n,); `sha256` of the files.
     `border` are pixels that were padded on each side, and are cut off what is generated. `embeddings` (n, d) unit rows
     and `neighbours` (n, k) positions, the image itself first, are for generators that are conditioned on them;
-    `inputs` (n,) are the ids of pictures that pairs begin with, where those are images of their own.
+    `inputs` (n,) are the ids of pictures that pairs begin with, where those are images of their own, and `input_sha256`
+    the digests of their files.
     """
 
     pixels: Bytes
@@ -68,6 +69,7 @@ class Pictures:
     embeddings: Vectors | None = None
     neighbours: NDArray[np.int64] | None = None
     inputs: Ids | None = None
+    input_sha256: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -106,6 +108,7 @@ class Pictures:
             embeddings=self.embeddings[at] if self.embeddings is not None else None,
             neighbours=near,
             inputs=self.inputs[at] if self.inputs is not None else None,
+            input_sha256=tuple(self.input_sha256[i] for i in at.tolist()) if self.input_sha256 else (),
         )
 
     def divide(self, share: float) -> tuple[Pictures, Pictures]:

@@ -9,7 +9,7 @@ import click
 
 from curator.cli import completing
 from curator.cli.face import echo, opened, print_json, say, working
-from curator.cli.options import index_option, json_option, output_option, selection_option, sheet_option
+from curator.cli.options import index_option, json_option, output_option, refuse_named, selection_option, sheet_option
 from curator.texts import plural
 
 
@@ -58,6 +58,9 @@ def generate_command(
     from curator.runs.lookup import find_generator
 
     if source is not None:
+        refuse_named(
+            "--from draws pictures of pictures", "seed", "psi", "label", "like", "text", "mix", "sampler", "interpolate"
+        )
         _translate(named, name, (source, as_is), n=n, output=output, no_index=no_index, as_json=as_json,
                    checkpoint=given["checkpoint"])  # fmt: skip
         return

@@ -8,7 +8,7 @@ import click
 
 from curator.cli import completing
 from curator.cli.face import echo, known, opened, print_json, table, working
-from curator.cli.options import former, index_option, json_option, reference_option
+from curator.cli.options import former, index_option, json_option, reference_option, refuse_named
 from curator.texts import plural
 
 
@@ -46,6 +46,7 @@ def preview_command(
     many images each bucket gets, how many are enlarged for it, and how much of them is cut off.
     """
     if buckets is not None:
+        refuse_named("--buckets looks at sizes alone", "reference", "column", "seed")
         _print_buckets(names, name, buckets, as_json=as_json)
         return
     if reference is None:

@@ -46,14 +46,14 @@ def guess_form(source: Path) -> str:
         return "clip-retrieval"
     if any(source.glob("*.tar")):
         return "webdataset"
-    if any(source.glob("*.zip")):
-        return "stylegan"
     if any((source / "annotations").glob("*.json")):
         return "coco"
     if any(source.glob("*.parquet")) and not any(
         p.suffix.lower() in SUFFIXES for p in source.glob("*/*")
     ):  # as img2dataset writes
         return "parquet"
+    if any(source.glob("*.zip")) and not any(p.suffix.lower() in SUFFIXES for p in source.rglob("*")):
+        return "stylegan"
     return "imagefolder"
 
 

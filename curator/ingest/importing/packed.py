@@ -170,11 +170,13 @@ def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
                 for member in sorted(archive.infolist(), key=lambda m: m.filename):
                     if Path(member.filename).suffix.lower() not in SUFFIXES or member.is_dir():
                         continue
-                    if member.file_size > MAX_BYTES:
-                        job.say(f"Skipped: {member.filename} of {member.file_size // 2**20} MiB")
+                    try:
+                        data = _inflated(archive, member)
+                    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+                        job.say(f"Skipped: {member.filename} of {file.name}: {error}")
                         continue
                     place = target / file.stem / f"{done:08d}-{_safe(Path(member.filename).name)[-100:]}"
-                    _write(place, archive.read(member))
+                    _write(place, data)
                     label = codes.get(member.filename)
                     if label is not None and label != -1:
                         notes = {"label": _named(label, names or None)}
@@ -190,12 +192,19 @@ def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
 def _codes_in(archive: zipfile.ZipFile) -> dict[str, Any]:
     """Picture → its class; none for conditions that are vectors."""
     try:
-        if archive.getinfo("dataset.json").file_size > MAX_BYTES:
-            return {}
-        labels = json.loads(archive.read("dataset.json"))["labels"]
+        labels = json.loads(_inflated(archive, archive.getinfo("dataset.json")))["labels"]
         return {str(name): code for name, code in labels or () if isinstance(code, int | str)}
-    except (KeyError, ValueError, TypeError, RecursionError):
+    except (KeyError, ValueError, TypeError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
         return {}
+
+
+def _inflated(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member, whatever size its header claims. Raises `BadZipFile` for one that is too large."""
+    with archive.open(member) as opened:
+        data = opened.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise zipfile.BadZipFile(f"larger than {MAX_BYTES // 2**20} MiB")
+    return data
 
 
 def _batches(table: Any, file: Path, job: Job) -> Iterator[list[dict[str, Any]]]:

@@ -93,13 +93,15 @@ class ExportPlan:
 class Form:
     """A way to write a selection: what fills the folder, and where a picture of a split and label lies in it.
 
+    What `write` gives back are the items as they were written, where they are not as planned.
+
     `packed` forms hold the pictures inside shards, so that nothing can be linked. `data_files` is the pattern of a
     split's files where Hugging Face's `datasets` reads the form from a folder, and `has_label_folders` says that it can
     tell labels by the names of folders. `has_repeats`: kohya's number before those names. `takes_size` says which sides
     the form can have, `size_is` in words.
     """
 
-    write: Callable[[ExportPlan], None]
+    write: Callable[[ExportPlan], Sequence[Item] | None]
     place: Callable[[str, str, str], str] = lambda split, label, name: f"images/{split}/{name}"
     packed: bool = False
     data_files: Callable[[str], str] | None = None
@@ -122,7 +124,7 @@ def content(item: Item, plan: ExportPlan) -> bytes:
     if plan.size is None and not is_cut:
         return data
     picture = with_alpha(data)
-    if picture.mode == "RGB" and plan.size is None:
+    if picture.mode == "RGB" and plan.size is None and item.file.endswith(suffix_of(item.image, None)):
         return data
     if item.box is not None:
         picture = picture.crop(item.box)

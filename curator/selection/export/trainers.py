@@ -6,6 +6,7 @@ import io
 import os
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,14 @@ def _diffusers(plan: ExportPlan) -> None:
         write_text(plan.folder / split / "metadata.jsonl", as_jsonl(lines))
 
 
-def _stylegan(plan: ExportPlan) -> None:
+def _stylegan(plan: ExportPlan) -> list[Item]:
     """`SPLIT.zip` of square RGB pictures whose side is a power of two, and `dataset.json` with labels.
 
     As the `dataset_tool.py` of StyleGAN2-ADA and StyleGAN3 writes them: cropped to the middle, on white where they were
     transparent. The side is that of --size, or the largest power of two that the smallest picture has.
     """
     refuse_none(plan, "stylegan")
+    written: list[Item] = []
     side = plan.size or _side_of(plan.items)
     codes = {name: code for code, name in enumerate(sorted({i.image.label for i in plan.items if i.image.label}))}
     for split in sorted({i.split for i in plan.items}):
@@ -83,11 +85,16 @@ def _stylegan(plan: ExportPlan) -> None:
                 _square(item, side).save(out, "PNG", compress_level=1)
                 archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), out.getvalue())
                 labels.append([name, codes.get(item.image.label or "", -1)])
-                plan.exported(item.rank + 1)
+                shown = replace(item.image, width=side, height=side)
+                written.append(replace(item, image=shown, file=f"{split}.zip/{name}"))
+                plan.exported(len(written))
             known = labels if all(code >= 0 for _, code in labels) else None
+            if known is None and codes:
+                plan.job.say(f"Note: not every image of {split} has a label, so {split}.zip has none.")
             archive.writestr(zipfile.ZipInfo("dataset.json", _ZIP_TIME), to_json({"labels": known}))
         os.utime(plan.folder / f"{split}.zip", (MTIME, MTIME))
     write_text(plan.folder / "labels.json", to_json(list(codes), ensure_ascii=False) + "\n")
+    return sorted(written, key=lambda i: i.rank)
 
 
 def _side_of(items: Sequence[Item]) -> int:
@@ -97,7 +104,8 @@ def _side_of(items: Sequence[Item]) -> int:
 
 
 def _square(item: Item, side: int) -> Pillow.Image:
-    picture = on_white(with_alpha(selected_bytes(item)))
+    picture = with_alpha(selected_bytes(item))
+    picture = on_white(picture if item.box is None else picture.crop(item.box))
     width, height = picture.size
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2

@@ -43,6 +43,7 @@ from curator.texts import to_json
 
 _SAFE = re.compile(r"[^\w.+-]+")
 _UNLABELLED = "unlabelled"
+_OF_FORMS = {"file_name", "image", "image_path", "text", "captions"}  # columns that forms have beside those of all
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class ExportOptions:
             raise UsageError(f"no way '{self.alpha}' with transparency; {suggest(self.alpha, ALPHAS)}")
         if self.size is not None and not forms[self.form].takes_size(self.size):
             raise UsageError(f"--as {self.form} takes a --size of {forms[self.form].size_is}, not {self.size}")
-        if self.keep_folders and (forms[self.form].packed or self.link == "none"):
+        if self.keep_folders and (forms[self.form].packed or forms[self.form].has_repeats or self.link == "none"):
             raise UsageError(f"--keep-folders goes with pictures in folders, which --as {self.form} has not like this")
         if self.repeats != type(self).repeats and not forms[self.form].has_repeats:
             raise UsageError("--repeats is kohya's, and means nothing to another form")
@@ -113,6 +114,9 @@ def export(
         refuse_changed(index, s)
         items += _items(index, s, options, labels, first=len(items), alone=len(chosen) == 1)
     _refuse_doubles(items)
+    if options.keep_folders:
+        roots = [r.path for r in index.reader.roots()]
+        items = [replace(i, file=f) for i, f in zip(items, _kept_names(items, roots, options), strict=True)]
     items = _with_columns(items)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     sweep(target.parent, target.name)  # of exports to here that were killed
@@ -123,14 +127,14 @@ def export(
         plan = ExportPlan(
             beside, items, options.link, options.size, options.alpha, options.shard, lambda: vectors_of(index, ids), job
         )
-        forms[options.form].write(plan)
+        plan = replace(plan, items=forms[options.form].write(plan) or plan.items)
         write_table(plan)
         write_card(plan, options.form)
         for s in chosen:
             manifest = manifest_of(index, s)
             file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"
             write_text(beside / file, to_json(manifest, indent=1) + "\n")
-        write_croissant(beside, "+".join(names), {"count": len(items)}, list(items[0].row()))
+        write_croissant(beside, "+".join(names), {"count": len(items)}, list(plan.items[0].row()))
         if target.exists():
             target.rmdir()
         os.replace(beside, target)
@@ -158,9 +162,6 @@ def _items(
         file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
         item = Item(first + rank, key, image, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name)
         items.append(_shown(item, options))
-    if options.keep_folders:
-        roots = [r.path for r in index.reader.roots()]
-        items = [replace(i, file=f) for i, f in zip(items, _kept_names(items, roots, options), strict=True)]
     return items
 
 
@@ -181,18 +182,21 @@ def _kept_names(items: Sequence[Item], roots: Sequence[Path], options: ExportOpt
         plain = [_SAFE.sub("_", part).lstrip(".") or "_" for part in (*folders, Path(name).stem)]
         home = item.split if form.has_label_folders else str(Path(item.file).parent)
         suffix = Path(item.file).suffix
-        file = f"{home}/{'/'.join(plain)}{suffix}"
-        if file.lower() in taken:
-            file = f"{home}/{'/'.join(plain)}-{item.key}{suffix}"
-        taken.add(file.lower())
-        yield file
+        stem = f"{home}/{'/'.join(plain)}"
+        if stem.lower() in taken:  # whatever the suffix: side-cars have none
+            stem += f"-{item.key}"
+        taken.add(stem.lower())
+        yield stem + suffix
 
 
 def _with_columns(items: Sequence[Item]) -> list[Item]:
-    """With all further columns that any of them has: of one type each, and none that an export has of its own."""
-    fixed = set(items[0].row()) if items else set()
-    names = sorted({name for i in items for name in i.image.extra} - fixed)
-    columns = {name: _one_type([i.image.extra.get(name) for i in items]) for name in names}
+    """With all further columns that any of them has, of one type each; `meta_` before what is a form's own name."""
+    fixed = (set(items[0].row()) if items else set()) | _OF_FORMS
+    names = sorted({name for i in items for name in i.image.extra})
+    columns = {
+        f"meta_{name}" if name in fixed else name: _one_type([i.image.extra.get(name) for i in items]) for name in names
+    }
+    names = list(columns)
     return [replace(i, extra={name: columns[name][n] for name in names}) for n, i in enumerate(items)]
 
 
