@@ -91,6 +91,12 @@ class RayCluster:
             with contextlib.suppress(ProcessLookupError):
                 self.kill_node()
 
+    def crashes(self) -> list[str]:
+        """Logs of workers that ended by a fault of their own, and not because Ray ended them."""
+        signs = (b"SIGSEGV", b"SIGABRT", b"Fatal Python error")
+        logs = (self.home / "ray").glob("session_*/logs/worker-*")
+        return [log.name for log in logs if any(sign in log.read_bytes() for sign in signs)]
+
     def run(self, *words: object, **more: str) -> subprocess.CompletedProcess[str]:
         """The command line, with the token."""
         command = [sys.executable, "-m", "curator", *map(str, words)]

@@ -74,7 +74,7 @@ class Index(core.Index):
     def search_many(
         self, vectors: Any, *, k: int = 20, where: str | None = None, min_score: float | None = None
     ) -> list[Hits]:
-        """The hits of each of (m, d) vectors, computed together on every core: many times as fast as one by one.
+        """The hits of each of (m, d) vectors, computed together on every core.
 
         Raises `UsageError`, `WhereError`.
         """

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.embeddings import LEAST_SAMPLE, Background, exact_scores, normalise
+from curator.embeddings import LEAST_SAMPLE, Background, normalise
 from curator.errors import UsageError
 from curator.index.engine import LocalEngine
 from curator.index.index import CLEAR, Index
@@ -32,9 +32,11 @@ def search_many(
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
     with index.engine.moment():
-        sample = index.engine.sample()
+        sample = index.engine.sample().astype(np.float64)
         answers = _answers(index, q, int(k), where)
-    return [_hits(answer, exact_scores(sample, one), min_score) for answer, one in zip(answers, q, strict=True)]
+    # (m, d) · (d, s): what each query scores on images that have nothing to do with it.
+    sampled = np.asarray((q.astype(np.float64) @ sample.T).clip(-1, 1), np.float32)
+    return [_hits(answer, scores, min_score) for answer, scores in zip(answers, sampled, strict=True)]
 
 
 def _answers(index: Index, q: Any, k: int, where: str | None) -> list[Answer]:

@@ -47,7 +47,7 @@ def _nearest(
         first = np.searchsorted(rows, np.arange(m + 1))
         for query in np.flatnonzero(first[1:] > first[:-1]).tolist():
             better = columns[first[query] : first[query + 1]]
-            best[query].add(scores[query, better], ids[better], x[better])
+            best[query].add(scores[query, better], better, ids, x)
             least[query] = best[query].least
     return [b.settled(v, k) or alone(v) for b, v in zip(best, q, strict=True)]
 
@@ -60,15 +60,21 @@ class _Best:
         self.scores, self.ids = np.empty(0, np.float32), np.empty(0, np.int64)
         self.x: NDArray[np.float32] | None = None
 
-    def add(self, scores: Scores, ids: Ids, x: Vectors) -> None:
-        """Take further ones, and let go of the worst beyond the number wanted."""
-        scores, ids = np.concatenate([self.scores, scores]), np.concatenate([self.ids, ids])
-        x = x if self.x is None else np.concatenate([self.x, x])
-        if len(scores) > self.wanted:
-            chosen = np.argpartition(-scores, self.wanted - 1)[: self.wanted]
-            scores, ids, x = scores[chosen], ids[chosen], x[chosen]
-            self.least = scores.min()
-        self.scores, self.ids, self.x = scores, ids, x
+    def add(self, scores: Scores, columns: NDArray[np.int64], ids: Ids, x: Vectors) -> None:
+        """Take the rows of a block at `columns`, and let go of the worst beyond the number wanted."""
+        before, both = len(self.scores), np.concatenate([self.scores, scores])
+        chosen = np.arange(len(both))
+        if len(both) > self.wanted:
+            chosen = np.argpartition(-both, self.wanted - 1)[: self.wanted]
+        old, new = chosen[chosen < before], columns[chosen[chosen >= before] - before]
+        # Rows are copied only once it is known which of them stay.
+        self.x = x[new] if self.x is None else np.concatenate([self.x[old], x[new]])
+        self.scores, self.ids = (
+            np.concatenate([both[old], scores[chosen[chosen >= before] - before]]),
+            np.concatenate([self.ids[old], ids[new]]),
+        )
+        if len(self.scores) == self.wanted:
+            self.least = self.scores.min()
 
     def settled(self, q: Vectors, k: int) -> tuple[Ids, Scores] | None:
         """The best `k` by their true scores; None where a tie may reach beyond the candidates."""
