@@ -15,6 +15,7 @@ import numpy as np
 from conftest import draw
 from fsspec.implementations.local import LocalFileSystem
 
+from curator.embeddings import best_first, exact_scores, normalise
 from curator.job import Job
 from curator.records import Ids
 from curator.scale.drive import embed_set, whole_set
@@ -74,6 +75,21 @@ def rows_of(place: str | Path) -> dict[str, tuple[Any, ...]]:
             assert row[0] not in rows
             rows[row[0]] = (*row[1:4], row[4].tobytes())
     return rows
+
+
+def check_answers(service: Any, where: str | None, image_ids: Sequence[int], total: int) -> None:
+    """Every answer is that of comparing everything: best first, ties by id, never fewer than min(k, matches)."""
+    ids = service.ids_where(where or "true")
+    x = service.vectors(ids.tolist()) if len(ids) else np.empty((0, service.space.dim), np.float32)
+    for image_id in image_ids:
+        q = normalise(service.vectors([image_id])).ravel()
+        scores = exact_scores(x, q)
+        order = best_first(scores, ids)
+        for k in (1, 7, 500):
+            answer = service.nearest(q, k, where=where)
+            assert answer.ids.tolist() == ids[order][:k].tolist()
+            assert np.allclose(answer.scores, scores[order][:k], atol=1e-6)
+            assert (answer.exact, answer.total, answer.searched) == (True, total, len(ids))
 
 
 def vectors_of(place: str | Path) -> tuple[Ids, np.ndarray[Any, Any]]:

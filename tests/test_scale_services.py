@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 from click.testing import Result
 from clusters import Postgres, RayCluster
-from scaling import InProcess, make_set, put_pictures, rows_of
+from scaling import InProcess, check_answers, make_set, put_pictures, rows_of
 
-from curator.embeddings import best_first, exact_scores
 from curator.encoders import PixelEncoder
 from curator.errors import NoEngine, SpaceMismatch, UnknownName, UsageError, WhereError
 from curator.face import open_index
@@ -178,17 +177,7 @@ WHERES = [
 def test_postgres_answers_as_comparing_everything_does(served: str, ready: Path, where: str | None) -> None:
     """Best first, ties by id, never fewer than min(k, matches)."""
     service = open_service(served)
-    ids = service.ids_where(where or "true")
-    x = service.vectors(ids.tolist()) if len(ids) else np.empty((0, service.space.dim), np.float32)
-    for image_id in (2, 8 << 20 | 3):
-        q = unit(service.vectors([image_id]))
-        scores = exact_scores(x, q)
-        order = best_first(scores, ids)
-        for k in (1, 7, 500):
-            answer = service.nearest(q, k, where=where)
-            assert answer.ids.tolist() == ids[order][:k].tolist()
-            assert np.allclose(answer.scores, scores[order][:k], atol=1e-6)
-            assert (answer.exact, answer.total, answer.searched) == (True, 300, len(ids))
+    check_answers(service, where, (2, 8 << 20 | 3), 300)
     service.close()
 
 

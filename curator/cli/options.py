@@ -90,9 +90,9 @@ def selection_option(what: str) -> Callable[[F], F]:
 def refuse_named(why: str, *names: str) -> None:
     """Refuse options that the command line names although they would do nothing; `why` says what was asked for."""
     context = click.get_current_context()
-    for name in names:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{why}, for which --{name.replace('_', '-')} does nothing; leave it out")
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{why}, for which {option.opts[0]} does nothing; leave it out")
 
 
 def former(*spellings: str, now: str, is_flag: bool = False) -> Callable[[F], F]:

@@ -12,6 +12,7 @@ from curator.records import Vectors
 EFS = (100, 200, 400, 800)  # how widely a search walks: the least that finds `ENOUGH` of the probes' hits
 PROBES, ENOUGH = 100, 0.95
 K = 20  # hits of a probe
+_SCANNED = 2_000_000  # images up to which a search compares every one, if the graph finds too little
 
 
 def least_width(x: Vectors, nearest: Callable[[Vectors, int | None], set[int]]) -> tuple[int, float]:
@@ -36,6 +37,17 @@ def least_width(x: Vectors, nearest: Callable[[Vectors, int | None], set[int]]) 
 
 
 UNFINISHED = "loading was cut off or goes on, so images may be missing; `curator push` does the rest"
+
+
+def settled_width(ef: int, recall: float, total: int, say: Callable[[str], None]) -> int:
+    """The width to search with; 0, to compare every image, where the widest walk finds too little among few enough."""
+    if recall >= ENOUGH:
+        return ef
+    if total <= _SCANNED:
+        say(f"The widest walk of the graph finds {recall:.3f} of the hits, so searches compare every image.")
+        return 0
+    say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
+    return ef
 
 
 def note_of(recall: float) -> str:

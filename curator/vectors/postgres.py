@@ -22,7 +22,7 @@ from curator.texts import leaves_its_parentheses, to_json
 from curator.vectors.calibration import UNFINISHED, note_of
 from curator.vectors.engine import Answer
 from curator.vectors.postgres_loading import PostgresLoading, as_text, line_of
-from curator.vectors.services import CONDITIONS, all_there, check_column, services
+from curator.vectors.services import CONDITIONS, all_there, check_column, findings_in, services
 
 # What ends a text otherwise than the check of parentheses knows, and functions that undo the role or run statements.
 _FORBIDDEN = re.compile(r"[;$\\]|\be'|set_config|query_to_xml|table_to_xml|schema_to_xml|database_to_xml|dblink", re.I)
@@ -168,11 +168,7 @@ class PostgresEngine(PostgresLoading):
 
     def verify(self) -> Iterator[Finding]:
         """Parts whose rows are not as many as their receipt says."""
-        if not self.is_finished:
-            yield Finding(self.schema, UNFINISHED, True)
-        for shard, rows, all_rows in self._damaged():
-            problem = f"holds {rows} of {all_rows} rows; `curator push` mends it"
-            yield Finding(f"{self.schema}, part {shard}", problem, True)
+        return findings_in(self.schema, self._damaged(), is_finished=self.is_finished)
 
     def _facts(self) -> tuple[int | None, float, int]:
         """How wide a search walks (0: compares all; None before loading has ended), its recall, how many images."""

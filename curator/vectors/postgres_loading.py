@@ -13,10 +13,9 @@ import numpy as np
 from curator.errors import EngineRefused, NoEngine
 from curator.records import Space, Vectors
 from curator.registry import extra
-from curator.vectors.calibration import ENOUGH, K, least_width
+from curator.vectors.calibration import K, least_width, settled_width
 from curator.vectors.services import COLUMNS, LoadPart, check_same, is_loopback, split_url
 
-_SCANNED = 2_000_000  # images up to which a search compares every one, if the graph finds too little
 _SAMPLE = 1_000
 _MOST_MEMORY = 16_384  # MB for the building of a graph
 _TYPES = {
@@ -230,12 +229,8 @@ class PostgresLoading:
             connection.execute(f"ANALYZE {s}.images")
             ef, recall = self._calibrate(connection)
             (total,) = connection.execute(f"SELECT total FROM {s}.spaces").fetchone()
-            if recall < ENOUGH and total <= _SCANNED:
-                say(f"The widest walk of the graph finds {recall:.3f} of the hits, so searches compare every image.")
-                ef = 0
+            ef = settled_width(ef, recall, total, say)
             connection.execute(f"UPDATE {s}.spaces SET ef = %s, recall = %s", [ef, recall])
-        if ef and recall < ENOUGH:
-            say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
 
     def _calibrate(self, connection: Any) -> tuple[int, float]:
         """The least `ef` by which 0.95 of the hits of text-like probes are found, and what share of all are."""

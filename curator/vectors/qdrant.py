@@ -20,7 +20,7 @@ from curator.vectors.calibration import UNFINISHED, note_of
 from curator.vectors.engine import Answer
 from curator.vectors.qdrant_loading import QdrantLoading
 from curator.vectors.qdrant_payload import image_of
-from curator.vectors.services import all_there, check_column, services
+from curator.vectors.services import all_there, check_column, findings_in, services
 
 
 @services.register("qdrant")
@@ -37,7 +37,7 @@ class QdrantEngine(QdrantLoading):
         """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches)."""
         facts = self._facts()
         check_unit(q[None], facts["dim"])
-        total, matches = facts["total"], self.count(where)
+        total, matches = facts["total"], self._count(self._filter(where))
         compare_all = self.exact_only or matches <= self.few or not facts["ef"]
         margin = k + 32  # the service and we order ties differently
         while True:
@@ -73,8 +73,4 @@ class QdrantEngine(QdrantLoading):
 
     def verify(self) -> Iterator[Finding]:
         """Parts whose rows are not as many as their receipt says."""
-        if not self.is_finished:
-            yield Finding(self._images, UNFINISHED, True)
-        for shard, rows, all_rows in self._damaged():
-            problem = f"holds {rows} of {all_rows} rows; `curator push` mends it"
-            yield Finding(f"{self._images}, part {shard}", problem, True)
+        return findings_in(self._images, self._damaged(), is_finished=self.is_finished)

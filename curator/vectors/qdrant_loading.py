@@ -12,7 +12,7 @@ import numpy as np
 from curator.errors import EngineRefused, NoEngine
 from curator.records import Space, Vectors
 from curator.registry import extra
-from curator.vectors.calibration import ENOUGH, K, least_width
+from curator.vectors.calibration import K, least_width, settled_width
 from curator.vectors.conditions import NUMBERS, TEXTS, TIMES, filter_of
 from curator.vectors.qdrant_connecting import connect, split_address, telling
 from curator.vectors.qdrant_payload import payload_of
@@ -20,7 +20,6 @@ from curator.vectors.services import COLUMNS, LoadPart, all_there, check_same
 
 _FACTS = 1 << 62  # the point, beside the receipts, that says whose vectors these are
 _SAMPLE, _BATCH, _PAGE = 1_000, 512, 4_096
-_SCANNED = 2_000_000  # images up to which a search compares every one, if the graph finds too little
 _SMALL_CODES = 10_000_000  # images from which eight bits a number stay in memory, and the rest on disk
 _INDEXING = 10_000  # kB of vectors from which Qdrant builds a graph; 0 while loading
 _WAIT = 24 * 3600.0  # seconds that a graph may take
@@ -119,10 +118,9 @@ class QdrantLoading:
     def _damaged(self) -> Iterator[tuple[int, int, int]]:
         """(shard, rows that are there, rows of its receipt) where these differ."""
         for shard, receipt in self._receipts():
-            with self._asking() as client:
-                rows = client.count(self._images, count_filter=self._of_shard(shard).filter, exact=True).count
+            rows = self._count(self._of_shard(shard).filter)
             if rows != receipt["rows"]:
-                yield shard, int(rows), receipt["rows"]
+                yield shard, rows, receipt["rows"]
 
     def _receipts(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for record in self._scrolled(self._parts, None, with_payload=True):
@@ -173,11 +171,7 @@ class QdrantLoading:
         facts = self._facts() | {"total": total, "sample": sorted(int(p.id) for p in drawn)}
         self._put_facts(facts)
         ef, recall = least_width(self.sample(), self._nearest_ids)
-        if recall < ENOUGH and total <= _SCANNED:
-            say(f"The widest walk of the graph finds {recall:.3f} of the hits, so searches compare every image.")
-            ef = 0
-        elif recall < ENOUGH:
-            say(f"Warning: the widest walk of the graph finds {recall:.3f} of the hits; --exact finds all.")
+        ef = settled_width(ef, recall, total, say)
         if self._facts()["changes"] != changes:
             say("Somebody has loaded meanwhile; push again when that has ended.")
             return
@@ -226,8 +220,12 @@ class QdrantLoading:
     def count(self, where: str | None = None) -> int:
         """How many images there are, or for how many a condition holds. Raises `WhereError`."""
         self._facts()
+        return self._count(self._filter(where))
+
+    def _count(self, chosen: Any) -> int:
+        """How many images a filter chooses, of a set that is known to be there."""
         with self._asking() as client:
-            return int(client.count(self._images, count_filter=self._filter(where), exact=True).count)
+            return int(client.count(self._images, count_filter=chosen, exact=True).count)
 
     def _points(self, q: Vectors, k: int, where: str | None, ef: int | None) -> list[Any]:
         """The best `k` with their vectors, by a walk as wide as `ef`; for None every match is compared."""

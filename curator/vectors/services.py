@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.errors import SpaceMismatch, UnknownName, UsageError
-from curator.records import Ids, Image, Space
+from curator.records import Finding, Ids, Image, Space
 from curator.registry import Registry, suggest
+from curator.vectors.calibration import UNFINISHED
 from curator.vectors.engine import Engine
 
 COLUMNS = (
@@ -136,6 +137,14 @@ def all_there(ids: Sequence[int], known: Container[int], name: str) -> list[int]
     if missing:
         raise UnknownName(f"no image with id {missing[0]} in the set '{name}'; a search shows ids")
     return [int(i) for i in ids]
+
+
+def findings_in(place: str, damaged: Iterable[tuple[int, int, int]], *, is_finished: bool) -> Iterator[Finding]:
+    """What is wrong with a service's copy; `damaged`: parts, with the rows that are there and should be."""
+    if not is_finished:
+        yield Finding(place, UNFINISHED, True)
+    for shard, rows, all_rows in damaged:
+        yield Finding(f"{place}, part {shard}", f"holds {rows} of {all_rows} rows; `curator push` mends it", True)
 
 
 def check_column(column: str) -> str:
