@@ -436,6 +436,29 @@ def test_a_reload_finds_the_place_again(page: Any) -> None:
     page.wait_for_selector(f"#{at}")
 
 
+def test_a_mark_set_while_a_tag_is_saved_is_taken_back_first(page: Any) -> None:
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/api/tag", hold)
+    page.keyboard.press("t")
+    page.keyboard.type("slow")
+    page.keyboard.press("Enter")
+    page.keyboard.press("+")
+    until(page, "location.search.includes('like=')")
+    assert len(held) == 1
+    with page.expect_response("**/api/tag"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    page.keyboard.press("z")
+    until(page, "!location.search.includes('like=')")
+    assert count_of(page, "SELECT count(*) FROM tags") == 1, "the tag was asked for before the mark"
+    page.keyboard.press("z")
+    stored(page, "SELECT count(*) FROM tags", 0)
+
+
 def test_marks_keep_the_cursor_and_are_undone_before_what_is_saved(page: Any) -> None:
     keys = page.keyboard
     under = "document.querySelector('#' + document.querySelector('.grid').getAttribute('aria-activedescendant'))"

@@ -17,25 +17,28 @@ function ask(title, { label, placeholder = "", value = "", choices = [], go, oth
   input.select();
 }
 
-export async function tag(app, ids, { again = false, then = () => {} } = {}) {
+// `saving` is called when it is sent, and what that gives back once it is saved.
+export async function tag(app, ids, { again = false, saving = () => () => {} } = {}) {
   if (!ids.length) return;
   const send = async (value, off) => {
     const tags = value.split(/[\s,]+/).filter(Boolean);
     if (!tags.length) return;
     lastTags = value;
-    if (await app.does(`${off ? "took off" : "tagged"} ${tags.join(", ")}: ${plural(ids.length, "image")}`, () => post("/api/tag", { ids, tags, off }))) then();
+    const saved = saving();
+    if (await app.does(`${off ? "took off" : "tagged"} ${tags.join(", ")}: ${plural(ids.length, "image")}`, () => post("/api/tag", { ids, tags, off }))) saved();
   };
   if (again && lastTags) { await send(lastTags, false); return; }
   ask(`Tag ${plural(ids.length, "image")}`, { label: "Tags", placeholder: "good, keep", choices: app.status.tags, go: "Tag", other: "Take off" }, send);
 }
 
 // `what` is label or caption; an empty value gives back what the files say.
-export function edit(app, what, ids, { value = "", then = () => {} } = {}) {
+export function edit(app, what, ids, { value = "", saving = () => () => {} } = {}) {
   if (!ids.length) return;
   ask(`The ${what} of ${plural(ids.length, "image")}`, { label: what, value, choices: what === "label" ? app.status.labels : [], go: "Save", other: "As the files say",
     note: "Kept in the index, whatever the files say; no file is changed." },
   async (text, back) => {
-    if (await app.does(`${what} ${back || !text ? "as the files say" : `'${text}'`}: ${plural(ids.length, "image")}`, () => post("/api/edit", { what, ids, value: back || !text ? null : text }))) then();
+    const saved = saving();
+    if (await app.does(`${what} ${back || !text ? "as the files say" : `'${text}'`}: ${plural(ids.length, "image")}`, () => post("/api/edit", { what, ids, value: back || !text ? null : text }))) saved();
   });
 }
 

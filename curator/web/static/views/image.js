@@ -103,7 +103,7 @@ export class ImageView {
   // A label or caption, which may be written by hand.
   written(what, facts) {
     if (this.app.status.read_only && !facts[what]) return null;
-    return h("tr", {}, h("th", { scope: "row" }, what), h("td", {}, facts[what] ?? "", !this.app.status.read_only && h("button", { class: "quiet", "aria-label": `Edit the ${what}`, onclick: () => bulk.edit(this.app, what, [facts.id], { value: facts[what] ?? "", then: () => this.load() }) }, "edit")));
+    return h("tr", {}, h("th", { scope: "row" }, what), h("td", {}, facts[what] ?? "", !this.app.status.read_only && h("button", { class: "quiet", "aria-label": `Edit the ${what}`, onclick: () => bulk.edit(this.app, what, [facts.id], { value: facts[what] ?? "", saving: () => () => this.load() }) }, "edit")));
   }
 
   provenance(made) {

@@ -303,19 +303,23 @@ export class SearchView {
       ...(n === 2 ? [["Compare", "c", () => this.compare()]] : []), ["Clear", "Esc", () => this.grid.clear()]]);
   }
 
-  again(ids) {
-    this.marksBefore = []; // this was later than any mark, and z takes the latest back
-    for (const id of ids) this.known.delete(id);
-    return this.learn(ids.slice(0, 200));
+  // What is saved now is later than the marks of before, and z takes the latest back; marks set meanwhile stay later.
+  saving(ids) {
+    const before = new Set(this.marksBefore);
+    return () => {
+      this.marksBefore = this.marksBefore.filter((mark) => !before.has(mark));
+      for (const id of ids) this.known.delete(id);
+      this.learn(ids.slice(0, FACTS));
+    };
   }
 
   tag(again = false) {
     const ids = this.these();
-    return bulk.tag(this.app, ids, { again, then: () => this.again(ids) });
+    return bulk.tag(this.app, ids, { again, saving: () => this.saving(ids) });
   }
 
   edit(what) {
     const ids = this.these();
-    bulk.edit(this.app, what, ids, { value: ids.length === 1 ? this.known.get(ids[0])?.[what] ?? "" : "", then: () => this.again(ids) });
+    bulk.edit(this.app, what, ids, { value: ids.length === 1 ? this.known.get(ids[0])?.[what] ?? "" : "", saving: () => this.saving(ids) });
   }
 }
