@@ -26,6 +26,7 @@ from curator.texts import to_json
 
 VERIFIED = "verified.json"
 _CHUNK = 2**20  # bytes read at a time of what a file has grown by
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errors of a disk or a quota without room
 _HALF = re.compile(r"\.(.+)\.(\d+)(?:-\d+|\.part)(?:\.\w+)?")  # names that `whole` and exports write to first
 
 

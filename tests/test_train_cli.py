@@ -12,7 +12,10 @@ from click.testing import Result
 from PIL import Image
 
 from curator.index import Index
+from curator.job import Job
+from curator.records import Progress
 from curator.runs.lookup import home_of
+from curator.runs.train import plan_training, train_on
 from curator.training.folder import find_run
 
 Run = Callable[..., Result]
@@ -239,6 +242,34 @@ def test_one_bad_file_does_not_stop_a_training(digits: Path, curator: Run) -> No
     next((digits / "0").glob("*.png")).unlink()
     said = ok(curator("train", "vae", *SMALL, "--latent", 3))
     assert "1 files cannot be read and are left out" in said
+
+
+def test_a_picture_that_disappears_between_two_epochs_is_not_missed_until_the_run_is_resumed(
+    digits: Path, curator: Run
+) -> None:
+    given = dict(zip((str(o)[2:] for o in SMALL[::2]), SMALL[1::2], strict=True)) | {"latent": 4, "images": 400}
+    file = next(digits.rglob("*.png"))
+    content = file.read_bytes()
+
+    def lose(p: Progress) -> None:
+        if p.doing == "training" and p.done == 240:  # the third epoch
+            file.unlink()
+
+    with Index.open() as index:
+        plan = plan_training(index, "vae", None, given)
+        run, outcome = train_on(index, plan, job=Job(show=lose))
+    assert outcome.status == "finished"
+    assert not file.exists()
+    assert file.name in ok(curator("train", "vae", "--resume", run.name, "--images", 480), 2)
+    file.write_bytes(content)
+    for most in (480, 560):
+        assert f"finished after {most} images" in ok(curator("train", "vae", "--resume", run.name, "--images", most))
+    used = ok(curator("train", "vae", "--resume", run.name, "--images", 0, "--max-minutes", 0.0001), 2)
+    assert "--max-minutes counts them all; ask for more" in used
+    assert "has seen 560 images" in ok(curator("train", "vae", "--resume", run.name, "--images", 480), 2)
+    for minutes in (1 / 12, 1 / 6):
+        limited = ok(curator("train", "vae", "--resume", run.name, "--images", 0, "--max-minutes", minutes))
+        assert "out of time" in limited or "finished" in limited
 
 
 def test_what_a_run_says_of_files_that_cannot_be_read(

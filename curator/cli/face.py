@@ -106,14 +106,16 @@ def working(say: Callable[[str], None] = say) -> Iterator[Job]:
 
     bars: dict[str, tqdm[None]] = {}  # one for each thing that is done, made when it begins
 
+    began: dict[str, float] = {}  # when each was first told of
     said = time.monotonic()
     is_terminal = sys.stderr.isatty()
 
     def show(p: Progress) -> None:
         nonlocal said
+        began.setdefault(p.doing, time.monotonic())
         if not is_terminal and time.monotonic() - said > _LINE_EVERY:
             said = time.monotonic()
-            echo(f"{p.doing}: {p.done} of {p.total} {p.unit}", err=True)
+            echo(f"{p.doing}: {p.done} of {p.total} {p.unit}{_pace(p, said - began.get(p.doing, said))}", err=True)
         if p.doing not in bars:
             shape: dict[str, Any] = {"disable": None, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
             bars[p.doing] = tqdm(total=p.total, initial=p.already, desc=p.doing, unit=f" {p.unit}", **shape)
@@ -127,6 +129,16 @@ def working(say: Callable[[str], None] = say) -> Iterator[Job]:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+def _pace(p: Progress, seconds: float) -> str:
+    """How fast something is done, and the time left."""
+    rate = (p.done - p.already) / max(seconds, 1e-9)
+    if seconds < 1 or rate <= 0 or p.done > p.total:
+        return ""
+    left = (p.total - p.done) / rate
+    shown = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
+    return f", {rate:,.{0 if rate >= 10 else 1}f} a second, {shown} left"
 
 
 def print_json(value: Any) -> None:

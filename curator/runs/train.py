@@ -155,8 +155,8 @@ def resume_training(
 ) -> tuple[Run, Any]:  # fmt: skip
     """Go on with a run from its latest checkpoint, on the images of its manifest.
 
-    `changes` may extend `images` and `max_minutes`. Raises `UsageError` where one of those images has changed or is
-    gone, or another option is changed.
+    `changes` may extend `images` and `max_minutes`, which count from the run's start. Raises `UsageError` where they
+    are used, one of those images has changed or is gone, or another option is changed.
     """
     from curator.training.parallel import Team
 
@@ -172,7 +172,12 @@ def resume_training(
         changes = {"max_minutes": 0.0} | changes
     facts = run.facts
     facts["options"] |= changes
-    options_from(facts["options"])
+    options = options_from(facts["options"])
+    used, seen = run.state.get("seconds", 0.0) / 60, run.state["images_seen"]
+    if changes.get("max_minutes") and used >= options.max_minutes:
+        raise UsageError(f"{run.name} has used {used:.1f} minutes, and --max-minutes counts them all; ask for more")
+    if changes.get("images") and seen >= options.images:
+        raise UsageError(f"{run.name} has seen {seen} images, and --images counts them all; ask for more")
     if facts["trained_on"]["space"] != index.space.encoder:
         raise UsageError(
             f"{run.name} was begun with vectors of '{facts['trained_on']['space']}'; `curator encoders use` switches "

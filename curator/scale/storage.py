@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from curator.errors import NoSet, ScaleProblem, SetFull, UsageError
-from curator.files import read_regular, write_whole
+from curator.files import FULL, read_regular, write_whole
 from curator.images import MAX_BYTES
 from curator.registry import extra
 
 T = TypeVar("T")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TRIES, _FIRST_WAIT = 3, 0.5  # of one storage call, and seconds before the second; each further one waits four times
 _SECRET = re.compile(
     r"[?&](x-amz-signature|x-amz-credential|x-goog-signature|signature|sig|token|awsaccesskeyid)=", re.I
@@ -94,7 +93,7 @@ class Storage:
                 fs = self._at[0]
                 insistently(lambda: fs.pipe_file(self.path(name), content), name)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise SetFull(f"{self.place} is full, so {name} was not written; make room and run it again") from error
             raise StorageError(f"{self.place}/{name} cannot be written: {_reason(error)}") from error
 
@@ -280,7 +279,7 @@ def insistently(do: Callable[[], T], what: str) -> T:
         except (FileNotFoundError, IsADirectoryError, TypeError):
             raise
         except Exception as error:  # the libraries of storages raise kinds of their own
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise
             if attempt == _TRIES or isinstance(error, PermissionError):
                 raise StorageError(f"{what} cannot be reached: {_reason(error)}") from error

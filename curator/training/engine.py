@@ -20,12 +20,12 @@ from curator.training.batches import Source, generator_of, order_of
 from curator.training.card import write_card
 from curator.training.curves import draw_curves
 from curator.training.folder import LATEST, Run
-from curator.training.keeping import check_weights, finish, restore_loop, save_loop
+from curator.training.keeping import check_weights, finish, full_disk, restore_loop, save_loop
 from curator.training.options import Options
 from curator.training.parallel import Team
 from curator.training.parts import Features, Trainer, follow
 from curator.training.pictures import Pictures, tiled
-from curator.training.rules import Diverged, Loop, Outcome, advice, precision_of
+from curator.training.rules import Diverged, Loop, Outcome, advice, precision_of, standing_still
 from curator.training.stepping import Stepper
 from curator.training.threads import Threads
 from curator.training.timing import Timing
@@ -102,7 +102,7 @@ class _Engine:
         # All that a checkpoint must hold besides the networks.
         self.loop = Loop(self.options.images)
         self.timing = Timing(self.options, team)
-        self.drawn = 0.0
+        self.drawn, self.slept = 0.0, 0.0
         self.every, self.marked, self.warned = 0, -1, False
 
     def go(self, resume: bool) -> Outcome:
@@ -121,8 +121,11 @@ class _Engine:
         # Step 0 is a checkpoint too: a run that is stopped at once can be resumed.
         if not resume:
             self._save()
-        with self.threads.own():
-            status = self._steps()
+        try:
+            with self.threads.own():
+                status = self._steps()
+        except OSError as error:
+            raise full_disk(self.run, self.loop.images_seen, error) from error
         if status != "interrupted" and self.team.rank == 0 and self.loop.best >= 0:
             finish(self.run, self.trainer, self.loop.best, self.source.pictures)
         if self.team.rank == 0:
@@ -153,6 +156,7 @@ class _Engine:
                 # 4. A step, and a mark where one is due.
                 with self.threads.step():
                     self._step()
+                self._tell_sleep()
                 if self._is_due():
                     self._mark_or_save()
             # 5. Not finite: back to the last good checkpoint.
@@ -198,6 +202,11 @@ class _Engine:
                 half_life=self.options.ema_images,
             )
         self._log()
+
+    def _tell_sleep(self) -> None:
+        if self.timing.slept > self.slept:
+            self.job.say(f"The machine slept for {self.timing.slept - self.slept:.0f} s, which are not counted.")
+            self.slept = self.timing.slept
 
     def _log(self) -> None:
         loop = self.loop
@@ -253,7 +262,8 @@ class _Engine:
             draw_curves(run)
         self._save()
         lines = advice(numbers, self.timing.clock(loop), self.options) if self.options.warns_of_collapse else []
-        for line in lines[: 0 if self.warned else None]:  # once a run
+        lines += standing_still(loop, self.options, self.trainer.better)
+        for line in lines[: 0 if self.warned else 1]:  # once a run
             self.warned = True
             self.job.say(line)
 

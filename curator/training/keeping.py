@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from curator.errors import UsageError
-from curator.files import write_whole
+from curator.errors import IndexFull, UsageError
+from curator.files import FULL, write_whole
 from curator.job import QUIET, Job
-from curator.training.folder import Run, packed
+from curator.training.folder import LATEST, Run, packed
 from curator.training.parts import Trainer
 from curator.training.pictures import Pictures
 from curator.training.rules import Diverged, Loop
@@ -59,6 +59,16 @@ def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
         loop.rate_factor, loop.retries = state.get("rate_factor", loop.rate_factor), state.get("retries", loop.retries)
         return loop
     raise problem or UsageError(f"{run.name} has no checkpoint to go on from; train anew")
+
+
+def full_disk(run: Run, images_seen: int, error: OSError) -> Exception:
+    """What to raise for an error of the operating system: a full disk is told with what is kept and the way on."""
+    if error.errno not in FULL:
+        return error
+    return IndexFull(
+        f"the disk under {run.folder} is full ({error.strerror}), at {images_seen} images; the checkpoint at "
+        f"{run.checkpoint(LATEST)} images is good: make room, then go on with `--resume {run.name}`"
+    )
 
 
 def check_weights(trainer: Trainer) -> None:

@@ -52,6 +52,9 @@ class Outcome:
     best: int
 
 
+_STILL = 6  # checkpoints without a better one after which a run stands still
+
+
 class Diverged(Exception):
     """A loss or weight is not finite."""
 
@@ -111,4 +114,15 @@ def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list
     return [
         f"Warning: {' and '.join(low)} near 0 after {clock.images_seen} images: the generator makes few kinds of "
         f"pictures, or none that look real. Ways out: {', '.join(ways)}."
+    ]
+
+
+def standing_still(loop: Loop, options: Options, number: str) -> list[str]:
+    """What a person should know of a run whose held-out number no longer gets better, by its name."""
+    if loop.stale < _STILL or options.patience or loop.images_seen >= (loop.images or math.inf):
+        return []
+    ends = f"--patience {_STILL} ends such a run; " if options.has_held_out_loss else ""
+    return [
+        f"No better {number.replace('_', ' ')} since {loop.best} images, for {loop.stale} checkpoints: {ends}Ctrl-C "
+        "keeps the best. More or other images, --augment, or a smaller --rate may help."
     ]

@@ -16,25 +16,37 @@ from curator.training.rules import Loop
 _WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
 _MEASURED = 0.1  # share of the time in which checkpoints may be measured
 _FREE = 2.0  # seconds of measuring that no share limits: short runs are measured often
+_ASLEEP, _IDLE = 5.0, 0.05  # seconds, in which the processor did less than this share, are a sleep
 _ENDING = 2  # measurements that the last one, and what is fitted after it, may take
 
 
 class Timing:
-    """Seconds since a run began, those before it was resumed included."""
+    """Seconds since a run began, those before it was resumed included.
+
+    Those in which the machine slept, or the process was stopped, are not of the run: `slept` counts them.
+    """
 
     def __init__(self, options: Options, team: Team) -> None:
         self.options, self.team = options, team
         # In seconds; without a limit never.
         self.until = options.max_minutes * 60 or math.inf
-        self.began = time.monotonic()
+        self.began = self.looked = time.monotonic()
+        self.worked, self.slept = time.process_time(), 0.0
 
     def start(self, loop: Loop) -> None:
         """Count on from where a loop was."""
-        self.began = time.monotonic() - loop.seconds
+        self.looked, self.worked = time.monotonic(), time.process_time()
+        self.began = self.looked - loop.seconds
 
     def seconds(self) -> float:
-        """Since the beginning."""
-        return time.monotonic() - self.began
+        """Since the beginning. It is asked at every step, so a long time without work is a sleep."""
+        now, worked = time.monotonic(), time.process_time()
+        gap = now - self.looked
+        if gap > _ASLEEP and worked - self.worked < _IDLE * gap:
+            self.began += gap
+            self.slept += gap
+        self.looked, self.worked = now, worked
+        return now - self.began
 
     def is_late(self, loop: Loop) -> bool:
         """Whether the time is used, but for what the end of the run takes."""
