@@ -11,12 +11,15 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+from curator.database import Selections
+from curator.evaluation.of_runs import unseen_by
 from curator.index import Index
 from curator.job import Job
 from curator.records import Progress
 from curator.runs.lookup import home_of
 from curator.runs.train import plan_training, train_on
 from curator.training.folder import find_run
+from curator.training.pictures import held_out
 
 Run = Callable[..., Result]
 SMALL = ("--side", 8, "--width", 4, "--batch", 8, "--images", 160, "--every", 80)
@@ -68,8 +71,6 @@ def test_a_generator_and_back_into_the_index(digits: Path, curator: Run, tmp_pat
     assert "Grid" in ok(curator("generate", "-n", 3, "--label", 1, "--psi", 0.5))
     ok(curator("select", "everything"))
     with Index.open() as index:
-        from curator.database import Selections
-
         ids = Selections(index.reader).get("everything").ids
         assert {i.origin for i in index.images(ids)} == {"real"}
     assert "knows no label 'one'" in ok(curator("generate", "--label", "one"), 2)
@@ -129,8 +130,41 @@ def test_runs_are_compared(digits: Path, curator: Run, tmp_path: Path) -> None:
     assert "latent" not in shown
     with Image.open(tmp_path / "both.png") as sheet:
         assert sheet.height > 400
+    assert "are held out of all these runs, and intervals take 40" in ok(
+        curator("runs", "compare", "1", "2", "--measure", 40), 2
+    )
     ok(curator("runs", "compare", "1", "1"), 2)
     ok(curator("runs", "compare", "1", "nothing"), 2)
+
+
+def test_runs_are_measured_on_images_that_none_has_seen(digits: Path, curator: Run) -> None:
+    ok(curator("train", "gan", *SMALL, "--latent", 4, "--holdout", 0.6, "--condition", "label"))
+    ok(curator("train", "vae", *SMALL, "--latent", 4, "--holdout", 0.5))
+    ok(curator("train", "classifier", *SMALL, "--net", "resnet", "--holdout", 0.7))
+    with Index.open() as index:
+        runs = [find_run(home_of(index), name) for name in ("1", "2", "3")]
+        ids = unseen_by(index, runs)
+        digests = {h.hex() for h in Selections(index.reader).sha256_of(ids)}
+        for run in runs:
+            held = held_out([bytes.fromhex(r["sha256"]) for r in run.rows("manifest.jsonl")], run.options.holdout)
+            rows = zip(run.rows("manifest.jsonl"), held, strict=True)
+            assert not digests & {r["sha256"] for r, is_held in rows if not is_held}
+    compared = made(curator("runs", "compare", "1", "2", "3", "--measure", 60, "--json"))
+    measured: dict[str, list[dict[str, float] | None]] = compared["measured"]  # type: ignore[assignment]
+    for metric in ("frechet_distance", "precision", "coverage"):
+        first, second, none = measured[metric]
+        assert none is None
+        assert first
+        assert first["low"] <= first["value"] <= first["high"]
+        assert second
+        assert second["low"] <= second["value"] <= second["high"]
+    gan, vae, classifier = measured["accuracy"]
+    assert gan is vae is None
+    assert classifier
+    assert 0 <= classifier["low"] <= classifier["value"] <= classifier["high"] <= 1
+    shown = ok(curator("runs", "compare", "1", "2", "--measure", 60))
+    assert "on the same unseen images" in shown
+    assert "↓ frechet distance" in shown
 
 
 def test_a_classifier_labels_images_and_lists_disagreements(digits: Path, curator: Run) -> None:

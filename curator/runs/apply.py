@@ -33,23 +33,27 @@ def label_by_run(
 
     Raises `UsageError` for another run, or images of other channels.
     """
-    import torch
-
-    from curator.training.classifier import probabilities
-    from curator.training.exporting import load_classifier
-
     refuse_columns(index, "label", label_columns(column))
-    network = load_classifier(run)
-    ids = find_images(index, named or "origin = 'real'")
-    device = torch.device("cpu")
-    judged = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, job)]
-    ids, shares = (np.concatenate(column) for column in zip(*judged, strict=True))
+    ids, shares = shares_of(index, run, find_images(index, named or "origin = 'real'"), job)
     real = index.reader.ids_where("origin = 'real'")
     tested = ids[
         np.isin(ids, real) & ~have_content(index, ids, trained_digests(run))
     ]  # a copy of what was trained on tests nothing
     source = run.facts["trained_on"]["column"]
     return keep_labels(index, ids, shares, run.shape.classes, Tested(column, tested, source))
+
+
+def shares_of(index: Index, run: Run, ids: Ids, job: Job = QUIET) -> tuple[Ids, NDArray[np.float64]]:
+    """A classifier's word on images: (m,) ids that could be read, (m, classes) probabilities. Raises `UsageError`."""
+    import torch
+
+    from curator.training.classifier import probabilities
+    from curator.training.exporting import load_classifier
+
+    network, device = load_classifier(run), torch.device("cpu")
+    judged = [(p.ids, probabilities(network, p.pixels, device)) for p in pictures_of_run(index, run, ids, job)]
+    read, shares = (np.concatenate(column) for column in zip(*judged, strict=True))
+    return read, shares
 
 
 @dataclass(frozen=True)

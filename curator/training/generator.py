@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from curator.errors import UsageError
 from curator.training.folder import Arrays, Run
+from curator.training.gan import generated
 from curator.training.keeping import FITTED, save_arrays
 from curator.training.kinds import VaeOptions
 from curator.training.options import Options
@@ -52,6 +53,10 @@ class PictureGenerator:
             )
         out: Bytes = to_bytes(picture, self.shape.border)[0]
         return out
+
+    def make_many(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Bytes:
+        """(n, d), (n, k) → (n, C, H, W) in batches: faster than `make`, and equal to it but for rounding."""
+        return generated(self.network, torch.from_numpy(z), torch.from_numpy(c), torch.device("cpu"), self.shape.border)
 
 
 def load_generator(run: Run, checkpoint: str | int = "best", *, sampler: str | None = None) -> PictureGenerator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli import completing
-from curator.cli.face import echo, opened, print_json, say, table
+from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import index_option, inner_index, json_option, output_option
 
 if TYPE_CHECKING:
@@ -56,24 +56,32 @@ def show_command(*, run: str, name: str | None, as_json: bool) -> None:
 @runs_group.command("compare")
 @click.argument("runs", nargs=-1, required=True, shell_complete=completing.runs)
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw curves and pictures to a PNG.")
+@click.option("--measure", type=click.IntRange(40), metavar="N", help="Measure all on the same N unseen images.")
 @json_option
 @inner_index
-def compare_command(*, runs: tuple[str, ...], name: str | None, sheet: Path | None, as_json: bool) -> None:
+def compare_command(
+    *, runs: tuple[str, ...], name: str | None, sheet: Path | None, measure: int | None, as_json: bool
+) -> None:
     """Show what differs between runs: options, and the numbers of their best checkpoints.
 
-    With --sheet their curves are laid over each other, above what each generator makes of the same latents.
+    Those numbers are of each run's own held-out images. With --measure each makes up to N pictures, or is asked N
+    labels, and all are measured on images that none was trained on, with 95 % intervals. With --sheet their curves are
+    laid over each other, above what each generator makes of the same latents.
     """
+    from curator.evaluation.of_runs import measure_runs
     from curator.runs.compare import compare_runs, draw_comparison
     from curator.runs.lookup import run_of
 
-    with opened(name) as index:
+    with opened(name) as index, working() as job:
         chosen = [run_of(index, run) for run in runs]
-    compared = compare_runs(chosen)
+        compared = compare_runs(chosen)
+        measured = measure_runs(index, chosen, most=measure, job=job) if measure else {}
     if sheet:
         draw_comparison(chosen, sheet)
         say(f"Sheet: {sheet}")
     if as_json:
-        print_json(asdict(compared))
+        both = {m: [n and asdict(n) for n in numbers] for m, numbers in measured.items()}
+        print_json(asdict(compared) | ({"measured": both} if measure else {}))
         return
     plain = [
         (option, *("–" if v in (None, "", [], ()) else v for v in values))
@@ -86,6 +94,13 @@ def compare_command(*, runs: tuple[str, ...], name: str | None, sheet: Path | No
     ]
     if numbers:
         echo("\n" + table([("best at", *compared.best), *numbers], ("number", *compared.runs)))
+    if measured:
+        rows = [
+            (("↑ " if next(filter(None, numbers)).higher_is_better else "↓ ") + metric.replace("_", " "),
+             *("–" if n is None else f"{n.value:.4f} ({n.interval})" for n in numbers))
+            for metric, numbers in measured.items()
+        ]  # fmt: skip
+        echo("\n" + table(rows, ("on the same unseen images", *compared.runs)))
 
 
 @runs_group.command("export")
