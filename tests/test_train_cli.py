@@ -101,6 +101,7 @@ def test_a_run_is_listed_shown_resumed_and_exported(digits: Path, curator: Run, 
     for form in ("onnx", "safetensors"):
         assert form in ok(curator("runs", "export", "00001-vae", "-o", f"net.{form}", "--as", form))
         assert (tmp_path / f"net.{form}").stat().st_size > 1_000
+    assert "no form 'onx'" in ok(curator("runs", "export", "00001-vae", "-o", "net.onx", "--as", "onx"), 2)
     assert "in a folder that is there" in ok(
         curator("runs", "export", "latest", "-o", "nowhere/net.onnx", "--as", "onnx"), 2
     )
@@ -140,7 +141,9 @@ def test_runs_are_compared(digits: Path, curator: Run, tmp_path: Path) -> None:
 def test_runs_are_measured_on_images_that_none_has_seen(digits: Path, curator: Run) -> None:
     ok(curator("train", "gan", *SMALL, "--latent", 4, "--holdout", 0.6, "--condition", "label"))
     ok(curator("train", "vae", *SMALL, "--latent", 4, "--holdout", 0.5))
-    ok(curator("train", "classifier", *SMALL, "--net", "resnet", "--holdout", 0.7))
+    said = ok(curator("train", "classifier", *SMALL, "--net", "resnet", "--holdout", 0.7))
+    assert "a linear probe on the vectors of 'pixels'" in said
+    assert "the probe is better: `curator label --probe label`" in said, "80 images are no training for a network"
     with Index.open() as index:
         runs = [find_run(home_of(index), name) for name in ("1", "2", "3")]
         ids = unseen_by(index, runs)

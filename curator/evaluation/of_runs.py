@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +11,16 @@ from numpy.typing import NDArray
 from curator.errors import UsageError
 from curator.evaluation.evaluate import Number, with_intervals
 from curator.index import Index
-from curator.index.images import unit_vectors_of
+from curator.index.images import have_content, unit_vectors_of
 from curator.intervals import wilson
 from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.runs.apply import shares_of
 from curator.runs.inputs import features_of, pictures_of_run
+from curator.runs.lookup import held_out_ids, trained_digests
 from curator.training.batches import one_hot, scaled
 from curator.training.folder import Run
 from curator.training.kinds import ClassifierOptions
-from curator.training.pictures import held_out
 from curator.training.trainers import TRAINERS
 
 FEWEST = 40  # images that intervals are drawn of
@@ -49,15 +50,9 @@ def measure_runs(
 
 def unseen_by(index: Index, runs: Sequence[Run]) -> Ids:
     """Ascending ids of images that some of the runs held out, and none was trained on, in any copy."""
-    trained: set[str] = set()
-    held: dict[int, str] = {}
-    for run in runs:
-        rows = run.rows("manifest.jsonl")
-        is_held = held_out([bytes.fromhex(r["sha256"]) for r in rows], run.options.holdout)
-        trained |= {r["sha256"] for r, is_out in zip(rows, is_held, strict=True) if not is_out}
-        held |= {int(r["id"]): r["sha256"] for r, is_out in zip(rows, is_held, strict=True) if is_out}
-    unseen = np.array(sorted(i for i, digest in held.items() if digest not in trained), np.int64)
-    return np.intersect1d(unseen, index.reader.ids_where("1"))
+    held = reduce(np.union1d, [held_out_ids(run) for run in runs])
+    present = np.intersect1d(held, index.reader.ids_where("1"))
+    return present[~have_content(index, present, set().union(*map(trained_digests, runs)))]
 
 
 def _numbers(index: Index, run: Run, ids: Ids, job: Job) -> Iterator[Number]:
@@ -70,10 +65,10 @@ def _numbers(index: Index, run: Run, ids: Ids, job: Job) -> Iterator[Number]:
     elif TRAINERS[run.trainer].generator is not None:
         features = features_of(lambda: index.encoder)
         real = np.concatenate([features(p.inner) for p in pictures_of_run(index, run, ids, job)])
-        made = features(_made(index, run, ids))
+        generated = features(_made(index, run, ids))
         job.check()
         for part in _PARTS:
-            yield from (Number(space, *row) for row in with_intervals(part, made, real, _ROUNDS, 0))
+            yield from (Number(space, *row) for row in with_intervals(part, generated, real, _ROUNDS, 0))
 
 
 def _made(index: Index, run: Run, ids: Ids) -> NDArray[np.uint8]:

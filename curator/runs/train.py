@@ -11,12 +11,13 @@ import numpy as np
 
 from curator.database import Curation, Selections, quoted
 from curator.database.curation import rejected_ids
-from curator.errors import UsageError
+from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.index.images import find_images, refuse_changed
 from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.records.selections import NAME
+from curator.registry import suggest
 from curator.runs.inputs import RunPlan, features_of, pictures_for, trained_on
 from curator.runs.lookup import home_of, run_of
 from curator.runs.pairs import paired_ids
@@ -26,7 +27,7 @@ from curator.training.options import Options
 from curator.training.pictures import Pictures
 from curator.training.trainers import TRAINERS, options_for, options_from
 
-RUN_FORMS = ("onnx", "safetensors")  # that a network is exported in
+RUN_FORMS = ("onnx", "safetensors", "python")  # that a network is exported in
 
 
 def export_network(index: Index, named: str, form: str, target: Path) -> float:
@@ -34,6 +35,8 @@ def export_network(index: Index, named: str, form: str, target: Path) -> float:
 
     Raises `UnknownName`, and what `export_run` raises.
     """
+    if form not in RUN_FORMS:
+        raise UnknownName(f"a network has no form '{form}'; {suggest(form, RUN_FORMS)}")
     from curator.training.exporting import export_run
 
     return export_run(run_of(index, named), form, target)

@@ -21,13 +21,12 @@ from curator.records import Image
 from curator.runs.generate import Generated, merge_manifest, refuse_strangers, save_picture
 from curator.runs.lookup import refuse_foreign
 from curator.runs.pairs import square_input
+from curator.training.exporting import load_translator
 from curator.training.folder import Run
 from curator.training.kinds import Pix2pixOptions
 from curator.training.pairs import GIVEN, input_of
 from curator.training.pictures import Bytes, tiled, to_picture
 from curator.training.pix2pix import translated
-from curator.training.state import load_network
-from curator.training.trainers import TRAINERS
 
 _SHOWN = 64  # pairs of the grid
 
@@ -67,7 +66,7 @@ def translate(
             "without it"
         )
     checkpoint = run.checkpoint(asked.checkpoint)
-    network = _network(run, options, checkpoint)
+    network = load_translator(run, checkpoint)
     inputs = _inputs(index, asked)
     target = (target or run.folder / "generated").absolute()
     refuse_strangers(target)
@@ -108,15 +107,6 @@ def translate(
     save_picture(tiled(np.stack(shown), min(8, len(shown)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
     return Generated(tuple(files), grid, report, is_collapsed=False)
-
-
-def _network(run: Run, options: Pix2pixOptions, checkpoint: int) -> torch.nn.Module:
-    make = TRAINERS[options.trainer].translator
-    assert make is not None
-    network, name = make(options, run.shape)
-    arrays, _ = run.load_checkpoint(checkpoint)
-    load_network(network, arrays, f"averages/{name}/")
-    return network.eval()
 
 
 def _inputs(index: Index, asked: Translation) -> list[tuple[Path, Image | None]]:

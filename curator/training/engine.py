@@ -102,7 +102,7 @@ class _Engine:
         # All that a checkpoint must hold besides the networks.
         self.loop = Loop(self.options.images)
         self.timing = Timing(self.options, team)
-        self.drawn, self.slept = 0.0, 0.0
+        self.drawn = 0.0
         self.every, self.marked, self.warned = 0, -1, False
 
     def go(self, resume: bool) -> Outcome:
@@ -156,7 +156,6 @@ class _Engine:
                 # 4. A step, and a mark where one is due.
                 with self.threads.step():
                     self._step()
-                self._tell_sleep()
                 if self._is_due():
                     self._mark_or_save()
             # 5. Not finite: back to the last good checkpoint.
@@ -203,14 +202,11 @@ class _Engine:
             )
         self._log()
 
-    def _tell_sleep(self) -> None:
-        if self.timing.slept > self.slept:
-            self.job.say(f"The machine slept for {self.timing.slept - self.slept:.0f} s, which are not counted.")
-            self.slept = self.timing.slept
-
     def _log(self) -> None:
         loop = self.loop
         loop.seconds = self.timing.seconds()
+        if slept := self.timing.sleep():
+            self.job.say(f"The machine slept for {slept:.0f} s, which are not counted.")
         loop.threads, loop.step_seconds = self.threads.settled()
         self.job.progress(loop.images_seen, self.timing.expected(loop), "training", already=self.already)
         # About two hundred lines, however long the run.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -10,13 +12,15 @@ import numpy as np
 import torch
 
 from curator.errors import UsageError
-from curator.files import whole
+from curator.files import whole, write_whole
 from curator.texts import to_json
 from curator.training.classifier import classifier_of
 from curator.training.folder import Run, packed
 from curator.training.generator import load_generator
-from curator.training.kinds import ClassifierOptions
+from curator.training.kinds import ClassifierOptions, Pix2pixOptions, VaeOptions
+from curator.training.opening import readme_of, write_python
 from curator.training.state import load_network
+from curator.training.trainers import TRAINERS
 
 _OPSET = 18
 _NEAR = 1e-3  # the largest difference of an output to torch's
@@ -36,14 +40,20 @@ class _Inputs(torch.nn.Module):
 
 
 def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best") -> float:
-    """Write a run's averaged network → the largest difference of its outputs to torch's, 0 for safetensors.
+    """Write a run's averaged network → the largest difference of its outputs to torch's, 0 for what torch reads.
 
-    ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in [−1, 1] for a classifier, whose outputs
-    are logits. Raises `UsageError` where the file cannot be written, or ONNX Runtime computes something else.
+    `python` is a folder with the network's source, `onnx` and `safetensors` a file, beside which a README in Markdown
+    says in ten lines how it is loaded. ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in
+    [−1, 1] for a classifier, whose outputs are logits, and for pictures from pictures. Raises `UsageError` where the
+    file cannot be written, or ONNX Runtime computes something else.
     """
-    if not target.absolute().parent.is_dir() or target.exists():
+    beside_it = target.with_name(target.name + ".md")
+    if not target.absolute().parent.is_dir() or target.exists() or (form != "python" and beside_it.exists()):
         raise UsageError(f"cannot write {target}: name a new file, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)
+    if form == "python":
+        _write_folder(run, network, target, checkpoint)
+        return 0.0
     with whole(target) as beside:
         # Beside, then in place: a reader never sees half a file.
         if form == "safetensors":
@@ -56,7 +66,24 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
             apart = 0.0
         else:
             apart = _write_onnx(network, inputs, names, beside)
+    write_whole(beside_it, readme_of(run, form, target.name))
     return apart
+
+
+def _write_folder(run: Run, network: torch.nn.Module, target: Path, checkpoint: str | int) -> None:
+    """Source, weights, what latents are drawn from and a README: all of them, or no folder."""
+    # The wrapper gives ONNX two inputs; torch calls the network itself.
+    inner = network.network if isinstance(network, _Inputs) else network
+    fitted = load_generator(run, checkpoint).fitted if isinstance(run.options, VaeOptions) else {}
+    # What a VAE's latents are drawn from, without the latents of every training image.
+    mixture = {name: a for name, a in fitted.items() if name.startswith("mixture_")}
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    beside.mkdir()
+    try:
+        write_python(run, {k: v.detach().numpy() for k, v in inner.state_dict().items()}, mixture, beside)
+        beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], list[str]]:
@@ -65,6 +92,12 @@ def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torc
     if isinstance(options, ClassifierOptions):
         network: torch.nn.Module = load_classifier(run, checkpoint)
         return network, (torch.rand((2, shape.channels, shape.side, shape.side), generator=rng) * 2 - 1,), ["x"]
+    if isinstance(options, Pix2pixOptions):
+        return (
+            load_translator(run, checkpoint),
+            (torch.rand((2, 3, shape.side, shape.side), generator=rng) * 2 - 1,),
+            ["x"],
+        )
     generator = load_generator(run, checkpoint)
     # Two of each input: a batch of one could hide an axis that was traced as fixed.
     z = torch.randn((2, len(generator.latent(0, sampler="normal"))), generator=rng)
@@ -84,6 +117,19 @@ def load_classifier(run: Run, checkpoint: str | int = "best") -> torch.nn.Module
     # The averaged weights, which are those that were measured.
     arrays, _ = run.load_checkpoint(run.checkpoint(checkpoint))
     load_network(network, arrays, "averages/classifier/")
+    return network.eval()
+
+
+def load_translator(run: Run, checkpoint: str | int = "best") -> torch.nn.Module:
+    """A run's averaged network from pictures to pictures. Raises `UsageError` for the run of another trainer."""
+    # 1. The network of the run's own options.
+    make = TRAINERS[run.trainer].translator
+    if make is None:
+        raise UsageError(f"{run.name} trained a {run.trainer}, which draws no pictures of pictures")
+    network, name = make(run.options, run.shape)
+    # 2. Its averaged weights, without dropout.
+    arrays, _ = run.load_checkpoint(run.checkpoint(checkpoint))
+    load_network(network, arrays, f"averages/{name}/")
     return network.eval()
 
 

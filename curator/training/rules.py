@@ -119,8 +119,10 @@ def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list
 
 def standing_still(loop: Loop, options: Options, number: str) -> list[str]:
     """What a person should know of a run whose held-out number no longer gets better, by its name."""
+    # Noise alone makes some checkpoints no better; six in a row are a plateau.
     if loop.stale < _STILL or options.patience or loop.images_seen >= (loop.images or math.inf):
         return []
+    # A GAN has no held-out loss, and no --patience.
     ends = f"--patience {_STILL} ends such a run; " if options.has_held_out_loss else ""
     return [
         f"No better {number.replace('_', ' ')} since {loop.best} images, for {loop.stale} checkpoints: {ends}Ctrl-C "

@@ -23,7 +23,7 @@ _ENDING = 2  # measurements that the last one, and what is fitted after it, may 
 class Timing:
     """Seconds since a run began, those before it was resumed included.
 
-    Those in which the machine slept, or the process was stopped, are not of the run: `slept` counts them.
+    Those in which the machine slept, or the process was stopped, are not of the run.
     """
 
     def __init__(self, options: Options, team: Team) -> None:
@@ -42,11 +42,17 @@ class Timing:
         """Since the beginning. It is asked at every step, so a long time without work is a sleep."""
         now, worked = time.monotonic(), time.process_time()
         gap = now - self.looked
+        # Whoever computes uses a core; what waited for seconds and used none was not running.
         if gap > _ASLEEP and worked - self.worked < _IDLE * gap:
             self.began += gap
             self.slept += gap
         self.looked, self.worked = now, worked
         return now - self.began
+
+    def sleep(self) -> float:
+        """Seconds slept since this was last asked."""
+        slept, self.slept = self.slept, 0.0
+        return slept
 
     def is_late(self, loop: Loop) -> bool:
         """Whether the time is used, but for what the end of the run takes."""

@@ -105,11 +105,15 @@ def compare_command(
 
 @runs_group.command("export")
 @click.argument("run", shell_complete=completing.runs)
-@output_option("The file.", required=True)
-@click.option("--as", "form", default="onnx", show_default=True, metavar="FORM", help="onnx or safetensors.")
+@output_option("A new file, or folder for python.", required=True)
+@click.option("--as", "form", default="onnx", show_default=True, metavar="FORM", help="onnx, safetensors or python.")
 @inner_index
 def export_command(*, run: str, name: str | None, output: Path, form: str) -> None:
-    """Write a run's network to a file that others read; ONNX is checked against torch."""
+    """Write a run's network to a file that others read.
+
+    ONNX is checked against torch. `python` is a folder with the network's own source, which needs torch alone. Each
+    comes with ten lines that load it, in Markdown.
+    """
     with opened(name) as index:
         export_run(index, run, output, form)
 

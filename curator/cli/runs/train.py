@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 import click
@@ -202,6 +202,7 @@ def _train(
     resume: str | None, dry_run: bool, as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     from curator.errors import UsageError
+    from curator.runs.probe import probe_beside
     from curator.runs.train import plan_training, resume_training, train_on
 
     chosen = {k: v for k, v in given.items() if v is not None}
@@ -221,15 +222,17 @@ def _train(
                 return
             command = shlex.join(["curator", *sys.argv[1:]])
             run, outcome = train_on(index, plan, column=label, name=called, command=command, job=job)
-    _report(run, outcome, as_json=as_json)
+        probe = probe_beside(index, run) if trainer == "classifier" and outcome.status != "interrupted" else None
+    _report(run, outcome, probe, as_json=as_json)
     sys.exit(130 if outcome.status == "interrupted" else 0)
 
 
-def _report(run: Any, outcome: Any, *, as_json: bool) -> None:
+def _report(run: Any, outcome: Any, probe: Any, *, as_json: bool) -> None:
     metrics = run.rows("metrics.jsonl")
     best: dict[str, Any] = next((m for m in metrics if m["images_seen"] == outcome.best), {})
+    beside = {"probe": asdict(probe)} if probe else {}
     if as_json:
-        print_json({"run": run.name, "folder": str(run.folder), "metrics": best} | vars(outcome))
+        print_json({"run": run.name, "folder": str(run.folder), "metrics": best} | vars(outcome) | beside)
         return
     rate = outcome.images_seen / max(outcome.seconds, 1e-9)
     pace = f"{outcome.images_seen} images in {outcome.seconds:.0f} s ({rate:.0f} images/s)"
@@ -238,6 +241,8 @@ def _report(run: Any, outcome: Any, *, as_json: bool) -> None:
     if numbers:
         rows = [(k.replace("_", " "), f"{v:.4f}") for k, v in numbers.items()]
         echo(table(rows, (f"best, at {outcome.best} images", "")))
+    if probe:
+        echo(str(probe))
     samples = " and samples there." if (run.folder / "samples").is_dir() else " there."
     echo(f"Look at {run.folder}/card.md, curves.png" + samples)
     if outcome.status == "interrupted":

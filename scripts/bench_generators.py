@@ -1,0 +1,212 @@
+"""Generators at equal time on four sets of pictures, by seeds, judged in two spaces that none of them was chosen in.
+
+    python scripts/bench_generators.py --data ../shared/data --out runs-bench --minutes 10 --seeds 0 1 2
+    python scripts/bench_generators.py --data ../shared/data --sets clothing --rows default tiny --threads 1
+
+A run that is finished in `--out` is not made again, and one that was cut off goes on, so a table can be made over days
+and by several processes with a thread each. Sets: Fashion-MNIST (28 px in 32), clothing photos (64 px), emoji on white
+(64 px), scikit-learn's digits (8 px enlarged to 32). As many pictures are made as the set has for testing, 10,000 at
+most, and are compared with those. The spaces: the last 64 features of a `resnet` that learnt the set's labels (8 × 8
+pixels where there are none), and `small`. Checkpoints are chosen in the space of `tiny`. A row gives the mean over
+seeds and half of its 95 % interval (Student's t).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import describe_machine
+from scipy.stats import t as student
+from sklearn.datasets import load_digits
+
+from curator.encoders import load_encoder
+from curator.job import Job
+from curator.metrics import frechet_distance, manifold
+from curator.runs.inputs import features_of
+from curator.training.classifier import head_features
+from curator.training.engine import train
+from curator.training.exporting import load_classifier
+from curator.training.folder import ENDED, Run, runs_in, start_run
+from curator.training.generator import load_generator
+from curator.training.pictures import Bytes, Pictures, fitted, padded, pictures_of, read_pictures, tiled, to_picture
+from curator.training.trainers import TRAINERS, options_for
+
+MOST = 10_000
+Space = Callable[[Bytes], np.ndarray]
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("gan", {}),
+    "tiny": ("gan", {"preset": "tiny"}),
+    "gan-2e-4": ("gan", {"preset": "dcgan", "rate": 2e-4, "ema_images": 10_000}),
+    "gan-4e-4": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 10_000}),
+    "gan-4e-4-long": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 50_000}),
+    "gan-flip": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 50_000, "augment": ("flip",)}),
+    "gan-diffaug": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 50_000, "augment": ("flip", "diffaug")}),
+    "vae": ("vae", {}),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pictures to train on, and others to be judged by."""
+
+    side: int
+    train: Pictures
+    test: Pictures
+
+
+def fashion(data: Path) -> Sample:
+    stored = np.load(data / "fashion_mnist.npz")
+    names = [str(n) for n in stored["label_names"]]
+    parts = [
+        padded(pictures_of(stored[f"{part}_images"], stored[f"{part}_labels"].astype(np.int64), names), 32)
+        for part in ("train", "test")
+    ]
+    return Sample(32, *parts)
+
+
+def clothing(data: Path) -> Sample:
+    home = data / "clothing"
+    with (home / "labels.csv").open() as opened:
+        rows = list(csv.DictReader(opened))
+    names = sorted({r["label"] for r in rows})
+    read = read_pictures([home / r["file"] for r in rows], 64)
+    labels = np.array([names.index(rows[i]["label"]) for i in read.kept])
+    is_test = np.array([rows[i]["split"] == "test" for i in read.kept])
+    parts = [pictures_of(read.pixels[m], labels[m], names) for m in (~is_test, is_test)]
+    return Sample(64, *parts)
+
+
+def emoji(data: Path) -> Sample:
+    read = read_pictures(sorted((data / "noto_emoji").rglob("*.png")), 64)
+    is_test = np.random.default_rng(0).permutation(len(read.pixels)) < len(read.pixels) // 5
+    return Sample(64, pictures_of(read.pixels[~is_test]), pictures_of(read.pixels[is_test]))
+
+
+def digits(_: Path) -> Sample:
+    raw = load_digits()
+    small = (raw.images * 15.9).astype(np.uint8)
+    x = np.stack([np.asarray(fitted(to_picture(p[None]), 32, "crop")) for p in small])
+    is_test = np.random.default_rng(0).permutation(len(x)) < len(x) // 5
+    names = [str(n) for n in range(10)]
+    return Sample(32, *(pictures_of(x[m], raw.target[m].astype(np.int64), names) for m in (~is_test, is_test)))
+
+
+SETS: dict[str, Callable[[Path], Sample]] = {"fashion": fashion, "clothing": clothing, "emoji": emoji, "digits": digits}
+
+
+def run_of(out: Path, name: str, trainer: str, changes: dict[str, Any], pictures: Pictures) -> Run:
+    """A run that is finished, resumed or begun."""
+    earlier = next((r for r in runs_in(out) if r.name.endswith(f"-{trainer}-{name}")), None)
+    if earlier and earlier.state["status"] in ENDED:
+        return earlier
+    run = earlier or start_run(out, options_for(trainer, changes), pictures, name=name)
+    features = features_of(partial(load_encoder, "tiny"))
+    outcome = train(
+        run,
+        TRAINERS[trainer].make,
+        pictures,
+        features,
+        resume=bool(earlier and earlier.checkpoints()),
+        job=Job(say=print),
+    )
+    print(f"{run.folder.parent.name} {name}: {outcome}", flush=True)
+    return run
+
+
+def spaces_of(out: Path, sample: Sample, minutes: float) -> dict[str, Space]:
+    """Where pictures are compared: names → functions of (n, C, H, W) bytes."""
+    if sample.train.classes:
+        flips = {"augment": ("flip",), "holdout": 0.05, "net": "resnet", "width": 16, "max_minutes": minutes}
+        judge = run_of(out, "judge", "classifier", flips | {"side": sample.side}, sample.train)
+        border = sample.train.border
+        around = ((0, 0), (0, 0), (border, border), (border, border))
+        network = load_classifier(judge)
+        first: tuple[str, Space] = ("a classifier", lambda p: head_features(network, np.pad(p, around, mode="edge")))
+    else:
+        cell = sample.side // 8
+        first = (
+            "8 × 8 pixels",
+            lambda p: p.reshape(len(p), -1, 8, cell, 8, cell).mean((3, 5)).reshape(len(p), -1) / 255,
+        )
+    return dict([first, ("small", features_of(partial(load_encoder, "small")))])
+
+
+def made_by(run: Run, n: int) -> Bytes:
+    generator = load_generator(run)
+    z = np.stack([generator.latent(i, sampler=generator.samplers[0]) for i in range(n)])
+    return generator.make_many(z, np.zeros((n, 0), np.float32))
+
+
+def numbers(x: np.ndarray, y: np.ndarray) -> list[float]:
+    m = manifold(x.astype(np.float32), y.astype(np.float32))
+    return [frechet_distance(x, y), m.precision, m.recall, m.density, m.coverage]
+
+
+def cell(values: list[float], digits_shown: int) -> str:
+    middle = f"{np.mean(values):.{digits_shown}f}"
+    if len(values) < 2:
+        return middle
+    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{middle} ± {half:.{digits_shown}f}"
+
+
+def table(name: str, sample: Sample, rows: list[str], seeds: list[int], *, out: Path, minutes: float) -> None:
+    spaces = spaces_of(out, sample, minutes)
+    rng = np.random.default_rng(1)
+    n = min(MOST, len(sample.test))
+    real = {space: f(sample.test.inner[:n]) for space, f in spaces.items()}
+    again = sample.train.inner[rng.permutation(len(sample.train))[:n]]
+    print(f"\n{name}: {len(sample.train)} pictures of {sample.side} px, {n} of each against {n} unseen ones\n")
+    heads = ["generator", "seeds", "images"] + [
+        f"{m}, {s}" for s in spaces for m in ("FD", "precision", "recall", "density", "coverage")
+    ]
+    print("| " + " | ".join(heads) + " |\n|---|" + "--:|" * (len(heads) - 1))
+    shown = {"training pictures": again}
+    for row in ["training pictures", *rows]:
+        pictures, seen = [again], 0
+        if row in ROWS:
+            trainer, changes = ROWS[row]
+            common = {"side": sample.side, "holdout": 0.05, "max_minutes": minutes}
+            runs = [run_of(out, f"{row}-{s}", trainer, common | changes | {"seed": s}, sample.train) for s in seeds]
+            pictures, seen = [made_by(r, n) for r in runs], int(np.mean([r.state["images_seen"] for r in runs]))
+            shown[row] = pictures[0]
+        by_space = {s: np.array([numbers(f(p), real[s]) for p in pictures]) for s, f in spaces.items()}
+        cells = [cell(list(v), 3) for s in spaces for v in by_space[s].T]
+        print(f"| {row} | {len(pictures)} | {seen:,} | " + " | ".join(cells) + " |", flush=True)
+    strips = [np.asarray(tiled(p[:32], 4, 2 if sample.side < 64 else 1).convert("RGB")) for p in shown.values()]
+    gap = np.full((strips[0].shape[0], 8, 3), 255, np.uint8)
+    sheet = np.concatenate([part for strip in strips for part in (strip, gap)], 1)
+    to_picture(sheet.transpose(2, 0, 1)).save(out / f"{name}.png")
+    print(f"\nSheet, in the table's order: {out / f'{name}.png'}")
+
+
+def main() -> None:
+    """Train what is not there yet, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="with fashion_mnist.npz, and the tars unpacked")
+    parser.add_argument("--out", type=Path, default=Path("runs-bench"))
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--rows", nargs="+", default=["default", "tiny", "vae"], choices=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 lets each run choose")
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    print(f"{describe_machine()}; {given.minutes:g} minutes each, {given.threads or 'all'} threads")
+    for name in given.sets:
+        out = given.out / name
+        out.mkdir(parents=True, exist_ok=True)
+        table(name, SETS[name](given.data), given.rows, given.seeds, out=out, minutes=given.minutes)
+
+
+if __name__ == "__main__":
+    main()
