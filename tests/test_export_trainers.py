@@ -62,6 +62,26 @@ def test_kohya_reads_folders_with_repeats_and_captions(chosen: Index, tmp_path: 
         ExportOptions("csv", repeats=3)
 
 
+def test_kohya_is_given_formats_that_it_reads(index: Index, tmp_path: Path) -> None:
+    for number, form in enumerate(("gif", "tiff", "ppm", "bmp", "webp", "jpg")):
+        file = tmp_path / "pictures" / f"{number}.{form}"
+        file.parent.mkdir(exist_ok=True)
+        draw(number).save(file)
+    draw(9).convert("CMYK").save(tmp_path / "pictures" / "cmyk.tiff")
+    ingest(index, [tmp_path / "pictures"], PixelEncoder())
+    select(index, "all", Recipe())
+    export(index, ["all"], tmp_path / "out", ExportOptions("kohya"))
+    written = sorted(p for p in (tmp_path / "out" / "train").rglob("*") if p.is_file())
+    assert sorted(p.suffix for p in written) == [".bmp", ".jpg", ".png", ".png", ".png", ".png", ".webp"]
+    kinds = {".bmp": "BMP", ".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+    for file in written:
+        with Image.open(file) as picture:
+            assert picture.format == kinds[file.suffix]
+    export(index, ["all"], tmp_path / "linked", ExportOptions("kohya", link="symlink"))
+    linked = {p.suffix for p in (tmp_path / "linked" / "train").rglob("*") if p.is_symlink()}
+    assert ".gif" in linked, "a link is to the file as it is"
+
+
 def test_diffusers_reads_a_column_of_text(chosen: Index, tmp_path: Path) -> None:
     import datasets
 

@@ -71,7 +71,8 @@ class Item:
 class ExportPlan:
     """What a form is given: an empty folder to fill, the items, and how.
 
-    `size` is the long side in pixels, None as it is; `alpha` what becomes of transparency, one of `ALPHAS`.
+    `size` is the long side in pixels, None as it is; `alpha` what becomes of transparency, one of `ALPHAS`; `reads` the
+    suffixes beside which pictures are written as PNG, none for all.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class ExportPlan:
     shard: int
     vectors: Callable[[], Any]
     job: Job
+    reads: frozenset[str] = frozenset()
 
     def exported(self, done: int) -> None:
         """Tell that so many items are written, and stop here if asked to."""
@@ -98,7 +100,8 @@ class Form:
     `packed` forms hold the pictures inside shards, so that nothing can be linked. `data_files` is the pattern of a
     split's files where Hugging Face's `datasets` reads the form from a folder, and `has_label_folders` says that it can
     tell labels by the names of folders. `has_repeats`: kohya's number before those names. `takes_size` says which sides
-    the form can have, `size_is` in words.
+    the form can have, `size_is` in words. `reads` are the suffixes that its readers know, none for all: the rest
+    is written as PNG.
     """
 
     write: Callable[[ExportPlan], Sequence[Item] | None]
@@ -109,6 +112,7 @@ class Form:
     has_repeats: bool = False
     takes_size: Callable[[int], bool] = lambda size: True
     size_is: str = "any number of pixels"
+    reads: frozenset[str] = frozenset()
 
 
 forms: Registry[Form] = Registry("form of export")
@@ -121,10 +125,11 @@ def content(item: Item, plan: ExportPlan) -> bytes:
     """
     data = selected_bytes(item)
     is_cut = plan.alpha != "keep" and may_be_transparent(item.image.mode, item.image.format)
-    if plan.size is None and not is_cut:
+    is_foreign = bool(plan.reads) and suffix_of(item.image, None) not in plan.reads
+    if plan.size is None and not is_cut and not is_foreign:
         return data
     picture = with_alpha(data)
-    if picture.mode == "RGB" and plan.size is None and item.file.endswith(suffix_of(item.image, None)):
+    if picture.mode == "RGB" and plan.size is None and not is_foreign:
         return data
     if item.box is not None:
         picture = picture.crop(item.box)
@@ -133,7 +138,7 @@ def content(item: Item, plan: ExportPlan) -> bytes:
     if plan.size is not None and max(picture.size) > plan.size:
         picture = resized(picture, _shape(*picture.size, plan.size))
     out = io.BytesIO()
-    if is_lossless(item.image):
+    if is_lossless(item.image) or is_foreign:
         picture.save(out, "PNG")
     else:
         picture.save(out, "JPEG", quality=95)

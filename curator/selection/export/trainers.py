@@ -35,7 +35,7 @@ def _kohya(plan: ExportPlan) -> None:
     """`SPLIT/10_LABEL/picture`, where 10 are the repeats in an epoch, with a `.txt` of captions, a line each, beside.
 
     Without a caption the label is one. kohya's `sd-scripts` takes SPLIT as --train_data_dir, and reads the first line,
-    or with `enable_wildcard` any.
+    or with `enable_wildcard` any. Formats that it does not read, as GIF and TIFF, are written as PNG.
     """
     refuse_none(plan, "kohya")
     for done, item in enumerate(plan.items, 1):
@@ -129,7 +129,10 @@ def _in_archive(split: str, label: str, name: str) -> str:
     return f"{split}.zip/{Path(name).stem}.png"
 
 
-forms.register("kohya")(Form(_kohya, place=_kohya_place, has_repeats=True))
+# IMAGE_EXTENSIONS of sd-scripts' library/train_util.py, without those that need further packages.
+_KOHYA_READS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+
+forms.register("kohya")(Form(_kohya, place=_kohya_place, has_repeats=True, reads=_KOHYA_READS))
 forms.register("diffusers")(Form(_diffusers, place=_diffusers_place, data_files=lambda split: f"{split}/**"))
 forms.register("stylegan")(
     Form(_stylegan, place=_in_archive, packed=True, takes_size=_is_power_of_two, size_is="a power of two from 8 on")

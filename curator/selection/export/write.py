@@ -64,6 +64,11 @@ class ExportOptions:
     shard: int = 1000
     splits: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The suffixes that the form's readers know, none for all: links stay what they are."""
+        return forms[self.form].reads if self.link == "copy" else frozenset()
+
     def __post_init__(self) -> None:
         forms[self.form]
         if self.link not in LINKS:
@@ -125,8 +130,9 @@ def export(
         beside.mkdir(parents=True)
         ids = np.array([i.image.id for i in items], np.int64)
         plan = ExportPlan(
-            beside, items, options.link, options.size, options.alpha, options.shard, lambda: vectors_of(index, ids), job
-        )
+            beside, items, options.link, options.size, options.alpha, options.shard, lambda: vectors_of(index, ids),
+            job, options.reads,
+        )  # fmt: skip
         plan = replace(plan, items=forms[options.form].write(plan) or plan.items)
         write_table(plan)
         write_card(plan, options.form)
@@ -229,7 +235,8 @@ def _file(image: Image, key: str, split: str, folder: str, options: ExportOption
         return printable(str(image.path))
     form = forms[options.form]
     is_cut = options.alpha != "keep" and may_be_transparent(image.mode, image.format)
-    name = f"{key}{'.png' if is_cut and is_lossless(image) else suffix_of(image, options.size)}"
+    suffix = ".png" if is_cut and is_lossless(image) else suffix_of(image, options.size)
+    name = f"{key}{'.png' if options.reads and suffix not in options.reads else suffix}"
     return form.place(split, f"{options.repeats}_{folder}" if form.has_repeats else folder, name)
 
 
