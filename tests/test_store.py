@@ -64,11 +64,13 @@ def put(index: Index, x: np.ndarray, *, start: int = 0, label: str | None = None
 
 
 @settings(max_examples=30)
-@given(n=st.integers(1, 200), k=st.integers(1, 50), seed=st.integers(0, 99), share=st.floats(0, 1))
+@given(
+    n=st.integers(1, 200), k=st.integers(1, 50), seed=st.integers(0, 99), share=st.floats(0, 1), parts=st.integers(0, 5)
+)
 def test_a_generation_finds_what_a_sort_finds(
-    n: int, k: int, seed: int, share: float, tmp_path_factory: pytest.TempPathFactory
+    n: int, k: int, seed: int, share: float, parts: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Any filter, many duplicates, ids with gaps: the same ids and the same scores to the last bit."""
+    """Any filter, many duplicates, ids with gaps, parts scanned at once, empty ones too: the same to the last bit."""
     rng = np.random.default_rng(seed)
     x = half(unit(n, seed=seed)[rng.integers(0, max(1, n // 3), n)])
     ids = np.cumsum(rng.integers(1, 5, n))
@@ -80,7 +82,9 @@ def test_a_generation_finds_what_a_sort_finds(
     for mask in (None, allowed):
         chosen = np.arange(n) if mask is None else np.flatnonzero(mask)
         found, scores = (
-            generation.search(q, k, mask) if len(chosen) else (np.empty(0, np.int64), np.empty(0, np.float32))
+            generation.search(q, k, mask, parts=parts)
+            if len(chosen)
+            else (np.empty(0, np.int64), np.empty(0, np.float32))
         )
         at, expected = top_k(x[chosen], q, k)
         assert found.tolist() == ids[chosen][at].tolist()

@@ -7,6 +7,7 @@ id −1; it accepts float64 and duplicates silently; ids are kept outside, in `i
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from curator.records import Ids, Positions, Scores, Vectors
 from curator.texts import to_json
 
 FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"
+_PART = 25_000_000  # numbers that a thread scans at least: a core takes some 5 ms
 _MARGIN = 32  # candidates beyond k, so that equal scores at the cut are told apart by id
 
 
@@ -67,23 +69,17 @@ class Generation:
             return np.empty((0, self.dim), np.float32)
         return np.asarray(self._flat.reconstruct_batch(np.ascontiguousarray(positions, np.int64)), np.float32)
 
-    def search(self, q: Vectors, k: int, allowed: NDArray[np.bool_] | None) -> tuple[Ids, Scores]:
-        """Exact best `k` for one unit query (d,), best first, ties by id; `allowed` (n,) bool limits the positions."""
-        import faiss
+    def search(self, q: Vectors, k: int, allowed: NDArray[np.bool_] | None, *, parts: int = 0) -> tuple[Ids, Scores]:
+        """Exact best `k` for one unit query (d,), best first, ties by id; `allowed` (n,) bool limits the positions.
 
+        The files are scanned in so many parts at once; 0 stands for as many as cores and size make worth while.
+        """
         query = check_unit(np.ascontiguousarray(q, np.float32)[None], self.dim)
-        faiss.omp_set_num_threads(1)
-        parameters = None
-        if allowed is not None:
-            bits = np.packbits(allowed, bitorder="little")
-            selector = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # SWIG adds it
         total = len(self.ids) if allowed is None else int(allowed.sum())
+        parts = parts or max(1, min(os.cpu_count() or 1, total * self.dim // _PART))
         wanted = k + _MARGIN
         while True:
-            answer = self._flat.search(query, min(wanted, max(total, 1)), params=parameters)
-            rough, positions = answer[0][0], answer[1][0]
-            rough, positions = rough[positions >= 0], positions[positions >= 0]
+            rough, positions = self._scan(query, min(wanted, max(total, 1)), allowed, parts)
             # A tie that reaches past the last candidate might hide a smaller id, so look further.
             if len(positions) >= total or len(rough) <= k or rough[k - 1] > rough[-1] + 1e-5:
                 break
@@ -92,6 +88,36 @@ class Generation:
         ids = self.ids[positions]
         order = best_first(scores, ids)[:k]
         return ids[order], scores[order]
+
+    def _scan(
+        self, query: Vectors, count: int, allowed: NDArray[np.bool_] | None, parts: int
+    ) -> tuple[Scores, Positions]:
+        """Scores and positions of the best `count`, best first, by what FAISS computes."""
+        import faiss
+
+        def scan(part: slice) -> tuple[Scores, Positions]:
+            faiss.omp_set_num_threads(1)  # a setting of the thread
+            bits, parameters = None, None
+            if allowed is not None or parts > 1:
+                inside = np.zeros(len(self.ids), bool)
+                inside[part] = True if allowed is None else allowed[part]
+                bits = np.packbits(inside, bitorder="little")  # alive as long as the selector
+                selector = faiss.IDSelectorBitmap(len(inside), faiss.swig_ptr(bits))
+                parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # SWIG adds it
+            scores, positions = self._flat.search(query, count, params=parameters)
+            is_there = positions[0] >= 0
+            return scores[0][is_there], positions[0][is_there]
+
+        edges = np.linspace(0, len(self.ids), parts + 1).astype(int)
+        slices = [slice(a, b) for a, b in itertools.pairwise(edges.tolist())]
+        if parts == 1:
+            return scan(slices[0])
+        from concurrent.futures import ThreadPoolExecutor  # of no use to a search of a small index
+
+        with ThreadPoolExecutor(parts) as pool:
+            all_scores, all_positions = (np.concatenate(c) for c in zip(*pool.map(scan, slices), strict=True))
+        order = np.argsort(-all_scores, kind="stable")[:count]
+        return all_scores[order], all_positions[order]
 
 
 def write_generation(
