@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
+from conditions import CONDITIONS
 from edge import EdgeClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -272,19 +273,6 @@ ROWS = [
         (w, label, aspect) for w in (None, 1, 5) for label in (None, "a", "b'c") for aspect in (None, 0.5, 2.0)
     )
 ]
-_LEAVES = st.sampled_from([
-    "width = 1", "width <> 5", "width < 5", "width >= 1", "label = 'a'", "label != 'b''c'", "label IN ('a', 'z')",
-    "label NOT IN ('a', 'b''c')", "width BETWEEN 0 AND 4", "aspect NOT BETWEEN 1 AND 3", "label IS NULL",
-    "aspect IS NOT NULL", "true", "false", '"width" > -1.5e0',
-])  # fmt: skip
-CONDITIONS = st.recursive(
-    _LEAVES,
-    lambda inner: st.one_of(
-        inner.map("NOT ({})".format), st.tuples(inner, inner).map("({0[0]}) AND ({0[1]})".format),
-        st.tuples(inner, inner).map("({0[0]} or {0[1]})".format),
-    ),
-    max_leaves=6,
-)  # fmt: skip
 
 
 @given(CONDITIONS)

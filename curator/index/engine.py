@@ -11,6 +11,7 @@ import numpy as np
 from curator.database import Reader
 from curator.embeddings import check_unit
 from curator.errors import NoIndex
+from curator.index.masks import Masks
 from curator.index.view import View
 from curator.records import Finding, Space, Vectors
 from curator.vectors import Answer, Generation, check_generation
@@ -22,6 +23,7 @@ class LocalEngine:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._view: View | None = None
+        self._masks = Masks(reader)
         self._loading = threading.Lock()
 
     @property
@@ -40,14 +42,14 @@ class LocalEngine:
         """How many images can be found, or of those for which the condition holds. Raises `WhereError`."""
         with self.moment():
             view = self._current()
-            return view.count if where is None else view.count_of(self.reader.ids_where(where))
+            return view.count if where is None else view.count_of(self._masks.ids_where(where, view.count))
 
     def nearest(self, q: Vectors, k: int, *, where: str | None = None) -> Answer:
         """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches). Raises `WhereError`."""
         with self.moment():
             view = self._current()
             check_unit(q[None], view.space.dim)
-            chosen = None if where is None else self.reader.ids_where(where)
+            chosen = None if where is None else self._masks.ids_where(where, view.count)
             ids, scores, searched = view.nearest(q, k, chosen)
             return Answer(ids, scores, searched, view.count, True, view.notes)
 
@@ -56,7 +58,7 @@ class LocalEngine:
         with self.moment():
             view = self._current()
             check_unit(q, view.space.dim)
-            chosen = None if where is None else self.reader.ids_where(where)
+            chosen = None if where is None else self._masks.ids_where(where, view.count)
             searched = view.count if chosen is None else view.count_of(chosen)
             answers = view.nearest_many(q, k, chosen)
             return [Answer(ids, scores, searched, view.count, True, view.notes) for ids, scores in answers]
