@@ -21,7 +21,7 @@ from curator.errors import PictureError
 from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
 from curator.index.sureness import WORDS, is_current, learn_sureness
-from curator.ingest.batches import BATCH, batched, project
+from curator.ingest.batches import BATCH, ahead, batched, project
 from curator.job import Job
 from curator.records import Image, Measures, Pixels, Space, Vectors
 
@@ -50,13 +50,13 @@ def fill_space(work: Work) -> None:
     """Give every present content a vector in the space: what makes a second encoder complete."""
     db, encoder = work.db, work.encoder
     missing = db.missing(work.space)
+    images = (image for batch in batched(missing, BATCH) for image in db.images(batch))
+    batches = batched(ahead(images, lambda image: _prepared(image, encoder)), BATCH)
     done = 0
-    for batch in batched(missing, BATCH):
-        images = db.images(batch)
+    while done < len(missing):
         with db.aside(work.job):
-            decoded = [d for image in images if (d := _reread(image, encoder.side)) is not None]
-            pixels = {d.content.sha256: _prepared(d, encoder) for d in decoded}
-            vectors = project({sha256: x for sha256, x in pixels.items() if x is not None}, encoder)
+            batch = next(batches)
+            vectors = project(dict(read for read in batch if read is not None), encoder)
         with db.atomic():
             put_vectors(db, work.space, vectors, db.content_ids(list(vectors)))
         work.index.step("space batch committed")
@@ -98,10 +98,11 @@ def _measured(image: Image, side: int) -> tuple[bytes, Measures] | None:
     return (decoded.content.sha256, measure(decoded.picture)) if decoded is not None else None
 
 
-def _prepared(decoded: Decoded, encoder: Encoder) -> Pixels | None:
-    """Pixels for the encoder, or None for a shape that it cannot take."""
+def _prepared(image: Image, encoder: Encoder) -> tuple[bytes, Pixels] | None:
+    """(sha256, pixels for the encoder) of an image; None where it cannot take them, or the file is another one."""
+    decoded = _reread(image, encoder.side)
     try:
-        return encoder.prepare(decoded.picture)
+        return (decoded.content.sha256, encoder.prepare(decoded.picture)) if decoded is not None else None
     except (ValueError, MemoryError) as error:
         logger.warning("a picture cannot be prepared for '%s': %s; it is passed over", encoder.name, error)
         return None
