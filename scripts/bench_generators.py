@@ -44,11 +44,10 @@ Space = Callable[[Bytes], np.ndarray]
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("gan", {}),
     "tiny": ("gan", {"preset": "tiny"}),
-    "gan-2e-4": ("gan", {"preset": "dcgan", "rate": 2e-4, "ema_images": 10_000}),
-    "gan-4e-4": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 10_000}),
-    "gan-4e-4-long": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 50_000}),
-    "gan-flip": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 50_000, "augment": ("flip",)}),
-    "gan-diffaug": ("gan", {"preset": "dcgan", "rate": 4e-4, "ema_images": 50_000, "augment": ("flip", "diffaug")}),
+    "dcgan": ("gan", {"preset": "dcgan"}),
+    "flip": ("gan", {"augment": ("flip",)}),
+    "diffaug": ("gan", {"augment": ("flip", "diffaug")}),
+    "narrow": ("gan", {"width": 16}),
     "vae": ("vae", {}),
 }
 

@@ -46,6 +46,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "gan": ("gan", {"preset": "tiny"}),
     "vae": ("vae", {}),
     "dcgan": ("gan", {"preset": "dcgan", "images": 0}),
+    "quick": ("gan", {"images": 0}),
 }
 
 
@@ -134,7 +135,7 @@ def compare(
     y = features(test.pixels)
     chosen = np.random.default_rng(0).permutation(len(fashion))[:N]
     rows: list[tuple[str, str, Bytes]] = [("real", "", fashion.pixels[chosen])]
-    for name in ("gan", "dcgan"):
+    for name in ("gan", "dcgan", "quick"):
         rows += [(f"`{name}`", rate_of(done[name]), made_by(done[name], "normal"))] if name in done else []
     if "dcgan" in done:
         rows.append(

@@ -78,17 +78,17 @@ class GanOptions(Options):
 
     @classmethod
     def usual(cls, given: Mapping[str, Any]) -> str:
-        """`dcgan`, best at equal time on two cores; `tiny` for whoever asks for its nets, losses or penalties."""
+        """`quick`, best at equal time on two cores; `tiny` for whoever asks for its nets, losses or penalties."""
         asks = {given.get("net"), given.get("loss")} - {None, "dcgan", "bce"}
-        return "tiny" if asks or any(given.get(n) is not None for n in ("gamma", "gamma_end")) else "dcgan"
+        return "tiny" if asks or any(given.get(n) is not None for n in ("gamma", "gamma_end")) else "quick"
 
     def remark(self) -> str:
         """See `Options`."""
-        if self.preset != "dcgan":
+        if self.preset != "quick":
             return ""
         return (
-            f"{self.side} px: batch-normalised networks with averaged weights (dcgan), the best of those here in ten "
-            "minutes on two cores; --preset tiny is a relativistic one with gradient penalties."
+            f"{self.side} px: DCGAN's networks at twice its learning rate, with weights averaged over 50,000 images: "
+            "the best of those here in ten minutes on two cores; --preset tiny is a relativistic one with gradient penalties."
         )
 
     @classmethod
@@ -98,6 +98,7 @@ class GanOptions(Options):
         return {
             "tiny": {},
             "small": {"width": 64, "images": 3_000_000, "ema_images": 50_000, "rate": 3e-4},
+            "quick": {**_DCGAN, "rate": 4e-4, "ema_images": 50_000},
             "dcgan": _DCGAN,
             "gpu32": gpu | {"side": 32, "width": 96, "images": 10_000_000},
             "gpu64": gpu | {"side": 64, "width": 64, "images": 25_000_000},

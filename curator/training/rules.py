@@ -106,7 +106,7 @@ def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list
         return []
     ways = [
         "train longer",
-        *(["leave --net, --loss and --preset out"] if options.preset != "dcgan" and options.net != "dcgan" else []),
+        *([] if options.net == "dcgan" else ["leave --net, --loss and --preset out"]),
         *(["a larger --gamma"] if getattr(options, "gamma", None) else []),
         "a smaller --rate",
         *(["--augment diffaug where images are few"] if "diffaug" not in options.augment else []),
