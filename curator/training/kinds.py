@@ -88,7 +88,7 @@ class GanOptions(Options):
             return ""
         return (
             f"{self.side} px: DCGAN's networks at twice its learning rate, with weights averaged over 50,000 images: "
-            "the best of those here in ten minutes on two cores; --preset tiny is a relativistic one with gradient penalties."
+            "the best of those here in ten minutes on two cores; --preset tiny is a relativistic one with penalties."
         )
 
     @classmethod
