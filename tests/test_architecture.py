@@ -182,7 +182,7 @@ def test_a_cold_text_query_loads_neither_torch_nor_open_clip(tmp_path: Path, fol
     )
     first = loaded_by("search", "red", "circle", "-i", place)
     assert "onnxruntime" in first
-    assert not {"torch", "open_clip", "torchvision", "transformers"} & first
+    assert not {"torch", "open_clip", "torchvision", "transformers", "sqlite_utils", "pandas"} & first
     again = loaded_by("search", "red", "circle", "-i", place)
     assert not {"torch", "open_clip", "onnxruntime"} & again, "asked again, the stored query vector answers"
 

@@ -21,6 +21,7 @@ from curator.admin.history import undo_action
 from curator.admin.maintenance import backup, repair, verify
 from curator.admin.manage import remove_images, restore_images, tag_images
 from curator.database import Curation, NewImage, Reader, Selections, Writer
+from curator.database.connection import transaction
 from curator.database.integrity import row_crc
 from curator.database.listed import recipe_of
 from curator.database.schema import FORMAT, SEALED
@@ -616,3 +617,35 @@ def test_a_full_word_of_errors_for_ids_that_are_none(index: Index) -> None:
     for query in ("id:99", "id:99999999999999999999"):
         with pytest.raises(UnknownName, match="no image with id"):
             query_vector(index, parse_query([query]))
+
+
+def test_a_transaction_within_another_falls_alone_and_the_outer_one_takes_all(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    db.execute("CREATE TABLE t (x)")
+
+    def values() -> list[int]:
+        return [x for (x,) in db.execute("SELECT x FROM t ORDER BY x")]
+
+    def put(value: int, error: type[BaseException] | None = None) -> None:
+        with transaction(db):
+            db.execute("INSERT INTO t VALUES (?)", [value])
+            if error:
+                raise error
+
+    def put_within(value: int, error: type[BaseException]) -> None:
+        with transaction(db):
+            put(value)
+            raise error
+
+    with transaction(db):
+        put(1)
+        with pytest.raises(KeyError):
+            put(2, KeyError)
+        put(3)
+    assert values() == [1, 3]
+    with pytest.raises(KeyboardInterrupt):
+        put_within(4, KeyboardInterrupt)
+    assert values() == [1, 3]
+    with pytest.raises(sqlite3.OperationalError, match="no transaction"), transaction(db):
+        db.execute("ROLLBACK")
+    assert not db.in_transaction

@@ -75,7 +75,7 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
 
 
 def connect_writer(folder: Path) -> sqlite3.Connection:
-    """A read-write connection, for the holder of the lock. Autocommit: transactions are sqlite-utils' `atomic`."""
+    """A read-write connection, for the holder of the lock. Autocommit: its transactions are those of `transaction`."""
     file = folder / DATABASE
     existed = file.is_file() and file.stat().st_size > 0
     if not existed and any((folder / "vectors").glob("*/manifest.json")):
@@ -162,6 +162,22 @@ def open_raw(folder: Path, mode: str = "ro") -> sqlite3.Connection:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.create_function("row_crc", -1, row_crc, deterministic=True)
     return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing; one within another is a savepoint."""
+    is_inner = connection.in_transaction
+    begin, end = ("SAVEPOINT inner", "RELEASE inner") if is_inner else ("BEGIN", "COMMIT")
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute(end)
+    except BaseException:
+        if connection.in_transaction:  # an error such as a full disk may have ended it
+            for undo in ("ROLLBACK TO inner", "RELEASE inner") if is_inner else ("ROLLBACK",):
+                connection.execute(undo)
+        raise
 
 
 def recover(folder: Path) -> None:

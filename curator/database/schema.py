@@ -10,6 +10,8 @@ from curator.records import INDEX_MARK
 from curator.texts import column_name, is_finite, to_json
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
@@ -218,9 +220,16 @@ CREATE TABLE edits (
 UNUSED_COLUMNS = "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FROM images, json_each(images.extra))"
 
 
-def migrations() -> Migrations:
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database to this format, from nothing or from an earlier one."""
+    from sqlite_utils import Database  # 0.2 s to import, a second where there is pandas
+
+    _migrations().apply(Database(connection))
+
+
+def _migrations() -> Migrations:
     """All migrations, in order; each leaves `user_version` at its own number."""
-    from sqlite_utils import Migrations  # 0.2 s to import, and searches never write
+    from sqlite_utils import Migrations
 
     steps = Migrations("curator")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
-from curator.database.connection import as_path, as_stored, connect_writer, mark_clean, take_lock
+from curator.database.connection import as_path, as_stored, connect_writer, mark_clean, take_lock, transaction
 from curator.database.integrity import room_for
 from curator.database.reader import Reader
-from curator.database.schema import FORMAT, SEALED, migrations
+from curator.database.schema import FORMAT, SEALED, migrate
 from curator.errors import IndexLocked
 from curator.files import sweep, whole
 from curator.job import QUIET, Job
@@ -40,19 +40,16 @@ class Writing(Reader):
         return writer
 
     def _begin(self, lock: IO[bytes]) -> None:
-        from sqlite_utils import Database
-
         sweep(self.folder)
         self._lock = lock
         self.lost = False  # whether the lock is gone, so that nothing may be written
-        self._db = Database(self.connection)
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version < FORMAT:
             if version:
                 with room_for(self.folder), whole(self.folder / f"index.format-{version}.db") as beside:
                     self.copy_to(beside)  # also what lies in a log beside the file
             with room_for(self.folder):
-                migrations().apply(self._db)
+                migrate(self.connection)
 
     def close(self) -> None:
         """End cleanly: the next opening need not check every row."""
@@ -83,7 +80,7 @@ class Writing(Reader):
         """All or nothing, sealed and on disk when it ends without an error. Raises `IndexFull`, `IndexLocked`."""
         if self.lost:
             raise IndexLocked(f"another process has taken over {self.folder}; run the same command again")
-        with room_for(self.folder), self._db.atomic():
+        with room_for(self.folder), transaction(self.connection):
             yield
             sealed = [self._seal(table) for table in SEALED if table not in _UNSEEN]
             if any(sealed):
