@@ -43,6 +43,7 @@ from curator.scale.dedupe import SetDedupe, dedupe_set
 from curator.scale.drive import embed_set
 from curator.scale.executor import LocalExecutor, Workers
 from curator.scale.plan import make_plan
+from curator.scale.probes import words_of
 from curator.scale.records import PlanFile, Receipt, SetFacts
 from curator.scale.shards import VECTOR, marks_of, put_rows, receipt_name, schema_of, vector_column
 from curator.scale.storage import Storage
@@ -172,6 +173,7 @@ class Served:
     labels: list[str]
     near: np.ndarray
     far: np.ndarray
+    words: np.ndarray | None = None  # that the engine is tried with
 
 
 def synthetic(n: int, queries: int) -> Served:
@@ -189,12 +191,12 @@ def of_index(folder: Path, words: Path, queries: int) -> Served:
         ids = index.reader.ids_where("1")
         x = unit_vectors_of(index, ids)
         labels = [image.label or "none" for image in index.images(ids)]
-        encoder = index.encoder
+        encoder, words_tried = index.encoder, words_of(index.space)
     order = rng.permutation(len(x))
     kept, held_out = np.sort(order[queries:]), order[:queries]
     texts = rng.permutation([line for line in words.read_text().splitlines() if line.strip()])[:queries]
     far = encoder.encode_texts([str(text) for text in texts])
-    return Served(x[kept].astype(np.float16), [labels[i] for i in kept], x[held_out], far)
+    return Served(x[kept].astype(np.float16), [labels[i] for i in kept], x[held_out], far, words_tried)
 
 
 @contextmanager
@@ -248,7 +250,7 @@ def load(service: Service, served: Served) -> None:
             columns["width"] = [int(i) % 1_000 for i in ids]
             service.load(LoadPart(start // 4_096, "x", ids, served.x[ids], columns))
     with measured("graph, indexes, calibration", n):
-        service.finish(print)
+        service.finish(print, served.words)
 
 
 def print_row(service: Service, served: Served, name: str, where: str | None, matches: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from curator.job import QUIET, Job
 from curator.records import Ids, Space
 from curator.scale.conditions import rows_where
 from curator.scale.drive import whole_set
+from curator.scale.probes import words_of
 from curator.scale.shards import Part
 from curator.scale.storage import Storage
 from curator.texts import to_json
@@ -113,7 +114,7 @@ def _push(target: _Target, numbers: Sequence[int], part_of: Callable[[int], _Par
             job.progress(done + 1, len(numbers), "loading", unit="parts")
             job.check()
         if not service.is_finished:
-            service.finish(job.say)
+            service.finish(job.say, words_of(target.space))
         report.images = service.count()
     finally:
         service.close()

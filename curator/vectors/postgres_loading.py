@@ -203,7 +203,7 @@ class PostgresLoading:
         with self._working("looking at it") as connection:
             return connection.execute(f"SELECT ef FROM {self.schema}.spaces").fetchone()[0] is not None
 
-    def finish(self, say: Callable[[str], None]) -> None:
+    def finish(self, say: Callable[[str], None], words: Vectors | None = None) -> None:
         """Build the graph and the indexes of columns, draw the sample, and measure how wide a walk must be."""
         s = self.schema
         with self._working("building its graph") as connection:
@@ -227,16 +227,16 @@ class PostgresLoading:
                 )
                 connection.execute(f"UPDATE {s}.spaces SET total = (SELECT count(*) FROM {s}.images)")
             connection.execute(f"ANALYZE {s}.images")
-            ef, recall = self._calibrate(connection)
+            ef, recall = self._calibrate(connection, words)
             (total,) = connection.execute(f"SELECT total FROM {s}.spaces").fetchone()
             ef = settled_width(ef, recall, total, say)
             connection.execute(f"UPDATE {s}.spaces SET ef = %s, recall = %s", [ef, recall])
 
-    def _calibrate(self, connection: Any) -> tuple[int, float]:
-        """The least `ef` by which 0.95 of the hits of text-like probes are found, and what share of all are."""
+    def _calibrate(self, connection: Any, words: Vectors | None) -> tuple[int, float]:
+        """The least `ef` by which 0.95 of the hits of words are found, and what share of all are."""
         rows = connection.execute(f"SELECT vector::real[] FROM {self.schema}.sample ORDER BY id").fetchall()
         x = np.array([r[0] for r in rows], np.float32)
-        return least_width(x, lambda q, ef: self._nearest_ids(connection, q, ef))
+        return least_width(x, lambda q, ef: self._nearest_ids(connection, q, ef), words)
 
     def _nearest_ids(self, connection: Any, q: Vectors, ef: int | None) -> set[int]:
         """Ids of the best twenty: by the graph, or, without `ef`, by comparing every one."""

@@ -150,7 +150,7 @@ class QdrantLoading:
         """Whether nothing was loaded or taken away since `finish`."""
         return self._facts()["ef"] is not None
 
-    def finish(self, say: Callable[[str], None]) -> None:
+    def finish(self, say: Callable[[str], None], words: Vectors | None = None) -> None:
         """Have the graph built, draw the sample, and measure how wide a walk must be."""
         m, total, changes = self._models, self.count(), self._facts()["changes"]
         say("Qdrant builds its graph; this takes minutes for 100,000 images.")
@@ -171,7 +171,7 @@ class QdrantLoading:
         self._sample = None
         facts = self._facts() | {"total": total, "sample": sorted(int(p.id) for p in drawn)}
         self._put_facts(facts)
-        ef, recall = least_width(self.sample(), self._nearest_ids)
+        ef, recall = least_width(self.sample(), self._nearest_ids, words)
         ef = settled_width(ef, recall, total, say)
         if self._facts()["changes"] != changes:
             say("Somebody has loaded meanwhile; push again when that has ended.")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.errors import SpaceMismatch, UnknownName, UsageError
-from curator.records import Finding, Ids, Image, Space
+from curator.records import Finding, Ids, Image, Space, Vectors
 from curator.registry import Registry, suggest
 from curator.vectors.calibration import UNFINISHED
 from curator.vectors.engine import Engine
@@ -71,8 +71,8 @@ class Service(Engine, Protocol):
         """Whether nothing was loaded or taken away since `finish`."""
         ...
 
-    def finish(self, say: Callable[[str], None]) -> None:
-        """After loading: build what searches need, and measure what they find."""
+    def finish(self, say: Callable[[str], None], words: Vectors | None = None) -> None:
+        """After loading: build what searches need, and measure what they find of the hits of `words` (w, d)."""
         ...
 
     def images(self, ids: Sequence[int]) -> list[Image]:
