@@ -35,6 +35,8 @@ def labelled(index: Index, tmp_path: Path) -> Index:
         for number, image_id in enumerate(index.reader.ids_where("1").tolist()):
             label = LABELS[number % 5]
             db.connection.execute("UPDATE images SET label = ?, crc = NULL WHERE id = ?", [label, image_id])
+        db.connection.execute("DELETE FROM measures WHERE content_id % 5 = 1")
+    assert len(index.reader.ids_where("sharpness IS NULL")) == 6
     return index
 
 
@@ -105,6 +107,32 @@ def test_no_answer_is_older_than_the_index(labelled: Index, tmp_path: Path, what
         with labelled.engine.moment():
             np.testing.assert_array_equal(masks.ids_where(condition, 1), expected)
         np.testing.assert_array_equal(asked(masks, labelled, condition), expected)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "sharpness > 0.1", "NOT sharpness > 0.1", "sharpness IS NULL", "entropy IS NOT NULL AND contrast <= 0.25",
+        "sharpness NOT BETWEEN 0 AND 0.2", "brightness IN (0.5, 1) OR sharpness IS NULL", "id IN (3, 4, 99)",
+        "NOT (id IN (3, 4) OR label = 'a')", "size >= 100 AND size < 1e9", "origin <> 'generated'", "format = 'PNG'",
+        "camera IS NULL AND mode = 'RGB'", "label = 'no such label'", "label <> 'no such label'",
+    ],
+)  # fmt: skip
+def test_numbers_that_some_lack(labelled: Index, condition: str) -> None:
+    masks = Masks(labelled.reader, least=0)
+    np.testing.assert_array_equal(asked(masks, labelled, condition), labelled.reader.ids_where(condition))
+
+
+@pytest.mark.parametrize("condition", ["width\xa0> 1", "width > \u0663", "id IN (" + "1, " * 999 + "2)"])
+def test_an_answer_does_not_depend_on_how_often_it_is_asked(labelled: Index, condition: str) -> None:
+    masks = Masks(labelled.reader, least=0)
+    answers = []
+    for _ in range(3):
+        try:
+            answers.append(masks.ids_where(condition, 1).tolist())
+        except WhereError as error:
+            answers.append([str(error)])
+    assert answers[0] == answers[1] == answers[2]
 
 
 @pytest.mark.parametrize("condition", ["lower(label) = 'z'", "path LIKE '%1%'", "tags IS NULL", "width + 1 = 2", "1"])

@@ -19,6 +19,7 @@ from curator.records import Ids
 from curator.vectors.conditions import NUMBERS, TEXTS, filter_of
 
 LEAST = 50_000  # images, under which SQLite is as fast
+_LONGEST = 1_000  # characters: each part of a condition is a comparison of a whole column
 _TEXTS = TEXTS - {"path", "uri", "sha256", "caption"}  # of few values, and of no other name here
 _SIGNS = {"lt": np.less, "lte": np.less_equal, "gt": np.greater, "gte": np.greater_equal}
 
@@ -40,31 +41,35 @@ class Masks:
 
         Call it inside a snapshot. Raises `WhereError`.
         """
-        columns = self._columns_for(where) if count >= self.least else None
-        if columns is None:
-            return self.reader.ids_where(where)
-        ids = columns["id"].values
-        return np.asarray(ids[_holds(filter_of(where), columns)], np.int64)
+        tree = _tree_of(where) if count >= self.least else None
+        names = set() if tree is None else set(_named(tree))
+        columns = self._columns_for(names)
+        if tree is not None and columns is not None:
+            ids = columns["id"].values
+            return np.asarray(ids[_holds(tree, columns)], np.int64)
+        ids = self.reader.ids_where(where)
+        with self._lock:  # only what SQLite has understood is answered without it
+            self._asked |= names
+        return ids
 
-    def _columns_for(self, where: str) -> dict[str, _Column] | None:
-        """The columns of a condition; None where one is not held, or was not asked for before."""
-        try:
-            names = set(_named(filter_of(where)))
-        except WhereError:  # SQL that only SQLite understands, or nobody
-            return None
-        if not names or not names <= NUMBERS | _TEXTS:
-            return None
+    def _columns_for(self, names: set[str]) -> dict[str, _Column] | None:
+        """Columns by name, and that of the ids; None where one was not asked for since the last change.
+
+        Reading a column takes longer than one answer of SQLite.
+        """
+        mark = mark_of(self.reader)
         with self._lock:
-            mark = mark_of(self.reader)
             if mark != self._mark:
                 self._mark, self._asked, self._columns = mark, set(), {}
-            is_new = not names <= self._asked
-            self._asked |= names
-            if is_new:  # reading a column takes longer than one answer of SQLite
+            if not names or not names <= self._asked:
                 return None
-            for name in {"id", *names} - set(self._columns):
-                self._columns[name] = _Column(self.reader, name)
-            return dict(self._columns)
+            columns = dict(self._columns)
+        # Outside the lock: other searches go on, and at worst two threads read the same.
+        columns |= {name: _Column(self.reader, name) for name in {"id", *names} - set(columns)}
+        with self._lock:
+            if mark == self._mark:
+                self._columns |= columns
+        return columns
 
 
 class _Column:
@@ -83,6 +88,17 @@ class _Column:
             texts.pop(None, None)
             self.codes = {text: code for code, text in enumerate(texts)}
             self.values = np.array([-1 if v is None else self.codes[v] for v in stored], np.int32)
+
+
+def _tree_of(where: str) -> dict[str, Any] | None:
+    """The filter that a condition is; None for SQL that only SQLite understands, or nobody, and for long lists."""
+    if len(where) > _LONGEST or not where.isascii():
+        return None
+    try:
+        tree = filter_of(where)
+    except WhereError:
+        return None
+    return tree if set(_named(tree)) <= NUMBERS | _TEXTS else None
 
 
 def _named(tree: dict[str, Any]) -> Iterator[str]:
@@ -115,5 +131,8 @@ def _holds(tree: dict[str, Any], columns: dict[str, _Column]) -> Mask:
     for part in tree.get("must_not", []):
         holds &= ~_holds(part, columns)
     if "should" in tree:
-        holds &= np.logical_or.reduce([_holds(part, columns) for part in tree["should"]])
+        some = np.zeros(n, bool)
+        for part in tree["should"]:
+            some |= _holds(part, columns)
+        holds &= some
     return holds
