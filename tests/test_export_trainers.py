@@ -82,6 +82,30 @@ def test_kohya_is_given_formats_that_it_reads(index: Index, tmp_path: Path) -> N
     assert ".gif" in linked, "a link is to the file as it is"
 
 
+@pytest.mark.parametrize("form", ["kohya", "imagefolder"])
+@pytest.mark.parametrize("alpha", ["keep", "white", "crop"])
+@pytest.mark.parametrize("size", [None, 12])
+def test_a_suffix_says_what_the_bytes_are(
+    index: Index, tmp_path: Path, form: str, alpha: str, size: int | None
+) -> None:
+    """Also of pictures that could be transparent and are not."""
+    (tmp_path / "pictures").mkdir()
+    for number, suffix in enumerate(("gif", "tiff", "png", "webp", "jpg", "jp2", "avif", "bmp")):
+        picture = draw(number)
+        opaque = picture.convert("RGBA") if suffix in ("tiff", "png", "webp") else picture
+        opaque.save(tmp_path / "pictures" / f"{number}.{suffix}")
+    ingest(index, [tmp_path / "pictures"], PixelEncoder())
+    select(index, "all", Recipe())
+    export(index, ["all"], tmp_path / "out", ExportOptions(form, alpha=alpha, size=size))
+    kinds = {".jpg": "JPEG", ".tiff": "TIFF", ".jp2": "JPEG2000"}
+    written = [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix not in (".csv", ".json", ".txt")]
+    pictures = [p for p in written if p.suffix not in (".jsonl", ".md")]
+    assert len(pictures) == 8
+    for file in pictures:
+        with Image.open(file) as opened:
+            assert opened.format == kinds.get(file.suffix, file.suffix[1:].upper()), file.name
+
+
 def test_diffusers_reads_a_column_of_text(chosen: Index, tmp_path: Path) -> None:
     import datasets
 

@@ -125,11 +125,12 @@ def content(item: Item, plan: ExportPlan) -> bytes:
     """
     data = selected_bytes(item)
     is_cut = plan.alpha != "keep" and may_be_transparent(item.image.mode, item.image.format)
-    is_foreign = bool(plan.reads) and suffix_of(item.image, None) not in plan.reads
+    own = suffix_of(item.image, None)
+    is_foreign = plan.size is None and bool(plan.reads) and own not in plan.reads
     if plan.size is None and not is_cut and not is_foreign:
         return data
     picture = with_alpha(data)
-    if picture.mode == "RGB" and plan.size is None and not is_foreign:
+    if picture.mode == "RGB" and plan.size is None and item.file.endswith(own):
         return data
     if item.box is not None:
         picture = picture.crop(item.box)

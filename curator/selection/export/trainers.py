@@ -35,7 +35,8 @@ def _kohya(plan: ExportPlan) -> None:
     """`SPLIT/10_LABEL/picture`, where 10 are the repeats in an epoch, with a `.txt` of captions, a line each, beside.
 
     Without a caption the label is one. kohya's `sd-scripts` takes SPLIT as --train_data_dir, and reads the first line,
-    or with `enable_wildcard` any. Formats that it does not read, as GIF and TIFF, are written as PNG.
+    or with `enable_wildcard` any. Formats that it does not read, as GIF and TIFF, are written as PNG,
+    unless pictures are linked.
     """
     refuse_none(plan, "kohya")
     for done, item in enumerate(plan.items, 1):
