@@ -12,6 +12,7 @@ from curator.index.images import unit_vectors_of
 from curator.intervals import wilson
 from curator.runs.lookup import held_out_ids
 from curator.training.folder import Run
+from curator.training.kinds import ClassifierOptions
 
 _LEARNT = 20_000  # images that a probe learns from at most: more change it little
 _FEWEST = 40  # held-out images, under which nothing is said
@@ -24,6 +25,8 @@ class Probe:
     `interval` and `network_interval` are at 95 % (Wilson 1927).
     """
 
+    run: str
+    column: str
     encoder: str
     images: int
     accuracy: float
@@ -35,10 +38,10 @@ class Probe:
     def advice(self) -> str:
         """Which of the two to label with."""
         if self.interval[0] > self.network_interval[1]:
-            return "the probe is better: `curator label --probe label`"
+            return f"the probe is better: `curator label --probe {self.column}`"
         if self.network_interval[0] > self.interval[1]:
-            return "the network is better: `curator label --run latest`"
-        return "neither is clearly better; the probe takes seconds: `curator label --probe label`"
+            return f"the network is better: `curator label --run {self.run}`"
+        return f"neither is clearly better; the probe takes seconds: `curator label --probe {self.column}`"
 
     def __str__(self) -> str:
         """A line for a person."""
@@ -55,9 +58,12 @@ class Probe:
 def probe_beside(index: Index, run: Run) -> Probe | None:
     """Learn the labels of a classifier's training images from their vectors, and test that on those it held out.
 
-    None where fewer than 40 are held out, or the run has no accuracy yet. Whether the encoder had seen the images in
+    None for another trainer's run, where fewer than 40 are held out, or while there is no accuracy. Of many held-out
+    images the network's accuracy is that of the 5,000 it was measured on. Whether the encoder had seen the images in
     its own training, nobody knows.
     """
+    if not isinstance(run.options, ClassifierOptions):
+        return None
     best = run.checkpoint()
     numbers = next((m for m in run.rows("metrics.jsonl") if m["images_seen"] == best), {})
     labels = {r["id"]: r.get("label") for r in run.rows("manifest.jsonl")}
@@ -74,6 +80,6 @@ def probe_beside(index: Index, run: Run) -> Probe | None:
     right = int((fit_logistic(unit_vectors_of(index, learnt), y).predict(unit_vectors_of(index, held)) == true).sum())
     n, accuracy = int(numbers["n"]), float(numbers["accuracy"])
     return Probe(
-        index.space.encoder, len(held), right / len(held), wilson(right, len(held)), accuracy,
-        wilson(round(accuracy * n), n),
+        run.name, run.facts["trained_on"]["column"], index.space.encoder, len(held), right / len(held),
+        wilson(right, len(held)), accuracy, wilson(round(accuracy * n), n),
     )  # fmt: skip

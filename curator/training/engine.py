@@ -20,12 +20,12 @@ from curator.training.batches import Source, generator_of, order_of
 from curator.training.card import write_card
 from curator.training.curves import draw_curves
 from curator.training.folder import LATEST, Run
-from curator.training.keeping import check_weights, finish, full_disk, restore_loop, save_loop
+from curator.training.keeping import check_weights, finish, restore_loop, save_loop, telling_full_disk
 from curator.training.options import Options
 from curator.training.parallel import Team
 from curator.training.parts import Features, Trainer, follow
 from curator.training.pictures import Pictures, tiled
-from curator.training.rules import Diverged, Loop, Outcome, advice, precision_of, standing_still
+from curator.training.rules import Diverged, Loop, Outcome, news, precision_of
 from curator.training.stepping import Stepper
 from curator.training.threads import Threads
 from curator.training.timing import Timing
@@ -50,7 +50,8 @@ def train(
 
     It always leaves a checkpoint. `team` is that of `Team.join()`, None for this process alone.
 
-    Raises `UsageError` where nothing is left to train on, or losses leave the finite numbers a fourth time.
+    Raises `UsageError` where nothing is left to train on, or losses leave the finite numbers a fourth time, and
+    `IndexFull` where the disk is.
     """
     options = run.options
     # 1. Some images are held out, by a hash of their content.
@@ -70,7 +71,8 @@ def train(
         # 4. Without held-out images the numbers are of those that were trained on.
         judged = held if len(held) else trained
         judged = judged.taken(order_of(len(judged), options.seed, 0)[:_JUDGED])  # folders are often sorted by label
-        return _Engine(run, make(source), source, judged, features=features, team=joined, job=job).go(resume)
+        with telling_full_disk(run):
+            return _Engine(run, make(source), source, judged, features=features, team=joined, job=job).go(resume)
 
 
 class _Engine:
@@ -103,7 +105,8 @@ class _Engine:
         self.loop = Loop(self.options.images)
         self.timing = Timing(self.options, team)
         self.drawn = 0.0
-        self.every, self.marked, self.warned = 0, -1, False
+        self.every, self.marked = 0, -1
+        self.told_of: set[str] = set()
 
     def go(self, resume: bool) -> Outcome:
         """Run the loop, from the latest checkpoint if asked."""
@@ -121,11 +124,8 @@ class _Engine:
         # Step 0 is a checkpoint too: a run that is stopped at once can be resumed.
         if not resume:
             self._save()
-        try:
-            with self.threads.own():
-                status = self._steps()
-        except OSError as error:
-            raise full_disk(self.run, self.loop.images_seen, error) from error
+        with self.threads.own():
+            status = self._steps()
         if status != "interrupted" and self.team.rank == 0 and self.loop.best >= 0:
             finish(self.run, self.trainer, self.loop.best, self.source.pictures)
         if self.team.rank == 0:
@@ -257,11 +257,10 @@ class _Engine:
             self.drawn = time.monotonic()
             draw_curves(run)
         self._save()
-        lines = advice(numbers, self.timing.clock(loop), self.options) if self.options.warns_of_collapse else []
-        lines += standing_still(loop, self.options, self.trainer.better)
-        for line in lines[: 0 if self.warned else 1]:  # once a run
-            self.warned = True
-            self.job.say(line)
+        for kind, line in news(numbers, loop, self.timing.clock(loop), self.options, self.trainer.better).items():
+            if kind not in self.told_of:  # each once a run
+                self.told_of.add(kind)
+                self.job.say(line)
 
     def _save(self) -> None:
         """A checkpoint, of good weights only: all processes look, so that all go back together."""

@@ -172,12 +172,15 @@ class Run:
         beside = place.with_name(f".{place.name}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        (beside / "state.safetensors").write_bytes(packed(arrays))
-        (beside / "state.json").write_text(to_json(facts, indent=1) + "\n")
-        for written in (beside / "state.safetensors", beside / "state.json"):
-            with written.open("rb") as opened:
-                os.fsync(opened.fileno())
-        os.replace(beside, place)
+        try:
+            (beside / "state.safetensors").write_bytes(packed(arrays))
+            (beside / "state.json").write_text(to_json(facts, indent=1) + "\n")
+            for written in (beside / "state.safetensors", beside / "state.json"):
+                with written.open("rb") as opened:
+                    os.fsync(opened.fileno())
+            os.replace(beside, place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
     def load_checkpoint(self, images_seen: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `save_checkpoint` wrote. Raises `UsageError` for one that is damaged."""

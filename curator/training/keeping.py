@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from curator.errors import IndexFull, UsageError
 from curator.files import FULL, write_whole
 from curator.job import QUIET, Job
-from curator.training.folder import LATEST, Run, packed
+from curator.training.folder import Run, packed
 from curator.training.parts import Trainer
 from curator.training.pictures import Pictures
 from curator.training.rules import Diverged, Loop
@@ -61,14 +63,21 @@ def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
     raise problem or UsageError(f"{run.name} has no checkpoint to go on from; train anew")
 
 
-def full_disk(run: Run, images_seen: int, error: OSError) -> Exception:
-    """What to raise for an error of the operating system: a full disk is told with what is kept and the way on."""
-    if error.errno not in FULL:
-        return error
-    return IndexFull(
-        f"the disk under {run.folder} is full ({error.strerror}), at {images_seen} images; the checkpoint at "
-        f"{run.checkpoint(LATEST)} images is good: make room, then go on with `--resume {run.name}`"
-    )
+@contextlib.contextmanager
+def telling_full_disk(run: Run) -> Iterator[None]:
+    """Raise `IndexFull` for a disk without room, with what is kept and the way on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        there = run.checkpoints()
+        way = (
+            f"the checkpoint at {there[-1]} images is good: make room, then go on with `--resume {run.name}`"
+            if there
+            else "make room, then train anew"
+        )
+        raise IndexFull(f"the disk under {run.folder} is full ({error.strerror}); {way}") from error
 
 
 def check_weights(trainer: Trainer) -> None:

@@ -117,6 +117,15 @@ def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list
     ]
 
 
+def news(numbers: Mapping[str, float], loop: Loop, clock: Clock, options: Options, judged_by: str) -> Mapping[str, str]:
+    """What a person should be told of a checkpoint, once in a run: kind → a line."""
+    lines = {
+        "collapse": advice(numbers, clock, options) if options.warns_of_collapse else [],
+        "standing still": standing_still(loop, options, judged_by),
+    }
+    return {kind: said[0] for kind, said in lines.items() if said}
+
+
 def standing_still(loop: Loop, options: Options, number: str) -> list[str]:
     """What a person should know of a run whose held-out number no longer gets better, by its name."""
     # Noise alone makes some checkpoints no better; six in a row are a plateau.

@@ -223,7 +223,7 @@ def _train(
                 return
             command = shlex.join(["curator", *sys.argv[1:]])
             run, outcome = train_on(index, plan, column=label, name=called, command=command, job=job)
-        probe = probe_beside(index, run) if trainer == "classifier" and outcome.status != "interrupted" else None
+        probe = probe_beside(index, run) if outcome.status != "interrupted" else None
     _report(run, outcome, probe, as_json=as_json)
     sys.exit(130 if outcome.status == "interrupted" else 0)
 
