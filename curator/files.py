@@ -122,6 +122,26 @@ def whole_for_user(target: Path) -> Iterator[Path]:
         ) from error
 
 
+@contextlib.contextmanager
+def whole_folder_for_user(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target`, a new one that a person named; it takes that name when the block ends well.
+
+    Else nothing is left. Raises `UsageError` where it cannot be written.
+    """
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        yield beside
+        beside.rename(target)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 # What reading a damaged file of arrays raises: a flipped byte may be in a header of NumPy's, or of the zip around it.
 UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError, RuntimeError, zipfile.BadZipFile,

@@ -10,6 +10,7 @@ import numpy as np
 from curator.records import Vectors
 
 _Z = 1.959964  # 95 %, two-sided
+FEWEST = 40  # of which halves say something
 
 
 def wilson(found: int, of: int) -> tuple[float, float]:

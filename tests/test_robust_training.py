@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from curator.errors import IndexFull
@@ -18,8 +19,10 @@ from curator.records import Progress
 from curator.training.engine import train
 from curator.training.folder import Run, start_run
 from curator.training.options import Options
+from curator.training.parallel import Team
 from curator.training.pictures import Bytes, Pictures, padded, pictures_of
 from curator.training.rules import Loop, standing_still
+from curator.training.timing import Timing
 from curator.training.trainers import TRAINERS, options_for
 
 _SMALL = {"side": 8, "width": 8, "latent": 4, "batch": 16, "every": 256, "keep": 1}
@@ -43,7 +46,7 @@ def go(run: Run, pictures: Pictures, job: Job, *, resume: bool = False) -> objec
     return train(run, TRAINERS["vae"].make, pictures, features, resume=resume, job=job)  # type: ignore[arg-type]
 
 
-def test_a_sleep_is_not_counted_against_the_time(tmp_path: Path) -> None:
+def test_the_time_in_which_a_process_is_stopped_is_not_counted(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, 'tests')\n"
         "from test_robust_training import *\n"
@@ -64,8 +67,29 @@ def test_a_sleep_is_not_counted_against_the_time(tmp_path: Path) -> None:
     process.send_signal(signal.SIGCONT)
     lines, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "The machine slept for 9 s" in lines
-    assert run.state["seconds"] < 10 < time.monotonic() - began - 8, "nine seconds of training, whatever was slept"
+    assert "The process stood still for 9 s" in lines
+    assert run.state["seconds"] < 10 < time.monotonic() - began - 8, (
+        "nine seconds of training, however long it stood still"
+    )
+
+
+def test_a_slow_disk_is_counted_and_a_stop_within_a_measurement_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall, cpu = [0.0], [0.0]
+    monkeypatch.setattr("curator.training.timing.time.monotonic", lambda: wall[0])
+    monkeypatch.setattr("curator.training.timing.time.process_time", lambda: cpu[0])
+    timing, loop = Timing(options(images=0, max_minutes=10), Team(0, 1, torch.device("cpu"))), Loop(0)
+    timing.start(loop)
+    wall[0] += 20  # a checkpoint on a slow disk
+    timing.wrote()
+    assert timing.seconds() == 20
+    with timing.measuring(loop):
+        wall[0], cpu[0] = wall[0] + 2, cpu[0] + 2
+        timing.seconds()
+        wall[0] += 3_600
+    assert loop.measure_seconds == 2
+    assert timing.stood_still() == 3_600
+    assert timing.stood_still() == 0
+    assert not timing.is_late(loop)
 
 
 @pytest.mark.parametrize("room", [3_000, 20_000])

@@ -15,6 +15,7 @@ from curator.images import read_picture
 from curator.index import Index
 from curator.index.columns import put_columns, refuse_columns
 from curator.index.images import have_content, unit_vectors_of
+from curator.intervals import FEWEST
 from curator.job import QUIET, Job
 from curator.metrics import PerImage, half_of, half_width, metrics, per_image
 from curator.records import Ids, Vectors
@@ -23,7 +24,6 @@ from curator.runs.lookup import home_of, run_of, trained_digests
 from curator.training.folder import ENDED, Run, runs_in
 
 _ROUNDS = 10  # of the bootstrap
-_FEWEST = 40  # images that halves are drawn of
 _ANCHORED = 200  # real pictures that anchors are made of
 JUDGED = "as many"  # beside the anchors: as many of the images judged, against the same reference
 
@@ -106,8 +106,8 @@ def evaluate(
     for name in chosen:
         metrics[name]  # an unknown name is said before anything is computed
     notes = list(sides.notes)
-    if min(len(sides.x), len(sides.y)) < _FEWEST:
-        notes.append(f"under {_FEWEST} images nothing is known of the intervals")
+    if min(len(sides.x), len(sides.y)) < FEWEST:
+        notes.append(f"under {FEWEST} images nothing is known of the intervals")
     spaces = [(index.space.encoder, unit_vectors_of(index, sides.x), unit_vectors_of(index, sides.y))]
     if options.raw:
         _, x, y = spaces[0]
@@ -246,7 +246,7 @@ def with_intervals(
     """
     part, rng = metrics[name], np.random.default_rng([seed, 1])
     whole = part(x, y, np.random.default_rng(seed))
-    enough = min(len(x), len(y)) >= _FEWEST
+    enough = min(len(x), len(y)) >= FEWEST
     halves = (
         [part(half_of(x, rng), half_of(y, rng), np.random.default_rng(seed)) for _ in range(rounds)] if enough else []
     )

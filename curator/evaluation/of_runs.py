@@ -12,7 +12,7 @@ from curator.errors import UsageError
 from curator.evaluation.evaluate import Number, with_intervals
 from curator.index import Index
 from curator.index.images import have_content, unit_vectors_of
-from curator.intervals import wilson
+from curator.intervals import FEWEST, wilson
 from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.runs.apply import shares_of
@@ -23,7 +23,6 @@ from curator.training.folder import Run
 from curator.training.kinds import ClassifierOptions
 from curator.training.trainers import TRAINERS
 
-FEWEST = 40  # images that intervals are drawn of
 _PARTS = ("frechet", "manifold")  # those of a checkpoint
 _ROUNDS = 20
 

@@ -9,13 +9,12 @@ import numpy as np
 from curator.embeddings import fit_logistic
 from curator.index import Index
 from curator.index.images import unit_vectors_of
-from curator.intervals import wilson
+from curator.intervals import FEWEST, wilson
 from curator.runs.lookup import held_out_ids
 from curator.training.folder import Run
 from curator.training.kinds import ClassifierOptions
 
 _LEARNT = 20_000  # images that a probe learns from at most: more change it little
-_FEWEST = 40  # held-out images, under which nothing is said
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def probe_beside(index: Index, run: Run) -> Probe | None:
     held = np.intersect1d(held_out_ids(run), present)
     learnt = np.setdiff1d(np.intersect1d(np.array(list(labels), np.int64), present), held)
     learnt = np.sort(np.random.default_rng(0).permutation(learnt)[:_LEARNT])
-    if len(held) < _FEWEST or "accuracy" not in numbers:
+    if len(held) < FEWEST or "accuracy" not in numbers:
         return None
     code = {name: c for c, name in enumerate(run.shape.classes)}
     y, true = (np.array([code[str(labels[i])] for i in ids.tolist()]) for ids in (learnt, held))

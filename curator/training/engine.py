@@ -205,8 +205,8 @@ class _Engine:
     def _log(self) -> None:
         loop = self.loop
         loop.seconds = self.timing.seconds()
-        if slept := self.timing.sleep():
-            self.job.say(f"The machine slept for {slept:.0f} s, which are not counted.")
+        if still := self.timing.stood_still():
+            self.job.say(f"The process stood still for {still:.0f} s, which are not counted.")
         loop.threads, loop.step_seconds = self.threads.settled()
         self.job.progress(loop.images_seen, self.timing.expected(loop), "training", already=self.already)
         # About two hundred lines, however long the run.
@@ -267,6 +267,7 @@ class _Engine:
         check_weights(self.trainer)
         if self.team.rank == 0:
             save_loop(self.run, self.trainer, self.loop, self.options.keep)
+        self.timing.wrote()
 
     def _restore(self) -> None:
         self.loop = restore_loop(self.run, self.trainer, self.job)

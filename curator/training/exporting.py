@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import warnings
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 
 from curator.errors import UsageError
-from curator.files import whole, write_whole
+from curator.files import whole_folder_for_user, whole_for_user
 from curator.texts import to_json
 from curator.training.classifier import classifier_of
 from curator.training.folder import Run, packed
@@ -43,7 +41,7 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
     """Write a run's averaged network → the largest difference of its outputs to torch's, 0 for what torch reads.
 
     `python` is a folder with the network's source, `onnx` and `safetensors` a file, beside which a README in Markdown
-    says in ten lines how it is loaded. ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in
+    has the lines that load it. ONNX has a dynamic batch; inputs are `z` and, if conditioned, `c`, or `x` in
     [−1, 1] for a classifier, whose outputs are logits, and for pictures from pictures. Raises `UsageError` where the
     file cannot be written, or ONNX Runtime computes something else.
     """
@@ -54,8 +52,9 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
     if form == "python":
         _write_folder(run, network, target, checkpoint)
         return 0.0
-    with whole(target) as beside:
-        # Beside, then in place: a reader never sees half a file.
+    # Both beside, then both in place: one without the other would be in the way of the same command.
+    with whole_for_user(beside_it) as text, whole_for_user(target) as beside:
+        text.write_text(readme_of(run, form, target.name), encoding="utf-8")
         if form == "safetensors":
             facts = {
                 "options": to_json(run.options.as_json()),
@@ -66,7 +65,6 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
             apart = 0.0
         else:
             apart = _write_onnx(network, inputs, names, beside)
-    write_whole(beside_it, readme_of(run, form, target.name))
     return apart
 
 
@@ -77,13 +75,8 @@ def _write_folder(run: Run, network: torch.nn.Module, target: Path, checkpoint: 
     fitted = load_generator(run, checkpoint).fitted if isinstance(run.options, VaeOptions) else {}
     # What a VAE's latents are drawn from, without the latents of every training image.
     mixture = {name: a for name, a in fitted.items() if name.startswith("mixture_")}
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    beside.mkdir()
-    try:
+    with whole_folder_for_user(target) as beside:
         write_python(run, {k: v.detach().numpy() for k, v in inner.state_dict().items()}, mixture, beside)
-        beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], list[str]]:

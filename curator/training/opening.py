@@ -1,4 +1,4 @@
-"""How a trained network is opened without curator: its own source beside the weights, and ten lines that load it."""
+"""How a trained network is opened without curator: its own source beside the weights, and the lines that load it."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def write_python(run: Run, weights: Arrays, mixture: Arrays, folder: Path) -> No
     code = [
         "import torch", "from safetensors.torch import load_file", f"import {modules[-1]}", "",
         f"network = {line}.eval()", f'network.load_state_dict(load_file("{WEIGHTS}"))',
-        *_use(run, "network", has_mixture=bool(mixture)),
+        *_use(run, has_mixture=bool(mixture)),
     ]  # fmt: skip
     (folder / README).write_text(_text(run, code, "torch and safetensors"), encoding="utf-8")
 
 
 def readme_of(run: Run, form: str, file: str) -> str:
-    """What stands beside a single file: ten lines that load it."""
+    """What stands beside a single file: the lines that load it."""
     if form == "onnx":
-        session = f'session = onnxruntime.InferenceSession("{file}")'
+        session = f"session = onnxruntime.InferenceSession({file!r})"
         code = ["import numpy as np", "import onnxruntime", "", session, *_onnx_use(run)]
         return _text(run, code, "onnxruntime")
-    code = ["from safetensors.numpy import load_file", "", f'weights = load_file("{file}")  # name → array']
+    code = ["from safetensors.numpy import load_file", "", f"weights = load_file({file!r})  # name → array"]
     return _text(run, code, "safetensors") + (
         f"\nThe names are those of the network's layers; `curator runs export {run.name} --as python "
         "-o FOLDER` writes\nthe network's source beside its weights.\n"
@@ -87,16 +87,16 @@ def _recipe(run: Run) -> tuple[tuple[str, ...], str]:
     raise UsageError(f"a {run.trainer} has no form 'python'; take onnx or safetensors")
 
 
-def _use(run: Run, network: str, *, has_mixture: bool) -> list[str]:
+def _use(run: Run, *, has_mixture: bool) -> list[str]:
     options, shape = run.options, _opened(run)
     x = f"torch.zeros(16, {shape.channels}, {shape.side}, {shape.side})  # pictures in [−1, 1]"
     if isinstance(options, ClassifierOptions):
         return [
             f"x = {x}",
-            f"with torch.no_grad():\n    shares = {network}(x).softmax(1)  # (16, {len(shape.classes)})",
+            f"with torch.no_grad():\n    shares = network(x).softmax(1)  # (16, {len(shape.classes)})",
         ]
     if isinstance(options, Pix2pixOptions):
-        return [f"x = {x}", f"with torch.no_grad():\n    pictures = {network}(x)"]
+        return [f"x = {x}", "with torch.no_grad():\n    pictures = network(x)"]
     k = shape.condition_size(options.condition)
     draw = [f"z = torch.randn(16, {getattr(options, 'latent')})"]  # noqa: B009 - of every trainer with a generator
     if has_mixture:
@@ -107,7 +107,7 @@ def _use(run: Run, network: str, *, has_mixture: bool) -> list[str]:
             f'z = m["mixture_means"][j] + (m["mixture_roots"][j] @ {noise})[..., 0]',
         ]
     c = f"c = torch.zeros(16, {k})" + (f"; c[:, 0] = {k} ** 0.5  # {_condition(run)}" if k else "")
-    return [*draw, c, f"with torch.no_grad():\n    pictures = {network}(z, c)  # clip to [−1, 1]"]
+    return [*draw, c, "with torch.no_grad():\n    pictures = network(z, c)  # clip to [−1, 1]"]
 
 
 def _condition(run: Run) -> str:
@@ -122,6 +122,8 @@ def _onnx_use(run: Run) -> list[str]:
         return [x, f'{what} = session.run(None, {{"x": x}})[0]']
     k = shape.condition_size(options.condition)
     z = f"z = np.random.default_rng(0).normal(size=(16, {getattr(options, 'latent')})).astype(np.float32)"  # noqa: B009
+    if isinstance(options, VaeOptions):
+        z += "  # the form `python` has the mixture that `curator generate` draws from, which is better"
     if not k:
         return [z, 'pictures = session.run(None, {"z": z})[0]  # clip to [−1, 1]']
     c = f"c = np.zeros((16, {k}), np.float32); c[:, 0] = {k} ** 0.5  # {_condition(run)}"

@@ -16,14 +16,14 @@ from curator.training.rules import Loop
 _WARM, _WARM_SHARE = 20, 0.02  # steps and share of the time that a time limit without a budget is planned from
 _MEASURED = 0.1  # share of the time in which checkpoints may be measured
 _FREE = 2.0  # seconds of measuring that no share limits: short runs are measured often
-_ASLEEP, _IDLE = 5.0, 0.05  # seconds, in which the processor did less than this share, are a sleep
+_ASLEEP, _IDLE = 5.0, 0.05  # seconds, in which the process computed for less than this share, it stood still
 _ENDING = 2  # measurements that the last one, and what is fitted after it, may take
 
 
 class Timing:
     """Seconds since a run began, those before it was resumed included.
 
-    Those in which the machine slept, or the process was stopped, are not of the run.
+    Those in which the process was stopped, or its machine frozen, are not of the run.
     """
 
     def __init__(self, options: Options, team: Team) -> None:
@@ -31,7 +31,7 @@ class Timing:
         # In seconds; without a limit never.
         self.until = options.max_minutes * 60 or math.inf
         self.began = self.looked = time.monotonic()
-        self.worked, self.slept = time.process_time(), 0.0
+        self.worked, self.still = time.process_time(), 0.0
 
     def start(self, loop: Loop) -> None:
         """Count on from where a loop was."""
@@ -39,20 +39,24 @@ class Timing:
         self.began = self.looked - loop.seconds
 
     def seconds(self) -> float:
-        """Since the beginning. It is asked at every step, so a long time without work is a sleep."""
+        """Since the beginning. It is asked at every step, so in a long time without work the process stood still."""
         now, worked = time.monotonic(), time.process_time()
         gap = now - self.looked
         # Whoever computes uses a core; what waited for seconds and used none was not running.
         if gap > _ASLEEP and worked - self.worked < _IDLE * gap:
             self.began += gap
-            self.slept += gap
+            self.still += gap
         self.looked, self.worked = now, worked
         return now - self.began
 
-    def sleep(self) -> float:
-        """Seconds slept since this was last asked."""
-        slept, self.slept = self.slept, 0.0
-        return slept
+    def stood_still(self) -> float:
+        """Seconds that were not counted since this was last asked."""
+        still, self.still = self.still, 0.0
+        return still
+
+    def wrote(self) -> None:
+        """After writing files: what that took is counted, however long a disk made the process wait."""
+        self.looked, self.worked = time.monotonic(), time.process_time()
 
     def is_late(self, loop: Loop) -> bool:
         """Whether the time is used, but for what the end of the run takes."""
@@ -91,7 +95,7 @@ class Timing:
     @contextlib.contextmanager
     def measuring(self, loop: Loop) -> Iterator[None]:
         """Around a measurement: what it took is remembered in `loop`."""
-        started = time.monotonic()
+        started = self.seconds()
         yield
-        loop.measure_seconds = time.monotonic() - started
+        loop.measure_seconds = self.seconds() - started
         loop.measured_seconds += loop.measure_seconds

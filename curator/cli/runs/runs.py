@@ -111,8 +111,8 @@ def compare_command(
 def export_command(*, run: str, name: str | None, output: Path, form: str) -> None:
     """Write a run's network to a file that others read.
 
-    ONNX is checked against torch. `python` is a folder with the network's own source, which needs torch alone. Each
-    comes with ten lines that load it, in Markdown.
+    ONNX is checked against torch. `python` is a folder with the network's own source, which needs torch and safetensors
+    alone. Each comes with the lines that load it, in Markdown.
     """
     with opened(name) as index:
         export_run(index, run, output, form)

@@ -108,10 +108,10 @@ _advanced = stack(
 def gan_command(**given: Any) -> None:
     """Train a GAN, on a CPU in minutes.
 
-    Presets: quick (the usual one: DCGAN's batch-normalised networks at twice its rate, with long averages, best of
-    these in ten minutes on two cores), dcgan (as its paper has it), tiny (relativistic pairing with gradient penalties
-    on both sides, R3GAN), small (the same for an hour), gpu32, gpu64, gpu128. A --net, --loss or --gamma of tiny's
-    takes tiny.
+    Presets: quick (the usual one: DCGAN's batch-normalised networks at twice its rate, with long averages, the best
+    measured in ten minutes on two cores), dcgan (the paper's rate, short averages), tiny (relativistic pairing with
+    gradient penalties on both sides, R3GAN), small (the same for an hour), gpu32, gpu64, gpu128. A --net, --loss or
+    --gamma of tiny's takes tiny.
     """
     _train("gan", **given)
 
