@@ -3,12 +3,12 @@
     python scripts/bench_generators.py --data ../shared/data --out runs-bench --minutes 10 --seeds 0 1 2
     python scripts/bench_generators.py --data ../shared/data --sets clothing --rows default tiny --threads 1
 
-A run that is finished in `--out` is not made again, and one that was cut off goes on, so a table can be made over days
-and by several processes with a thread each. Sets: Fashion-MNIST (28 px in 32), clothing photos (64 px), emoji on white
-(64 px), scikit-learn's digits (8 px enlarged to 32). As many pictures are made as the set has for testing, 10,000 at
-most, and are compared with those. The spaces: the last 64 features of a `resnet` that learnt the set's labels (8 × 8
-pixels where there are none), and `small`. Checkpoints are chosen in the space of `tiny`. A row gives the mean over
-seeds and half of its 95 % interval (Student's t).
+A run that is finished in `--out` is not made again, and one that was cut off goes on, so a table can be made over days,
+and by several processes with a thread each where they share neither set nor folder. Sets: Fashion-MNIST (28 px in 32),
+clothing photos (64 px), emoji on white (64 px), scikit-learn's digits (8 px enlarged to 32). As many pictures are made
+as the set has for testing, 10,000 at most, and are compared with those. The spaces: the last 64 features of a `resnet`
+that learnt the set's labels (8 × 8 pixels where there are none), and `small`. Checkpoints are chosen in the space of
+`tiny`. A row gives the mean over seeds and half of its 95 % interval (Student's t).
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def main() -> None:
         torch.set_num_threads(given.threads)
     print(f"{describe_machine()}; {given.minutes:g} minutes each, {given.threads or 'all'} threads")
     for name in given.sets:
-        out = given.out / name
+        out = given.out / f"{given.minutes:g}-minutes" / name
         out.mkdir(parents=True, exist_ok=True)
         table(name, SETS[name](given.data), given.rows, given.seeds, out=out, minutes=given.minutes)
 

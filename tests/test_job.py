@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import draw
 
 from curator.admin.maintenance import verify
 from curator.cleaning.dedupe import DedupeOptions, dedupe
+from curator.cli.face import _pace
 from curator.database import Curation, take_lock
 from curator.encoders import PixelEncoder
 from curator.errors import Stopped, UsageError
@@ -126,3 +128,15 @@ def test_work_that_is_stopped_changes_nothing(index: Index, fill: Fill, work: Ca
             work(index, job)
     assert index.reader.ids_where("selections IS NOT NULL OR duplicate_of IS NOT NULL").tolist() == []
     work(index, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("done", "since", "started_at", "said"),
+    [
+        (64, 0.0, 0, ""), (600, 10.0, 0, ", 60 a second, 7 s left"), (700, 10.0, 500, ", 20 a second, 15 s left"),
+        (100, 100.0, 0, ", 1.0 a second, 15 min left"), (500, 10.0, 500, ""), (1_200, 10.0, 0, ""),
+    ],
+)  # fmt: skip
+def test_a_line_of_progress_says_pace_and_time_left(done: int, since: float, started_at: int, said: str) -> None:
+    """Of what was done since it was first told of: a resumed run and a slow first batch do not count."""
+    assert _pace(Progress(done, 1_000, 0, "x"), time.monotonic() - since, started_at) == said

@@ -106,16 +106,17 @@ def working(say: Callable[[str], None] = say) -> Iterator[Job]:
 
     bars: dict[str, tqdm[None]] = {}  # one for each thing that is done, made when it begins
 
-    began: dict[str, float] = {}  # when each was first told of
+    began: dict[str, tuple[float, int]] = {}  # when each was first told of, and how many were done then
     said = time.monotonic()
     is_terminal = sys.stderr.isatty()
 
     def show(p: Progress) -> None:
         nonlocal said
-        began.setdefault(p.doing, time.monotonic())
+        if p.doing not in began or p.done < began[p.doing][1]:
+            began[p.doing] = (time.monotonic(), p.done)
         if not is_terminal and time.monotonic() - said > _LINE_EVERY:
             said = time.monotonic()
-            echo(f"{p.doing}: {p.done} of {p.total} {p.unit}{_pace(p, said - began.get(p.doing, said))}", err=True)
+            echo(f"{p.doing}: {p.done} of {p.total} {p.unit}{_pace(p, *began[p.doing])}", err=True)
         if p.doing not in bars:
             shape: dict[str, Any] = {"disable": None, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
             bars[p.doing] = tqdm(total=p.total, initial=p.already, desc=p.doing, unit=f" {p.unit}", **shape)
@@ -131,9 +132,10 @@ def working(say: Callable[[str], None] = say) -> Iterator[Job]:
             bar.close()
 
 
-def _pace(p: Progress, seconds: float) -> str:
-    """How fast something is done, and the time left."""
-    rate = (p.done - p.already) / max(seconds, 1e-9)
+def _pace(p: Progress, since: float, done: int) -> str:
+    """How fast something is done since so many were, and the time left."""
+    seconds = time.monotonic() - since
+    rate = (p.done - done) / max(seconds, 1e-9)
     if seconds < 1 or rate <= 0 or p.done > p.total:
         return ""
     left = (p.total - p.done) / rate

@@ -76,7 +76,7 @@ class Generation:
         """
         query = check_unit(np.ascontiguousarray(q, np.float32)[None], self.dim)
         total = len(self.ids) if allowed is None else int(allowed.sum())
-        parts = parts or max(1, min(os.cpu_count() or 1, total * self.dim // _PART))
+        parts = parts or max(1, min(_cores(), total * self.dim // _PART))
         wanted = k + _MARGIN
         while True:
             rough, positions = self._scan(query, min(wanted, max(total, 1)), allowed, parts)
@@ -108,10 +108,12 @@ class Generation:
             is_there = positions[0] >= 0
             return scores[0][is_there], positions[0][is_there]
 
-        edges = np.linspace(0, len(self.ids), parts + 1).astype(int)
-        slices = [slice(a, b) for a, b in itertools.pairwise(edges.tolist())]
         if parts == 1:
-            return scan(slices[0])
+            return scan(slice(None))
+        # Cut where each part has as many to compare: a condition may hold for one end of the files alone.
+        compared = np.arange(len(self.ids)) if allowed is None else np.flatnonzero(allowed)
+        cuts = [compared[i * len(compared) // parts] if len(compared) else 0 for i in range(1, parts)]
+        slices = [slice(a, b) for a, b in itertools.pairwise([0, *cuts, len(self.ids)])]
         from concurrent.futures import ThreadPoolExecutor  # of no use to a search of a small index
 
         with ThreadPoolExecutor(parts) as pool:
@@ -200,6 +202,11 @@ def _checked_manifest(folder: Path, files_sha256: str) -> dict[str, Any]:
     if problem:
         raise GenerationDamaged(problem)
     return manifest
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fsync(path: Path) -> None:
