@@ -1,18 +1,22 @@
 """Search speed on synthetic unit vectors of 512 dims, beside a numpy scan and rclip's own search code on the same
 vectors.
 
-    python scripts/bench_search.py [--sizes 10000 100000 1000000] [--folder /tmp/bench] [--rclip]
+    python scripts/bench_search.py [--sizes 10000 100000 1000000] [--folder /tmp/bench] [--rclip] [--beside CHECKOUT]
 
 Every figure is of a fresh process: CPU seconds (user + system, all threads) from opening the index to the ids, imports
 not counted but shown, and the process's peak memory. Recall is against a float64 sort over the stored fp16 vectors.
 `--rclip` installs rclip into an environment of its own and calls its `RClip.search` with the text encoder replaced by
 the query vector, so that nothing is downloaded and only its search is measured.
+
+A second table is of an index that stays open, as that of a page or of a program: the median of twenty queries after
+two, with `--beside` also by the code of another checkout, on the same index.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -45,6 +49,23 @@ for q in queries[:1] if sys.argv[4] == "cold" else queries:
     out.append((time.process_time() - before, hits.ids.tolist(), hits.searched))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"imports": imported, "peak_mib": peak, "answers": out}))
+"""
+
+OPEN = """
+import json, sys, time
+import numpy as np, curator.index
+place, queries = sys.argv[1], np.load(sys.argv[2])
+out = {}
+with curator.index.Index.open(place) as index:
+    for where in json.loads(sys.argv[3]):
+        times, answers = [], []
+        for turn in range(22):
+            wall, cpu = time.monotonic(), time.process_time()
+            hits = index.nearest(queries[turn % len(queries)], 20, where=where)
+            times.append((time.monotonic() - wall, time.process_time() - cpu))
+            answers.append(hits.ids.tolist())
+        out[where or "none"] = [np.median(times[2:], axis=0).tolist(), answers, hits.searched]
+print(json.dumps(out))
 """
 
 MANY = """
@@ -123,7 +144,8 @@ def build(place: Path, n: int) -> None:
 
 def put(db: object, space: object, root: int, at: int, x: np.ndarray) -> None:
     hashes = [b"%032d" % (at + i) for i in range(len(x))]
-    ids = db.put_contents(Content(h, h[:16], 640, 480, "RGB", "JPEG") for h in hashes)
+    widths = [(at + i) * 7 % 1000 + 1 for i in range(len(x))]
+    ids = db.put_contents(Content(h, h[:16], w, 480, "RGB", "JPEG") for h, w in zip(hashes, widths, strict=True))
     db.put_vectors(space, [ids[h] for h in hashes], x, np.ones(len(x), np.float32))
     files = [ImageFile(f"{at + i:08d}.jpg", 1000, 1) for i in range(len(x))]
     db.put_images(NewImage(root, f, ids[h], Notes(), "real") for f, h in zip(files, hashes, strict=True))
@@ -135,8 +157,10 @@ def add_tail_and_tombstones(place: Path, n: int, count: int) -> None:
         db.remove(list(range(1, n, n // count))[:count], by_hand=True)
 
 
-def run(python: str, code: str, *arguments: object) -> dict:
-    done = subprocess.run([python, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False)
+def run(python: str, code: str, *arguments: object, checkout: Path | None = None) -> dict:
+    environment = os.environ | ({"PYTHONPATH": str(checkout)} if checkout else {})
+    words = [python, "-c", code, *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -178,6 +202,21 @@ def measure(place: Path, queries: Path, name: str, where: str = "") -> dict[str,
         "peak_mib": cold["peak_mib"],
         "imports_ms_cpu": 1000 * cold["imports"],
     }
+
+
+def print_open(place: Path, queries: Path, beside: Path | None) -> None:
+    """What queries of an index that stays open take, by this code and another's; their answers must be the same."""
+    wheres = [None, *(f"width <= {10 * share}" for share in (50, 10, 1)), "width <= 500 AND origin = 'real'"]
+    here = run(sys.executable, OPEN, place, queries, json.dumps(wheres))
+    there = run(sys.executable, OPEN, place, queries, json.dumps(wheres), checkout=beside) if beside else {}
+    print(
+        "\n| condition | searched | ms | CPU ms | before: ms | CPU ms | same answers |\n|---|--:|--:|--:|--:|--:|--:|"
+    )
+    for where, ((wall, cpu), answers, searched) in here.items():
+        (old_wall, old_cpu), old, _ = there.get(where, [(float("nan"),) * 2, answers, 0])
+        same = sum(a == b for a, b in zip(answers, old, strict=True))
+        print(f"| {where} | {searched:,} | {1000 * wall:.0f} | {1000 * cpu:.0f} | {1000 * old_wall:.0f} | "
+              f"{1000 * old_cpu:.0f} | {same} of {len(answers)} |", flush=True)  # fmt: skip
 
 
 def rclip_python(folder: Path) -> str:
@@ -224,6 +263,7 @@ def main() -> None:
     ask.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     ask.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "curator-bench")
     ask.add_argument("--rclip", action="store_true")
+    ask.add_argument("--beside", type=Path, help="an older checkout, whose code answers the same")
     options = ask.parse_args()
     print(describe_machine())
     for n in options.sizes:
@@ -234,6 +274,7 @@ def main() -> None:
         place = folder / "index"
         if not place.exists():
             build(place, n)
+        print_open(place, queries, options.beside)
         rows = [measure(place, queries, "no filter")]
         rows += [
             measure(place, queries, f"filter {share:g} %", f"id % 1000 < {10 * share:g}") for share in (0.1, 1, 10, 50)

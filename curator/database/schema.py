@@ -12,7 +12,7 @@ from curator.texts import column_name, is_finite, to_json
 if TYPE_CHECKING:
     import sqlite3
 
-    from sqlite_utils import Database, Migrations
+    from sqlite_utils import Database
 
 APPLICATION_ID = int.from_bytes(INDEX_MARK, "big")
 FORMAT = 7  # user_version: one more for every migration
@@ -222,15 +222,12 @@ UNUSED_COLUMNS = "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FRO
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a database to this format, from nothing or from an earlier one."""
-    from sqlite_utils import Database  # 0.2 s to import, a second where there is pandas
+    from sqlite_utils import (
+        Database,  # 0.2 s to import, a second where there is pandas
+        Migrations,
+    )
 
-    _migrations().apply(Database(connection))
-
-
-def _migrations() -> Migrations:
-    """All migrations, in order; each leaves `user_version` at its own number."""
-    from sqlite_utils import Migrations
-
+    # In order; each leaves `user_version` at its own number.
     steps = Migrations("curator")
 
     @steps()
@@ -275,7 +272,7 @@ def _migrations() -> Migrations:
         _create(db, _SEVENTH)
         db.execute("PRAGMA user_version = 7")
 
-    return steps
+    steps.apply(Database(connection))
 
 
 def _mend_json(db: Database) -> None:

@@ -131,8 +131,8 @@ def _holds(tree: dict[str, Any], columns: dict[str, _Column]) -> Mask:
     for part in tree.get("must_not", []):
         holds &= ~_holds(part, columns)
     if "should" in tree:
-        some = np.zeros(n, bool)
+        one_holds = np.zeros(n, bool)
         for part in tree["should"]:
-            some |= _holds(part, columns)
-        holds &= some
+            one_holds |= _holds(part, columns)
+        holds &= one_holds
     return holds

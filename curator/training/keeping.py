@@ -71,6 +71,7 @@ def telling_full_disk(run: Run) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
+        # Newest last; a checkpoint that was cut off is none of them.
         there = run.checkpoints()
         way = (
             f"the checkpoint at {there[-1]} images is good: make room, then go on with `--resume {run.name}`"

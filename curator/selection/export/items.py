@@ -125,12 +125,12 @@ def content(item: Item, plan: ExportPlan) -> bytes:
     """
     data = selected_bytes(item)
     is_cut = plan.alpha != "keep" and may_be_transparent(item.image.mode, item.image.format)
-    own = suffix_of(item.image, None)
-    is_foreign = plan.size is None and bool(plan.reads) and own not in plan.reads
+    suffix = suffix_of(item.image, None)
+    is_foreign = plan.size is None and bool(plan.reads) and suffix not in plan.reads
     if plan.size is None and not is_cut and not is_foreign:
         return data
     picture = with_alpha(data)
-    if picture.mode == "RGB" and plan.size is None and item.file.endswith(own):
+    if picture.mode == "RGB" and plan.size is None and item.file.endswith(suffix):
         return data
     if item.box is not None:
         picture = picture.crop(item.box)

@@ -128,10 +128,9 @@ def export(
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        ids = np.array([i.image.id for i in items], np.int64)
         plan = ExportPlan(
-            beside, items, options.link, options.size, options.alpha, options.shard, lambda: vectors_of(index, ids),
-            job, options.reads,
+            beside, items, options.link, options.size, options.alpha, options.shard,
+            lambda: vectors_of(index, np.array([i.image.id for i in items], np.int64)), job, options.reads,
         )  # fmt: skip
         plan = replace(plan, items=forms[options.form].write(plan) or plan.items)
         write_table(plan)
