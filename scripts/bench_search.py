@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -158,9 +157,9 @@ def add_tail_and_tombstones(place: Path, n: int, count: int) -> None:
 
 
 def run(python: str, code: str, *arguments: object, checkout: Path | None = None) -> dict:
-    environment = os.environ | ({"PYTHONPATH": str(checkout)} if checkout else {})
-    words = [python, "-c", code, *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    words = [python, "-c", code, *map(str, arguments)]  # the folder that it runs in comes first on its path
+    where = checkout or Path(__file__).parent.parent
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=where)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -267,7 +266,7 @@ def main() -> None:
     options = ask.parse_args()
     print(describe_machine())
     for n in options.sizes:
-        folder = options.folder / str(n)
+        folder = options.folder.absolute() / str(n)
         folder.mkdir(parents=True, exist_ok=True)
         queries = folder / "queries.npy"
         np.save(queries, next(vectors(QUERIES, seed=5)))
