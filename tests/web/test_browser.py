@@ -88,8 +88,9 @@ def page(filled: Path, tmp_path: Path) -> Iterator[Any]:
 
 def until(page: Any, script: str) -> None:
     """Wait until a script is true; not by the page's own waiting, which its Content-Security-Policy forbids."""
+    asked = f"(() => {{ try {{ return !!({script}); }} catch {{ return false; }} }})()"  # what is not drawn yet is null
     for _ in range(150):
-        if page.evaluate(script):
+        if page.evaluate(asked):
             return
         page.wait_for_timeout(100)
     raise AssertionError(script)
