@@ -447,12 +447,18 @@ def test_a_mark_set_while_a_tag_is_saved_is_taken_back_first(page: Any) -> None:
     page.keyboard.press("t")
     page.keyboard.type("slow")
     page.keyboard.press("Enter")
+    until(page, "!document.querySelector('dialog')")
+    for _ in range(100):
+        if held:
+            break
+        page.wait_for_timeout(50)
     page.keyboard.press("+")
     until(page, "location.search.includes('like=')")
     assert len(held) == 1
     with page.expect_response("**/api/tag"):
         held[0].continue_()
-    page.wait_for_timeout(300)
+    done(page, "tag slow: 1 image")
+    page.wait_for_timeout(1_000)
     page.keyboard.press("z")
     until(page, "!location.search.includes('like=')")
     assert count_of(page, "SELECT count(*) FROM tags") == 1, "the tag was asked for before the mark"
