@@ -124,16 +124,20 @@ def whole_for_user(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder_for_user(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target`, a new one that a person named; it takes that name when the block ends well.
+    """An empty folder beside `target`, a new or empty one that a person named, whose place it takes when all went well.
 
-    Else nothing is left. Raises `UsageError` where it cannot be written.
+    Else nothing is left; nor is what processes that were killed left there. Raises `UsageError` where it cannot be
+    written.
     """
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    sweep(target.parent, target.name)
+    shutil.rmtree(beside, ignore_errors=True)
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
+        beside.mkdir(parents=True)
         yield beside
-        beside.rename(target)
+        if target.exists():
+            target.rmdir()
+        os.replace(beside, target)
     except OSError as error:
         raise UsageError(
             f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room"

@@ -222,10 +222,8 @@ UNUSED_COLUMNS = "DELETE FROM columns WHERE name NOT IN (SELECT DISTINCT key FRO
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a database to this format, from nothing or from an earlier one."""
-    from sqlite_utils import (
-        Database,  # 0.2 s to import, a second where there is pandas
-        Migrations,
-    )
+    # 0.2 s to import, a second where there is pandas, so only here.
+    from sqlite_utils import Database, Migrations
 
     # In order; each leaves `user_version` at its own number.
     steps = Migrations("curator")

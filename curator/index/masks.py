@@ -42,9 +42,11 @@ class Masks:
         Call it inside a snapshot. Raises `WhereError`.
         """
         tree = _tree_of(where) if count >= self.least else None
-        names = set() if tree is None else set(_named(tree))
+        if tree is None:
+            return self.reader.ids_where(where)
+        names = set(_named(tree))
         columns = self._columns_for(names)
-        if tree is not None and columns is not None:
+        if columns is not None:
             ids = columns["id"].values
             return np.asarray(ids[_holds(tree, columns)], np.int64)
         ids = self.reader.ids_where(where)

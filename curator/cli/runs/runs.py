@@ -68,14 +68,16 @@ def compare_command(
     labels, and all are measured on images that none was trained on, with 95 % intervals. With --sheet their curves are
     laid over each other, above what each generator makes of the same latents.
     """
-    from curator.evaluation.of_runs import measure_runs
     from curator.runs.compare import compare_runs, draw_comparison
     from curator.runs.lookup import run_of
 
     with opened(name) as index, working() as job:
         chosen = [run_of(index, run) for run in runs]
-        compared = compare_runs(chosen)
-        measured = measure_runs(index, chosen, most=measure, job=job) if measure else {}
+        compared, measured = compare_runs(chosen), {}
+        if measure:
+            from curator.evaluation.of_runs import measure_runs
+
+            measured = dict(measure_runs(index, chosen, most=measure, job=job))
     if sheet:
         draw_comparison(chosen, sheet)
         say(f"Sheet: {sheet}")

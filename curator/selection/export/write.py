@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 
 from curator.database import Selections
 from curator.errors import UsageError
-from curator.files import sweep
+from curator.files import whole_folder_for_user
 from curator.images import may_be_transparent, seen_box, with_alpha
 from curator.index import Index
 from curator.index.images import refuse_changed, relative, vectors_of
@@ -123,11 +121,7 @@ def export(
         roots = [r.path for r in index.reader.roots()]
         items = [replace(i, file=f) for i, f in zip(items, _kept_names(items, roots, options), strict=True)]
     items = _with_columns(items)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    sweep(target.parent, target.name)  # of exports to here that were killed
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
+    with whole_folder_for_user(target) as beside:
         plan = ExportPlan(
             beside, items, options.link, options.size, options.alpha, options.shard,
             lambda: vectors_of(index, np.array([i.image.id for i in items], np.int64)), job, options.reads,
@@ -140,15 +134,6 @@ def export(
             file = "manifest.json" if len(chosen) == 1 else f"manifest-{s.name}.json"
             write_text(beside / file, to_json(manifest, indent=1) + "\n")
         write_croissant(beside, "+".join(names), {"count": len(items)}, list(plan.items[0].row()))
-        if target.exists():
-            target.rmdir()
-        os.replace(beside, target)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {target}: {error.strerror or error}; name a new folder on a disk with room"
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return len(items)
 
 
