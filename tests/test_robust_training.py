@@ -51,7 +51,7 @@ def test_the_time_in_which_a_process_is_stopped_is_not_counted(tmp_path: Path) -
         "import sys; sys.path.insert(0, 'tests')\n"
         "from test_robust_training import *\n"
         "raw = load_digits(); pictures = pictures_of((raw.images[:256] * 15).astype('uint8'))\n"
-        f"run = start_run(Path({str(tmp_path)!r}), options(images=0, max_minutes=0.15), pictures)\n"
+        f"run = start_run(Path({str(tmp_path)!r}), options(images=0, max_minutes=0.15, every=10**6), pictures)\n"
         "print(run.folder, flush=True)\n"
         "go(run, pictures, Job(say=lambda line: print(line, flush=True)))\n"
     )
@@ -59,9 +59,8 @@ def test_the_time_in_which_a_process_is_stopped_is_not_counted(tmp_path: Path) -
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     run = Run(Path(process.stdout.readline().strip()))
-    while run.state["status"] != "training":
+    while len(run.rows("stats.jsonl")) < 2:  # it is among its steps, each of which takes milliseconds
         time.sleep(0.05)
-    time.sleep(1)
     process.send_signal(signal.SIGSTOP)
     time.sleep(9)
     process.send_signal(signal.SIGCONT)
