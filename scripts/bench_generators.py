@@ -46,9 +46,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny": ("gan", {"preset": "tiny"}),
     "dcgan": ("gan", {"preset": "dcgan"}),
     "flip": ("gan", {"augment": ("flip",)}),
+    "distorted": ("gan", {"augment": ("diffaug",)}),
     "diffaug": ("gan", {"augment": ("flip", "diffaug")}),
     "narrow": ("gan", {"width": 16}),
     "vae": ("vae", {}),
+    "vae64": ("vae", {"latent": 64}),
 }
 
 
@@ -71,16 +73,16 @@ def fashion(data: Path) -> Sample:
     return Sample(32, *parts)
 
 
-def clothing(data: Path) -> Sample:
+def clothing(data: Path, side: int = 64) -> Sample:
     home = data / "clothing"
     with (home / "labels.csv").open() as opened:
         rows = list(csv.DictReader(opened))
     names = sorted({r["label"] for r in rows})
-    read = read_pictures([home / r["file"] for r in rows], 64)
+    read = read_pictures([home / r["file"] for r in rows], side)
     labels = np.array([names.index(rows[i]["label"]) for i in read.kept])
     is_test = np.array([rows[i]["split"] == "test" for i in read.kept])
     parts = [pictures_of(read.pixels[m], labels[m], names) for m in (~is_test, is_test)]
-    return Sample(64, *parts)
+    return Sample(side, *parts)
 
 
 def emoji(data: Path) -> Sample:

@@ -8,6 +8,9 @@ not counted but shown, and the process's peak memory. Recall is against a float6
 `--rclip` installs rclip into an environment of its own and calls its `RClip.search` with the text encoder replaced by
 the query vector, so that nothing is downloaded and only its search is measured.
 
+`--lists` measures what the lists of an index of two million and more find (`--sizes 10000000`, 30 GB of disk), beside
+comparing all, for queries ever further from the images. The index stays in `--folder`.
+
 A second table is of an index that stays open, as that of a page or of a program: the median of twenty queries after
 two, with `--beside` also by the code of another checkout, on the same index.
 """
@@ -21,6 +24,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +34,9 @@ from machine import describe_machine
 from curator.database import NewImage
 from curator.embeddings import normalise
 from curator.index import Index
+from curator.job import Job
 from curator.records import Content, ImageFile, Notes
+from curator.vectors.lists import LEAST
 
 DIM, QUERIES, BLOCK = 512, 5, 10_000
 
@@ -65,6 +71,24 @@ with curator.index.Index.open(place) as index:
             answers.append(hits.ids.tolist())
         out[where or "none"] = [np.median(times[2:], axis=0).tolist(), answers, hits.searched]
 print(json.dumps(out))
+"""
+
+LISTS = """
+import json, resource, sys, time
+import numpy as np, curator.index
+place, queries, exact = sys.argv[1], np.load(sys.argv[2]), sys.argv[3] == "exact"
+out = []
+with curator.index.Index.open(place) as index:
+    index.engine.exact_only = exact
+    for where in (None, "width <= 500"):
+        for turn in range(2):  # the first reads from the disk, and asks SQLite
+            for n, q in enumerate(queries):
+                wall, cpu = time.monotonic(), time.process_time()
+                answer = index.engine.nearest(q, 20, where=where)
+                took = time.monotonic() - wall, time.process_time() - cpu
+                if turn:
+                    out.append([where, n, *took, answer.exact, answer.ids.tolist(), answer.notes])
+print(json.dumps([out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 
 MANY = """
@@ -127,18 +151,37 @@ def vectors(n: int, seed: int = 0) -> Iterator[np.ndarray]:
         yield normalise(centres[rng.integers(0, 1000, b)] + 1.5 * rng.normal(size=(b, DIM)).astype(np.float32))
 
 
-def build(place: Path, n: int) -> None:
-    """An index of n synthetic images, with its FAISS files."""
+def like_photos(n: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Unit rows in blocks whose variance falls along the axes as that of 12,288 photos in `small` does.
+
+    There the eigenvalues of the covariance fall with the power −1.18 of their number, and their mean is 0.28 long.
+    """
+    rng, spectrum = np.random.default_rng([seed, 1]), np.arange(1, DIM + 1, dtype=np.float32) ** -0.59
+    centres = np.random.default_rng(0).normal(size=(1000, DIM)).astype(np.float32)
+    # A mean of 0.28 beside an expected length of √Σ(1 + 1)s² of the rest.
+    middle = np.zeros(DIM, np.float32)
+    middle[-1] = 0.29 * np.sqrt(2 * (spectrum**2).sum())
+    for start in range(0, n, BLOCK):
+        b = min(BLOCK, n - start)
+        noise = rng.normal(size=(b, DIM)).astype(np.float32)
+        yield normalise(middle + (centres[rng.integers(0, 1000, b)] + noise) * spectrum)
+
+
+def build(place: Path, blocks: Iterator[np.ndarray], listed_from: int = LEAST) -> None:
+    """An index of synthetic images, with its FAISS files."""
     with Index.create(place) as index, index.write() as db:
         with db.atomic():
             space = db.add_space("pixels", "synthetic", DIM)
             root = db.add_root(Path("/synthetic"))
         at = 0
-        for x in vectors(n):
+        for x in blocks:
             with db.atomic():
                 put(db, space, root.id, at, x)
             at += len(x)
-        index.rebuild(db, space)
+        job = Job(say=lambda line: print(line, flush=True))
+        wall, cpu = time.monotonic(), time.process_time()
+        index.rebuild(db, space, listed_from=listed_from, job=job)
+        print(f"FAISS files: {time.monotonic() - wall:,.0f} s, {time.process_time() - cpu:,.0f} s of CPU", flush=True)
 
 
 def put(db: object, space: object, root: int, at: int, x: np.ndarray) -> None:
@@ -218,6 +261,30 @@ def print_open(place: Path, queries: Path, beside: Path | None) -> None:
               f"{1000 * old_cpu:.0f} | {same} of {len(answers)} |", flush=True)  # fmt: skip
 
 
+def print_lists(place: Path, folder: Path, n: int) -> None:
+    """What the lists of a large index find of the true hits, and in what time, by how far queries are from images."""
+    images = next(like_photos(30, seed=5))
+    noise = np.random.default_rng(3).normal(size=images.shape).astype(np.float32) / DIM**0.5
+    distances = (0.0, 1.0, 2.0, 3.5, 5.0)
+    np.save(folder / "probes.npy", np.concatenate([normalise(images + np.float32(d) * noise) for d in distances]))
+    walked, peak = run(sys.executable, LISTS, place, folder / "probes.npy", "lists")
+    compared, _ = run(sys.executable, LISTS, place, folder / "probes.npy", "exact")
+    print(f"\n{n:,} images; peak of the process that used lists {peak:,.0f} MiB\n")
+    heads = ("condition", "distance", "answered by lists", "recall@20", "said", "ms", "CPU ms", "all: ms", "CPU ms")
+    print("| " + " | ".join(heads) + " |\n|---" + "|--:" * (len(heads) - 1) + "|")
+    for where in (None, "width <= 500"):
+        for i, distance in enumerate(distances):
+            mine = [(w, c) for w, c in zip(walked, compared, strict=True)
+                    if w[0] == where and w[1] // len(images) == i]  # fmt: skip
+            by_lists = [(w, c) for w, c in mine if not w[4]]
+            recall = [len(set(w[5]) & set(c[5])) / len(c[5]) for w, c in by_lists]
+            said = [float(w[6][-1].split("recall ")[1].split()[0]) for w, _ in by_lists]
+            ms = [1000 * float(np.median(times)) for times in zip(*((*w[2:4], *c[2:4]) for w, c in mine), strict=True)]
+            shown = (f"{np.mean(recall):.3f}", f"{np.mean(said):.2f}") if recall else ("", "")
+            cells = (where or "none", distance, f"{len(by_lists)} of {len(mine)}", *shown, *(f"{m:.0f}" for m in ms))
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
 def rclip_python(folder: Path) -> str:
     environment = folder / "rclip-environment"
     if not environment.exists():
@@ -263,6 +330,8 @@ def main() -> None:
     ask.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "curator-bench")
     ask.add_argument("--rclip", action="store_true")
     ask.add_argument("--beside", type=Path, help="an older checkout, whose code answers the same")
+    ask.add_argument("--lists", action="store_true", help="only what the lists of a large index find, by --listed-from")
+    ask.add_argument("--listed-from", type=int, default=LEAST)
     options = ask.parse_args()
     print(describe_machine())
     for n in options.sizes:
@@ -272,7 +341,10 @@ def main() -> None:
         np.save(queries, next(vectors(QUERIES, seed=5)))
         place = folder / "index"
         if not place.exists():
-            build(place, n)
+            build(place, like_photos(n) if options.lists else vectors(n), options.listed_from)
+        if options.lists:
+            print_lists(place, folder, n)
+            continue
         print_open(place, queries, options.beside)
         rows = [measure(place, queries, "no filter")]
         rows += [

@@ -288,12 +288,20 @@ def test_an_approximate_graph_is_certified_and_probes_more_until_it_is_good() ->
     assert c.method.startswith("IVF")
     assert c.recall >= 0.99
     assert c.low <= c.recall <= c.high + 1e-9
-    assert c.edges > 100
+    assert c.edges >= 1_000, "of fewer the interval would be wide"
+    assert c.high - c.low < 0.01
     exact = build_graph(x, threshold=c.threshold)
     true = {tuple(p) for p in exact.above(c.threshold)[0].tolist()}
     found = {tuple(p) for p in graph.above(c.threshold)[0].tolist()}
     assert len(found & true) / len(true) > 0.98, "what the certificate says of a sample holds of all"
     assert found <= true
+
+
+def test_a_certificate_of_rare_edges_looks_at_more_nodes_up_to_a_limit() -> None:
+    x = clustered(12_000, 0, 1.0)
+    few = build_graph(x, threshold=0.97, exact=100).certificate
+    assert few.sampled == 8_000 or few.edges >= 1_000
+    assert build_graph(x[:2_000], threshold=0.999, exact=100).certificate.sampled == 2_000
 
 
 def test_a_node_with_many_duplicates_gets_them_all() -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--paths", is_flag=True, help="Print paths only, a line each.")
 @click.option("-0", "null", is_flag=True, help="Print paths only, each ended by a NUL, for `xargs -0`.")
 @click.option("--on", "service", metavar="URL", help="Ask a service, as postgres://HOST/DB?set=NAME.")
-@click.option("--exact", is_flag=True, help="Of a service: compare every match.")
+@click.option("--exact", is_flag=True, help="Compare every match, as a small index does.")
 @sheet_option("the hits")
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet.")
 @click.option(

@@ -15,10 +15,13 @@ from curator.index.masks import Masks
 from curator.index.view import View
 from curator.records import Finding, Space, Vectors
 from curator.vectors import Answer, Generation, check_generation
+from curator.vectors.calibration import note_of_walk
 
 
 class LocalEngine:
     """Nearest neighbours in a reader's active space. The mapped files are shared by all threads."""
+
+    exact_only = False  # compare every match, however many there are
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -50,8 +53,9 @@ class LocalEngine:
             view = self._current()
             check_unit(q[None], view.space.dim)
             chosen = None if where is None else self._masks.ids_where(where, view.count)
-            ids, scores, searched = view.nearest(q, k, chosen)
-            return Answer(ids, scores, searched, view.count, True, view.notes)
+            ids, scores, searched, recall = view.nearest(q, k, chosen, exact=self.exact_only)
+            notes = view.notes if recall is None else (*view.notes, note_of_walk(recall))
+            return Answer(ids, scores, searched, view.count, recall is None, notes)
 
     def nearest_many(self, q: Vectors, k: int, *, where: str | None = None) -> list[Answer]:
         """The same for each of (m, d) unit vectors, computed together on every core."""

@@ -24,7 +24,8 @@ logger = logging.getLogger("curator")
 NEIGHBOURS = 16  # of each node
 TARGET = 0.99  # least recall of edges above the threshold
 _GRAPHS = 4  # of one space that are kept: of the whole index, and of parts or other thresholds asked for lately
-_SAMPLED = 1_000  # nodes searched exactly for the certificate
+_SAMPLED = 1_000  # nodes searched exactly for the certificate, and edges that it counts at least …
+_SAMPLED_AT_MOST = 8_000  # … unless so many nodes have fewer
 
 Half = NDArray[np.float16]
 
@@ -75,7 +76,8 @@ def build_graph(
     get the further ones too, up to 1,024 each.
     """
     n = len(x)
-    sample = np.sort(np.random.default_rng(0).choice(n, min(n, _SAMPLED), replace=False))
+    rng = np.random.default_rng(0)
+    sample = np.sort(rng.choice(n, min(n, _SAMPLED), replace=False))
     if n < 2:
         empty = (
             np.full((n, 0), -1, np.int32),
@@ -92,6 +94,15 @@ def build_graph(
     source = "given" if threshold is not None else "tail of the nearest neighbours' scores"
     threshold = tail_cut(true_scores[:, 0]) if threshold is None else threshold
     search = Neighbours(x, nprobe=nprobe, **({} if exact is None else {"exact": exact}))
+    edges_of_first = int((true_scores >= threshold).sum())
+    if not search.is_exact and edges_of_first < _SAMPLED:  # of few edges the interval would be wide
+        most = min(n, _SAMPLED_AT_MOST, -(-_SAMPLED * _SAMPLED // max(1, edges_of_first)))
+        others = np.setdiff1d(np.arange(n), sample, assume_unique=True)
+        further = np.sort(rng.choice(others, most - len(sample), replace=False))
+        sample = np.concatenate([sample, further])
+        true, true_scores = (
+            np.concatenate(b) for b in zip((true, true_scores), exact_neighbours(x, further, k), strict=True)
+        )
     while True:
         neighbours, scores = search.nearest(k, job=job)
         saturated = np.flatnonzero(scores[:, -1] >= threshold) if n - 1 > k else np.empty(0, np.int64)

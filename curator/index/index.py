@@ -17,12 +17,14 @@ from curator.encoders import Encoder, open_space
 from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName, UsageError
 from curator.images import absolute, read_picture
 from curator.index.engine import LocalEngine
+from curator.index.files import write_files, write_files_if_worth
 from curator.index.place import locate
 from curator.index.served import ServedReader
 from curator.index.sureness import read_sureness
+from curator.job import QUIET, Job
 from curator.records import Hits, Ids, Image, Positions, Space, Vectors
 from curator.texts import valid_text
-from curator.vectors import Answer, Engine, clear_unfinished, drop_generations, write_generation
+from curator.vectors import Answer, Engine, clear_unfinished
 from curator.vectors.services import Service, is_service, open_service
 
 logger = logging.getLogger("curator")
@@ -30,7 +32,6 @@ logger = logging.getLogger("curator")
 CLEAR = 0.9  # how surely a best hit must beat unrelated images to be an answer; measured by scripts/bench_relevance.py
 _LIKELY = 0.5  # the same where it was learnt how often hits are right
 WAIT = 10.0  # seconds that a writer waits for others, who mostly have very little to write
-_TAIL = 2_000  # changes that a search scans from the database before new FAISS files are worth their writing
 
 
 class Index:
@@ -269,29 +270,13 @@ class Index:
                 return answer, chosen[:k]
             wanted *= 4
 
-    def rebuild(self, db: Writer, space: Space) -> None:
-        """Write new FAISS files of a space from the database and switch to them; the old ones go one step later."""
-        home = self.folder / "vectors"
-        with db.atomic():
-            number = db.next_generation()
-        built_seq = db.meta("seq")
-        facts = {"missing": len(db.missing(space)), "space": space.fingerprint, "encoder": space.encoder}
-        facts |= {"seq": built_seq, "generation": number}
-        checksum = write_generation(home, number, space.dim, db.vector_blocks(space), facts=facts, step=self.step)
-        with db.atomic():
-            db.set_generation(space, number, built_seq, checksum)
-        self.step("generation switched")
-        drop_generations(home, {s.generation for s in db.spaces()} | {space.generation, number})
+    def rebuild(self, db: Writer, space: Space, **options: Any) -> None:
+        """Write new FAISS files of a space from the database; see `curator.index.files.write_files`."""
+        write_files(self.folder, db, space, step=self.step, **options)
 
-    def rebuild_if_worth(self, db: Writer, space: Space, *, at_least: int = _TAIL) -> None:
-        """`rebuild` when so much has changed that searches would feel it. A full disk costs speed, never an answer."""
-        space = next(s for s in db.spaces() if s.id == space.id)
-        changes = len(db.changed_since(space))
-        if changes > at_least or (changes and not space.generation):
-            try:
-                self.rebuild(db, space)
-            except OSError as error:
-                logger.warning("the FAISS files could not be written (%s); searches read the database instead", error)
+    def rebuild_if_worth(self, db: Writer, space: Space, *, listed: bool = True, job: Job = QUIET) -> None:
+        """The same when so much has changed that searches would feel it; without lists unless `listed`."""
+        write_files_if_worth(self.folder, db, space, step=self.step, listed=listed, job=job)
 
     def _first_of_each(self, ids: Ids) -> Positions:
         hashes = [i.sha256 for i in self.images(ids)]

@@ -82,20 +82,26 @@ class View:
         x = self.generation.vectors(old) if self.generation else np.empty((0, self.space.dim), np.float32)
         return np.concatenate([x, self.tail[new]])
 
-    def nearest(self, q: Vectors, k: int, chosen: Ids | None) -> tuple[Ids, Scores, int]:
-        """Best `k` over files and tail together, among the `chosen` ids if given → ids, scores, number compared."""
+    def nearest(
+        self, q: Vectors, k: int, chosen: Ids | None, *, exact: bool = True
+    ) -> tuple[Ids, Scores, int, float | None]:
+        """Best `k` over files and tail together, among the `chosen` ids if given → ids, scores, number of candidates.
+
+        Unless `exact`, the lists of large files may answer; then the recall that was measured comes last, else None.
+        """
         in_tail = np.ones(len(self.tail_ids), bool) if chosen is None else find_sorted(chosen, self.tail_ids)[1]
         ids, scores = self.tail_ids[in_tail], exact_scores(self.tail[in_tail], q)
-        searched = len(ids)
+        searched, recall = len(ids), None
         if self.generation is not None and len(self.generation.ids):
             allowed = self._allowed(self.generation, chosen)
             compared = len(self.generation.ids) if allowed is None else int(allowed.sum())
             searched += compared
             if compared:
-                old_ids, old_scores = self.generation.search(q, k, allowed)
+                walked = None if exact else self.generation.approximate(q, k, allowed)
+                old_ids, old_scores, recall = walked or (*self.generation.search(q, k, allowed), None)
                 ids, scores = np.concatenate([old_ids, ids]), np.concatenate([old_scores, scores])
         order = best_first(scores, ids)[:k]
-        return ids[order], scores[order], searched
+        return ids[order], scores[order], searched, recall
 
     def nearest_many(self, q: Vectors, k: int, chosen: Ids | None) -> list[tuple[Ids, Scores]]:
         """The same for each of (m, d) queries at once, on every core → ids and scores of each."""

@@ -67,7 +67,7 @@ def ingest(
             interrupted = True
         work.sketches.close()
         if not db.lost and db.meta("active_space") == space.id:
-            index.rebuild_if_worth(db, space)
+            index.rebuild_if_worth(db, space, listed=not interrupted, job=job)
     seconds = time.monotonic() - started
     work.remarks += size_remarks(before, len(index), encoder.dim)
     return IngestReport(
@@ -104,7 +104,7 @@ def _pass(work: Work, plan: Plan) -> None:
         embedded.update(encoded.vectors)  # in place: the threads that read ahead look at this very set
         done, since_files = done + len(encoded), since_files + len(encoded)
         if since_files >= max(_CHECKPOINT, (already + done) // 10):  # else each writes all of many again
-            work.index.rebuild_if_worth(db, work.space)
+            work.index.rebuild_if_worth(db, work.space, listed=False)  # lists would be learnt ten times
             since_files = 0
         work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)
         work.job.check()

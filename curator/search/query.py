@@ -174,7 +174,7 @@ class Question:
     min_score: float | None = None
     min_confidence: float | None = None
     unique: bool = False
-    exact: bool = False  # of a service: compare every match
+    exact: bool = False  # compare every match
 
     def condition(self) -> str | None:
         """All limits on metadata as one SQL condition. Raises `WhereError` for unbalanced parentheses."""
@@ -190,8 +190,8 @@ class Question:
 
 def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:
     """The hits for a parsed query. Raises what `Index.search` raises."""
-    if question.exact and index.is_served:
-        index.engine.exact_only = True  # type: ignore[attr-defined]
+    if question.exact:
+        index.engine.exact_only = True
     return answer(index, query_vector(index, terms, stdin=stdin), question, is_words=is_plain(terms))
 
 

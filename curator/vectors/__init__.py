@@ -9,6 +9,7 @@ from curator.vectors.generation import (
     drop_generations,
     write_generation,
 )
+from curator.vectors.listing import ListPlan
 from curator.vectors.many import nearest_many, rows_in_blocks
 from curator.vectors.neighbours import Neighbours, exact_neighbours, near_hashes
 from curator.vectors.services import COLUMNS, CONDITIONS, LoadPart, Service, is_service, open_service
@@ -21,6 +22,7 @@ __all__ = [
     "Engine",
     "Generation",
     "GenerationDamaged",
+    "ListPlan",
     "LoadPart",
     "Neighbours",
     "Service",

@@ -63,3 +63,8 @@ def settled_width(ef: int, recall: float, total: int, say: Callable[[str], None]
 def note_of(recall: float) -> str:
     """What an approximate answer says of itself."""
     return f"approximate: recall {recall:.3f} on text-like probes when it was loaded"
+
+
+def note_of_walk(recall: float) -> str:
+    """What an answer from the lists of a large index says of itself."""
+    return f"approximate: recall {recall:.2f} on probes as far from the images as this query; --exact compares all"

@@ -32,6 +32,8 @@ class Answer:
 class Engine(Protocol):
     """The vectors of one space, and what finds the nearest of them. Usable from any number of threads."""
 
+    exact_only: bool  # compare every match, however many there are
+
     @property
     def space(self) -> Space:
         """Whose vectors these are. Raises `NoIndex` where there are none yet."""

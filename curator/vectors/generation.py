@@ -24,9 +24,13 @@ from curator.embeddings import best_first, check_unit, exact_scores, find_sorted
 from curator.files import forget, problem_in, remember, sha256_of
 from curator.records import Ids, Positions, Scores, Vectors
 from curator.texts import to_json
+from curator.vectors.cores import cores, in_threads
+from curator.vectors.listing import ListPlan, PlacedLists
 
 FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"
 _PART = 25_000_000  # numbers that a thread scans at least: a core takes some 5 ms
+_FEW = 0.1  # of the vectors: so few that a condition holds for are all compared
+_NEARLY_ALL = 0.98  # of the vectors
 _MARGIN = 32  # candidates beyond k, so that equal scores at the cut are told apart by id
 
 
@@ -42,6 +46,7 @@ class Generation:
     dim: int
     ids: Ids
     missing: int  # present images that had no vector when it was written
+    listed: PlacedLists | None = None  # of a large one
 
     @classmethod
     def open(cls, folder: Path, files_sha256: str) -> Generation:
@@ -49,9 +54,10 @@ class Generation:
         try:
             manifest = _checked_manifest(folder, files_sha256)
             ids = np.load(folder / IDS, mmap_mode="r")
+            listed = PlacedLists.of(folder, manifest.get("lists"), len(ids))
         except (OSError, ValueError) as error:
             raise GenerationDamaged(f"{folder} cannot be read: {error}") from error
-        return cls(folder, int(manifest["dim"]), ids, int(manifest.get("missing", 0)))
+        return cls(folder, int(manifest["dim"]), ids, int(manifest.get("missing", 0)), listed)
 
     @cached_property
     def _flat(self) -> Any:
@@ -76,7 +82,7 @@ class Generation:
         """
         query = check_unit(np.ascontiguousarray(q, np.float32)[None], self.dim)
         total = len(self.ids) if allowed is None else int(allowed.sum())
-        parts = parts or max(1, min(_cores(), total * self.dim // _PART))
+        parts = parts or max(1, min(cores(), total * self.dim // _PART))
         wanted = k + _MARGIN
         while True:
             rough, positions = self._scan(query, min(wanted, max(total, 1)), allowed, parts)
@@ -88,6 +94,35 @@ class Generation:
         ids = self.ids[positions]
         order = best_first(scores, ids)[:k]
         return ids[order], scores[order]
+
+    def approximate(self, q: Vectors, k: int, allowed: NDArray[np.bool_] | None) -> tuple[Ids, Scores, float] | None:
+        """Most of the best `k`, as `search` gives them, and the share that lists held of the true hits of such queries.
+
+        None where there are no lists, where `allowed` is a tenth of all or less, and where fewer would be told than
+        there are, or nobody knows how many: then `search` does it.
+        """
+        total = len(self.ids) if allowed is None else int(np.count_nonzero(allowed))
+        if self.listed is None or total <= _FEW * len(self.ids):
+            return None
+        query = check_unit(np.ascontiguousarray(q, np.float32)[None], self.dim)
+        wanted = 2 * k + _MARGIN
+        # A few void ones are passed over afterwards: a selector would be asked for every vector.
+        chosen = None if allowed is None or total >= _NEARLY_ALL * len(self.ids) else self.listed.entries(allowed)
+        walked = self.listed.lists.search(query, -(-k * len(self.ids) // total), wanted, chosen)
+        if walked is None:
+            return None
+        positions = self.listed.positions(walked[0])
+        beside = self.listed.beside
+        if beside is not None:
+            new = beside if allowed is None else beside & allowed
+            parts = max(1, min(cores(), int(np.count_nonzero(new)) * self.dim // _PART))
+            positions = np.concatenate([positions, self._scan(query, wanted, new, parts)[1]])
+        positions = positions if allowed is None else positions[allowed[positions]]
+        if len(positions) < min(k, total):
+            return None
+        scores = exact_scores(self.vectors(positions), q)
+        order = best_first(scores, self.ids[positions])[:k]
+        return self.ids[positions[order]], scores[order], walked[1].recall
 
     def _scan(
         self, query: Vectors, count: int, allowed: NDArray[np.bool_] | None, parts: int
@@ -114,10 +149,7 @@ class Generation:
         compared = np.arange(len(self.ids)) if allowed is None else np.flatnonzero(allowed)
         cuts = [compared[i * len(compared) // parts] if len(compared) else 0 for i in range(1, parts)]
         slices = [slice(a, b) for a, b in itertools.pairwise([0, *cuts, len(self.ids)])]
-        from concurrent.futures import ThreadPoolExecutor  # of no use to a search of a small index
-
-        with ThreadPoolExecutor(parts) as pool:
-            all_scores, all_positions = (np.concatenate(c) for c in zip(*pool.map(scan, slices), strict=True))
+        all_scores, all_positions = (np.concatenate(c) for c in zip(*in_threads(scan, slices), strict=True))
         order = np.argsort(-all_scores, kind="stable")[:count]
         return all_scores[order], all_positions[order]
 
@@ -130,11 +162,12 @@ def write_generation(
     *,
     facts: dict[str, Any],
     step: Callable[[str], None] = lambda name: None,
+    listing: ListPlan | None = None,
 ) -> str:
     """Write `home/<number>/` beside, then rename it into place → the checksum that the database must remember.
 
-    `blocks` yields (ids (b,), x (b, d) float16) by ascending id. Raises `OSError` where it cannot be written, leaving
-    nothing.
+    `blocks` yields (ids (b,), x (b, d) float16) by ascending id; by a `listing` a large one gets lists.
+    Raises `OSError` where it cannot be written, leaving nothing.
     """
     import faiss
 
@@ -153,13 +186,17 @@ def write_generation(
         except RuntimeError as error:
             raise OSError(f"cannot write {beside / FLAT}: {str(error).splitlines()[-1]}") from error
         np.save(beside / IDS, ids)
+        del flat  # of its memory the lists need half
         step("generation files written")
-        manifest = {"count": len(ids), "dim": dim, "files": {f: sha256_of(beside / f) for f in (FLAT, IDS)}, **facts}
+        files = {f: sha256_of(beside / f) for f in (FLAT, IDS)}
+        lists = listing and listing.write(beside, ids, dim, Generation(beside, dim, ids, 0).vectors)
+        files |= lists["files"] if lists else {}
+        manifest = {"count": len(ids), "dim": dim, "files": files, **facts} | ({"lists": lists} if lists else {})
         text = to_json(manifest, sort_keys=True, indent=1)
         (beside / MANIFEST).write_text(text)
-        for name in (FLAT, IDS, MANIFEST):
+        for name in (*files, MANIFEST):
             _fsync(beside / name)
-        remember(beside, (FLAT, IDS))
+        remember(beside, tuple(files))
         step("generation synced")
         shutil.rmtree(home / str(number), ignore_errors=True)
         os.replace(beside, home / str(number))
@@ -202,11 +239,6 @@ def _checked_manifest(folder: Path, files_sha256: str) -> dict[str, Any]:
     if problem:
         raise GenerationDamaged(problem)
     return manifest
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fsync(path: Path) -> None:

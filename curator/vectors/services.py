@@ -45,8 +45,6 @@ class LoadPart:
 class Service(Engine, Protocol):
     """An engine that others run. It holds copies alone: `curator push` fills it again."""
 
-    exact_only: bool  # compare every match, however many there are
-
     def create(self, space: Space, source: str, *, replace: bool = False) -> None:
         """Make room for a set of this space that is filled from `source`, or find it made.
 

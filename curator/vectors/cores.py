@@ -1,0 +1,26 @@
+"""Work on every core, in threads of our own: FAISS's own wait for each other where several searches run at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[_In], _Out], parts: Iterable[_In]) -> Iterator[_Out]:
+    """The results of `work` for each part, in order; a single part stays in this thread."""
+    items = list(parts)
+    if len(items) == 1:
+        return iter([work(items[0])])
+    from concurrent.futures import ThreadPoolExecutor  # of no use to a search of a small index
+
+    with ThreadPoolExecutor(len(items)) as pool:
+        return iter(list(pool.map(work, items)))
