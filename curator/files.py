@@ -24,10 +24,24 @@ from pathlib import Path
 from curator.errors import UsageError
 from curator.texts import to_json
 
+DATABASE = "index.db"  # of an index's folder
 VERIFIED = "verified.json"
 _CHUNK = 2**20  # bytes read at a time of what a file has grown by
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # errors of a disk or a quota without room
 _HALF = re.compile(r"\.(.+)\.(\d+)(?:-\d+|\.part)(?:\.\w+)?")  # names that `whole` and exports write to first
+
+
+def locate(name: str | Path | None = None) -> Path:
+    """The folder of an index: a path if `name` looks like one, else `indexes/<name>` here or in a folder around here.
+
+    Without a name it is `CURATOR_INDEX`, else `default`. An index that is nowhere yet belongs in `indexes/` here.
+    """
+    chosen = str(name or os.environ.get("CURATOR_INDEX") or "default")
+    if os.sep in chosen or chosen.startswith((".", "~")) or (Path(chosen) / DATABASE).is_file():
+        return Path(chosen).expanduser().absolute()
+    current = Path.cwd()
+    homes = (folder / "indexes" / chosen for folder in (current, *current.parents))
+    return next((home for home in homes if (home / DATABASE).is_file()), current / "indexes" / chosen)
 
 
 def read_regular(path: Path, most: int) -> bytes:

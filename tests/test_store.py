@@ -36,7 +36,8 @@ from curator.errors import (
     UsageError,
     WhereError,
 )
-from curator.index import Index, locate
+from curator.files import locate
+from curator.index import Index
 from curator.index.images import vectors_of
 from curator.records import Content, ImageFile, Notes, Space
 from curator.search.query import Question, parse_query, query_vector

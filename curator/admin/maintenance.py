@@ -14,7 +14,6 @@ import numpy as np
 
 from curator.database import (
     ALONE,
-    DATABASE,
     Reader,
     Writer,
     damaged_rows,
@@ -28,7 +27,7 @@ from curator.database import (
     take_over_log,
 )
 from curator.errors import IndexExists, IndexFull, IndexLocked, NoIndex, PictureError
-from curator.files import whole
+from curator.files import DATABASE, whole
 from curator.images import decode, read_bytes
 from curator.index import Index
 from curator.index.engine import verify_files

@@ -75,7 +75,7 @@ def opened(name: str | None) -> Iterator[Index]:
 
 def folder_of(name: str | None) -> Path:
     """The folder of that index, which is said if it was found above here."""
-    from curator.index import locate
+    from curator.files import locate
 
     folder = locate(name)
     chosen = name or os.environ.get("CURATOR_INDEX", "")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import click
 
-from curator.cli.face import echo, known, opened, print_json, say, table, working
+from curator.cli.face import echo, folder_of, opened, print_json, say, table, working
+from curator.cli.hits import draw_hits, print_hits, summary_of
 from curator.cli.options import index_option, json_option, sheet_option, where_option
 from curator.cli.runs import show_run
 from curator.errors import CuratorError
-from curator.texts import plural, to_json
+from curator.texts import to_json
 
-if TYPE_CHECKING:
-    from curator.records import Hits, Image
+PAGE = "CURATOR_PAGE"  # set to let a page that runs on the index answer queries
 
 
 @click.command("search")
@@ -55,6 +54,8 @@ def search_command(
     a picture         curator search ./shoe.jpg         (or - for one on standard input)
     an image by id    curator search id:123
     a mixture         curator search "2:golden retriever" + ./pool.jpg - fruit
+
+    With CURATOR_PAGE=1 in the environment a `curator web` that runs on the index answers, which has all loaded.
     """
     if batch is not None:
         if query or sheet or show or paths or null:
@@ -62,27 +63,56 @@ def search_command(
         sys.exit(_search_lines(service or name, batch, question))
     # One query keeps one core busy; starting numpy's threads would cost more than the search.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    answer = None if service or sheet or show else _asked_page(name, query, question)
+    if answer is None:
+        answer = _searched(service or name, query, question, sheet, show=show)
+    print_hits(answer["hits"], as_json=as_json, jsonl=jsonl, paths=paths, null=null)
+    say(summary_of(answer))
+    sys.exit(0 if answer["hits"] else 1)
+
+
+def _asked_page(name: str | None, query: tuple[str, ...], question: dict[str, object]) -> dict[str, Any] | None:
+    """The answer of a page that runs on this index, if `CURATOR_PAGE` says to ask one and the query opens no file."""
+    if not os.environ.get(PAGE) or question["exact"] or "-" in query[-1:] or any(map(os.path.isfile, query)):
+        return None
+    if "://" in (name or os.environ.get("CURATOR_INDEX", "")):
+        return None
+    from curator.files import locate
+    from curator.web.beside import ask_beside
+
+    limits = {k: v for k, v in question.items() if k != "exact"}
+    answer = ask_beside(locate(name), {"words": list(query), "question": limits})
+    if answer is not None:
+        folder_of(name)  # says which index it is
+        say("Answered by the page that runs on this index.")
+    return answer
+
+
+def _searched(
+    name: str | None, query: tuple[str, ...], question: dict[str, object], sheet: Path | None, *, show: bool
+) -> dict[str, Any]:
+    """The answer of this process; a sheet of the hits is drawn, and opened, where one is asked for."""
     from curator.search.query import Question, parse_query, search
+    from curator.search.rows import answer_facts
 
     terms = parse_query(query)
     stdin = sys.stdin.buffer.read() if any(t.kind == "stdin" for t in terms) else b""
-    with opened(service or name) as index:
+    with opened(name) as index:
         hits = search(index, terms, Question(**question), stdin=stdin)  # type: ignore[arg-type]
         images = index.images(hits.ids)
-    _print_hits(hits, images, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
     if sheet or (show and images):
         target = sheet or Path(tempfile.mkdtemp(prefix="curator-")) / "search.png"
-        _draw(" ".join(query), hits, images, target)
+        draw_hits(" ".join(query), hits, images, target)
         if show:
             click.launch(str(target))
-    say(_summary(hits))
-    sys.exit(0 if len(hits) else 1)
+    return answer_facts(hits, images)
 
 
 def _search_lines(name: str | None, batch: TextIO, question: dict[str, object]) -> int:
     """Every line answered, errors in their places → exit code, 1 where a line has one."""
     from curator.search.batch import search_lines
     from curator.search.query import Question
+    from curator.search.rows import hit_rows
 
     code = 0
     with opened(name) as index:
@@ -91,65 +121,10 @@ def _search_lines(name: str | None, batch: TextIO, question: dict[str, object]) 
                 code = 1
                 click.echo(to_json({"query": query, "error": str(hits)}, ensure_ascii=False))
             else:
-                click.echo(to_json({"query": query, "hits": _facts(hits, index.images(hits.ids))}, ensure_ascii=False))
+                click.echo(
+                    to_json({"query": query, "hits": hit_rows(hits, index.images(hits.ids))}, ensure_ascii=False)
+                )
     return code
-
-
-def _print_hits(hits: Hits, images: list[Image], *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
-    if paths or null:
-        click.echo("".join(i.place + ("\0" if null else "\n") for i in images), nl=False)
-        return
-    facts = _facts(hits, images)
-    if as_json:
-        print_json(facts)
-    elif jsonl:
-        for row in facts:
-            click.echo(to_json(row))
-    elif facts:
-        rows = [
-            (f"{s:.3f}", known(z, "+.1f"), known(c, ".0%"), i.id, i.label or i.caption or "", _short(i))
-            for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
-        ]
-        echo(table(rows, ("score", "z", "sure", "id", "label", "path")))
-
-
-def _facts(hits: Hits, images: list[Image]) -> list[dict[str, Any]]:
-    return [
-        {"id": i.id, "path": i.place, "score": round(float(s), 6), "z": _known(z, 3), "confidence": _known(c, 4)}
-        | {"label": i.label, "caption": i.caption, "origin": i.origin, "width": i.width, "height": i.height}
-        | {"tags": list(i.tags), "extra": dict(i.extra)}
-        for i, s, z, c in zip(images, hits.scores, hits.z, hits.confidence, strict=True)
-    ]
-
-
-def _known(value: float, digits: int) -> float | None:
-    """A number for JSON, which has no NaN."""
-    return None if math.isnan(value) else round(float(value), digits)
-
-
-def _summary(hits: Hits) -> str:
-    how = "exact" if hits.exact else "approximate"
-    lines = [f"{plural(len(hits), 'hit')} of {hits.searched} searched ({how})."]
-    if not hits.clear:
-        nearest = "; these are only the nearest" if len(hits) else ""
-        lines.append(f"Nothing here clearly matches{nearest}.")
-    return "\n".join([*lines, *(f"Note: {n}" for n in hits.notes)])
-
-
-def _short(image: Image) -> str:
-    folder = Path.cwd()
-    return str(image.path.relative_to(folder)) if image.path.is_relative_to(folder) else image.place
-
-
-def _draw(title: str, hits: Hits, images: list[Image], target: Path) -> None:
-    from curator.drawing.sheets import Section, Tile, save_sheet
-
-    tiles = [
-        Tile(i.path, f"{s:.3f}  {i.label or i.caption or ''}", f"id:{i.id}  {i.path.name}")
-        for i, s in zip(images, hits.scores, strict=True)
-    ]
-    written = save_sheet([Section(f"{title}   ({len(hits)} of {hits.searched})", tiles)], target)
-    say(f"Sheet: {written}")
 
 
 @click.command("compare")

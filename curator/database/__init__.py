@@ -1,6 +1,6 @@
 """SQLite, the only truth. The only rooms with SQL."""
 
-from curator.database.connection import ALONE, DATABASE, is_born, open_raw, refuse_newer, take_lock
+from curator.database.connection import ALONE, is_born, open_raw, refuse_newer, take_lock
 from curator.database.curation import Curation
 from curator.database.integrity import damaged_rows, dangling_rows, has_tables, take_over_log
 from curator.database.reader import FEW, Reader
@@ -12,7 +12,6 @@ from curator.database.writer import NewImage, Writer
 
 __all__ = [
     "ALONE",
-    "DATABASE",
     "FEW",
     "Curation",
     "NewImage",

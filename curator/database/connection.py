@@ -19,11 +19,11 @@ from typing import IO
 from curator.database.integrity import BUSY_MS, damaged_rows, refuse_if_busy, row_crc
 from curator.database.schema import APPLICATION_ID, FORMAT
 from curator.errors import IndexDamaged, IndexLocked, IndexTooNew, IndexTooOld, NoIndex
-from curator.files import read_start, write_whole
+from curator.files import DATABASE, read_start, write_whole
 from curator.job import QUIET, Job
 from curator.texts import to_json
 
-DATABASE, LOCK, STAMP = "index.db", "writer.lock", "clean.json"
+LOCK, STAMP = "writer.lock", "clean.json"
 ALONE = "ingest.lock"  # of work that lends the writer's lock to others, but not to its own kind
 _PATIENCE = 0.05  # seconds between two tries to become the writer
 # Older SQLite can corrupt a WAL when it is reset under a reader (fixed in 3.51.3).

@@ -2,7 +2,6 @@
 
 from curator.index.graph import NEIGHBOURS, build_graph, load_graph
 from curator.index.index import CLEAR, WAIT, Index
-from curator.index.place import locate
 from curator.index.size import check_graph
 
-__all__ = ["CLEAR", "NEIGHBOURS", "WAIT", "Index", "build_graph", "check_graph", "load_graph", "locate"]
+__all__ = ["CLEAR", "NEIGHBOURS", "WAIT", "Index", "build_graph", "check_graph", "load_graph"]

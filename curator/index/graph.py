@@ -100,9 +100,8 @@ def build_graph(
         others = np.setdiff1d(np.arange(n), sample, assume_unique=True)
         further = np.sort(rng.choice(others, most - len(sample), replace=False))
         sample = np.concatenate([sample, further])
-        true, true_scores = (
-            np.concatenate(b) for b in zip((true, true_scores), exact_neighbours(x, further, k), strict=True)
-        )
+        more, more_scores = exact_neighbours(x, further, k)
+        true, true_scores = np.concatenate([true, more]), np.concatenate([true_scores, more_scores])
     while True:
         neighbours, scores = search.nearest(k, job=job)
         saturated = np.flatnonzero(scores[:, -1] >= threshold) if n - 1 > k else np.empty(0, np.int64)

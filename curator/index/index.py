@@ -15,10 +15,10 @@ from curator.database import ALONE, Reader, Writer, take_lock
 from curator.embeddings import LEAST_SAMPLE, Background, exact_scores, normalise
 from curator.encoders import Encoder, open_space
 from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, UnknownName, UsageError
+from curator.files import locate
 from curator.images import absolute, read_picture
 from curator.index.engine import LocalEngine
 from curator.index.files import write_files, write_files_if_worth
-from curator.index.place import locate
 from curator.index.served import ServedReader
 from curator.index.sureness import read_sureness
 from curator.job import QUIET, Job

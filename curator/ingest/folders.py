@@ -8,8 +8,9 @@ from pathlib import Path
 
 from curator.encoders import SHORT_NAMES, Encoder, best_runtime, encoders, is_cached, load_encoder
 from curator.errors import NoIndex, RootMissing, UnknownName, UsageError
+from curator.files import locate
 from curator.images import absolute, walk
-from curator.index import Index, locate
+from curator.index import Index
 from curator.ingest.passes import ingest
 from curator.ingest.plan import IngestOptions
 from curator.job import QUIET, Job

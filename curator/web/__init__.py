@@ -8,13 +8,16 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curator.errors import UsageError
-from curator.index import Index
+from curator.web.beside import TOKEN, close_beside, open_beside
+
+if TYPE_CHECKING:
+    from curator.index import Index
 
 PORT = 8717
 _TRIED = 20  # ports, from the one asked for
-_TOKEN = "web.token"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _DEADLINE = 2.0  # seconds that a condition typed into the page may take
 
@@ -37,7 +40,7 @@ class WebOptions:
 
 def read_token(folder: Path) -> str:
     """The secret of an index's page, which stays, so that a bookmark does; only its owner can read the file."""
-    file = folder / _TOKEN
+    file = folder / TOKEN
     try:
         token, stat = file.read_text().strip(), file.stat()
         if len(token) >= 32 and stat.st_uid == os.getuid() and not stat.st_mode & 0o077:
@@ -85,11 +88,14 @@ def serve(
     server = uvicorn.Server(config)
     name = options.host if options.host in _LOOPBACK else options.hosts[0]
     name = f"[{name}]" if ":" in name else name
+    beside = None if index.is_served else open_beside(index.folder, port)
     ready(f"http://{name}:{port}/?token={token}", f"http://{name}:{port}/?token={once}")
     app.state.pool.warm()
     try:
-        server.run(sockets=[listener])
+        server.run(sockets=[listener, *([beside] if beside else [])])
     finally:
+        if beside:
+            close_beside(index.folder, port)
         app.state.close()
 
 

@@ -21,7 +21,9 @@ from curator.index import Index
 from curator.index.thumbnails import Thumbnails
 from curator.search.facts import skipped
 from curator.web import cleaning, image, runs, search, selection
-from curator.web.body import Body, ids_of, read_body
+from curator.web.asking import answer_query
+from curator.web.beside import ASK
+from curator.web.body import Body, ids_of, object_in, read_body
 from curator.web.changing import Changes
 from curator.web.endpoints import A_WHILE, Endpoints, as_error, as_json
 from curator.web.jobs import Tasks
@@ -36,6 +38,7 @@ VIEWS = (
     "/runs/{name}", "/runs/{name}/lens", "/activity",
 )  # fmt: skip
 _PICTURE = 32 << 20  # bytes of a request at most
+_QUERY = 1 << 20  # bytes of a query at most
 _SKIPPED = 1_000  # files that could not be read, in one answer
 
 
@@ -104,6 +107,7 @@ class _Page(Endpoints):
         """Routes that change nothing."""
         return [
             *super().asking(),
+            Route(ASK, self._answer, methods=["POST"]),
             Route("/api/duplicates", self._json(lambda _: cleaning.overview(self.index))),
             Route("/api/groups", self._json(self._groups)),
             Route("/api/aligned", self._json(self._aligned)),
@@ -131,6 +135,12 @@ class _Page(Endpoints):
             Route("/api/tasks", self._json(lambda _: self.tasks.describe())),
             Route("/api/activity", self._json(self._activity)),
         ]
+
+    async def _answer(self, request: Request) -> Response:
+        """A query of the command line."""
+        body = object_in(await read_body(request, _QUERY))
+        ask = partial(answer_query, self.index, body, remember=not self.read_only)
+        return as_json(await self.pool.run("ask", ask))
 
     def changing(self) -> list[Route]:
         """Routes that change the index; none touches a picture's file."""

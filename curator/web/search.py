@@ -17,8 +17,9 @@ from curator.database import Curation, Selections
 from curator.database.actions import mark_of
 from curator.embeddings import exact_scores, normalise
 from curator.errors import CuratorError
+from curator.files import locate
 from curator.images import decode
-from curator.index import Index, locate
+from curator.index import Index
 from curator.index.images import relative
 from curator.index.sureness import read_sureness
 from curator.labelling.concepts import fit_marks

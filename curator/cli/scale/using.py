@@ -125,7 +125,8 @@ def bring_command(
     Pictures are checked by their SHA-256, vectors are taken over after a sample was encoded again, and the selection is
     kept in the index under its name.
     """
-    from curator.index import Index, locate
+    from curator.files import locate
+    from curator.index import Index
     from curator.scale.bring import bring
 
     with Index.create(locate(name)) as index, working() as job:
