@@ -19,7 +19,9 @@ from curator.records import Progress
 from curator.runs.lookup import home_of
 from curator.runs.train import plan_training, train_on
 from curator.training.folder import find_run
+from curator.training.kinds import VaeOptions
 from curator.training.pictures import held_out
+from curator.training.trainers import options_for
 
 Run = Callable[..., Result]
 SMALL = ("--side", 8, "--width", 4, "--batch", 8, "--images", 160, "--every", 80)
@@ -356,3 +358,17 @@ def test_a_report_tells_a_run_from_query_to_picture(digits: Path, curator: Run, 
     for said in ("k-center", "frechet_distance", "closest pairs", "seed 3", "curves.png", "Trained on"):
         assert said in page, said
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_vae_of_many_pictures_has_more_latent_numbers_unless_somebody_says_how_many() -> None:
+    few, many = [(28, 28)] * 1_400, [(28, 28)] * 20_000
+
+    def latent(sizes: list[tuple[int, int]], **given: object) -> int:
+        options = options_for("vae", VaeOptions.suited(given, sizes))
+        assert isinstance(options, VaeOptions)
+        assert bool(options.remark()) == (options.latent == 64 and options.preset == "tiny")
+        return options.latent
+
+    assert (latent(few), latent(many)) == (32, 64)
+    assert latent(many, latent=16) == 16
+    assert latent(many, preset="gpu64") == 128
