@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curator.database.actions import recorded
+from curator.database.listed import each_known
 from curator.errors import UnknownName, UsageError
 from curator.images import absolute
 from curator.index import Index
@@ -95,7 +96,7 @@ def forget_root(index: Index, named: str) -> int:
     Indexing the folder brings them back.
     """
     root = _root(index, named)
-    ids = [k.id for k in index.reader.known(root.id).values() if k.removed is None]
+    ids = [k.id for _, k in each_known(index.reader, root.id) if k.removed is None]
     with index.write(alone=True) as db, db.atomic():
         db.remove(ids, by_hand=False)
         db.set_root_options(root.id, {FORGOTTEN: True})

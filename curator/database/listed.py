@@ -1,15 +1,35 @@
-"""Two small tables: files that could not be read, and the recipe of what was done last."""
+"""What is known of the files of a root, those that could not be read, and the recipe of what was done last."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from curator.database.connection import as_path, as_stored
 from curator.database.reader import Reader
-from curator.records import Ids, Skipped
+from curator.records import Ids, KnownImage, Skipped
 from curator.texts import to_json
+
+_PAGE = 4096  # rows at a time
+
+
+def each_known(reader: Reader, root_id: int) -> Iterator[tuple[str, KnownImage]]:
+    """Path and what is known of each image of a root, removed ones too; label and caption as the files say."""
+    edit = "FROM edits WHERE image_id = i.id AND name = "
+    noted = ", ".join(
+        f"(SELECT CASE count(*) WHEN 0 THEN i.{n} ELSE max(source) END {edit} '{n}')" for n in ("label", "caption")
+    )
+    columns = f"path, id, size, mtime_ns, content_id, removed, origin, {noted}, extra"
+    last = -1
+    while True:
+        sql = f"SELECT {columns} FROM images i WHERE root_id = ? AND id > ? ORDER BY id LIMIT {_PAGE}"
+        rows = reader.rows(sql, [root_id, last])
+        for row in rows:
+            yield as_path(row[0]), KnownImage(*row[1:])
+        if len(rows) < _PAGE:
+            return
+        last = rows[-1][1]
 
 
 def skipped_files(reader: Reader, root_id: int | None = None) -> list[tuple[int, Skipped]]:

@@ -18,7 +18,7 @@ from curator.database.connection import as_path, as_stored
 from curator.database.integrity import room_for, row_crc
 from curator.database.where import DEADLINE, Further, columns_of, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
-from curator.records import Ids, Image, KnownImage, Root, Space, Vectors
+from curator.records import Ids, Image, Root, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch
 T = TypeVar("T")
@@ -137,16 +137,6 @@ class Reader(Connected):
         size, mtime_ns = self.rows("SELECT size, mtime_ns FROM images WHERE id = ?", [image_id])[0]
         return size, mtime_ns
 
-    def known(self, root_id: int) -> dict[str, KnownImage]:
-        """path → what is known of every image of a root, removed ones too; label and caption as the files say."""
-        edit = "FROM edits WHERE image_id = i.id AND name = "
-        noted = ", ".join(
-            f"(SELECT CASE count(*) WHEN 0 THEN i.{n} ELSE max(source) END {edit} '{n}')" for n in ("label", "caption")
-        )
-        columns = f"path, id, size, mtime_ns, content_id, removed, origin, {noted}, extra"
-        rows = self.rows(f"SELECT {columns} FROM images i WHERE root_id = ?", [root_id])
-        return {as_path(row[0]): KnownImage(*row[1:]) for row in rows}
-
     def ids_below(self, folder: Path) -> Ids:
         """Ascending ids of the present images whose path lies in a folder."""
         ids: list[int] = []
@@ -168,10 +158,10 @@ class Reader(Connected):
             )
         return content_of
 
-    def embedded_hashes(self, space: Space) -> set[bytes]:
-        """sha256 of every content that has a vector in the space: what need not be encoded again."""
-        sql = "SELECT c.sha256 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE e.space_id = ?"
-        return {row[0] for row in self.rows(sql, [space.id])}
+    def has_vector(self, space: Space, sha256: bytes) -> bool:
+        """Whether a content has a vector in the space, and need not be encoded again."""
+        sql = "SELECT 1 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE c.sha256 = ? AND e.space_id = ?"
+        return bool(self.rows(sql, [sha256, space.id]))
 
     def missing(self, space: Space) -> list[int]:
         """One present image id for each content that has no vector in the space."""

@@ -2,8 +2,8 @@
 
 from curator.ingest.batches import BATCH, EncodedBatch, read_batch
 from curator.ingest.folders import Choice, choose_encoder, index_folders, use_space
+from curator.ingest.options import IngestOptions
 from curator.ingest.passes import commit, ingest
-from curator.ingest.plan import IngestOptions
 
 __all__ = [
     "BATCH", "Choice", "EncodedBatch", "IngestOptions", "choose_encoder", "commit", "index_folders", "ingest",

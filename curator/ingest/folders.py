@@ -11,8 +11,8 @@ from curator.errors import NoIndex, RootMissing, UnknownName, UsageError
 from curator.files import locate
 from curator.images import absolute, walk
 from curator.index import Index
+from curator.ingest.options import IngestOptions
 from curator.ingest.passes import ingest
-from curator.ingest.plan import IngestOptions
 from curator.job import QUIET, Job
 from curator.records import IngestReport, Space
 from curator.registry import suggest

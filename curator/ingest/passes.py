@@ -6,7 +6,6 @@ are read and encoded while others may write to the index; the lock is held for e
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,11 @@ from curator.errors import RootMissing, Stopped
 from curator.index import Index
 from curator.index.size import size_remarks
 from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encode_batch, read_ahead
-from curator.ingest.plan import IngestOptions, Plan, find_targets, make_plan
+from curator.ingest.options import IngestOptions
+from curator.ingest.plan import Plan, find_targets, make_plan, notes_of, origin_of
 from curator.ingest.work import Work, fill_measures, fill_space, fill_sureness, put_vectors
 from curator.job import QUIET, Job
-from curator.records import ImageFile, IngestReport, KnownImage, Notes, Space
-from curator.texts import to_json
+from curator.records import ImageFile, IngestReport, KnownImage, Space
 
 _NOTE_CHANGES = ("changed", "moved", "restored", "noted")  # after which a column may be of no image any more
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
@@ -78,7 +77,7 @@ def ingest(
 def _pass(work: Work, plan: Plan) -> None:
     """Fresh files, then metadata of unchanged ones, then tombstones: a kill in between loses nothing."""
     db = work.db
-    work.count("unchanged", len(plan.unchanged))
+    work.count("unchanged", plan.unchanged)
     work.remarks += plan.remarks
     early = [*plan.walked.unreadable, *plan.walked.broken]
     if early:
@@ -86,9 +85,9 @@ def _pass(work: Work, plan: Plan) -> None:
             db.put_skipped(plan.root.id, early)
     work.count("skipped", len(early) + plan.still_skipped)
     work.count("still_skipped", sum(s.path in plan.listed for s in early) + plan.still_skipped)
-    embedded = db.embedded_hashes(work.space)
+    embedded = _Embedded(work.index, work.space)
     placing = _Placing(plan)
-    done, already, since_files = 0, len(plan.unchanged), 0
+    done, already, since_files = 0, plan.unchanged, 0
     batches = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), BATCH)
     while True:
         with db.aside(work.job):
@@ -101,7 +100,7 @@ def _pass(work: Work, plan: Plan) -> None:
             work.index.step("batch written")
         work.index.step("batch committed")
         work.sketches.put({r.sha256: r.sketch for r in encoded.files if r.sketch is not None})
-        embedded.update(encoded.vectors)  # in place: the threads that read ahead look at this very set
+        embedded.now |= encoded.vectors.keys()
         done, since_files = done + len(encoded), since_files + len(encoded)
         if since_files >= max(_CHECKPOINT, (already + done) // 10):  # else each writes all of many again
             work.index.rebuild_if_worth(db, work.space, listed=False)  # lists would be learnt ten times
@@ -125,6 +124,20 @@ def commit(db: Writer, plan: Plan, encoded: EncodedBatch, space: Space, placing:
     again = sum(s.path in plan.listed for s in encoded.skipped)
     tally.update(encoded=len(new), skipped=len(encoded.skipped), still_skipped=again)
     return tally
+
+
+class _Embedded:
+    """Contents, by sha256, that have a vector: asked for one by one, as all of them may be more than memory holds.
+
+    The threads that read ahead ask too, on connections of their own; `now` are those of this pass.
+    """
+
+    def __init__(self, index: Index, space: Space) -> None:
+        self.index, self.space = index, space
+        self.now: set[bytes] = set()
+
+    def __contains__(self, sha256: object) -> bool:
+        return sha256 in self.now or (isinstance(sha256, bytes) and self.index.reader.has_vector(self.space, sha256))
 
 
 class _Placing:
@@ -181,33 +194,12 @@ class _Placing:
             db.put_notes({old.id: (origin_of(self.plan, old), notes)})
 
 
-def notes_of(plan: Plan, path: str, known: KnownImage | None) -> Notes:
-    """What is said of a file now, or, where nothing is, what was known of it."""
-    notes = plan.notes.get(path)
-    if notes is None and known is not None:
-        return Notes(known.label, known.caption, json.loads(known.extra))
-    return notes or Notes()
-
-
-def origin_of(plan: Plan, known: KnownImage | None) -> str:
-    """What the person says, else what was known, else "real"."""
-    return plan.options.origin or (known.origin if known else "real")
-
-
 def _update_notes(db: Writer, plan: Plan) -> int:
-    """Metadata follows its sources whether or not the picture changed → of how many images it did."""
-    changed = {}
-    for path in plan.unchanged:
-        known = plan.known[path]
-        notes, origin = notes_of(plan, path, known), origin_of(plan, known)
-        stored = (known.origin, known.label, known.caption, known.extra)
-        extra = to_json(notes.extra, sort_keys=True, ensure_ascii=False)
-        if stored != (origin, notes.label, notes.caption, extra):
-            changed[known.id] = (origin, notes)
-    for part in batched(iter(changed.items()), 1000):
+    """Write what is said anew of unchanged pictures → of how many."""
+    for part in batched(iter(plan.renoted.items()), 1000):
         with db.atomic():
             db.put_notes(dict(part))
-    return len(changed)
+    return len(plan.renoted)
 
 
 def _remove_gone(work: Work, plan: Plan) -> None:

@@ -2,80 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from curator.database import Writer
-from curator.database.listed import skipped_files
+from curator.database.listed import each_known, skipped_files
 from curator.errors import RootMissing, UsageError
 from curator.images import SUFFIXES, NoteSources, NotesRead, Walk, absolute, read_notes, walk, walk_files
+from curator.ingest.options import IngestOptions
 from curator.job import QUIET, Job
 from curator.records import FORGOTTEN, ImageFile, KnownImage, Notes, Root, Skipped
-
-
-@dataclass(frozen=True)
-class IngestOptions:
-    """How to read a root. None means: as last time, else the default.
-
-    `exclude` globs; `label_from` "folder" or a column's name; `label_from_name` a regular expression; `table` a CSV,
-    JSON-lines or parquet file joined by `key` or the usual columns; `encoding` of texts that are not UTF-8; `origin`
-    "real" or "generated". `allow_empty` believes a root that has lost every picture; `retry` reads skipped files again.
-    """
-
-    exclude: tuple[str, ...] | None = None
-    label_from: str | None = None
-    label_from_name: str | None = None
-    table: str | None = None
-    key: str | None = None
-    encoding: str | None = None
-    origin: str | None = None
-    allow_empty: bool = False
-    retry: bool = False
-
-    def __post_init__(self) -> None:
-        globs: Any = self.exclude
-        if globs is not None:  # one glob alone is not a list of its letters
-            object.__setattr__(self, "exclude", (globs,) if isinstance(globs, str) else tuple(globs))
-        if self.label_from and self.label_from_name:
-            raise UsageError("--label-from and --label-from-name both say where labels come from; name one")
-        if self.encoding:
-            try:
-                b"a".decode(self.encoding)
-            except (LookupError, UnicodeError) as error:
-                raise UsageError(f"no encoding '{self.encoding}'; cp1252, gbk and shift_jis are some") from error
-
-    def over(self, stored: Mapping[str, object]) -> IngestOptions:
-        """These options, with what they leave open taken from a root's stored ones."""
-        filled: dict[str, Any] = {k: v if v is not None else stored.get(k) for k, v in asdict(self).items()}
-        filled["exclude"] = tuple(filled["exclude"] or ())
-        # Where labels come from is one choice: a new one takes the place of the other.
-        if self.label_from:
-            filled["label_from_name"] = None
-        elif self.label_from_name:
-            filled["label_from"] = None
-        return IngestOptions(**filled)
-
-    def to_store(self) -> dict[str, object]:
-        names = ("label_from", "label_from_name", "table", "key", "encoding", "origin")
-        stored = {"exclude": list(self.exclude or ())} | {name: getattr(self, name) for name in names}
-        return {k: v for k, v in stored.items() if v}
+from curator.texts import to_json
 
 
 @dataclass
 class Plan:
-    """What a walk means for one root."""
+    """What a walk means for one root.
+
+    `known` is what the index has of `fresh` files; `unchanged` files are counted alone, and `renoted` has, by id, the
+    origin and notes of those of which something else is said now.
+    """
 
     root: Root
     options: IngestOptions
     walked: Walk
     notes: Mapping[str, Notes]
     remarks: tuple[str, ...]
-    known: Mapping[str, KnownImage]
+    known: dict[str, KnownImage] = field(default_factory=dict)
     stale_skipped: list[str] = field(default_factory=list)
     fresh: list[ImageFile] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    renoted: dict[int, tuple[str, Notes]] = field(default_factory=dict)
     gone: dict[str, KnownImage] = field(default_factory=dict)
     hidden_gone: dict[str, KnownImage] = field(default_factory=dict)
     still_skipped: int = 0  # files that are not read again
@@ -122,18 +81,17 @@ def make_plan(db: Writer, target: Target, options: IngestOptions, job: Job = QUI
     look = _Look.at(around, target, options)
     with db.aside(job):
         walked = look.walk(job)
-    _refuse_empty(look, walked, db.known(around.id))
+    _refuse_empty(db, around, look, walked)
     with db.aside(job):
         read = look.notes(walked)
     with db.atomic():  # a plan that fails leaves no trace
         before = {r.id: r for r in db.roots()}
         root = db.add_root(target.folder)
-        known = {p: k for p, k in db.known(root.id).items() if p in look.scope}
-        _refuse_empty(look, walked, known)
-        plan = Plan(root, look.options, walked, read.notes, read.remarks + walked.remarks(), known)
+        _refuse_empty(db, root, look, walked)
+        plan = Plan(root, look.options, walked, read.notes, read.remarks + walked.remarks())
         skipped = {s.path: s for _, s in skipped_files(db, root.id) if s.path in look.scope}
         plan.listed = frozenset(skipped)
-        _sort_out(plan, skipped)
+        _sort_out(plan, db, look.scope, skipped)
         is_new = root.id not in before or FORGOTTEN in root.options
         if is_new:
             _refuse_moved(db, plan)
@@ -202,8 +160,11 @@ def _refuse_moved(db: Writer, plan: Plan) -> None:
     for root in db.roots():
         if root.id == plan.root.id or root.path.exists() or FORGOTTEN in root.options:
             continue
-        lost = [p for p, k in db.known(root.id).items() if k.removed is None]
-        if lost and len(seen.intersection(lost)) > len(lost) / 2:
+        lost = both = 0
+        for path, known in each_known(db, root.id):
+            lost += known.removed is None
+            both += known.removed is None and path in seen
+        if both > lost / 2:
             raise UsageError(
                 f"{plan.root.path} holds the pictures of {root.path}, which is not there any more. If it has moved: "
                 f"`curator roots move {root.path} {plan.root.path}` keeps ids and tags; if not: `curator roots forget "
@@ -240,33 +201,66 @@ def _store_options(db: Writer, plan: Plan, parts: list[str], *, is_new: bool) ->
         db.set_root_options(plan.root.id, options)
 
 
-def _refuse_empty(look: _Look, walked: Walk, known: Mapping[str, KnownImage]) -> None:
+def _refuse_empty(db: Writer, root: Root, look: _Look, walked: Walk) -> None:
     """Raise `RootMissing` where every picture is gone: what is not mounted looks so."""
-    present = sum(1 for path, k in known.items() if k.removed is None and path in look.scope)
-    spared = look.only or walked.images or walked.excluded or look.options.allow_empty
-    if present and not spared:
+    if look.only or walked.images or walked.excluded or look.options.allow_empty:
+        return
+    present = sum(k.removed is None and path in look.scope for path, k in each_known(db, root.id))
+    if present:
         raise RootMissing(
             f"{look.folder} holds no picture now, and the index knows {present} of it: an unmounted disk looks like "
             "this. Nothing was removed; if they are really gone, run again with --allow-empty"
         )
 
 
-def _sort_out(plan: Plan, skipped: Mapping[str, Skipped]) -> None:
-    """Fill `fresh`, `unchanged`, `gone` and `hidden_gone` by path, size and time alone."""
-    walked, cleared = plan.walked, []
-    for file in walked.images:
-        known, bad = plan.known.get(file.path), skipped.get(file.path)
-        same = known is not None and (known.size, known.mtime_ns) == (file.size, file.mtime_ns)
-        if bad is not None and (bad.size, bad.mtime_ns) == (file.size, file.mtime_ns) and not plan.options.retry:
-            plan.still_skipped += 1
-        elif same and known is not None and known.removed in (None, "by hand"):
-            plan.unchanged.append(file.path)
-            cleared += [file.path] if bad is not None else []
+def _sort_out(plan: Plan, db: Writer, scope: _Scope, skipped: Mapping[str, Skipped]) -> None:
+    """Divide the files by path, size and time alone; what the index knows goes by, and only what differs stays."""
+    walked = plan.walked
+    ahead = {f.path: f for f in walked.images}  # what no decision has been taken on yet
+    listed = {p for p in skipped if p in ahead} | {s.path for s in (*walked.broken, *walked.unreadable)}
+    plan.stale_skipped = [p for p in skipped if p not in listed and walked.was_seen(p)]
+    again = {p for p, bad in skipped.items() if p in ahead and _is_same(bad, ahead[p]) and not plan.options.retry}
+    plan.still_skipped = len(again)
+    for path in again:
+        del ahead[path]
+    for path, known in each_known(db, plan.root.id):
+        if path not in scope or path in again:
+            continue
+        file = ahead.get(path)
+        if file is None:
+            absent = {None: plan.gone, "by hand": plan.hidden_gone}.get(known.removed)
+            if absent is not None and walked.was_seen(path):
+                absent[path] = known
+        elif _is_same(known, file) and known.removed in (None, "by hand"):
+            del ahead[path]
+            plan.unchanged += 1
+            plan.stale_skipped += [path] if path in skipped else []
+            _renote(plan, path, known)
         else:
-            plan.fresh.append(file)
-    seen = {f.path for f in walked.images}
-    absent = {p: k for p, k in plan.known.items() if p not in seen and walked.was_seen(p)}
-    plan.gone = {p: k for p, k in absent.items() if k.removed is None}
-    plan.hidden_gone = {p: k for p, k in absent.items() if k.removed == "by hand"}
-    listed = seen | {s.path for s in (*walked.broken, *walked.unreadable)}
-    plan.stale_skipped = cleared + [p for p in skipped if p not in listed and walked.was_seen(p)]
+            plan.known[path] = known
+    plan.fresh = [f for f in walked.images if f.path in ahead]
+
+
+def _is_same(before: KnownImage | Skipped, file: ImageFile) -> bool:
+    return (before.size, before.mtime_ns) == (file.size, file.mtime_ns)
+
+
+def _renote(plan: Plan, path: str, known: KnownImage) -> None:
+    """Metadata follows its sources whether or not the picture changed."""
+    notes, origin = notes_of(plan, path, known), origin_of(plan, known)
+    extra = to_json(notes.extra, sort_keys=True, ensure_ascii=False)
+    if (known.origin, known.label, known.caption, known.extra) != (origin, notes.label, notes.caption, extra):
+        plan.renoted[known.id] = (origin, notes)
+
+
+def notes_of(plan: Plan, path: str, known: KnownImage | None) -> Notes:
+    """What is said of a file now, or, where nothing is, what was known of it."""
+    notes = plan.notes.get(path)
+    if notes is None and known is not None:
+        return Notes(known.label, known.caption, json.loads(known.extra))
+    return notes or Notes()
+
+
+def origin_of(plan: Plan, known: KnownImage | None) -> str:
+    """What the person says, else what was known, else "real"."""
+    return plan.options.origin or (known.origin if known else "real")
