@@ -112,8 +112,10 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     """
     paths = [f.path for f in images]
     pattern = _NamePattern(sources.label_from_name) if sources.label_from_name else None
-    reading = _Reading(root, paths, sources)
-    for sidecar in sidecars:
+    beside = list(sidecars)
+    # Without a source nothing is said of any path, of which there may be millions.
+    reading = _Reading(root, paths if beside or sources.table is not None else [], sources)
+    for sidecar in beside:
         reading.beside(sidecar)
     if sources.table is not None:
         reading.table(sources.table)

@@ -23,7 +23,7 @@ Positions = NDArray[np.int64]  # (k,) offsets into an array or a FAISS file
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class ImageFile:
     """A picture file as the walk saw it. `path` is relative to its root; `mtime_ns` in nanoseconds, `size` in bytes."""
 
@@ -109,7 +109,7 @@ class Image:
         return self.uri or str(self.path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class KnownImage:
     """What a scan compares a file with."""
 
