@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from curator.embeddings import blocks, normalise
 from curator.job import QUIET, Job
 from curator.records import Positions, Scores, Vectors
+from curator.vectors.centroids import fill_centroids
 from curator.vectors.cores import cores, in_threads
 
 LISTS, LIST_OF = "lists.faiss", "list_of.npy"
@@ -147,9 +148,10 @@ def write_lists(folder: Path, count: int, dim: int, rows: Rows, *, seed: int = 0
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim), dim, number, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT, True
     )
-    index.cp.spherical, index.cp.niter, index.cp.seed = True, 10, seed
     job.say(f"Searches of {count:,} images visit a few of {number:,} lists; these are being learnt.")
-    index.train(rows(np.sort(rng.choice(count, min(count, _TRAINING * number), replace=False))))
+    taught = rows(np.sort(rng.choice(count, min(count, _TRAINING * number), replace=False)))
+    fill_centroids(index.quantizer, taught, number, seed=seed)
+    index.train(taught)  # the steps of the 8 bits alone, as there are centroids
     list_of = np.empty(count, np.uint16)
     # Probes at each distance from images, and the best hits of each so far.
     probes = _probes(rows(np.sort(rng.choice(count, min(count, _PROBES), replace=False))), rng)

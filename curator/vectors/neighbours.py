@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from curator.embeddings import blocks
 from curator.job import QUIET, Job
 from curator.records import Positions, Scores, Vectors
+from curator.vectors.centroids import fill_centroids
 
 EXACT = 50_000  # vectors up to which every product is computed
 _BLOCK = 16_384  # queries at a time
@@ -39,7 +40,9 @@ class Neighbours:
         self.x = x
         self.nprobe = nprobe
         self.is_exact = len(x) <= exact
-        self._index: Any = None if self.is_exact else _inverted_lists(x, seed)
+        # Of each row the numbers and scores of its nearest lists, the first of which holds it.
+        self._near: tuple[NDArray[np.int32], Scores] | None = None
+        self._index: Any = None if self.is_exact else self._inverted_lists(seed)
 
     @property
     def method(self) -> str:
@@ -53,8 +56,7 @@ class Neighbours:
         whole = self.x.astype(np.float32) if self.is_exact else None
         for part in blocks(n, _BLOCK):
             rows, columns = (slice(part.start, part.stop), slice(0, min(k, n - 1)))
-            q = self.x[part].astype(np.float32)
-            values, near = self._search(q, min(k + 1, n), whole)
+            values, near = self._search_rows(part, min(k + 1, n), whole)
             neighbours[rows, columns], scores[rows, columns] = _without_self(near, values, part.start, min(k, n - 1))
             job.progress(part.stop, n, "neighbours")
             job.check()
@@ -83,6 +85,40 @@ class Neighbours:
             return faiss.knn(q, whole, k, metric=faiss.METRIC_INNER_PRODUCT)
         self._index.nprobe = self.nprobe
         return self._index.search(q, k)  # type: ignore[no-any-return]
+
+    def _search_rows(self, part: slice, k: int, whole: Vectors | None) -> tuple[Any, Any]:
+        """The same for rows that are there themselves, whose nearest lists are known from putting them in."""
+        q = self.x[part].astype(np.float32)
+        if whole is not None or self._near is None:
+            return self._search(q, k, whole)
+        if self._near[0].shape[1] != min(self.nprobe, self._index.nlist):
+            self._near = self._nearest_lists()
+        lists, coarse = (a[part] for a in self._near)
+        self._index.nprobe = lists.shape[1]
+        return self._index.search_preassigned(q, k, lists.astype(np.int64), coarse)  # type: ignore[no-any-return]
+
+    def _nearest_lists(self) -> tuple[NDArray[np.int32], Scores]:
+        """(n, nprobe) numbers of each row's nearest lists, best first, and the scores of their centroids."""
+        count = min(self.nprobe, self._index.nlist)
+        lists, coarse = np.empty((len(self.x), count), np.int32), np.empty((len(self.x), count), np.float32)
+        for part in blocks(len(self.x), _BLOCK):
+            coarse[part], lists[part] = self._index.quantizer.search(self.x[part].astype(np.float32), count)
+        return lists, coarse
+
+    def _inverted_lists(self, seed: int) -> Any:
+        import faiss
+
+        n, dim = self.x.shape
+        lists = int(4 * np.sqrt(n))
+        self._index = index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+        chosen = np.sort(np.random.default_rng(seed).choice(n, min(n, _TRAINING * lists), replace=False))
+        fill_centroids(index.quantizer, self.x[chosen].astype(np.float32), lists, seed=seed)
+        index.is_trained = True
+        self._near = self._nearest_lists()
+        for part in blocks(n, _BLOCK):
+            x, nearest = self.x[part].astype(np.float32), self._near[0][part, 0].astype(np.int64)
+            index.add_core(len(x), faiss.swig_ptr(x), None, faiss.swig_ptr(nearest))
+        return index
 
     def within(self, positions: Positions, threshold: float) -> tuple[NDArray[np.int32], Scores]:
         """Pairs (m, 2) and scores (m,) of the given rows with every other whose score reaches the threshold.
@@ -155,21 +191,6 @@ def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance
 
 def _bytes(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(hashes, "<u8").view(np.uint8).reshape(-1, 8)
-
-
-def _inverted_lists(x: Half, seed: int) -> Any:
-    import faiss
-
-    n, dim = x.shape
-    lists = int(4 * np.sqrt(n))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-    index.cp.spherical, index.cp.niter, index.cp.seed = True, 10, seed
-    index.cp.max_points_per_centroid = _TRAINING
-    chosen = np.sort(np.random.default_rng(seed).choice(n, min(n, _TRAINING * lists), replace=False))
-    index.train(x[chosen].astype(np.float32))
-    for part in blocks(n, 4 * _BLOCK):
-        index.add(x[part].astype(np.float32))
-    return index
 
 
 def _without_self(near: Any, values: Any, start: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
