@@ -92,6 +92,21 @@ def find_sorted(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[
     return np.asarray(positions, np.int64), is_there
 
 
+def is_among(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(n,) bool: which of an ascending array are among `values`, which ascend too; neither has any below 0."""
+    among = np.zeros(len(ordered), bool)
+    if not len(ordered) or not len(values):
+        return among
+    # Many values of a dense array: a table of marks takes a fifth of the time of as many searches.
+    if len(values) > len(ordered) // 16 and max(ordered[-1], values[-1]) < 8 * len(ordered):
+        marked = np.zeros(int(max(ordered[-1], values[-1])) + 1, bool)
+        marked[values] = True
+        return marked[ordered]
+    positions, is_there = find_sorted(ordered, values)
+    among[positions[is_there]] = True
+    return among
+
+
 def best_first(scores: Scores, ties: NDArray[np.integer]) -> Positions:
     """The order that puts larger scores first and equal ones by `ties`, ascending."""
     return np.asarray(np.lexsort((ties, -scores)), np.int64)

@@ -25,7 +25,7 @@ from curator.database.connection import transaction
 from curator.database.integrity import row_crc
 from curator.database.listed import recipe_of
 from curator.database.schema import FORMAT, SEALED
-from curator.embeddings import exact_scores, normalise, top_k
+from curator.embeddings import exact_scores, is_among, normalise, top_k
 from curator.errors import (
     CuratorError,
     IndexDamaged,
@@ -42,6 +42,13 @@ from curator.index.images import vectors_of
 from curator.records import Content, ImageFile, Notes, Space
 from curator.search.query import Question, parse_query, query_vector
 from curator.vectors import Generation, GenerationDamaged, write_generation
+
+
+@given(st.sets(st.integers(0, 400)), st.sets(st.integers(0, 400)), st.integers(1, 50))
+def test_ids_that_are_among_others_are_those_of_a_set(ordered: set[int], values: set[int], apart: int) -> None:
+    """Dense arrays and sparse ones take different ways."""
+    a, b = np.array(sorted(ordered), np.int64) * apart, np.array(sorted(values), np.int64) * apart
+    assert is_among(a, b).tolist() == [i in set(b.tolist()) for i in a.tolist()]
 
 
 def unit(n: int, d: int = 16, seed: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.database import Reader
-from curator.embeddings import best_first, exact_scores, find_sorted
+from curator.embeddings import best_first, exact_scores, find_sorted, is_among
 from curator.records import Ids, Positions, Scores, Space, Vectors
 from curator.vectors import Generation, GenerationDamaged, nearest_many, rows_in_blocks
 
@@ -124,10 +124,7 @@ class View:
         """(n,) bool over the files' positions; None where all of them count."""
         if chosen is None and not len(self.void):
             return None
-        allowed = np.full(len(generation.ids), chosen is None)
-        if chosen is not None:
-            positions, is_there = generation.positions(chosen)
-            allowed[positions[is_there]] = True
+        allowed = np.ones(len(generation.ids), bool) if chosen is None else is_among(generation.ids, chosen)
         allowed[self.void] = False
         return allowed
 
