@@ -16,7 +16,7 @@ from curator.embeddings import best_first, exact_scores, normalise
 from curator.index import Index
 from curator.job import Job
 from curator.records import Progress
-from curator.vectors import Generation, ListPlan, write_generation
+from curator.vectors import Generation, ListPlan, check_generation, write_generation
 from curator.vectors.lists import ENOUGH
 
 N, DIM = 12_000, 32
@@ -68,6 +68,64 @@ def test_a_query_that_is_far_from_all_is_not_guessed_at(large: Generation) -> No
         assert answer is None or answer[1][0] >= furthest - 1e-3
 
 
+def test_alike_pictures_that_are_spread_over_many_lists_are_found(tmp_path: Path) -> None:
+    """Frames of a film, or what a generator made: a twentieth of all, and every hit of theirs is another of them."""
+    rng = np.random.default_rng(5)
+    frame = np.full((1, 64), 1 / 8, np.float32)
+    frames = normalise(frame + 0.035 * rng.normal(size=(1_000, 64)).astype(np.float32))
+    others = normalise(rng.normal(size=(19_000, 64)).astype(np.float32) + 0.5)
+    x = np.concatenate([frames, others])[rng.permutation(20_000)]
+    home = tmp_path / "g"
+    checksum = write_generation(
+        home, 1, 64, [(np.arange(20_000), x.astype(np.float16))], facts={}, listing=ListPlan(least=1_000)
+    )
+    generation = Generation.open(home / "1", checksum)
+    queries = normalise(frame + 0.035 * rng.normal(size=(40, 64)).astype(np.float32))
+    shares = recall_of(generation, queries, 20)
+    assert not shares or np.mean(shares) > ENOUGH - 0.03
+
+
+def test_hits_that_differ_by_less_than_eight_bits_are_told_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    alike = normalise(np.full((800, DIM), 0.2, np.float32) + 0.002 * rng.normal(size=(800, DIM)).astype(np.float32))
+    x = np.concatenate([alike, np.repeat(alike[:1], 100, 0), clustered(11_100)])
+    generation = write(tmp_path, 1, np.arange(len(x)), x, ListPlan(least=1_000))
+    for q in alike[:20]:
+        answer = generation.approximate(q, 20, None)
+        if answer is not None:
+            assert answer[0].tolist() == generation.search(q, 20, None)[0].tolist()
+
+
+def test_a_condition_that_excludes_what_is_nearest_is_not_answered_from_near_lists(large: Generation) -> None:
+    x = large.vectors(np.arange(N))
+    rng = np.random.default_rng(8)
+    shares = []
+    for q in clustered(40, seed=17):
+        allowed = (x @ q < 0.55) & (rng.random(N) < 0.9)  # not of the query's own cluster, and most of the rest
+        answer = large.approximate(q, 20, allowed)
+        if answer is not None:
+            shares.append(len(set(answer[0].tolist()) & set(large.search(q, 20, allowed)[0].tolist())) / 20)
+    assert not shares or (np.mean(shares) > ENOUGH - 0.03 and min(shares) > 0.5)
+
+
+def test_damaged_lists_cost_speed_alone(tmp_path: Path) -> None:
+    x = clustered(N)
+    home = tmp_path / "g"
+    checksum = write_generation(
+        home, 1, DIM, [(np.arange(N), x.astype(np.float16))], facts={}, listing=ListPlan(least=9)
+    )
+    assert Generation.open(home / "1", checksum).listed is not None
+    opened = Generation.open(home / "1", checksum)
+    file = home / "1" / "lists.faiss"
+    file.unlink()
+    assert opened.approximate(x[0], 5, None) is None
+    assert "lists.faiss" in str(check_generation(home / "1", checksum))
+    file.write_bytes(b"nothing")
+    again = Generation.open(home / "1", checksum)
+    assert again.listed is None
+    assert again.search(x[0], 5, None)[0][0] == 0
+
+
 def test_more_hits_than_were_measured_are_compared_all(large: Generation) -> None:
     assert large.approximate(clustered(1, seed=4)[0], 600, None) is None
 
@@ -92,7 +150,7 @@ def test_conditions_get_no_fewer_than_there_are_and_nothing_else(
     assert len(ids) == min(k, int(allowed.sum()))
     np.testing.assert_array_equal(scores, exact_scores(x[positions], q))
     np.testing.assert_array_equal(best_first(scores, ids), np.arange(len(ids)))
-    if share >= 0.5:
+    if k >= 10:  # of fewer one that is missed is a large share
         truth = large.search(q, k, allowed)[0]
         assert len(set(ids.tolist()) & set(truth.tolist())) >= 0.5 * len(truth)
 
@@ -164,7 +222,7 @@ def test_an_index_says_what_it_did_not_compare(index: Index) -> None:
         db.remove([1, 2, 3], by_hand=True)
     hits, newest = index.nearest(x[0], 20), index.nearest(x[-1], 5)
     assert not hits.exact
-    assert any("recall 0.9" in note for note in hits.notes)
+    assert any("approximate: recall" in note for note in hits.notes)
     assert not np.isin(hits.ids, [1, 2, 3]).any()
     assert newest.ids[0] == N
     few = index.nearest(x[0], 20, where="id % 20 = 0")
@@ -182,6 +240,9 @@ def test_an_index_says_what_it_did_not_compare(index: Index) -> None:
     assert not index.nearest(x[0], 20).exact
     assert list((index.folder / "vectors").glob("*/list_places.npy"))
     with index.write() as db:
-        index.rebuild(db, index.space, listed_from=None)
+        index.rebuild(db, index.space, listed_from=1_000, learn=False)  # as amid indexing: taken over all the same
+    assert not index.nearest(x[0], 20).exact
+    with index.write() as db:
+        index.rebuild(db, index.space)
     assert index.nearest(x[0], 20).exact
     assert not list(verify(index.folder))

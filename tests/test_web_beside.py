@@ -17,7 +17,7 @@ from conftest import draw, photo_pieces
 from curator.encoders import load_encoder
 from curator.index import Index
 from curator.ingest import ingest
-from curator.web.beside import ask_beside, open_beside, socket_of
+from curator.web.beside import ask_beside, close_beside, open_beside, socket_of
 
 Page = tuple[Path, subprocess.Popen[str]]
 
@@ -69,10 +69,18 @@ def test_a_page_answers_what_the_command_line_would(page: Page, words: list[str]
         assert asked.stderr == "Answered by the page that runs on this index.\n" + own.stderr
 
 
-def test_words_that_open_files_and_mistakes_are_answered_by_the_command_line(page: Page, tmp_path: Path) -> None:
+def test_words_that_open_files_and_mistakes_are_answered_by_the_command_line(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _ = page
     draw(3).save(tmp_path / "mine.png")
-    for words in ([str(tmp_path / "mine.png")], ["flower", "--exact"], ["x", "--where", "no_column = 1"], ["id:9999"]):
+    draw(4).save(tmp_path / "my picture.png")
+    (tmp_path / "bare").write_bytes((tmp_path / "mine.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ["./mine.png"], ["mine.png"], ["2:mine.png"], ["mine.png + red"], ["red", "+", "2:bare"], ["my", "picture.png"],
+        ["missing.png"], ["~nobody/x.png"], ["flower", "--exact"], ["x", "--where", "no_column = 1"], ["id:9999"],
+    ):  # fmt: skip
         own = command("search", *words, "-i", str(folder))
         asked = command("search", *words, "-i", str(folder), CURATOR_PAGE="1")
         assert (asked.returncode, asked.stdout, asked.stderr) == (own.returncode, own.stdout, own.stderr)
@@ -105,7 +113,11 @@ def test_a_token_goes_to_no_file_that_is_no_socket_and_nobody_who_does_not_liste
     # A page on that port takes the place of one that was killed.
     again = open_beside(tmp_path, 2)
     assert again is not None
-    again.close()
+    # Of two on one port, as of two addresses, the first to end leaves the other's name alone.
+    close_beside(tmp_path, 2, dead)
+    assert socket_of(tmp_path, 2).exists()
+    close_beside(tmp_path, 2, again)
+    assert not socket_of(tmp_path, 2).exists()
     deep = tmp_path / ("long" * 30)
     deep.mkdir()
     assert open_beside(deep, 2) is None or hasattr(socket, "AF_UNIX")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -64,16 +65,25 @@ def search_command(
     # One query keeps one core busy; starting numpy's threads would cost more than the search.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     answer = None if service or sheet or show else _asked_page(name, query, question)
+    draw = None
     if answer is None:
-        answer = _searched(service or name, query, question, sheet, show=show)
+        answer, draw = _searched(service or name, query, question)
     print_hits(answer["hits"], as_json=as_json, jsonl=jsonl, paths=paths, null=null)
+    if draw and (sheet or (show and answer["hits"])):
+        target = sheet or Path(tempfile.mkdtemp(prefix="curator-")) / "search.png"
+        draw(target)
+        if show:
+            click.launch(str(target))
     say(summary_of(answer))
     sys.exit(0 if answer["hits"] else 1)
 
 
 def _asked_page(name: str | None, query: tuple[str, ...], question: dict[str, object]) -> dict[str, Any] | None:
     """The answer of a page that runs on this index, if `CURATOR_PAGE` says to ask one and the query opens no file."""
-    if not os.environ.get(PAGE) or question["exact"] or "-" in query[-1:] or any(map(os.path.isfile, query)):
+    if not os.environ.get(PAGE) or question["exact"] or "-" in query[-1:]:
+        return None
+    words = [*query, *(word.rpartition(":")[2] for word in " ".join(query).split())]  # weights come before a colon
+    if any(map(os.path.isfile, words)):
         return None
     if "://" in (name or os.environ.get("CURATOR_INDEX", "")):
         return None
@@ -89,9 +99,9 @@ def _asked_page(name: str | None, query: tuple[str, ...], question: dict[str, ob
 
 
 def _searched(
-    name: str | None, query: tuple[str, ...], question: dict[str, object], sheet: Path | None, *, show: bool
-) -> dict[str, Any]:
-    """The answer of this process; a sheet of the hits is drawn, and opened, where one is asked for."""
+    name: str | None, query: tuple[str, ...], question: dict[str, object]
+) -> tuple[dict[str, Any], Callable[[Path], None]]:
+    """The answer of this process, and what draws its hits as a sheet."""
     from curator.search.query import Question, parse_query, search
     from curator.search.rows import answer_facts
 
@@ -100,12 +110,7 @@ def _searched(
     with opened(name) as index:
         hits = search(index, terms, Question(**question), stdin=stdin)  # type: ignore[arg-type]
         images = index.images(hits.ids)
-    if sheet or (show and images):
-        target = sheet or Path(tempfile.mkdtemp(prefix="curator-")) / "search.png"
-        draw_hits(" ".join(query), hits, images, target)
-        if show:
-            click.launch(str(target))
-    return answer_facts(hits, images)
+    return answer_facts(hits, images), lambda target: draw_hits(" ".join(query), hits, images, target)
 
 
 def _search_lines(name: str | None, batch: TextIO, question: dict[str, object]) -> int:

@@ -21,15 +21,15 @@ def each_known(reader: Reader, root_id: int) -> Iterator[tuple[str, KnownImage]]
         f"(SELECT CASE count(*) WHEN 0 THEN i.{n} ELSE max(source) END {edit} '{n}')" for n in ("label", "caption")
     )
     columns = f"path, id, size, mtime_ns, content_id, removed, origin, {noted}, extra"
-    last = -1
+    last: object = ""  # paths are not empty, and bytes come after every text
     while True:
-        sql = f"SELECT {columns} FROM images i WHERE root_id = ? AND id > ? ORDER BY id LIMIT {_PAGE}"
+        sql = f"SELECT {columns} FROM images i WHERE root_id = ? AND path > ? ORDER BY path LIMIT {_PAGE}"
         rows = reader.rows(sql, [root_id, last])
         for row in rows:
             yield as_path(row[0]), KnownImage(*row[1:])
         if len(rows) < _PAGE:
             return
-        last = rows[-1][1]
+        last = rows[-1][0]
 
 
 def skipped_files(reader: Reader, root_id: int | None = None) -> list[tuple[int, Skipped]]:

@@ -23,12 +23,13 @@ def write_files(
     space: Space,
     *,
     step: Callable[[str], None] = lambda name: None,
-    listed_from: int | None = LEAST,
+    listed_from: int = LEAST,
+    learn: bool = True,
     job: Job = QUIET,
 ) -> None:
     """Write new FAISS files of a space from the database and switch to them; the old ones go one step later.
 
-    From `listed_from` images on they have lists; None writes none. Raises `OSError`.
+    From `listed_from` images on they have lists; without `learn` only those that can be taken over. Raises `OSError`.
     """
     home = folder / "vectors"
     with db.atomic():
@@ -36,7 +37,7 @@ def write_files(
     built_seq = db.meta("seq")
     facts = {"missing": len(db.missing(space)), "space": space.fingerprint, "encoder": space.encoder}
     facts |= {"seq": built_seq, "generation": number}
-    listing = None if listed_from is None else _listing(home, db, space, listed_from, job)
+    listing = _listing(home, db, space, listed_from, learn=learn, job=job)
     blocks = db.vector_blocks(space)
     checksum = write_generation(home, number, space.dim, blocks, facts=facts, step=step, listing=listing)
     with db.atomic():
@@ -62,7 +63,7 @@ def write_files_if_worth(
     changes = len(db.changed_since(space))
     if changes > _TAIL or (changes and not space.generation) or (listed and _lacks_lists(folder / "vectors", space)):
         try:
-            write_files(folder, db, space, step=step, listed_from=LEAST if listed else None, job=job)
+            write_files(folder, db, space, step=step, learn=listed, job=job)
         except OSError as error:
             logger.warning("the FAISS files could not be written (%s); searches read the database instead", error)
 
@@ -80,9 +81,9 @@ def _present(home: Path, space: Space) -> Generation | None:
         return None
 
 
-def _listing(home: Path, db: Writer, space: Space, least: int, job: Job) -> ListPlan:
+def _listing(home: Path, db: Writer, space: Space, least: int, *, learn: bool, job: Job) -> ListPlan:
     """How the next generation comes to its lists, with the present one's at hand."""
     earlier = _present(home, space)
     if earlier is None or earlier.listed is None:
-        return ListPlan(least=least, job=job)
-    return ListPlan((earlier.ids, earlier.listed), db.changed_since(space), least, job)
+        return ListPlan(least=least, learn=learn, job=job)
+    return ListPlan((earlier.ids, earlier.listed), db.changed_since(space), least, learn, job)

@@ -30,7 +30,8 @@ from curator.vectors.listing import ListPlan, PlacedLists
 FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"
 _PART = 25_000_000  # numbers that a thread scans at least: a core takes some 5 ms
 _FEW = 0.1  # of the vectors: so few that a condition holds for are all compared
-_NEARLY_ALL = 0.98  # of the vectors
+_SURELY = 0.9  # of the hits that a walk was measured for, which are before its last one if it holds too few
+_WIDEST = 20_000  # candidates that are looked at before all vectors are
 _MARGIN = 32  # candidates beyond k, so that equal scores at the cut are told apart by id
 
 
@@ -102,27 +103,41 @@ class Generation:
         there are, or nobody knows how many: then `search` does it.
         """
         total = len(self.ids) if allowed is None else int(np.count_nonzero(allowed))
-        if self.listed is None or total <= _FEW * len(self.ids):
+        if self.listed is None or total <= _FEW * len(self.ids) or total < k:
             return None
         query = check_unit(np.ascontiguousarray(q, np.float32)[None], self.dim)
-        wanted = 2 * k + _MARGIN
-        # A few void ones are passed over afterwards: a selector would be asked for every vector.
-        chosen = None if allowed is None or total >= _NEARLY_ALL * len(self.ids) else self.listed.entries(allowed)
-        walked = self.listed.lists.search(query, -(-k * len(self.ids) // total), wanted, chosen)
-        if walked is None:
-            return None
-        positions = self.listed.positions(walked[0])
-        beside = self.listed.beside
-        if beside is not None:
-            new = beside if allowed is None else beside & allowed
-            parts = max(1, min(cores(), int(np.count_nonzero(new)) * self.dim // _PART))
-            positions = np.concatenate([positions, self._scan(query, wanted, new, parts)[1]])
-        positions = positions if allowed is None else positions[allowed[positions]]
-        if len(positions) < min(k, total):
-            return None
-        scores = exact_scores(self.vectors(positions), q)
-        order = best_first(scores, self.ids[positions])[:k]
-        return self.ids[positions[order]], scores[order], walked[1].recall
+        # What a condition excludes is walked past: so many would lie before the last hit if it held anywhere alike.
+        deep = -(-k * len(self.ids) // total)
+        wanted = 2 * deep + _MARGIN
+        while deep <= self.listed.lists.most and wanted <= _WIDEST:
+            walked = self.listed.lists.search(query, deep, wanted)
+            if walked is None:
+                return None
+            positions, is_there = self.listed.positions(walked[0])
+            scores, rough = exact_scores(self.vectors(positions), q), walked[1][is_there]
+            counts = np.ones(len(positions), bool) if allowed is None else allowed[positions]
+            last = float(np.sort(scores[counts])[-k]) if np.count_nonzero(counts) >= k else -1.0
+            # Hits beyond the candidates are no better than the last of these, but for what 8 bits are off.
+            off = 2 * float(np.abs(scores - rough).max(initial=0))
+            # As many lie before the last hit. Were there more than were measured, nearly all of those would be here.
+            before = int(np.count_nonzero(scores >= last))
+            deepest = k if counts.all() else int(_SURELY * walked[2].k)
+            if (len(walked[0]) < wanted or rough.min(initial=1) + off < last) and before <= deepest and last > -1:
+                positions = np.concatenate([positions[counts], self._beside(query, k, allowed)])
+                scores = exact_scores(self.vectors(positions), q)
+                order = best_first(scores, self.ids[positions])[:k]
+                return self.ids[positions[order]], scores[order], walked[2].recall
+            deep, wanted = max(deep, int(before / _SURELY) + 1 if last > -1 else 2 * deep), 4 * wanted
+        return None
+
+    def _beside(self, query: Vectors, k: int, allowed: NDArray[np.bool_] | None) -> Positions:
+        """Of what came after the lists the positions of the best."""
+        beside = self.listed.beside if self.listed else None
+        if beside is None:
+            return np.empty(0, np.int64)
+        new = beside if allowed is None else beside & allowed
+        parts = max(1, min(cores(), int(np.count_nonzero(new)) * self.dim // _PART))
+        return self._scan(query, k + _MARGIN, new, parts)[1]
 
     def _scan(
         self, query: Vectors, count: int, allowed: NDArray[np.bool_] | None, parts: int
@@ -190,8 +205,8 @@ def write_generation(
         step("generation files written")
         files = {f: sha256_of(beside / f) for f in (FLAT, IDS)}
         lists = listing and listing.write(beside, ids, dim, Generation(beside, dim, ids, 0).vectors)
+        manifest = {"count": len(ids), "dim": dim, "files": dict(files), **facts} | ({"lists": lists} if lists else {})
         files |= lists["files"] if lists else {}
-        manifest = {"count": len(ids), "dim": dim, "files": files, **facts} | ({"lists": lists} if lists else {})
         text = to_json(manifest, sort_keys=True, indent=1)
         (beside / MANIFEST).write_text(text)
         for name in (*files, MANIFEST):
@@ -224,18 +239,26 @@ def check_generation(folder: Path, files_sha256: str) -> str | None:
     """Read every byte again, whatever is remembered → what is wrong, or None."""
     forget(folder)
     try:
-        _checked_manifest(folder, files_sha256)
+        _checked_manifest(folder, files_sha256, lists=True)
     except (OSError, ValueError, GenerationDamaged) as error:
         return str(error)
     return None
 
 
-def _checked_manifest(folder: Path, files_sha256: str) -> dict[str, Any]:
+def _checked_manifest(folder: Path, files_sha256: str, *, lists: bool = False) -> dict[str, Any]:
+    """What a generation says of itself, if its files are right.
+
+    Lists that are not are left out, for searches do without; where `lists` are asked for too, they are damage.
+    """
     raw = (folder / MANIFEST).read_bytes()
     if hashlib.sha256(raw).hexdigest() != files_sha256:
         raise GenerationDamaged(f"{folder / MANIFEST} is not the one the database names")
     manifest: dict[str, Any] = json.loads(raw)
-    problem = problem_in(folder, manifest["files"])
+    listed = manifest.get("lists", {}).get("files", {})
+    problem = problem_in(folder, manifest["files"] | listed)
+    if problem and listed and not lists:
+        manifest.pop("lists")
+        problem = problem_in(folder, manifest["files"])
     if problem:
         raise GenerationDamaged(problem)
     return manifest

@@ -17,7 +17,7 @@ from curator.errors import Stopped
 from curator.files import sha256_of
 from curator.job import QUIET, Job
 from curator.records import Ids, Positions
-from curator.vectors.lists import LEAST, LIST_OF, LISTS, Lists, Rows, write_lists
+from curator.vectors.lists import LEAST, LISTS, Lists, Rows, write_lists
 
 PLACES = "list_places.npy"
 _BESIDE = 0.05  # of the vectors may lie beside lists that are taken over, each to be compared, and of entries be void
@@ -48,26 +48,26 @@ class PlacedLists:
         beside[self.places[self.places >= 0]] = False
         return beside if beside.any() else None
 
-    def entries(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(n,) bool of positions → (m,) bool of entries."""
-        return allowed if self.places is None else allowed[self.places] & (self.places >= 0)
-
-    def positions(self, entries: Positions) -> Positions:
-        """Positions of entries, without the void ones."""
-        positions = entries if self.places is None else self.places[entries].astype(np.int64)
-        return positions[positions >= 0]
+    def positions(self, entries: Positions) -> tuple[Positions, NDArray[np.bool_]]:
+        """Positions of entries, and which of the entries are not void."""
+        if self.places is None:
+            return entries, np.ones(len(entries), bool)
+        positions = self.places[entries].astype(np.int64)
+        return positions[positions >= 0], positions >= 0
 
 
 @dataclass(frozen=True)
 class ListPlan:
     """How a new generation comes to its lists: from `least` vectors on, taken over from `earlier` if few `changed`.
 
-    `earlier` are a generation's ids and its lists; `changed` ids are void in it, or new.
+    `earlier` are a generation's ids and its lists; `changed` ids are void in it, or new. Without `learn` there are no
+    others than what can be taken over.
     """
 
     earlier: tuple[Ids, PlacedLists] | None = None
     changed: Ids | None = None
     least: int = LEAST
+    learn: bool = True
     job: Job = QUIET
 
     def write(self, folder: Path, ids: Ids, dim: int, rows: Rows) -> dict[str, Any] | None:
@@ -79,12 +79,12 @@ class ListPlan:
             return None
         try:
             taken_over = self._take_over(folder, ids)
-            if taken_over is not None:
+            if taken_over is not None or not self.learn:
                 return taken_over
             facts = write_lists(folder, len(ids), dim, rows, job=self.job)
-            return facts | {"moved": False, "files": {f: sha256_of(folder / f) for f in (LISTS, LIST_OF)}}
+            return facts | {"moved": False, "files": {LISTS: sha256_of(folder / LISTS)}}
         except (Stopped, OSError) as error:
-            for name in (LISTS, LIST_OF, PLACES):
+            for name in (LISTS, PLACES):
                 (folder / name).unlink(missing_ok=True)
             self.job.say(
                 f"Lists were not written ({error}); searches compare every image until `curator index` is run."
@@ -104,10 +104,9 @@ class ListPlan:
         if len(ids) - there > _BESIDE * len(ids) or len(places) - there > _BESIDE * len(places):
             return None
         home = listed.lists.folder
-        for name in (LISTS, LIST_OF):
-            # A second name for the same file would change its time, by which files are known to be right.
-            shutil.copyfile(home / name, folder / name)
+        # A second name for the same file would change its time, by which files are known to be right.
+        shutil.copyfile(home / LISTS, folder / LISTS)
         np.save(folder / PLACES, places.astype(np.int32))
         facts = listed.lists.facts
-        files = {**{f: facts["files"][f] for f in (LISTS, LIST_OF)}, PLACES: sha256_of(folder / PLACES)}
+        files = {LISTS: facts["files"][LISTS], PLACES: sha256_of(folder / PLACES)}
         return {**facts, "moved": True, "files": files}

@@ -23,9 +23,10 @@ from curator.records import Positions, Scores, Vectors
 from curator.vectors.centroids import fill_centroids
 from curator.vectors.cores import cores, in_threads
 
-LISTS, LIST_OF = "lists.faiss", "list_of.npy"
+LISTS = "lists.faiss"
 LEAST = 2_000_000  # vectors from which on lists are written; fewer are compared in less than a tenth of a second
 ENOUGH = 0.98  # of the true hits of probes that a walk has to hold
+_OF_ONE, _OF_PROBES = 0.9, 0.95  # of its own hits, and of how many probes, it has to hold at least
 _DISTANCES = (0.0, 1.0, 2.0, 3.5, 5.0, 8.0)  # of probes from images; words of CLIP are as far as 4 to 8
 _KS = (20, 100, 500)
 _PROBES = 200  # at each distance
@@ -33,8 +34,7 @@ _MOST = 0.5  # of the lists: beyond, comparing all costs hardly more
 _ROWS = 65_536  # vectors that are put into lists at a time
 _TRAINING = 40  # vectors for each centroid that k-means sees
 _PART = 400_000  # vectors that a thread compares at least
-_SAMPLE = 20_000  # images of a condition by which its place among the lists is told
-_EVEN = 0.5  # of its share of the visited lists that a condition must have, or it lies elsewhere
+_AS_NEAR = 0.03  # of its nearest centroid's score: all lists within are visited, as alike pictures spread over several
 
 Rows = Callable[[Positions], Vectors]
 
@@ -69,70 +69,53 @@ class Lists:
 
         return faiss.read_index(str(self.folder / LISTS), faiss.IO_FLAG_MMAP_IFC)
 
-    @cached_property
-    def _list_of(self) -> NDArray[np.uint16]:
-        return np.load(self.folder / LIST_OF, mmap_mode="r")  # type: ignore[no-any-return]
+    @property
+    def most(self) -> int:
+        """The most hits that a walk was measured for."""
+        return max((w.k for w in self.walks), default=0)
 
-    def search(
-        self, q: Vectors, k: int, wanted: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[Positions, Reach] | None:
-        """Entries of the `wanted` best for one unit query (1, d), and the walk that reached them.
+    def search(self, q: Vectors, k: int, wanted: int) -> tuple[Positions, Scores, Reach] | None:
+        """Entries of the `wanted` best for one unit query (1, d), best first, rough scores, and the walk to them.
 
-        `k` chooses the walk: as many hits as would lie before those wanted if nothing were excluded. `allowed` (n,)
-        limits the entries. None where no walk was measured to find enough.
+        `k` chooses the walk: as many hits as it has to hold. None where none was measured to, or the file has gone.
         """
-        coarse, order = self._index.quantizer.search(q, self._index.nlist)
+        try:
+            index = self._index
+        except RuntimeError:
+            return None
+        coarse, order = index.quantizer.search(q, index.nlist)
         asked = min((w.k for w in self.walks if w.k >= k), default=0)
         # Of the walks that were measured for queries no nearer than this one, that of the nearest.
-        reach = max(
-            (w for w in self.walks if w.k == asked and w.score <= coarse[0, 0]), key=lambda w: w.score, default=None
-        )
+        walks = (w for w in self.walks if w.k == asked and w.score <= coarse[0, 0])
+        reach = max(walks, key=lambda w: w.score, default=None)
         if reach is None:
             return None
-        visited = order[0, : reach.visited]
-        if allowed is not None and not self._lies_even(visited, allowed):
-            return None
-        scores, entries = self._scan(q, wanted, visited, coarse[0, : reach.visited], allowed)
-        return entries[np.argsort(-scores, kind="stable")[:wanted]], reach
+        as_near = int(np.count_nonzero(coarse[0] >= coarse[0, 0] - _AS_NEAR))
+        visited = max(reach.visited, min(as_near, int(_MOST * index.nlist)))
+        scores, entries = self._scan(q, wanted, order[0, :visited], coarse[0, :visited])
+        best = np.argsort(-scores, kind="stable")[:wanted]
+        return entries[best], scores[best], reach
 
-    def _scan(
-        self, q: Vectors, wanted: int, order: NDArray[np.int64], coarse: Scores, allowed: NDArray[np.bool_] | None
-    ) -> tuple[Scores, Positions]:
+    def _scan(self, q: Vectors, wanted: int, order: NDArray[np.int64], coarse: Scores) -> tuple[Scores, Positions]:
         """Rough scores and entries of the best in some lists, on as many cores as they are long enough for."""
         import faiss
-
-        bits = None if allowed is None else np.packbits(allowed, bitorder="little")  # alive as long as the selector
-        selector = None if bits is None else faiss.IDSelectorBitmap(len(self._list_of), faiss.swig_ptr(bits))
 
         def scan(part: slice) -> tuple[Scores, Positions]:
             faiss.omp_set_num_threads(1)  # a setting of the thread
             lists, centres = (np.ascontiguousarray(a[part][None]) for a in (order, coarse))
             scores, entries = np.empty((1, wanted), np.float32), np.empty((1, wanted), np.int64)
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1])  # type: ignore[call-arg]
+            parameters = faiss.SearchParametersIVF(nprobe=lists.shape[1])  # type: ignore[call-arg]  # SWIG adds it
             arrays = [faiss.swig_ptr(a) for a in (lists, centres, scores, entries)]
             # FAISS's own wrapper reads how many lists there are from the index, which threads share.
             self._index.search_preassigned_c(1, faiss.swig_ptr(q), wanted, *arrays, False, parameters)
             is_there = entries[0] >= 0
             return scores[0][is_there], entries[0][is_there]
 
-        compared = len(order) * len(self._list_of) // self._index.nlist
+        compared = len(order) * int(self._index.ntotal) // self._index.nlist
         parts = max(1, min(cores(), compared // _PART, len(order)))
         # Near lists are long ones: each thread takes every n-th.
         answers = list(in_threads(scan, [slice(i, None, parts) for i in range(parts)]))
         return np.concatenate([s for s, _ in answers]), np.concatenate([e for _, e in answers])
-
-    def _lies_even(self, visited: NDArray[np.int64], allowed: NDArray[np.bool_]) -> bool:
-        """Whether images of a condition are about as often in the visited lists as all images are.
-
-        A condition that holds for other lists has its nearest images there, where no probe looked.
-        """
-        matching = np.flatnonzero(allowed)
-        step = max(1, len(matching) // _SAMPLE)
-        is_visited = np.zeros(self._index.nlist, bool)
-        is_visited[visited] = True
-        matches = is_visited[self._list_of[matching[::step]]].mean()
-        every = is_visited[self._list_of[:: max(1, len(self._list_of) // _SAMPLE)]].mean()
-        return bool(matches >= _EVEN * every)
 
 
 def write_lists(folder: Path, count: int, dim: int, rows: Rows, *, seed: int = 0, job: Job = QUIET) -> dict[str, Any]:
@@ -170,7 +153,6 @@ def write_lists(folder: Path, count: int, dim: int, rows: Rows, *, seed: int = 0
         faiss.write_index(index, str(folder / LISTS))
     except RuntimeError as error:
         raise OSError(f"cannot write {folder / LISTS}: {str(error).splitlines()[-1]}") from error
-    np.save(folder / LIST_OF, list_of)
     walks = _walks(index, probes, list_of[heap.I])
     return {"number": number, "walks": [asdict(w) for w in walks]}
 
@@ -182,7 +164,10 @@ def _probes(images: Vectors, rng: np.random.Generator) -> Vectors:
 
 
 def _walks(index: Any, probes: Vectors, lists: NDArray[np.uint16]) -> list[Reach]:
-    """For each distance and k the fewest lists that hold `ENOUGH` of the true hits, which lie in `lists` (p, k)."""
+    """For each distance and k the fewest lists that hold enough of the hits, which lie in `lists` (p, k).
+
+    A mean alone would pass over the few probes among many alike pictures, which are spread over many lists.
+    """
     # Of each probe the place of every list in its own order, nearest first: (p, number).
     coarse, order = index.quantizer.search(probes, index.nlist)
     places = np.empty_like(order)
@@ -191,9 +176,11 @@ def _walks(index: Any, probes: Vectors, lists: NDArray[np.uint16]) -> list[Reach
     walks = []
     for nearest, rank in zip(*(np.split(a, len(_DISTANCES)) for a in (coarse[:, 0], ranks)), strict=True):
         for k in (k for k in _KS if k <= rank.shape[1]):
-            reached = np.sort(rank[:, :k], axis=None)
-            visited = int(reached[int(np.ceil(ENOUGH * len(reached))) - 1]) + 1
+            # So many that `ENOUGH` of all hits are in them, and of nearly every probe nearly all.
+            reached = np.sort(rank[:, :k], axis=None)[int(np.ceil(ENOUGH * k * len(rank))) - 1]
+            worst = np.sort(np.sort(rank[:, :k], axis=1)[:, int(np.ceil(_OF_ONE * k)) - 1])
+            visited = int(max(reached, worst[int(np.ceil(_OF_PROBES * len(rank))) - 1])) + 1
             if visited <= _MOST * index.nlist:
-                recall = float((reached < visited).mean())
+                recall = float((rank[:, :k] < visited).mean())
                 walks.append(Reach(k, round(float(np.median(nearest)), 4), visited, round(recall, 4)))
     return walks

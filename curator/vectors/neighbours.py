@@ -89,10 +89,9 @@ class Neighbours:
     def _search_rows(self, part: slice, k: int, whole: Vectors | None) -> tuple[Any, Any]:
         """The same for rows that are there themselves, whose nearest lists are known from putting them in."""
         q = self.x[part].astype(np.float32)
-        if whole is not None or self._near is None:
+        # A table for more lists would grow with every doubling of them.
+        if whole is not None or self._near is None or self._near[0].shape[1] != min(self.nprobe, self._index.nlist):
             return self._search(q, k, whole)
-        if self._near[0].shape[1] != min(self.nprobe, self._index.nlist):
-            self._near = self._nearest_lists()
         lists, coarse = (a[part] for a in self._near)
         self._index.nprobe = lists.shape[1]
         return self._index.search_preassigned(q, k, lists.astype(np.int64), coarse)  # type: ignore[no-any-return]

@@ -95,7 +95,7 @@ def serve(
         server.run(sockets=[listener, *([beside] if beside else [])])
     finally:
         if beside:
-            close_beside(index.folder, port)
+            close_beside(index.folder, port, beside)
         app.state.close()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from curator.errors import UsageError
+from curator.images import SUFFIXES
 from curator.index import Index
 from curator.search.query import Question, answer, is_plain, parse_query, query_vector
 from curator.search.rows import answer_facts
@@ -29,6 +31,9 @@ def answer_query(index: Index, body: Body, *, remember: bool) -> dict[str, Any]:
         if name not in _LIMITS or not isinstance(value, _LIMITS[name]):
             raise UsageError(f"a query has no limit '{name}' of this kind")
     terms = parse_query(words, files=False)
+    # The command line takes such words for a file, or says that there is none.
+    if any(t.kind == "text" and PurePath(t.value).suffix.lower() in SUFFIXES for t in terms):
+        raise UsageError("a query for a page has no names of files")
     q = query_vector(index, terms, remember=remember)
     hits = answer(index, q, Question(**said), is_words=is_plain(terms))
     return answer_facts(hits, index.images(hits.ids))

@@ -12,13 +12,14 @@ import json
 import os
 import socket
 import stat
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ASK = "/api/ask"
 TOKEN = "web.token"
-_WAIT = 60.0  # seconds for an answer: the page may be loading the encoder
+_WAIT = 20.0  # seconds for an answer: the page may be loading the encoder
 
 
 def socket_of(folder: Path, port: int) -> Path:
@@ -43,10 +44,15 @@ def open_beside(folder: Path, port: int) -> socket.socket | None:
     return listener
 
 
-def close_beside(folder: Path, port: int) -> None:
-    """Take the socket's name away, as a page ends."""
-    with contextlib.suppress(OSError):
-        socket_of(folder, port).unlink(missing_ok=True)
+def close_beside(folder: Path, port: int, listener: socket.socket) -> None:
+    """Take the socket's name away, as a page ends, unless it is another page's by now."""
+    file = socket_of(folder, port)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        listener.close()
+        with contextlib.suppress(ConnectionRefusedError):
+            other.connect(str(file))
+            return
+        file.unlink(missing_ok=True)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -61,6 +67,11 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self.file))
+        # The name may have changed hands since it was looked at.
+        if hasattr(socket, "SO_PEERCRED"):
+            _, uid, _ = struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if uid != os.getuid():
+                raise ConnectionRefusedError(f"{self.file} is another user's")
 
 
 def ask_beside(folder: Path, question: Mapping[str, Any]) -> dict[str, Any] | None:
