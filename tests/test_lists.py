@@ -16,6 +16,7 @@ from curator.embeddings import best_first, exact_scores, normalise
 from curator.index import Index
 from curator.job import Job
 from curator.records import Progress
+from curator.search.query import Question, Term, search
 from curator.vectors import Generation, ListPlan, check_generation, write_generation
 from curator.vectors.lists import ENOUGH
 
@@ -228,6 +229,9 @@ def test_an_index_says_what_it_did_not_compare(index: Index) -> None:
     few = index.nearest(x[0], 20, where="id % 20 = 0")
     assert few.exact
     assert (few.ids % 20 == 0).all()
+    asked = search(index, [Term("id", "4")], Question(exact=True))
+    assert asked.exact
+    assert not index.nearest(x[0], 20).exact, "it was said of one question"
     index.engine.exact_only = True
     true = index.nearest(x[0], 20)
     assert true.exact

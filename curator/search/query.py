@@ -190,9 +190,12 @@ class Question:
 
 def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:
     """The hits for a parsed query. Raises what `Index.search` raises."""
-    if question.exact:
-        index.engine.exact_only = True
-    return answer(index, query_vector(index, terms, stdin=stdin), question, is_words=is_plain(terms))
+    q, before = query_vector(index, terms, stdin=stdin), index.engine.exact_only
+    index.engine.exact_only = question.exact or before
+    try:
+        return answer(index, q, question, is_words=is_plain(terms))
+    finally:
+        index.engine.exact_only = before
 
 
 def is_plain(terms: Sequence[Term]) -> bool:
