@@ -198,20 +198,31 @@ def table(name: str, sample: Sample, rows: list[str], seeds: list[int], *, out: 
     print(f"\nSheet, in the table's order: {out / f'{name}.png'}")
 
 
-def main() -> None:
-    """Train what is not there yet, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(text: str | None, rows: list[str], usual: list[str]) -> argparse.ArgumentParser:
+    """Arguments of a benchmark that trains rows for some minutes each, in a folder where it goes on."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="with fashion_mnist.npz, and the tars unpacked")
     parser.add_argument("--out", type=Path, default=Path("runs-bench"))
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--rows", nargs="+", default=["default", "tiny", "vae"], choices=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", default=usual, choices=rows)
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 lets each run choose")
-    given = parser.parse_args()
+    return parser
+
+
+def begin(given: argparse.Namespace) -> None:
+    """Set the threads, and say on what machine it runs and for how long."""
     if given.threads:
         torch.set_num_threads(given.threads)
     print(f"{describe_machine()}; {given.minutes:g} minutes each, {given.threads or 'all'} threads")
+
+
+def main() -> None:
+    """Train what is not there yet, then print the tables."""
+    parser = parser_of(__doc__, list(ROWS), ["default", "tiny", "vae"])
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    given = parser.parse_args()
+    begin(given)
     for name in given.sets:
         out = given.out / f"{given.minutes:g}-minutes" / name
         out.mkdir(parents=True, exist_ok=True)

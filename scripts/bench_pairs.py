@@ -10,15 +10,13 @@ has, and the Fréchet distance to the targets in the space of `small`. A finishe
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bench_generators import clothing, run_of
-from machine import describe_machine
+from bench_generators import begin, clothing, parser_of, run_of
 
 from curator.encoders import load_encoder
 from curator.metrics import frechet_distance
@@ -73,18 +71,11 @@ def _show(inputs: Bytes, drawn: Bytes, targets: Bytes, path: Path) -> None:
 
 def main() -> None:
     """Train what is not there yet, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="with clothing.tar unpacked")
-    parser.add_argument("--out", type=Path, default=Path("runs-bench"))
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 lets each run choose")
-    given = parser.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    given = parser_of(__doc__, list(ROWS), list(ROWS)).parse_args()
     out = given.out / f"{given.minutes:g}-minutes" / "pairs"
     out.mkdir(parents=True, exist_ok=True)
-    print(f"{describe_machine()}; {given.minutes:g} minutes each, {given.threads or 'all'} threads\n")
+    begin(given)
+    print()
     heads = ["input", "px", "pairs", "augment", "images seen", "L1", "of copying", "of the mean photo", "MSE", "FD"]
     print("| " + " | ".join(heads) + " |\n|---|" + "--:|" * (len(heads) - 1))
     for name in given.rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from curator.job import QUIET, Job
 from curator.records import Space
 from curator.vectors import Generation, GenerationDamaged, ListPlan, drop_generations, write_generation
 from curator.vectors.lists import LEAST
-
-logger = logging.getLogger("curator")
 
 _TAIL = 2_000  # changes that a search scans from the database before new FAISS files are worth their writing
 
@@ -46,30 +43,14 @@ def write_files(
     drop_generations(home, {s.generation for s in db.spaces()} | {space.generation, number})
 
 
-def write_files_if_worth(
-    folder: Path,
-    db: Writer,
-    space: Space,
-    *,
-    step: Callable[[str], None] = lambda name: None,
-    listed: bool = True,
-    job: Job = QUIET,
-) -> None:
-    """`write_files` when so much has changed that searches would feel it, or lists are missing.
-
-    A full disk costs speed, never an answer.
-    """
-    space = next(s for s in db.spaces() if s.id == space.id)
+def is_worth_writing(folder: Path, db: Writer, space: Space, *, listed: bool) -> bool:
+    """Whether so much has changed that searches would feel it, or lists are missing that should be there."""
     changes = len(db.changed_since(space))
-    if changes > _TAIL or (changes and not space.generation) or (listed and _lacks_lists(folder / "vectors", space)):
-        try:
-            write_files(folder, db, space, step=step, learn=listed, job=job)
-        except OSError as error:
-            logger.warning("the FAISS files could not be written (%s); searches read the database instead", error)
+    return changes > _TAIL or (changes > 0 and not space.generation) or (listed and _lacks_lists(folder, space))
 
 
-def _lacks_lists(home: Path, space: Space) -> bool:
-    generation = _present(home, space)
+def _lacks_lists(folder: Path, space: Space) -> bool:
+    generation = _present(folder / "vectors", space)
     return generation is not None and generation.listed is None and len(generation.ids) >= LEAST
 
 

@@ -18,7 +18,7 @@ from curator.errors import IndexFull, IndexLocked, IndexTooOld, NoIndex, Unknown
 from curator.files import locate
 from curator.images import absolute, read_picture
 from curator.index.engine import LocalEngine
-from curator.index.files import write_files, write_files_if_worth
+from curator.index.files import is_worth_writing, write_files
 from curator.index.served import ServedReader
 from curator.index.sureness import read_sureness
 from curator.job import QUIET, Job
@@ -275,8 +275,16 @@ class Index:
         write_files(self.folder, db, space, step=self.step, **options)
 
     def rebuild_if_worth(self, db: Writer, space: Space, *, listed: bool = True, job: Job = QUIET) -> None:
-        """The same when so much has changed that searches would feel it; without lists unless `listed`."""
-        write_files_if_worth(self.folder, db, space, step=self.step, listed=listed, job=job)
+        """The same when so much has changed that searches would feel it, or lists are missing if `listed`.
+
+        A full disk costs speed, never an answer.
+        """
+        space = next(s for s in db.spaces() if s.id == space.id)
+        if is_worth_writing(self.folder, db, space, listed=listed):
+            try:
+                self.rebuild(db, space, learn=listed, job=job)
+            except OSError as error:
+                logger.warning("the FAISS files could not be written (%s); searches read the database instead", error)
 
     def _first_of_each(self, ids: Ids) -> Positions:
         hashes = [i.sha256 for i in self.images(ids)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 _In = TypeVar("_In")
@@ -15,12 +15,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work: Callable[[_In], _Out], parts: Iterable[_In]) -> Iterator[_Out]:
+def in_threads(work: Callable[[_In], _Out], parts: Iterable[_In]) -> list[_Out]:
     """The results of `work` for each part, in order; a single part stays in this thread."""
     items = list(parts)
     if len(items) == 1:
-        return iter([work(items[0])])
+        return [work(items[0])]
     from concurrent.futures import ThreadPoolExecutor  # of no use to a search of a small index
 
     with ThreadPoolExecutor(len(items)) as pool:
-        return iter(list(pool.map(work, items)))
+        return list(pool.map(work, items))

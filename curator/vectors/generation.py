@@ -83,7 +83,7 @@ class Generation:
         """
         query = check_unit(np.ascontiguousarray(q, np.float32)[None], self.dim)
         total = len(self.ids) if allowed is None else int(allowed.sum())
-        parts = parts or max(1, min(cores(), total * self.dim // _PART))
+        parts = parts or self._parts(total)
         wanted = k + _MARGIN
         while True:
             rough, positions = self._scan(query, min(wanted, max(total, 1)), allowed, parts)
@@ -123,8 +123,9 @@ class Generation:
             before = int(np.count_nonzero(scores >= last))
             deepest = k if counts.all() else int(_SURELY * walked[2].k)
             if (len(walked[0]) < wanted or rough.min(initial=1) + off < last) and before <= deepest and last > -1:
-                positions = np.concatenate([positions[counts], self._beside(query, k, allowed)])
-                scores = exact_scores(self.vectors(positions), q)
+                beside = self._beside(query, k, allowed)
+                positions = np.concatenate([positions[counts], beside])
+                scores = np.concatenate([scores[counts], exact_scores(self.vectors(beside), q)])
                 order = best_first(scores, self.ids[positions])[:k]
                 return self.ids[positions[order]], scores[order], walked[2].recall
             deep, wanted = max(deep, int(before / _SURELY) + 1 if last > -1 else 2 * deep), 4 * wanted
@@ -136,8 +137,11 @@ class Generation:
         if beside is None:
             return np.empty(0, np.int64)
         new = beside if allowed is None else beside & allowed
-        parts = max(1, min(cores(), int(np.count_nonzero(new)) * self.dim // _PART))
-        return self._scan(query, k + _MARGIN, new, parts)[1]
+        return self._scan(query, k + _MARGIN, new, self._parts(int(np.count_nonzero(new))))[1]
+
+    def _parts(self, compared: int) -> int:
+        """Into how many parts a scan of so many vectors is divided."""
+        return max(1, min(cores(), compared * self.dim // _PART))
 
     def _scan(
         self, query: Vectors, count: int, allowed: NDArray[np.bool_] | None, parts: int

@@ -114,7 +114,7 @@ class Lists:
         compared = len(order) * int(self._index.ntotal) // self._index.nlist
         parts = max(1, min(cores(), compared // _PART, len(order)))
         # Near lists are long ones: each thread takes every n-th.
-        answers = list(in_threads(scan, [slice(i, None, parts) for i in range(parts)]))
+        answers = in_threads(scan, [slice(i, None, parts) for i in range(parts)])
         return np.concatenate([s for s, _ in answers]), np.concatenate([e for _, e in answers])
 
 
