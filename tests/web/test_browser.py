@@ -466,6 +466,18 @@ def test_a_mark_set_while_a_tag_is_saved_is_taken_back_first(page: Any) -> None:
     stored(page, "SELECT count(*) FROM tags", 0)
 
 
+def test_a_key_pressed_as_a_dialog_closes_belongs_to_what_is_below(page: Any) -> None:
+    typed = """(keys) => { for (const key of keys) document.activeElement.dispatchEvent(
+        new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })); }"""
+    page.evaluate(typed, ["t", "Enter", "+", "/"])  # in one task: the browser says later that the dialog has closed
+    until(page, "location.search.includes('like=') && !document.querySelector('dialog')")
+    assert page.evaluate("document.activeElement.type") == "search", "the focus was taken from where the key had put it"
+    page.keyboard.press("Escape")
+    page.evaluate(typed, ["?", "Escape", "0"])
+    until(page, "!location.search.includes('like=') && !document.querySelector('dialog')")
+    assert page.evaluate("document.activeElement.className") == "grid", "the focus was given back"
+
+
 def test_marks_keep_the_cursor_and_are_undone_before_what_is_saved(page: Any) -> None:
     keys = page.keyboard
     under = "document.querySelector('#' + document.querySelector('.grid').getAttribute('aria-activedescendant'))"

@@ -12,11 +12,14 @@ export function everywhereKeys(keys) {
   for (const [key, entry] of Object.entries(keys)) everywhere.set(key, entry);
 }
 
-export function layer(keys) {
-  const own = new Map(Object.entries(keys));
-  layers.push(own);
-  return () => { layers = layers.filter((l) => l !== own); };
+// `isThere`: whether the layer still takes keys, though it has not been released yet.
+export function layer(keys, isThere = () => true) {
+  const added = { keys: new Map(Object.entries(keys)), isThere };
+  layers.push(added);
+  return () => { layers = layers.filter((l) => l !== added); };
 }
+
+const topmost = () => layers.findLast((l) => l.isThere())?.keys;
 
 const isTyping = (target) => target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select");
 
@@ -45,7 +48,7 @@ addEventListener("keydown", (event) => {
   if (areOff && /^(Shift\+)?.$|^Space$/.test(key)) return;
   const name = pending ? `${pending} ${key}` : key;
   pending = "";
-  const top = layers[layers.length - 1];
+  const top = topmost();
   const entry = top?.get(name) ?? (top?.get("only") ? null : everywhere.get(name));
   if (entry) {
     if (entry[1](event) !== false) event.preventDefault();
@@ -55,7 +58,7 @@ addEventListener("keydown", (event) => {
 });
 
 export function help() {
-  const top = layers[layers.length - 1] ?? new Map();
+  const top = topmost() ?? new Map();
   const rows = [...top, ...everywhere].filter(([key]) => key !== "only" && !/^(Shift\+)?[2-9]$/.test(key));
   const line = ([key, [words]]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, key)), h("td", {}, words));
   const toggle = h("input", { type: "checkbox", checked: areOff, onchange: (e) => {
@@ -65,13 +68,12 @@ export function help() {
   dialog("Keys", h("table", { class: "keys" }, rows.map(line)), h("label", {}, toggle, " single keys off"));
 }
 
-// A dialog traps the focus, and gives it back.
+// A dialog traps the focus, and gives it back as it closes. That it has closed is said later: keys do not wait for that.
 export function dialog(title, ...children) {
-  const before = document.activeElement;
   const box = h("dialog", { "aria-label": title }, h("h2", {}, title), ...children,
     h("form", { method: "dialog" }, h("button", {}, "Close")));
-  const release = layer({ only: ["", () => {}], Escape: ["close", () => box.close()] });
-  box.addEventListener("close", () => { release(); box.remove(); before?.focus?.(); });
+  const release = layer({ only: ["", () => {}], Escape: ["close", () => box.close()] }, () => box.open);
+  box.addEventListener("close", () => { release(); box.remove(); });
   document.body.append(box);
   box.showModal();
   box.scrollTop = 0;
