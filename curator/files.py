@@ -44,6 +44,26 @@ def locate(name: str | Path | None = None) -> Path:
     return next((home for home in homes if (home / DATABASE).is_file()), current / "indexes" / chosen)
 
 
+def as_stored(path: str) -> str | bytes:
+    """A path for SQLite: text, or the raw bytes of a name that is not valid UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def as_path(stored: str | bytes) -> str:
+    """The reverse of `as_stored`."""
+    return os.fsdecode(stored) if isinstance(stored, bytes) else stored
+
+
+def stored_order(path: str) -> tuple[bool, str | bytes]:
+    """What paths are sorted by in a database: texts by their characters, and then the bytes."""
+    stored = as_stored(path)
+    return isinstance(stored, bytes), stored
+
+
 def read_regular(path: Path, most: int) -> bytes:
     """A regular file of at most `most` bytes, whole.
 

@@ -1,7 +1,7 @@
 """Indexing speed end to end from JPEG files, beside the encoder's own rate on prepared pictures; and a re-index of 50k
 files.
 
-    python scripts/bench_ingest.py --photos FOLDER [--vit-images 400]
+    python scripts/bench_ingest.py --photos FOLDER [--vit-images 400] [--again] [--files 50000]
 
 FOLDER holds JPEGs (`../shared/data/clothing.tar` unpacked, say). ViT-B-32 has random weights, which costs what trained
 ones cost. The end-to-end figure counts walking, hashing, decoding, encoding and committing; loading and exporting the
@@ -11,6 +11,7 @@ encoder is not counted, as it happens once per machine.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from machine import describe_machine
 
-from curator.encoders import Encoder, PixelEncoder, load_encoder
+from curator.encoders import Encoder, load_encoder
 from curator.images import read_picture, walk
 from curator.index import Index
 from curator.ingest import BATCH, ingest
@@ -67,17 +68,39 @@ def end_to_end(encoder: Encoder, photos: Path, files: list[str], folder: Path) -
     return report.encoded / report.seconds
 
 
-def reindex(photos: Path, files: list[str], folder: Path, count: int) -> tuple[float, float]:
-    """Seconds of the first and of the second `curator index` of `count` files."""
-    many = folder / "many"
+AGAIN = """
+import json, resource, sys
+from pathlib import Path
+from curator.encoders import PixelEncoder
+from curator.index import Index
+from curator.ingest import ingest
+
+with Index.create(Path(sys.argv[1])) as index:
+    seconds = ingest(index, [Path(sys.argv[2])], PixelEncoder()).seconds
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+def reindex(photos: Path, files: list[str], folder: Path, count: int) -> list[tuple[float, float]]:
+    """Seconds and peak memory (MiB) of the first and of the second `curator index` of `count` files, as processes."""
+    many = folder / str(count)
     for number in range(count):
         part = many / f"{number // 1000:03d}"
         part.mkdir(parents=True, exist_ok=True)
         shutil.copy(photos / files[number % len(files)], part / f"{number:06d}.jpg")
-    with Index.create(folder / "many-index") as index:
-        first = ingest(index, [many], PixelEncoder()).seconds
-    with Index.create(folder / "many-index") as index:
-        return first, ingest(index, [many], PixelEncoder()).seconds
+    words = [sys.executable, "-c", AGAIN, str(folder / f"{count}-index"), str(many)]
+    said = [subprocess.run(words, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    return [tuple(json.loads(text)) for text in said]
+
+
+def print_reindex(photos: Path, files: list[str], folder: Path, count: int) -> None:
+    """What files cost that are known already, beside an index of one file."""
+    (_, one_first), (_, one_again) = reindex(photos, files, folder, 1)
+    (first, peak_first), (again, peak_again) = reindex(photos, files, folder, count)
+    kilobytes = [(peak - one) * 1024 / count for peak, one in ((peak_first, one_first), (peak_again, one_again))]
+    print(f"\n{count:,} files, `pixels`: first index {first:.1f} s, unchanged re-index {again:.2f} s")
+    print(f"Peaks {peak_first:.0f} and {peak_again:.0f} MiB; of one file {one_first:.0f} and {one_again:.0f}:")
+    print(f"{kilobytes[0]:.3f} and {kilobytes[1]:.3f} kB a file.")
 
 
 def main() -> None:
@@ -85,10 +108,15 @@ def main() -> None:
     ask.add_argument("--photos", type=Path, required=True)
     ask.add_argument("--vit-images", type=int, default=400)
     ask.add_argument("--files", type=int, default=50_000)
+    ask.add_argument("--again", action="store_true", help="only what known files cost")
     options = ask.parse_args()
     photos = options.photos.absolute()
     files = [f.path for f in walk(photos).images if f.path.lower().endswith((".jpg", ".jpeg"))]
     print(describe_machine())
+    if options.again:
+        with tempfile.TemporaryDirectory() as place:
+            print_reindex(photos, files, Path(place), options.files)
+        return
     print(
         "\n| encoder | runtime | encoder alone, images/s | from JPEG files, images/s | share |\n|---|---|--:|--:|--:|",
         flush=True,
@@ -110,8 +138,7 @@ def main() -> None:
                 continue
             alone = own_rate(encoder, photos, files)
             print(f"| {shown} | {runtime} | {alone:.0f} | {whole:.0f} | {whole / alone:.0%} |", flush=True)
-        first, second = reindex(photos, files, folder, options.files)
-        print(f"\n{options.files:,} files, `pixels`: first index {first:.1f} s, unchanged re-index {second:.2f} s")
+        print_reindex(photos, files, folder, options.files)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import struct
 import zlib
 from pathlib import Path
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import draw
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from curator.errors import PictureError, RootMissing, UsageError
-from curator.images import NoteSources, decode, read_bytes, read_notes, walk
+from curator.files import as_path, as_stored
+from curator.images import ImageFiles, NoteSources, decode, read_bytes, read_notes, walk
+from curator.records import ImageFile
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -55,6 +58,44 @@ def test_linked_folders_are_followed_once_and_loops_end(folder: Path, tmp_path: 
     walked = walk(folder)
     assert len(walked.images) == 11
     assert [s.path for s in walked.broken] == ["broken.png"]
+
+
+NAMES = st.lists(
+    st.lists(
+        st.binary(min_size=1, max_size=4).map(lambda b: "_" + os.fsdecode(b.replace(b"/", b"-").replace(b"\0", b"."))),
+        min_size=1, max_size=3,
+    ).map("/".join),
+    unique=True, max_size=12,
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(NAMES, st.lists(st.booleans(), min_size=12, max_size=12), st.integers(1, 3))
+def test_packed_files_are_those_that_were_given_in_the_order_of_a_database(
+    names: list[str], wanted: list[bool], parts: int
+) -> None:
+    with sqlite3.connect(":memory:") as db:
+        db.execute("CREATE TABLE t (path UNIQUE)")
+        db.executemany("INSERT INTO t VALUES (?)", [(as_stored(n),) for n in names])
+        stored = [as_path(row[0]) for row in db.execute("SELECT path FROM t ORDER BY path")]
+    files = [ImageFile(path, i, -i) for i, path in enumerate(stored)]
+    packed = ImageFiles.merged([ImageFiles(files[i::parts]) for i in range(parts)])
+    assert list(packed) == files
+    assert len(packed) == len(files)
+    chosen = packed.only(bytearray(wanted[: len(files)]))
+    assert list(chosen) == [f for f, keep in zip(files, wanted, strict=False) if keep]
+    assert len(chosen) == len(list(chosen))
+
+
+def test_files_come_in_the_order_of_their_paths_whatever_folders_are_called(tmp_path: Path) -> None:
+    names = ["a.png", "a/b.png", "a/z/c.png", "a-b/c.png", "a0.png", "a/b/d.png", "a b/e.png", "b.png"]
+    for name in names:
+        (tmp_path / "real" / name).parent.mkdir(parents=True, exist_ok=True)
+        draw(0).save(tmp_path / "real" / name)
+    (tmp_path / "linked").mkdir()
+    draw(1).save(tmp_path / "linked" / "x.png")
+    (tmp_path / "real" / "a1").symlink_to(tmp_path / "linked")
+    assert paths(tmp_path / "real") == sorted([*names, "a1/x.png"])
 
 
 def test_names_in_any_script_or_none(folder: Path) -> None:

@@ -213,18 +213,4 @@ def _state(folder: Path) -> dict[str, int]:
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns, "pending": pending}
 
 
-def as_stored(path: str) -> str | bytes:
-    """A path for SQLite: text, or the raw bytes of a name that is not valid UTF-8."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
-
-
-def as_path(stored: str | bytes) -> str:
-    """The reverse of `as_stored`."""
-    return os.fsdecode(stored) if isinstance(stored, bytes) else stored
-
-
 assert sys.platform != "win32", "file locks and atomic replaces are POSIX here"

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database.connection import as_path
 from curator.database.reader import Reader, in_parts
 from curator.database.schema import SEALED
 from curator.embeddings import find_sorted
 from curator.errors import IndexDamaged
+from curator.files import as_path
 from curator.records import DIHEDRAL, OF_NONE, Decision, Evidence, Grouped, Ids, Measures, Nodes, Space
 from curator.texts import to_json
 

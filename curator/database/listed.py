@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from curator.database.connection import as_path, as_stored
 from curator.database.reader import Reader
+from curator.files import as_path, as_stored
 from curator.records import Ids, KnownImage, Skipped
 from curator.texts import to_json
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.database.connected import Connected
-from curator.database.connection import as_path, as_stored
 from curator.database.integrity import room_for, row_crc
 from curator.database.where import DEADLINE, Further, columns_of, ids_where, values_sql
 from curator.errors import IndexDamaged, UnknownName
+from curator.files import as_path, as_stored
 from curator.records import Ids, Image, Root, Space, Vectors
 
 _BLOCK = 4096  # rows per fetch

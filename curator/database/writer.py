@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.database.connection import as_stored
 from curator.database.integrity import row_crc
 from curator.database.reader import in_parts
 from curator.database.schema import UNUSED_COLUMNS
 from curator.database.writing import Writing
+from curator.files import as_stored
 from curator.records import Content, ImageFile, Notes, Skipped, Space, Vectors
 from curator.texts import to_json
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
-from curator.database.connection import as_path, as_stored, connect_writer, mark_clean, take_lock, transaction
+from curator.database.connection import connect_writer, mark_clean, take_lock, transaction
 from curator.database.integrity import room_for
 from curator.database.reader import Reader
 from curator.database.schema import FORMAT, SEALED, migrate
 from curator.errors import IndexLocked
-from curator.files import sweep, whole
+from curator.files import as_path, as_stored, sweep, whole
 from curator.job import QUIET, Job
 from curator.records import Root, Space
 from curator.texts import to_json

@@ -3,7 +3,9 @@
 from curator.images.alpha import may_be_transparent, on_white, resized, seen_box, with_alpha
 from curator.images.decode import MAX_BYTES, Decoded, decode, read_bytes, read_picture
 from curator.images.measure import measure
-from curator.images.sidecars import NoteSources, NotesRead, notes_of_rows, read_notes
+from curator.images.packed import ImageFiles
+from curator.images.sidecars import NotesRead, read_notes
+from curator.images.spoken import NoteSources, notes_of_rows
 from curator.images.walk import SIDECARS, SUFFIXES, Walk, absolute, walk, walk_files
 
 __all__ = [
@@ -11,6 +13,7 @@ __all__ = [
     "SIDECARS",
     "SUFFIXES",
     "Decoded",
+    "ImageFiles",
     "NoteSources",
     "NotesRead",
     "Walk",

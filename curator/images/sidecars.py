@@ -8,49 +8,27 @@ Face's imagefolder form, StyleGAN's `dataset.json`), and a table that a person n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
 from curator.images.joining import FOREIGN, Match, Names
+from curator.images.spoken import NamePattern, NoteSources, Said, Spoken
 from curator.images.tables import (
     CAPTION,
     KEYS,
-    LABEL,
     Remarks,
     Row,
-    as_text,
-    captions_of,
     read_object,
     read_table,
     read_text,
     read_xmp,
-    scalars,
 )
 from curator.images.walk import METADATA
 from curator.records import ImageFile, Notes
 from curator.registry import suggest
-from curator.texts import Scalar, is_finite, valid_text
-
-_PATIENCE = 1.0  # seconds that a regular expression may take for one name
-
-
-@dataclass(frozen=True)
-class NoteSources:
-    """Where notes come from besides side-cars.
-
-    `label_from` is None, "folder" or a column; `label_from_name` a regular expression whose first group is the label.
-    `table` is joined by the column `key`, or by one of the usual names; `encoding` is that of texts without a byte
-    order mark. `must_join`: a table of which no row names a picture is an error.
-    """
-
-    label_from: str | None = None
-    label_from_name: str | None = None
-    table: Path | None = None
-    key: str | None = None
-    encoding: str | None = None
-    must_join: bool = True
+from curator.texts import valid_text
 
 
 @dataclass(frozen=True)
@@ -61,105 +39,29 @@ class NotesRead:
     remarks: tuple[str, ...]
 
 
-@dataclass
-class _Said:
-    """What the sources say of one picture."""
-
-    label: str | None = None
-    captions: dict[str, None] = field(default_factory=dict)  # in order, each once
-    extra: dict[str, Scalar] = field(default_factory=dict)
-    cells: dict[str, str] = field(default_factory=dict)  # column → its text, as it is written
-
-    def add(self, row: Row, remarks: Remarks, without: str | None = None) -> None:
-        """A row's label, captions and further columns; later ones win, and captions add up."""
-        row = {str(k): v for k, v in row.items() if k and k != without}
-        usual = {k.strip().casefold(): k for k in row}
-        label, caption = (_first(row, usual, names) for names in (LABEL, CAPTION))
-        if label is not None and not is_finite(row[label]):
-            remarks.not_numbers[label] += 1
-        elif label is not None:
-            self.label = as_text(row[label])
-        if caption is not None:
-            self.captions |= dict.fromkeys(captions_of(row[caption]))
-        self.extra |= scalars({k: v for k, v in row.items() if k not in (label, caption)}, remarks)
-        self.cells |= {k: valid_text(str(v)) for k, v in row.items() if v not in (None, "") and is_finite(v)}
-
-    def notes(self, label: str | None, *, without: str | None) -> Notes:
-        """Several captions stand on a line each."""
-        captions = [" ".join(c.split()) for c in self.captions] if len(self.captions) > 1 else list(self.captions)
-        extra = {k: v for k, v in self.extra.items() if k != without}
-        return Notes(label, "\n".join(captions) or None, extra)
-
-
-def notes_of_rows(rows: Iterable[Row], remarks: Remarks, *, without: str | None = None) -> Notes:
-    """What one or several rows say of one picture; `without` is the column that names it."""
-    said = _Said()
-    for row in rows:
-        said.add(row, remarks, without)
-    return said.notes(said.label, without=without)
-
-
-def _first(row: Row, usual: Mapping[str, str], names: Iterable[str]) -> str | None:
-    """The first of these columns that says something."""
-    return next((usual[n] for n in names if n in usual and row[usual[n]] not in (None, "", [])), None)
-
-
 def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str], sources: NoteSources) -> NotesRead:
     """What lies beside the images of a root, and in the person's table.
 
     An unreadable side-car says nothing, stops nothing and is remarked on. Raises `UsageError` if the person's table
     cannot be joined, or the regular expression is none.
     """
-    paths = [f.path for f in images]
-    pattern = _NamePattern(sources.label_from_name) if sources.label_from_name else None
+    pattern = NamePattern(sources.label_from_name) if sources.label_from_name else None
+    if pattern:
+        for file in images:  # one for which it takes too long is refused before anything is written
+            pattern.label_in(file.path.rpartition("/")[2])
     beside = list(sidecars)
     # Without a source nothing is said of any path, of which there may be millions.
-    reading = _Reading(root, paths if beside or sources.table is not None else [], sources)
+    reading = _Reading(root, [f.path for f in images] if beside or sources.table is not None else [], sources)
     for sidecar in beside:
         reading.beside(sidecar)
     if sources.table is not None:
         reading.table(sources.table)
     said = reading.said
-    column = sources.label_from if sources.label_from != "folder" else None
+    column = sources.column
     if column and sources.must_join and not any(column in s.cells for s in said.values()):
         there = sorted({name for s in said.values() for name in s.cells})
         raise UsageError(f"no side-car has a column '{column}' to take labels from; {suggest(column, there)}")
-    notes = {}
-    for path in paths if sources.label_from == "folder" or pattern else said:
-        one = said.get(path, _Said())
-        label = one.cells.get(column) if column else one.label
-        if sources.label_from == "folder":
-            label = valid_text(path.rpartition("/")[0].rpartition("/")[2] or root.name)
-        elif pattern:
-            label = pattern.label_in(path.rpartition("/")[2]) or label
-        notes[path] = one.notes(label, without=column)
-    return NotesRead(notes, reading.finish())
-
-
-class _NamePattern:
-    """A person's regular expression whose first group, in a file's name, is the label."""
-
-    def __init__(self, text: str) -> None:
-        import regex  # it can be stopped; `re` may take for ever, as `(a+)+$` does
-
-        try:
-            self.compiled = regex.compile(text)
-        except regex.error as error:
-            raise UsageError(f"--label-from-name takes a regular expression, and {text!r} is none: {error}") from error
-        if self.compiled.groups < 1:
-            raise UsageError(
-                f"--label-from-name needs a group for the label, as in '^([a-z]+)_', and {text!r} has none"
-            )
-
-    def label_in(self, name: str) -> str | None:
-        try:
-            match = self.compiled.search(name, timeout=_PATIENCE)
-        except TimeoutError as error:
-            raise UsageError(
-                f"--label-from-name {self.compiled.pattern!r} takes more than {_PATIENCE:g} s for '{name}'; write it "
-                "without a repetition inside a repetition"
-            ) from error
-        return valid_text(match[1] or "") or None if match else None
+    return NotesRead(Spoken(root, images, said, sources, pattern), reading.finish())
 
 
 class _Reading:
@@ -168,7 +70,7 @@ class _Reading:
     def __init__(self, root: Path, paths: list[str], sources: NoteSources) -> None:
         self.root, self.paths, self.sources = root, set(paths), sources
         self.names = Names(root, paths)
-        self.said: dict[str, _Said] = {}
+        self.said: dict[str, Said] = {}
         self.remarks = Remarks()
         self._silent: set[str] = set()  # pictures beside tables
         self._spoken_of: set[str] = set()
@@ -258,8 +160,8 @@ class _Reading:
     def _remark(self, name: str, match: Match) -> None:
         (self.remarks.ambiguous if match.paths else self.remarks.strangers).append(valid_text(name))
 
-    def _of(self, path: str) -> _Said:
-        return self.said.setdefault(path, _Said())
+    def _of(self, path: str) -> Said:
+        return self.said.setdefault(path, Said())
 
 
 def _contradicts(row: Row, said: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from curator.errors import RootMissing
 from curator.files import read_start
+from curator.images.packed import ImageFiles
 from curator.images.raw import RAW_SUFFIXES
 from curator.job import QUIET, Job
 from curator.records import INDEX_MARK, ImageFile, Skipped
@@ -41,7 +42,7 @@ _SYSTEM = frozenset(
 class Walk:
     """What a walk saw. Paths are relative to the root, with `/`; `unreadable` are folders whose content is unknown."""
 
-    images: list[ImageFile] = field(default_factory=list)
+    images: ImageFiles = field(default_factory=ImageFiles)
     sidecars: list[str] = field(default_factory=list)
     unreadable: list[Skipped] = field(default_factory=list)
     broken: list[Skipped] = field(default_factory=list)
@@ -75,24 +76,18 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "", job: Job =
     real folder once. `exclude` holds globs matched against the path below the root, against each part of it, and
     against folders. Raises `RootMissing` when the starting point itself cannot be listed.
     """
-    walked = Walk()
-    seen: set[tuple[int, int]] = set()
     start = root / under if under else root
     try:
         os.scandir(start).close()
     except OSError as error:
         raise RootMissing(f"cannot list {start}: {error.strerror}; nothing was changed for it") from error
-    real: list[str] = [under]
-    linked: list[str] = []
-    while real or linked:
-        job.check()
-        folder = real.pop() if real else linked.pop(0)
-        if not _first_visit(root / folder, seen, walked, folder):
-            continue
-        for kind, path in _list(root, folder, exclude, walked):
-            (linked if kind == "link" else real).append(path)
+    walking = _Walking(root, exclude, job, deque([under]))
+    trees = []
+    while walking.tops:
+        trees.append(ImageFiles(walking.tree(walking.tops.popleft())))
+    walked = walking.walked
+    walked.images = ImageFiles.merged(trees)
     walked.sidecars += _metadata_above(root, under)
-    walked.images.sort(key=lambda f: f.path)
     walked.sidecars.sort()
     return walked
 
@@ -101,10 +96,11 @@ def walk_files(root: Path, paths: Sequence[str]) -> Walk:
     """The same for single files below the root, with the side-cars that may speak of them."""
     walked = Walk()
     sidecars: set[str] = set()
+    images = []
     for path in sorted(set(paths)):
         try:
             stat = (root / path).stat()
-            walked.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
+            images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -112,7 +108,7 @@ def walk_files(root: Path, paths: Sequence[str]) -> Walk:
         beside = {f"{stem}{suffix}" for stem in (path, path.rpartition(".")[0]) for suffix in _BESIDE}
         sidecars |= {sidecar for sidecar in beside if (root / sidecar).is_file()}
         sidecars |= set(_metadata_above(root, path))
-    walked.sidecars = sorted(sidecars)
+    walked.images, walked.sidecars = ImageFiles(images), sorted(sidecars)
     return walked
 
 
@@ -140,40 +136,85 @@ def _is_index(folder: Path) -> bool:
         return False
 
 
-def _list(root: Path, folder: str, exclude: Sequence[str], found: Walk) -> list[tuple[str, str]]:
-    folders: list[tuple[str, str]] = []
-    try:
-        entries = sorted(os.scandir(root / folder if folder else root), key=lambda e: e.name)
-    except OSError as error:
-        found.unreadable.append(Skipped(folder, f"folder cannot be listed: {error.strerror}"))
-        return folders
-    if _is_index(root / folder):
-        return folders
-    for entry, path in _admitted(entries, folder, exclude, found):
-        suffix = os.path.splitext(entry.name)[1].lower()
+@dataclass
+class _Walking:
+    """One walk: `tops` are the folders that it has still to enter, where it begins and where links lead to.
+
+    A link's folder comes after every real one, so that a folder is known by its real path.
+    """
+
+    root: Path
+    exclude: Sequence[str]
+    job: Job
+    tops: deque[str]
+    walked: Walk = field(default_factory=Walk)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def tree(self, top: str) -> Iterator[ImageFile]:
+        """The pictures below a folder and its real folders, in the order of their paths."""
+        within = [self._entries(top)]
+        while within:
+            entry = next(within[-1], None)
+            if entry is None:
+                within.pop()
+            elif isinstance(entry, str):
+                within.append(self._entries(entry))
+            else:
+                yield entry
+
+    def _entries(self, folder: str) -> Iterator[ImageFile | str]:
+        """What one folder holds: pictures, and real folders by path."""
+        self.job.check()
+        if not self._is_first_visit(folder):
+            return iter(())
+        return iter(sorted(self._list(folder), key=lambda e: f"{e}/" if isinstance(e, str) else e.path))
+
+    def _list(self, folder: str) -> Iterator[ImageFile | str]:
+        root, walked = self.root, self.walked
         try:
-            if entry.is_dir():
-                folders.append(("link" if entry.is_symlink() else "real", path))
-            elif suffix in SUFFIXES:
-                stat = entry.stat()
-                found.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
-            elif suffix in SIDECARS:
-                found.sidecars.append(path)
-            elif entry.is_symlink() and not suffix and not (root / path).exists():
-                found.unreadable.append(Skipped(path, "link leads nowhere"))
-            elif _MUTE.search(entry.name) and _is_picture(root / path):
-                stat = entry.stat()
-                found.images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
-            elif entry.is_file():
-                found.passed[suffix if 1 < len(suffix) <= 12 else "without extension"] += 1
+            entries = sorted(os.scandir(root / folder if folder else root), key=lambda e: e.name)
         except OSError as error:
-            if suffix in SUFFIXES:
-                found.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
-    return folders
+            walked.unreadable.append(Skipped(folder, f"folder cannot be listed: {error.strerror}"))
+            return
+        if _is_index(root / folder):
+            return
+        for entry, path in _admitted(entries, folder, self.exclude, walked):
+            suffix = os.path.splitext(entry.name)[1].lower()
+            try:
+                if entry.is_dir():
+                    if entry.is_symlink():
+                        self.tops.append(path)
+                    else:
+                        yield path
+                elif suffix in SUFFIXES or (suffix not in SIDECARS and _is_mute_picture(root / path)):
+                    stat = entry.stat()
+                    yield ImageFile(path, stat.st_size, stat.st_mtime_ns)
+                elif suffix in SIDECARS:
+                    walked.sidecars.append(path)
+                elif entry.is_symlink() and not suffix and not (root / path).exists():
+                    walked.unreadable.append(Skipped(path, "link leads nowhere"))
+                elif entry.is_file():
+                    walked.passed[suffix if 1 < len(suffix) <= 12 else "without extension"] += 1
+            except OSError as error:
+                if suffix in SUFFIXES:
+                    walked.broken.append(Skipped(path, f"cannot be opened: {error.strerror}"))
+
+    def _is_first_visit(self, folder: str) -> bool:
+        try:
+            stat = (self.root / folder).stat()
+        except OSError as error:
+            self.walked.unreadable.append(Skipped(folder, f"folder cannot be read: {error.strerror}"))
+            return False
+        identity = (stat.st_dev, stat.st_ino)
+        is_first = identity not in self.seen
+        self.seen.add(identity)
+        return is_first
 
 
-def _is_picture(path: Path) -> bool:
-    """Whether a file begins as a picture does."""
+def _is_mute_picture(path: Path) -> bool:
+    """Whether a file begins as a picture does whose name does not say what it is."""
+    if not _MUTE.search(path.name):
+        return False
     try:
         start = read_start(path, 16)
     except OSError:
@@ -202,15 +243,3 @@ def _admitted(
             found.beside += 1
             continue
         yield entry, path
-
-
-def _first_visit(folder: Path, seen: set[tuple[int, int]], found: Walk, path: str) -> bool:
-    try:
-        stat = folder.stat()
-    except OSError as error:
-        found.unreadable.append(Skipped(path, f"folder cannot be read: {error.strerror}"))
-        return False
-    identity = (stat.st_dev, stat.st_ino)
-    first = identity not in seen
-    seen.add(identity)
-    return first

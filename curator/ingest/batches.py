@@ -55,7 +55,7 @@ class EncodedBatch:
 
 
 def read_batch(
-    root: Path, files: Sequence[ImageFile], encoder: Encoder, *, known: Container[bytes] = frozenset()
+    root: Path, files: Iterable[ImageFile], encoder: Encoder, *, known: Container[bytes] = frozenset()
 ) -> EncodedBatch:
     """Read, decode and encode files below `root`; contents that are `known` by sha256 are only hashed."""
     return encode_batch([read_file(root, file, encoder, known=known) for file in files], encoder, known=known)
@@ -110,7 +110,7 @@ def project(prepared: dict[bytes, Pixels], encoder: Encoder) -> dict[bytes, Vect
 
 
 def read_ahead(
-    root: Path, files: Sequence[ImageFile], encoder: Encoder, *, known: Container[bytes]
+    root: Path, files: Iterable[ImageFile], encoder: Encoder, *, known: Container[bytes]
 ) -> Iterator[ReadFile | Skipped]:
     """Files in order, read and decoded by threads a few batches ahead of their use."""
     return ahead(files, lambda file: read_file(root, file, encoder, known=known))

@@ -100,7 +100,6 @@ def _pass(work: Work, plan: Plan) -> None:
             work.index.step("batch written")
         work.index.step("batch committed")
         work.sketches.put({r.sha256: r.sketch for r in encoded.files if r.sketch is not None})
-        embedded.now |= encoded.vectors.keys()
         done, since_files = done + len(encoded), since_files + len(encoded)
         if since_files >= max(_CHECKPOINT, (already + done) // 10):  # else each writes all of many again
             work.index.rebuild_if_worth(db, work.space, listed=False)  # lists would be learnt ten times
@@ -129,15 +128,14 @@ def commit(db: Writer, plan: Plan, encoded: EncodedBatch, space: Space, placing:
 class _Embedded:
     """Contents, by sha256, that have a vector: asked for one by one, as all of them may be more than memory holds.
 
-    The threads that read ahead ask too, on connections of their own; `now` are those of this pass.
+    The threads that read ahead ask too, on connections of their own.
     """
 
     def __init__(self, index: Index, space: Space) -> None:
         self.index, self.space = index, space
-        self.now: set[bytes] = set()
 
     def __contains__(self, sha256: object) -> bool:
-        return sha256 in self.now or (isinstance(sha256, bytes) and self.index.reader.has_vector(self.space, sha256))
+        return isinstance(sha256, bytes) and self.index.reader.has_vector(self.space, sha256)
 
 
 class _Placing:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from curator.database import Writer
 from curator.database.listed import each_known, skipped_files
 from curator.errors import RootMissing, UsageError
-from curator.images import SUFFIXES, NoteSources, NotesRead, Walk, absolute, read_notes, walk, walk_files
+from curator.files import stored_order
+from curator.images import SUFFIXES, ImageFiles, NoteSources, NotesRead, Walk, absolute, read_notes, walk, walk_files
 from curator.ingest.options import IngestOptions
 from curator.job import QUIET, Job
 from curator.records import FORGOTTEN, ImageFile, KnownImage, Notes, Root, Skipped
@@ -32,7 +33,7 @@ class Plan:
     remarks: tuple[str, ...]
     known: dict[str, KnownImage] = field(default_factory=dict)
     stale_skipped: list[str] = field(default_factory=list)
-    fresh: list[ImageFile] = field(default_factory=list)
+    fresh: ImageFiles = field(default_factory=ImageFiles)
     unchanged: int = 0
     renoted: dict[int, tuple[str, Notes]] = field(default_factory=dict)
     gone: dict[str, KnownImage] = field(default_factory=dict)
@@ -156,14 +157,13 @@ def _refuse_moved(db: Writer, plan: Plan) -> None:
 
     It is that root, moved; indexed as new it would lose ids and tags.
     """
-    seen = {f.path for f in plan.walked.images}
     for root in db.roots():
         if root.id == plan.root.id or root.path.exists() or FORGOTTEN in root.options:
             continue
         lost = both = 0
-        for path, known in each_known(db, root.id):
-            lost += known.removed is None
-            both += known.removed is None and path in seen
+        for _, file, known in _beside(plan.walked.images, each_known(db, root.id)):
+            lost += known is not None and known.removed is None
+            both += known is not None and known.removed is None and file is not None
         if both > lost / 2:
             raise UsageError(
                 f"{plan.root.path} holds the pictures of {root.path}, which is not there any more. If it has moved: "
@@ -214,31 +214,49 @@ def _refuse_empty(db: Writer, root: Root, look: _Look, walked: Walk) -> None:
 
 
 def _sort_out(plan: Plan, db: Writer, scope: _Scope, skipped: Mapping[str, Skipped]) -> None:
-    """Divide the files by path, size and time alone; what the index knows goes by, and only what differs stays."""
-    walked = plan.walked
-    ahead = {f.path: f for f in walked.images}  # what no decision has been taken on yet
-    listed = {p for p in skipped if p in ahead} | {s.path for s in (*walked.broken, *walked.unreadable)}
-    plan.stale_skipped = [p for p in skipped if p not in listed and walked.was_seen(p)]
-    again = {p for p, bad in skipped.items() if p in ahead and _is_same(bad, ahead[p]) and not plan.options.retry}
-    plan.still_skipped = len(again)
-    for path in again:
-        del ahead[path]
-    for path, known in each_known(db, plan.root.id):
-        if path not in scope or path in again:
-            continue
-        file = ahead.get(path)
+    """Divide the files by path, size and time alone; files and rows go by in one order, and only what differs stays."""
+    walked, is_fresh = plan.walked, bytearray()
+    listed = {s.path for s in (*walked.broken, *walked.unreadable)}
+    for path, file, known in _beside(walked.images, each_known(db, plan.root.id)):
         if file is None:
-            absent = {None: plan.gone, "by hand": plan.hidden_gone}.get(known.removed)
-            if absent is not None and walked.was_seen(path):
+            absent = {None: plan.gone, "by hand": plan.hidden_gone}.get(known.removed if known else "")
+            if known and absent is not None and path in scope and walked.was_seen(path):
                 absent[path] = known
-        elif _is_same(known, file) and known.removed in (None, "by hand"):
-            del ahead[path]
+            continue
+        bad = skipped.get(path)
+        listed |= {path} if bad else set()
+        is_fresh.append(0)
+        if bad and _is_same(bad, file) and not plan.options.retry:
+            plan.still_skipped += 1
+        elif known and _is_same(known, file) and known.removed in (None, "by hand"):
             plan.unchanged += 1
-            plan.stale_skipped += [path] if path in skipped else []
+            plan.stale_skipped += [path] if bad else []
             _renote(plan, path, known)
         else:
-            plan.known[path] = known
-    plan.fresh = [f for f in walked.images if f.path in ahead]
+            is_fresh[-1] = 1
+            if known:
+                plan.known[path] = known
+    plan.stale_skipped += [p for p in skipped if p not in listed and walked.was_seen(p)]
+    plan.fresh = walked.images.only(is_fresh)
+
+
+def _beside(
+    files: ImageFiles, rows: Iterator[tuple[str, KnownImage]]
+) -> Iterator[tuple[str, ImageFile | None, KnownImage | None]]:
+    """Each path with its file and what is known of it, one of which may be missing, in the order of paths."""
+    there, known = iter(files), next(rows, None)
+    file = next(there, None)
+    while file or known:
+        one, other = stored_order(file.path) if file else None, stored_order(known[0]) if known else None
+        if file and known and one == other:
+            yield file.path, file, known[1]
+            file, known = next(there, None), next(rows, None)
+        elif file and (other is None or (one is not None and one < other)):
+            yield file.path, file, None
+            file = next(there, None)
+        elif known:
+            yield known[0], None, known[1]
+            known = next(rows, None)
 
 
 def _is_same(before: KnownImage | Skipped, file: ImageFile) -> bool:
