@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,13 @@ def test_small_knows_words_by_their_meaning_and_a_photo_by_its_words() -> None:
     temple = Image.fromarray(load_sample_images().images[0])
     scores = small.encode_texts(["a temple", "a car", "a dog", "a plate of food"]) @ small.encode_images([temple])[0]
     assert int(scores.argmax()) == 0
+
+
+def test_lanes_make_the_vectors_that_one_call_makes(tiny: Encoder) -> None:
+    batches = [np.stack([tiny.prepare(draw(8 * i + j)) for j in range(8)]) for i in range(4)]
+    with ThreadPoolExecutor(4) as lanes:
+        beside = list(lanes.map(tiny.project_in_lane, batches))
+    assert all(np.array_equal(a, tiny.project_images(b)) for a, b in zip(beside, batches, strict=True))
 
 
 def test_tiny_finds_a_picture_again_after_resizing_and_recompression(tiny: Encoder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from curator.encoders import PixelEncoder
 from curator.errors import RootMissing, UsageError
 from curator.index import Index
 from curator.index.images import find_ids
-from curator.ingest import IngestOptions, ingest, use_space
+from curator.ingest import BATCH, IngestOptions, ingest, use_space
 from curator.job import Job
 from curator.records import IngestReport, Progress
 
@@ -175,6 +176,22 @@ def test_the_same_content_twice_is_two_images_encoded_once(fill: Fill, index: In
     (folder / "cats/0.png").unlink()
     assert counts(fill()) == {"removed": 1, "unchanged": 10}
     assert len(index) == 10, "the copy stays"
+
+
+def test_a_content_of_batches_that_are_encoded_beside_one_another_is_stored_once(index: Index, tmp_path: Path) -> None:
+    class Lanes(PixelEncoder):
+        lanes = 3
+        meeting = threading.Barrier(3, timeout=60)
+
+        def project_in_lane(self, batch: np.ndarray) -> np.ndarray:
+            self.meeting.wait()  # three batches at once, or it is broken
+            return self.project_images(batch)
+
+    for number in range(3 * BATCH):
+        draw(number % 70).save(tmp_path / f"{number:03d}.png")  # 70 contents, so that each batch has some of another
+    assert counts(ingest(index, [tmp_path], Lanes())) == {"new": 3 * BATCH, "encoded": 70}
+    assert list(verify(index.folder)) == []
+    assert len({i.sha256 for i in index.images(index.ids)}) == 70
 
 
 def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(

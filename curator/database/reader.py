@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,10 +158,15 @@ class Reader(Connected):
             )
         return content_of
 
-    def has_vector(self, space: Space, sha256: bytes) -> bool:
-        """Whether a content has a vector in the space, and need not be encoded again."""
-        sql = "SELECT 1 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE c.sha256 = ? AND e.space_id = ?"
-        return bool(self.rows(sql, [sha256, space.id]))
+    def with_vectors(self, space: Space, hashes: Iterable[bytes]) -> set[bytes]:
+        """Those contents, by sha256, that have a vector in the space and need not be encoded again."""
+        sql = (
+            "SELECT sha256 FROM contents c JOIN embeddings e ON e.content_id = c.id WHERE e.space_id = ? AND sha256 IN "
+        )
+        parts = in_parts(list(hashes))
+        return {
+            row[0] for part in parts for row in self.rows(f"{sql}({', '.join('?' * len(part))})", [space.id, *part])
+        }
 
     def missing(self, space: Space) -> list[int]:
         """One present image id for each content that has no vector in the space."""

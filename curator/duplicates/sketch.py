@@ -50,7 +50,7 @@ def shrink(picture: Image.Image) -> bytes:
 
     A small picture is kept as a PNG: enlarged, what JPEG does to it would have corners of its own.
     """
-    small = picture.convert("RGB")
+    small = picture if picture.mode == "RGB" else picture.convert("RGB")
     if max(small.size) > SIDE:
         small = _sized(small)
     out = io.BytesIO()

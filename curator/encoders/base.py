@@ -26,6 +26,7 @@ class Encoder(ABC):
     side: int
     fingerprint: str
     has_text: bool = False
+    lanes: int = 1  # threads that may call `project_in_lane` at the same time
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> Pixels:
@@ -34,6 +35,10 @@ class Encoder(ABC):
     @abstractmethod
     def project_images(self, batch: NDArray[np.uint8]) -> Vectors:
         """(b, side, side, 3) uint8, prepared → (b, d) float32 before normalising."""
+
+    def project_in_lane(self, batch: NDArray[np.uint8]) -> Vectors:
+        """The same by one of `lanes` threads, which together do more than one that uses every core."""
+        return self.project_images(batch)
 
     def project_texts(self, texts: Sequence[str]) -> Vectors:
         """b texts → (b, d) float32 before normalising. Raises `NoTextTower` where there is no text tower."""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from curator.encoders.towers import TorchTowers
 
 
+_LANES = 4  # at most: each holds the activations of a batch
+
+
 class ClipEncoder(Encoder):
     """Two exported towers in `folder` and the model they came from, which is loaded only when torch must run it.
 
@@ -51,7 +54,9 @@ class ClipEncoder(Encoder):
         gpu: bool = False,
     ) -> None:
         self.weights, self.folder, self.spec, self.runtime = weights, folder, spec, runtime
-        self._threads, self._gpu = threads, gpu  # of ONNX Runtime; 0 threads are all cores
+        self._threads, self._gpu = threads or os.cpu_count() or 1, gpu  # of ONNX Runtime
+        if runtime == "onnx" and not gpu:
+            self.lanes = min(self._threads, _LANES)
         self.name = weights.name
         self.dim, self.side, self.fingerprint = self.spec.dim, self.spec.preprocess.side, self.spec.fingerprint
 
@@ -64,6 +69,12 @@ class ClipEncoder(Encoder):
         if self.runtime == "onnx":
             return np.asarray(self._image_session.run(None, {"x": batch})[0], np.float32)
         return self.torch_towers.project_images(batch)
+
+    def project_in_lane(self, batch: NDArray[np.uint8]) -> Vectors:
+        """The same by one of `lanes` threads: one that used every core would wait for cores that decode."""
+        if self.lanes == 1:
+            return self.project_images(batch)
+        return np.asarray(self._lane_session.run(None, {"x": batch})[0], np.float32)
 
     def project_texts(self, texts: Sequence[str]) -> Vectors:
         """b texts → (b, d) float32 before normalising."""
@@ -78,6 +89,10 @@ class ClipEncoder(Encoder):
     @cached_property
     def _image_session(self) -> onnxruntime.InferenceSession:
         return _session(self.folder / IMAGE, self._threads, gpu=self._gpu)
+
+    @cached_property
+    def _lane_session(self) -> onnxruntime.InferenceSession:
+        return _session(self.folder / IMAGE, self._threads // self.lanes)
 
     @cached_property
     def _text_session(self) -> onnxruntime.InferenceSession:
@@ -214,5 +229,6 @@ def _session(file: Path, threads: int, *, gpu: bool = False) -> onnxruntime.Infe
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a core that waits is another's
     providers = ["CUDAExecutionProvider"] if gpu else []  # untested: no machine with a GPU was at hand
     return onnxruntime.InferenceSession(str(file), options, providers=[*providers, "CPUExecutionProvider"])

@@ -133,8 +133,11 @@ def _decode_raw(data: bytes, side: int) -> Decoded:
 def _described(
     picture: Image.Image, data: bytes, *, size: tuple[int, int], mode: str, kind: str, exif: _Exif
 ) -> Decoded:
-    pixels = hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).digest()[:16]
-    content = Content(hashlib.sha256(data).digest(), pixels, *size, mode, kind, exif.taken_at, exif.camera)
+    pixels = hashlib.sha256(b"%d %d " % picture.size)
+    pixels.update(picture.tobytes())
+    content = Content(
+        hashlib.sha256(data).digest(), pixels.digest()[:16], *size, mode, kind, exif.taken_at, exif.camera
+    )
     return Decoded(content, picture)
 
 
@@ -168,6 +171,8 @@ def _exif(read: Callable[[], Image.Exif]) -> _Exif:
 
 def _date(written: object, offset: object) -> str | None:
     """`YYYY:MM:DD HH:MM:SS` → ISO, with its offset from UTC if the camera knew it; None for what is no date."""
+    if not written:
+        return None
     plain = _text(written)[:19].replace("/", ":").replace("-", ":").replace("T", " ")
     for form in ("%Y:%m:%d %H:%M:%S", "%Y:%m:%d %H:%M", "%Y:%m:%d"):
         with suppress(ValueError):

@@ -20,7 +20,32 @@ def _cosines() -> NDArray[np.float64]:
 
 
 _COSINES = _cosines()
-_ALTERNATING = np.where(np.arange(_KEPT) % 2, -1.0, 1.0)
+
+
+def _symmetries() -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """(8, 64) each, in the order of `DIHEDRAL`: where a turned picture's coefficients stand in the picture's own
+    transform, row by row, and their signs. Mirroring a picture negates its odd frequencies, transposing transposes."""
+    place, odd = np.arange(_KEPT * _KEPT).reshape(_KEPT, _KEPT), np.where(np.arange(_KEPT) % 2, -1.0, 1.0)
+    across, down, plain = (
+        np.broadcast_to(odd, place.shape),
+        np.broadcast_to(odd[:, None], place.shape),
+        np.ones(place.shape),
+    )
+    turned = {
+        "same": (place, plain),
+        "mirror": (place, across),
+        "flip": (place, down),
+        "rotate-180": (place, across * down),
+        "transpose": (place.T, plain),
+        "rotate-90": (place.T, down),
+        "rotate-270": (place.T, across),
+        "transverse": (place.T, across * down),
+    }
+    places, signs = zip(*(turned[name] for name in DIHEDRAL), strict=True)
+    return np.stack(places).reshape(len(DIHEDRAL), -1), np.stack(signs).reshape(len(DIHEDRAL), -1)
+
+
+_PLACES, _SIGNS = _symmetries()
 
 
 def measure(picture: Image.Image) -> Measures:
@@ -45,24 +70,13 @@ def perceptual_hashes(grey: Image.Image) -> NDArray[np.uint64]:
 
     pHash after Zauner 2010, "Implementation and benchmarking of perceptual image hash functions", §3.2: the 8 × 8
     lowest frequencies of a 32 × 32 cosine transform, each bit whether a coefficient exceeds their median. The mean
-    (frequency 0, 0) is left out: it says how bright a picture is, and its bit is 0. Mirroring a picture negates its odd
-    frequencies and transposing transposes them, so that one transform serves all eight.
+    (frequency 0, 0) is left out: it says how bright a picture is, and its bit is 0. One transform serves all eight.
     """
     small = np.asarray(grey.resize((_HASHED, _HASHED), Image.Resampling.BOX, reducing_gap=None), np.float64)
-    c = _COSINES @ small @ _COSINES.T
-    across, down = _ALTERNATING[None, :], _ALTERNATING[:, None]
-    turned = {
-        "same": c,
-        "mirror": c * across,
-        "flip": c * down,
-        "rotate-180": c * across * down,
-        "transpose": c.T,
-        "rotate-90": c.T * down,
-        "rotate-270": c.T * across,
-        "transverse": c.T * across * down,
-    }
-    values = np.stack([turned[name].ravel() for name in DIHEDRAL])
-    bits = values > np.median(values[:, 1:], axis=1, keepdims=True)
+    values = (_COSINES @ small @ _COSINES.T).ravel()[_PLACES] * _SIGNS
+    middle = (_KEPT * _KEPT - 1) // 2  # of an odd number of values the middle one is the median
+    median = np.partition(values[:, 1:], middle, axis=1)[:, middle, None]
+    bits = values > median
     bits[:, 0] = False
     return np.packbits(bits, axis=1).view(">u8").ravel().astype(np.uint64)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curator.duplicates import shrink
 from curator.encoders import Encoder
@@ -87,23 +88,32 @@ def read_data(file: ImageFile, data: bytes, encoder: Encoder, *, known: Containe
 
 
 def encode_batch(
-    read: Sequence[ReadFile | Skipped], encoder: Encoder, *, known: Container[bytes] = frozenset()
+    read: Sequence[ReadFile | Skipped],
+    encoder: Encoder,
+    *,
+    known: Container[bytes] = frozenset(),
+    in_lane: bool = False,
 ) -> EncodedBatch:
-    """Vectors of what was read, each content once, and none of contents that have become `known` meanwhile."""
+    """Vectors of what was read, each content once, and none of contents that have become `known` meanwhile.
+
+    `in_lane`: called by one of the encoder's `lanes` threads.
+    """
     files = [r for r in read if isinstance(r, ReadFile)]
     prepared = {r.sha256: r.prepared for r in files if r.prepared is not None and r.sha256 not in known}
-    vectors = project(prepared, encoder)
+    vectors = project(prepared, encoder.project_in_lane if in_lane else encoder.project_images)
     failed = prepared.keys() - vectors.keys()
     skipped = [r for r in read if isinstance(r, Skipped)]
     skipped += [_skipped(r.file, f"'{encoder.name}' makes no vector of it") for r in files if r.sha256 in failed]
     return EncodedBatch([r for r in files if r.sha256 not in failed], skipped, vectors)
 
 
-def project(prepared: dict[bytes, Pixels], encoder: Encoder) -> dict[bytes, Vectors]:
+def project(
+    prepared: Mapping[bytes, Pixels], project_images: Callable[[NDArray[np.uint8]], Vectors]
+) -> dict[bytes, Vectors]:
     """content → (d,) before normalising, of those that have a direction: a row of NaN or zeros says nothing."""
     if not prepared:
         return {}
-    rows = encoder.project_images(np.stack(list(prepared.values())))
+    rows = project_images(np.stack(list(prepared.values())))
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
     has_direction = np.isfinite(lengths) & (lengths > _TINY)
     return {h: row for h, row, good in zip(prepared, rows, has_direction, strict=True) if good}
@@ -116,17 +126,24 @@ def read_ahead(
     return ahead(files, lambda file: read_file(root, file, encoder, known=known))
 
 
-def ahead(items: Iterable[S], do: Callable[[S], T], *, threads_of: int | None = None) -> Iterator[T]:
-    """What `do` makes of each item, in order, by threads a few batches ahead of their use.
+def encoded_ahead(batches: Iterable[S], encode: Callable[[S], T], encoder: Encoder) -> Iterator[T]:
+    """What `encode` makes of each batch, in order, in the encoder's lanes: while one is stored, others are encoded."""
+    return ahead(batches, encode, threads_of=encoder.lanes, most=encoder.lanes + 1)
 
-    Reading, hashing and decoding release the interpreter's lock, so that the encoder runs meanwhile.
+
+def ahead(
+    items: Iterable[S], do: Callable[[S], T], *, threads_of: int | None = None, most: int = _AHEAD
+) -> Iterator[T]:
+    """What `do` makes of each item, in order, by threads; `most` items may wait for their use.
+
+    Reading, hashing, decoding and encoding release the interpreter's lock.
     """
-    threads = ThreadPoolExecutor(threads_of or os.cpu_count() or 1, "decode")
+    threads = ThreadPoolExecutor(threads_of or os.cpu_count() or 1, "ahead")
     waiting: deque[Future[T]] = deque()
     try:
         for item in items:
             waiting.append(threads.submit(do, item))
-            if len(waiting) >= _AHEAD:
+            if len(waiting) >= most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -16,7 +16,7 @@ from curator.encoders import Encoder
 from curator.errors import RootMissing, Stopped
 from curator.index import Index
 from curator.index.size import size_remarks
-from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encode_batch, read_ahead
+from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encode_batch, encoded_ahead, read_ahead
 from curator.ingest.options import IngestOptions
 from curator.ingest.plan import Plan, find_targets, make_plan, notes_of, origin_of
 from curator.ingest.work import Work, fill_measures, fill_space, fill_sureness, put_vectors
@@ -88,10 +88,11 @@ def _pass(work: Work, plan: Plan) -> None:
     embedded = _Embedded(work.index, work.space)
     placing = _Placing(plan)
     done, already, since_files = 0, plan.unchanged, 0
-    batches = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), BATCH)
+    read = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), BATCH)
+    batches = encoded_ahead(read, lambda batch: encode_batch(batch, work.encoder, in_lane=True), work.encoder)
     while True:
         with db.aside(work.job):
-            encoded = encode_batch(next(batches, []), work.encoder, known=embedded)
+            encoded = next(batches, EncodedBatch())
         if not len(encoded):
             break
         work.index.step("batch encoded")
@@ -112,9 +113,11 @@ def _pass(work: Work, plan: Plan) -> None:
 
 def commit(db: Writer, plan: Plan, encoded: EncodedBatch, space: Space, placing: _Placing) -> Counter[str]:
     """The second half of indexing: write everything of a batch, inside a transaction → how many of what."""
-    new = {r.sha256: r for r in encoded.files if r.sha256 in encoded.vectors}
+    known = db.with_vectors(space, encoded.vectors)  # of batches that were encoded beside this one
+    vectors = {h: v for h, v in encoded.vectors.items() if h not in known}
+    new = {r.sha256: r for r in encoded.files if r.sha256 in vectors}
     ids = db.put_contents(r.content for r in new.values() if r.content is not None)
-    put_vectors(db, space, encoded.vectors, ids)
+    put_vectors(db, space, vectors, ids)
     Curation(db).put_measures({ids[h]: r.measures for h, r in new.items() if r.measures is not None})
     ids |= db.content_ids([r.sha256 for r in encoded.files if r.sha256 not in ids])
     tally = placing.put(db, encoded.files, ids)
@@ -135,7 +138,7 @@ class _Embedded:
         self.index, self.space = index, space
 
     def __contains__(self, sha256: object) -> bool:
-        return isinstance(sha256, bytes) and self.index.reader.has_vector(self.space, sha256)
+        return isinstance(sha256, bytes) and bool(self.index.reader.with_vectors(self.space, [sha256]))
 
 
 class _Placing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from curator.errors import PictureError
 from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
 from curator.index.sureness import WORDS, is_current, learn_sureness
-from curator.ingest.batches import BATCH, ahead, batched, project
+from curator.ingest.batches import BATCH, ahead, batched, encoded_ahead, project
 from curator.job import Job
 from curator.records import Image, Measures, Pixels, Space, Vectors
 
@@ -51,16 +51,20 @@ def fill_space(work: Work) -> None:
     db, encoder = work.db, work.encoder
     missing = db.missing(work.space)
     images = (image for batch in batched(missing, BATCH) for image in db.images(batch))
-    batches = batched(ahead(images, lambda image: _prepared(image, encoder)), BATCH)
+    prepared = batched(ahead(images, lambda image: _prepared(image, encoder)), BATCH)
+
+    def encode(batch: Sequence[tuple[bytes, Pixels] | None]) -> tuple[int, dict[bytes, Vectors]]:
+        return len(batch), project(dict(read for read in batch if read is not None), encoder.project_in_lane)
+
+    batches = encoded_ahead(prepared, encode, encoder)
     done = 0
     while done < len(missing):
         with db.aside(work.job):
-            batch = next(batches)
-            vectors = project(dict(read for read in batch if read is not None), encoder)
+            count, vectors = next(batches)
         with db.atomic():
             put_vectors(db, work.space, vectors, db.content_ids(list(vectors)))
         work.index.step("space batch committed")
-        done += len(batch)
+        done += count
         work.count("encoded", len(vectors))
         work.job.progress(done, len(missing), f"space '{work.space.encoder}'")
         work.job.check()
