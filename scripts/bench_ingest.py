@@ -1,7 +1,7 @@
 """Indexing speed end to end from JPEG files, beside the encoder's own rate on prepared pictures; and a re-index of 50k
 files.
 
-    python scripts/bench_ingest.py --photos FOLDER [--vit-images 400] [--again] [--files 50000]
+    python scripts/bench_ingest.py --photos FOLDER [--vit-images 400] [--beside CHECKOUT] [--again] [--files 50000]
 
 FOLDER holds JPEGs (`../shared/data/clothing.tar` unpacked, say). ViT-B-32 has random weights, which costs what trained
 ones cost. The end-to-end figure counts walking, hashing, decoding, encoding and committing; loading and exporting the
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -25,8 +24,7 @@ from machine import describe_machine
 
 from curator.encoders import Encoder, load_encoder
 from curator.images import read_picture, walk
-from curator.index import Index
-from curator.ingest import BATCH, ingest
+from curator.ingest import BATCH
 
 
 def random_vit(folder: Path) -> str:
@@ -52,20 +50,41 @@ def own_rate(encoder: Encoder, photos: Path, files: list[str], seconds: float = 
     return done / (time.perf_counter() - started)
 
 
-def end_to_end(encoder: Encoder, photos: Path, files: list[str], folder: Path) -> float:
-    """Images/s of a fresh `curator index` of these files."""
-    shutil.rmtree(folder / "some", ignore_errors=True)
-    (folder / "some").mkdir()
-    for number, file in enumerate(files):
-        os.link(
-            photos / file, folder / "some" / f"{number:05d}.jpg"
-        ) if photos.stat().st_dev == folder.stat().st_dev else shutil.copy(
-            photos / file, folder / "some" / f"{number:05d}.jpg"
-        )
-    shutil.rmtree(folder / "index", ignore_errors=True)
-    with Index.create(folder / "index") as index:
-        report = ingest(index, [folder / "some"], encoder)
-    return report.encoded / report.seconds
+RATE = """
+import json, resource, sys
+from pathlib import Path
+import numpy as np
+from curator.encoders import load_encoder
+from curator.index import Index
+from curator.ingest import ingest
+
+photos, few, folder, name, runtime = sys.argv[1:]
+encoder = load_encoder(name, runtime=runtime)
+
+def index(pictures, place):
+    with Index.create(Path(folder) / place) as made:
+        return ingest(made, [Path(pictures)], encoder)
+
+index(few, "warm")
+before = resource.getrusage(resource.RUSAGE_SELF)
+report = index(photos, "index")
+after = resource.getrusage(resource.RUSAGE_SELF)
+cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+print(json.dumps([report.encoded / report.seconds, 1000 * cpu / report.encoded]))
+"""
+
+
+def end_to_end(
+    name: str, runtime: str, photos: Path, folder: Path, checkout: Path | None = None
+) -> tuple[float, float]:
+    """Images/s and CPU ms an image of a fresh `curator index` of these files, in a process that has indexed before."""
+    for place in ("warm", "index"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+    words = [sys.executable, "-c", RATE, str(photos), str(folder / "few"), str(folder), name, runtime]
+    where = checkout or Path(__file__).parent.parent  # the folder that it runs in comes first on its path
+    said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=where).stdout
+    images, cpu = json.loads(said.splitlines()[-1])
+    return images, cpu
 
 
 AGAIN = """
@@ -93,6 +112,26 @@ def reindex(photos: Path, files: list[str], folder: Path, count: int) -> list[tu
     return [tuple(json.loads(text)) for text in said]
 
 
+def copied(photos: Path, files: list[str], folder: Path) -> Path:
+    """A folder of its own for some of the photos."""
+    folder.mkdir(exist_ok=True)
+    for number, file in enumerate(files):
+        shutil.copy(photos / file, folder / f"{number:06d}.jpg")
+    return folder
+
+
+def print_beside(names: list[str], older: Path, photos: Path, folder: Path) -> None:
+    """This code and another checkout's in turn, three times each: medians."""
+    for name in names:
+        mine, its = [], []
+        for _ in range(3):
+            mine.append(end_to_end(name, "onnx", photos, folder))
+            its.append(end_to_end(name, "onnx", photos, folder, older))
+        for shown, rows in (("this code", mine), ("the other", its)):
+            images, cpu = np.median(np.array(rows), 0)
+            print(f"| {name}, {shown} | onnx | – | {images:.0f} | {cpu:.2f} | – |", flush=True)
+
+
 def print_reindex(photos: Path, files: list[str], folder: Path, count: int) -> None:
     """What files cost that are known already, beside an index of one file."""
     (_, one_first), (_, one_again) = reindex(photos, files, folder, 1)
@@ -109,6 +148,8 @@ def main() -> None:
     ask.add_argument("--vit-images", type=int, default=400)
     ask.add_argument("--files", type=int, default=50_000)
     ask.add_argument("--again", action="store_true", help="only what known files cost")
+    ask.add_argument("--encoders", nargs="+", default=["tiny", "small"], help="those compared with --beside")
+    ask.add_argument("--beside", type=Path, help="another checkout, whose indexing is measured in turn with this one's")
     options = ask.parse_args()
     photos = options.photos.absolute()
     files = [f.path for f in walk(photos).images if f.path.lower().endswith((".jpg", ".jpeg"))]
@@ -117,27 +158,32 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             print_reindex(photos, files, Path(place), options.files)
         return
-    print(
-        "\n| encoder | runtime | encoder alone, images/s | from JPEG files, images/s | share |\n|---|---|--:|--:|--:|",
-        flush=True,
-    )
+    print("\n| encoder | runtime | encoder alone, images/s | from JPEG files, images/s | CPU ms | share |")
+    print("|---|---|--:|--:|--:|--:|", flush=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
+        copied(photos, files[:64], folder / "few")
+        if options.beside:
+            some = copied(photos, files, folder / "some")
+            print_beside(options.encoders, options.beside.absolute(), some, folder)
+            return
         vit = random_vit(folder)
         for name, shown, runtime, count in (
             ("pixels", "pixels", "numpy", len(files)),
             ("tiny", "tiny", "onnx", len(files)),
+            ("small", "small", "onnx", len(files)),
             (vit, "ViT-B-32", "torch", options.vit_images),
             (vit, "ViT-B-32", "onnx", options.vit_images),
             (vit, "ViT-B-32", "bf16", options.vit_images),
         ):
-            encoder = load_encoder(name, runtime=runtime if runtime != "numpy" else "onnx")
-            whole = end_to_end(encoder, photos, files[:count], folder)
+            how = runtime if runtime != "numpy" else "onnx"
+            some = copied(photos, files[:count], folder / f"some-{count}")
+            whole, cpu = end_to_end(name, how, some, folder)
             if shown == "pixels":  # it does nothing but subtract: what is left is reading, decoding and storing
-                print(f"| {shown} | {runtime} | – | {whole:.0f} | – |", flush=True)
+                print(f"| {shown} | {runtime} | – | {whole:.0f} | {cpu:.2f} | – |", flush=True)
                 continue
-            alone = own_rate(encoder, photos, files)
-            print(f"| {shown} | {runtime} | {alone:.0f} | {whole:.0f} | {whole / alone:.0%} |", flush=True)
+            alone = own_rate(load_encoder(name, runtime=how), photos, files)
+            print(f"| {shown} | {runtime} | {alone:.0f} | {whole:.0f} | {cpu:.2f} | {whole / alone:.0%} |", flush=True)
         print_reindex(photos, files, folder, options.files)
 
 

@@ -191,7 +191,7 @@ def test_a_content_of_batches_that_are_encoded_beside_one_another_is_stored_once
         draw(number % 70).save(tmp_path / f"{number:03d}.png")  # 70 contents, so that each batch has some of another
     assert counts(ingest(index, [tmp_path], Lanes())) == {"new": 3 * BATCH, "encoded": 70}
     assert list(verify(index.folder)) == []
-    assert len({i.sha256 for i in index.images(index.ids)}) == 70
+    assert len({i.sha256 for i in index.images(index.reader.ids_where("1"))}) == 70
 
 
 def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(
