@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from curator.index.images import find_ids
 from curator.ingest import BATCH, IngestOptions, ingest, use_space
 from curator.job import Job
 from curator.records import IngestReport, Progress
+from curator.search.facts import status
 
 Fill = Callable[..., IngestReport]
 
@@ -192,6 +194,28 @@ def test_a_content_of_batches_that_are_encoded_beside_one_another_is_stored_once
     assert counts(ingest(index, [tmp_path], Lanes())) == {"new": 3 * BATCH, "encoded": 70}
     assert list(verify(index.folder)) == []
     assert len({i.sha256 for i in index.images(index.reader.ids_where("1"))}) == 70
+
+
+def test_an_encoder_says_how_many_images_it_takes_and_the_space_in_which_numbers(
+    fill: Fill, index: Index, folder: Path, tmp_path: Path
+) -> None:
+    class Halved(PixelEncoder):
+        batch, precision = 100, "bfloat16"
+        sizes: ClassVar[list[int]] = []
+
+        def project_images(self, batch: np.ndarray) -> np.ndarray:
+            self.sizes.append(len(batch))
+            return super().project_images(batch)
+
+    fill()
+    assert status(index).spaces[0].precisions == ("float32",)
+    more = tmp_path / "more"
+    more.mkdir()
+    for number in range(250):
+        draw(number).save(more / f"{number}.png")
+    ingest(index, [more], Halved())
+    assert (len(Halved.sizes), sum(Halved.sizes)) == (3, 240), "ten contents were known"
+    assert status(index).spaces[0].precisions == ("bfloat16", "float32")
 
 
 def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(

@@ -247,7 +247,8 @@ def status_command(name: str | None, as_json: bool) -> None:
         echo(f"Root     {root.path}{'' if root.reachable else '  (not reachable now)'}")
     for space in facts.spaces:
         mark = "*" if space.active else " "
-        echo(f"Space  {mark} {space.encoder}, {space.dim} dims, {space.missing} images without a vector")
+        numbers = f" from {' and '.join(space.precisions)}" if space.precisions else ""
+        echo(f"Space  {mark} {space.encoder}, {space.dim} dims{numbers}, {space.missing} images without a vector")
     for column, values in facts.values.items():
         shown = ", ".join(f"{v} {n}" for v, n in values[:12]) + (" …" if len(values) > 12 else "")
         echo(f"{column.capitalize():<8} {shown}" if values else f"{column.capitalize():<8} none")

@@ -8,7 +8,7 @@ from typing import Any
 
 from curator.database.reader import Reader
 from curator.files import as_path, as_stored
-from curator.records import Ids, KnownImage, Skipped
+from curator.records import Ids, KnownImage, Skipped, Space
 from curator.texts import to_json
 
 _PAGE = 4096  # rows at a time
@@ -58,6 +58,18 @@ def put_recipe(reader: Reader, name: str, recipe: Mapping[str, Any]) -> None:
     """Keep with what options something was done, inside a writer's `atomic()`."""
     sql = "INSERT OR REPLACE INTO recipes (name, recipe) VALUES (?, ?)"
     reader.connection.execute(sql, [name, to_json(recipe, sort_keys=True)])
+
+
+def precisions_of(reader: Reader, space: Space) -> tuple[str, ...]:
+    """The numbers that the space's images were encoded in, as "float32"; none in an index that older code made."""
+    return tuple(recipe_of(reader, f"space {space.fingerprint}").get("precisions", ()))
+
+
+def note_precision(reader: Reader, space: Space, precision: str) -> None:
+    """Keep that images were encoded so, inside a writer's `atomic()`."""
+    known = precisions_of(reader, space)
+    if precision not in known:
+        put_recipe(reader, f"space {space.fingerprint}", {"precisions": sorted({*known, precision})})
 
 
 def every_sha256(reader: Reader) -> set[bytes]:

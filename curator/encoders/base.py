@@ -26,7 +26,13 @@ class Encoder(ABC):
     side: int
     fingerprint: str
     has_text: bool = False
+    batch: int = 64  # images that are encoded together
     lanes: int = 1  # threads that may call `project_in_lane` at the same time
+
+    @property
+    def precision(self) -> str:
+        """The numbers that images are encoded in, as torch calls them."""
+        return "float32"
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> Pixels:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 
 _LANES = 4  # at most: each holds the activations of a batch
+_GPU_BATCH = 256
 
 
 class ClipEncoder(Encoder):
@@ -57,8 +58,15 @@ class ClipEncoder(Encoder):
         self._threads, self._gpu = threads or os.cpu_count() or 1, gpu  # of ONNX Runtime
         if runtime == "onnx" and not gpu:
             self.lanes = min(self._threads, _LANES)
+        elif has_gpu():
+            self.batch = _GPU_BATCH
         self.name = weights.name
         self.dim, self.side, self.fingerprint = self.spec.dim, self.spec.preprocess.side, self.spec.fingerprint
+
+    @property
+    def precision(self) -> str:
+        """Half precision where torch runs on a GPU or in bf16; "float32" else."""
+        return "float32" if self.runtime == "onnx" else self.torch_towers.precision
 
     def prepare(self, picture: Image.Image) -> Pixels:
         """open_clip's own resize and crop."""
@@ -167,9 +175,14 @@ def best_runtime(images: int) -> str:
     """What encodes that many images soonest: torch costs seconds to start, and then wins on a GPU or with bf16."""
     if images < 1_000:
         return "onnx"
-    if Path("/dev/nvidia0").exists():
+    if has_gpu():
         return "torch"
     return "bf16" if _cpu_has_bf16() else "onnx"
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU is here, without torch, which takes seconds to import."""
+    return Path("/dev/nvidia0").exists()
 
 
 def _cpu_has_bf16() -> bool:

@@ -24,8 +24,8 @@ from curator.errors import PictureError
 from curator.images import decode, measure, read_bytes
 from curator.records import Content, ImageFile, Measures, Pixels, Skipped, Vectors
 
-BATCH = 64  # images per transaction and per call of the encoder
-_AHEAD = 4 * BATCH  # images that may wait, decoded, for the encoder
+BATCH = 64  # images per transaction, where no encoder says how many it takes together
+AHEAD = 4  # batches of images that may wait, decoded, for the encoder
 _TINY = 1e-12  # a vector shorter than this has no direction
 S = TypeVar("S")
 T = TypeVar("T")
@@ -123,7 +123,7 @@ def read_ahead(
     root: Path, files: Iterable[ImageFile], encoder: Encoder, *, known: Container[bytes]
 ) -> Iterator[ReadFile | Skipped]:
     """Files in order, read and decoded by threads a few batches ahead of their use."""
-    return ahead(files, lambda file: read_file(root, file, encoder, known=known))
+    return ahead(files, lambda file: read_file(root, file, encoder, known=known), most=AHEAD * encoder.batch)
 
 
 def encoded_ahead(batches: Iterable[S], encode: Callable[[S], T], encoder: Encoder) -> Iterator[T]:
@@ -132,7 +132,7 @@ def encoded_ahead(batches: Iterable[S], encode: Callable[[S], T], encoder: Encod
 
 
 def ahead(
-    items: Iterable[S], do: Callable[[S], T], *, threads_of: int | None = None, most: int = _AHEAD
+    items: Iterable[S], do: Callable[[S], T], *, threads_of: int | None = None, most: int = AHEAD * BATCH
 ) -> Iterator[T]:
     """What `do` makes of each item, in order, by threads; `most` items may wait for their use.
 

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curator.database import Curation, NewImage, Sketches, Writer
+from curator.database.listed import note_precision
 from curator.encoders import Encoder
 from curator.errors import RootMissing, Stopped
 from curator.index import Index
 from curator.index.size import size_remarks
-from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, batched, encode_batch, encoded_ahead, read_ahead
+from curator.ingest.batches import EncodedBatch, ReadFile, batched, encode_batch, encoded_ahead, read_ahead
 from curator.ingest.options import IngestOptions
 from curator.ingest.plan import Plan, find_targets, make_plan, notes_of, origin_of
 from curator.ingest.work import Work, fill_measures, fill_space, fill_sureness, put_vectors
@@ -88,7 +89,7 @@ def _pass(work: Work, plan: Plan) -> None:
     embedded = _Embedded(work.index, work.space)
     placing = _Placing(plan)
     done, already, since_files = 0, plan.unchanged, 0
-    read = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), BATCH)
+    read = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), work.encoder.batch)
     batches = encoded_ahead(read, lambda batch: encode_batch(batch, work.encoder, in_lane=True), work.encoder)
     while True:
         with db.aside(work.job):
@@ -98,6 +99,8 @@ def _pass(work: Work, plan: Plan) -> None:
         work.index.step("batch encoded")
         with db.atomic():
             work.tally.update(commit(db, plan, encoded, work.space, placing))
+            if encoded.vectors:
+                note_precision(db, work.space, work.encoder.precision)
             work.index.step("batch written")
         work.index.step("batch committed")
         work.sketches.put({r.sha256: r.sketch for r in encoded.files if r.sketch is not None})

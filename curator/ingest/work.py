@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from curator.database import Curation, Sketches, Writer
+from curator.database.listed import note_precision
 from curator.embeddings import lengths, normalise
 from curator.encoders import Encoder
 from curator.errors import PictureError
 from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
 from curator.index.sureness import WORDS, is_current, learn_sureness
-from curator.ingest.batches import BATCH, ahead, batched, encoded_ahead, project
+from curator.ingest.batches import AHEAD, BATCH, ahead, batched, encoded_ahead, project
 from curator.job import Job
 from curator.records import Image, Measures, Pixels, Space, Vectors
 
@@ -50,8 +51,8 @@ def fill_space(work: Work) -> None:
     """Give every present content a vector in the space: what makes a second encoder complete."""
     db, encoder = work.db, work.encoder
     missing = db.missing(work.space)
-    images = (image for batch in batched(missing, BATCH) for image in db.images(batch))
-    prepared = batched(ahead(images, lambda image: _prepared(image, encoder)), BATCH)
+    images = (image for batch in batched(missing, encoder.batch) for image in db.images(batch))
+    prepared = batched(ahead(images, lambda i: _prepared(i, encoder), most=AHEAD * encoder.batch), encoder.batch)
 
     def encode(batch: Sequence[tuple[bytes, Pixels] | None]) -> tuple[int, dict[bytes, Vectors]]:
         return len(batch), project(dict(read for read in batch if read is not None), encoder.project_in_lane)
@@ -63,6 +64,7 @@ def fill_space(work: Work) -> None:
             count, vectors = next(batches)
         with db.atomic():
             put_vectors(db, work.space, vectors, db.content_ids(list(vectors)))
+            note_precision(db, work.space, encoder.precision)
         work.index.step("space batch committed")
         done += count
         work.count("encoded", len(vectors))

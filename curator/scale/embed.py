@@ -24,7 +24,7 @@ from curator.encoders import Encoder, check_probe
 from curator.errors import ScaleProblem
 from curator.images import notes_of_rows
 from curator.images.tables import Remarks
-from curator.ingest.batches import BATCH, EncodedBatch, ReadFile, ahead, batched, encode_batch, encoded_ahead, read_data
+from curator.ingest.batches import EncodedBatch, ReadFile, ahead, batched, encode_batch, encoded_ahead, read_data
 from curator.ingest.importing.packed import notes_of_sample, samples_in
 from curator.job import Job
 from curator.records import ImageFile, Notes, Pixels, Skipped, Vectors
@@ -163,7 +163,7 @@ def _encoded(
         whole = [r for _, r in batch if isinstance(r, ReadFile)]
         return batch, whole, encode_batch(whole, encoder, known=vectors, in_lane=True)
 
-    batches = batched(ahead(sources, read, threads_of=threads or None), BATCH)
+    batches = batched(ahead(sources, read, threads_of=threads or None), encoder.batch)
     for batch, whole, encoded in encoded_ahead(batches, encode, encoder):
         vectors.update(encoded.vectors)
         contents.update({r.sha256: _without_pixels(r) for r in whole if r.content is not None})

@@ -9,7 +9,7 @@ from typing import Any
 
 from curator.database import Curation, Selections
 from curator.database.curation import rejected_ids
-from curator.database.listed import skipped_page
+from curator.database.listed import precisions_of, skipped_page
 from curator.index import Index
 from curator.records import FORGOTTEN, Decision, Ids, Image
 
@@ -26,13 +26,17 @@ class RootFacts:
 
 @dataclass(frozen=True)
 class SpaceFacts:
-    """A space: `active` is the one that searches use; `missing` images have no vector in it."""
+    """A space: `active` is the one that searches use; `missing` images have no vector in it.
+
+    `precisions` are the numbers that images were encoded in.
+    """
 
     encoder: str
     dim: int
     fingerprint: str
     active: bool
     missing: int
+    precisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def status(index: Index) -> Status:
     with reader.snapshot():
         active = reader.active_space()
         spaces = (
-            SpaceFacts(s.encoder, s.dim, s.fingerprint, s == active, len(reader.missing(s))) for s in reader.spaces()
+            SpaceFacts(s.encoder, s.dim, s.fingerprint, s == active, len(reader.missing(s)), precisions_of(reader, s))
+            for s in reader.spaces()
         )
         values = {column: reader.breakdown(column) for column in ("origin", "label", "format")}
         return Status(
