@@ -9,7 +9,8 @@ not counted but shown, and the process's peak memory. Recall is against a float6
 the query vector, so that nothing is downloaded and only its search is measured.
 
 `--lists` measures what the lists of an index of two million and more find (`--sizes 10000000`, 30 GB of disk), beside
-comparing all, for queries ever further from the images. The index stays in `--folder`.
+comparing all, for queries ever further from the images; `--autofaiss` has the index that autofaiss builds of the same
+vectors answer them too. Ours stays in `--folder`.
 
 A second table is of an index that stays open, as that of a page or of a program: the median of twenty queries after
 two, with `--beside` also by the code of another checkout, on the same index.
@@ -25,8 +26,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import describe_machine
@@ -139,6 +141,32 @@ for q in queries[:1]:
     results = list(RClip(m, db.DB(sys.argv[1]), 8, None).search("x", "/synthetic", 20))
     out.append(time.process_time() - before)
 print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": out}))
+"""
+
+AUTOFAISS = """
+import json, os, resource, sys, time
+import faiss, numpy as np
+from autofaiss import build_index
+dense, probes, folder = sys.argv[1], np.load(sys.argv[2]), sys.argv[3]
+faiss.omp_set_num_threads(1)
+wall, cpu = time.monotonic(), time.process_time()
+index, infos = build_index(np.load(dense, mmap_mode="r"), index_path=f"{folder}/knn.index", verbose=40, nb_cores=1,
+    index_infos_path=f"{folder}/infos.json", metric_type="ip", should_be_memory_mappable=True)
+built = time.monotonic() - wall, time.process_time() - cpu
+index = faiss.read_index(f"{folder}/knn.index", faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+with open(f"{folder}/infos.json") as file:
+    said = json.load(file)
+faiss.ParameterSpace().set_index_parameters(index, said["index_param"])
+out = []
+for turn in range(2):
+    for q in probes:
+        wall, cpu = time.monotonic(), time.process_time()
+        _, rows = index.search(q[None], 20)
+        took = time.monotonic() - wall, time.process_time() - cpu
+        if turn:
+            out.append([*took, (rows[0] + 1).tolist()])
+size = os.path.getsize(f"{folder}/knn.index")
+print(json.dumps([out, built, size, said["index_key"], said["index_param"]]))
 """
 
 
@@ -261,7 +289,23 @@ def print_open(place: Path, queries: Path, beside: Path | None) -> None:
               f"{1000 * old_cpu:.0f} | {same} of {len(answers)} |", flush=True)  # fmt: skip
 
 
-def print_lists(place: Path, folder: Path, n: int) -> None:
+def print_autofaiss(folder: Path, compared: list[Any], distances: Sequence[float], n: int) -> None:
+    """What the index of autofaiss, which clip-retrieval serves, finds of the same true hits: `compared` are ours."""
+    dense = dense_of(folder, like_photos(n), n)
+    python = python_with(folder.parent, "autofaiss", "pyarrow<18")  # newer ones need another numpy than its faiss
+    out, (wall, cpu), size, key, param = run(python, AUTOFAISS, dense, folder / "probes.npy", folder)
+    print(f"\nautofaiss: {key}, {param}; {wall:,.0f} s, {cpu:,.0f} s of CPU, {size / 1e9:.1f} GB\n")
+    print("| distance | recall@20 | ms | CPU ms |\n|--:|--:|--:|--:|")
+    each = len(out) // len(distances)
+    truth_of = [row[5] for row in compared if row[0] is None]
+    for i, distance in enumerate(distances):
+        mine = list(zip(out, truth_of, strict=True))[i * each : (i + 1) * each]
+        recall = float(np.mean([len(set(o[2]) & set(t)) / len(t) for o, t in mine]))
+        ms = [1000 * float(np.median([o[at] for o, _ in mine])) for at in (0, 1)]
+        print(f"| {distance} | {recall:.3f} | {ms[0]:.1f} | {ms[1]:.1f} |", flush=True)
+
+
+def print_lists(place: Path, folder: Path, n: int, *, autofaiss: bool) -> None:
     """What the lists of a large index find of the true hits, and in what time, by how far queries are from images."""
     images = next(like_photos(30, seed=5))
     noise = np.random.default_rng(3).normal(size=images.shape).astype(np.float32) / DIM**0.5
@@ -283,14 +327,28 @@ def print_lists(place: Path, folder: Path, n: int) -> None:
             shown = (f"{np.mean(recall):.3f}", f"{np.mean(said):.2f}") if recall else ("", "")
             cells = (where or "none", distance, f"{len(by_lists)} of {len(mine)}", *shown, *(f"{m:.0f}" for m in ms))
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    if autofaiss:
+        print_autofaiss(folder, compared, distances, n)
 
 
-def rclip_python(folder: Path) -> str:
-    environment = folder / "rclip-environment"
+def python_with(folder: Path, *packages: str) -> str:
+    """An interpreter of an environment of its own, where a peer is installed."""
+    environment = folder / f"{packages[0]}-environment"
     if not environment.exists():
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        subprocess.run([environment / "bin/python", "-m", "pip", "install", "-q", "rclip"], check=True)
+        subprocess.run([environment / "bin/python", "-m", "pip", "install", "-q", *packages], check=True)
     return str(environment / "bin/python")
+
+
+def dense_of(folder: Path, blocks: Iterator[np.ndarray], n: int) -> Path:
+    """The vectors as one file (n, d) of float32."""
+    stored = np.lib.format.open_memmap(folder / "dense.npy", "w+", np.float32, (n, DIM))
+    at = 0
+    for x in blocks:
+        stored[at : at + len(x)] = x
+        at += len(x)
+    stored.flush()
+    return folder / "dense.npy"
 
 
 def fill_rclip(python: str, path: Path, n: int) -> None:
@@ -305,19 +363,13 @@ def fill_rclip(python: str, path: Path, n: int) -> None:
 
 
 def peers(folder: Path, n: int, queries: Path, *, rclip: bool) -> list[dict[str, object]]:
-    dense = folder / "dense.npy"
-    stored = np.lib.format.open_memmap(dense, "w+", np.float32, (n, DIM))
-    at = 0
-    for x in vectors(n):
-        stored[at : at + len(x)] = x
-        at += len(x)
-    stored.flush()
+    dense = dense_of(folder, vectors(n), n)
     scan = run(sys.executable, NUMPY, dense, queries)
     rows: list[dict[str, object]] = [
         {"case": "numpy scan (fp32, mapped)", "ms_cpu": 1000 * scan["seconds"][0], "peak_mib": scan["peak_mib"]}
     ]
     if rclip:
-        python = rclip_python(folder.parent)
+        python = python_with(folder.parent, "rclip")
         fill_rclip(python, folder / "rclip.db", n)
         its = run(python, RCLIP, folder / "rclip.db", queries)
         rows.append({"case": "rclip", "ms_cpu": 1000 * its["seconds"][0], "peak_mib": its["peak_mib"]})
@@ -329,6 +381,7 @@ def main() -> None:
     ask.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     ask.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "curator-bench")
     ask.add_argument("--rclip", action="store_true")
+    ask.add_argument("--autofaiss", action="store_true", help="with --lists: its index beside ours")
     ask.add_argument("--beside", type=Path, help="an older checkout, whose code answers the same")
     ask.add_argument("--lists", action="store_true", help="only what the lists of a large index find, by --listed-from")
     ask.add_argument("--listed-from", type=int, default=LEAST)
@@ -343,7 +396,7 @@ def main() -> None:
         if not place.exists():
             build(place, like_photos(n) if options.lists else vectors(n), options.listed_from)
         if options.lists:
-            print_lists(place, folder, n)
+            print_lists(place, folder, n, autofaiss=options.autofaiss)
             continue
         print_open(place, queries, options.beside)
         rows = [measure(place, queries, "no filter")]
