@@ -13,13 +13,16 @@ comparing all, for queries ever further from the images; `--autofaiss` has the i
 vectors answer them too. Ours stays in `--folder`.
 
 A second table is of an index that stays open, as that of a page or of a program: the median of twenty queries after
-two, with `--beside` also by the code of another checkout, on the same index.
+two, with `--beside` also by the code of another checkout, on the same index. `--cold INDEX` says where the CPU of a
+first query by words goes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -141,6 +144,34 @@ for q in queries[:1]:
     results = list(RClip(m, db.DB(sys.argv[1]), 8, None).search("x", "/synthetic", 20))
     out.append(time.process_time() - before)
 print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": out}))
+"""
+
+COLD = """
+import json, sys, time
+marks = [("interpreter", time.process_time())]
+def mark(what):
+    marks.append((what, time.process_time()))
+import numpy
+mark("numpy")
+import curator.cli
+mark("click, the command line")
+from curator.index import Index
+from curator.search import query
+mark("the library")
+index = Index.open(sys.argv[1])
+mark("the index")
+import onnxruntime
+mark("onnxruntime")
+encoder = index.encoder
+session = encoder._text_session
+mark("session of the text tower")
+q = encoder.encode_texts([sys.argv[2]])[0]
+mark("tower")
+import faiss
+mark("faiss")
+index.nearest(q, 12)
+mark("search")
+print(json.dumps([[what, now - before] for (what, now), (_, before) in zip(marks, [("", 0.0), *marks])]))
 """
 
 AUTOFAISS = """
@@ -289,10 +320,37 @@ def print_open(place: Path, queries: Path, beside: Path | None) -> None:
               f"{1000 * old_cpu:.0f} | {same} of {len(answers)} |", flush=True)  # fmt: skip
 
 
+def print_cold(place: Path) -> None:
+    """Where the CPU of a first query by words goes, beside what the whole command takes: medians of five processes."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    parts: dict[str, list[float]] = {}
+    whole = []
+    for turn in range(6):  # the first compiles
+        words = f"a thing that nobody has asked for yet, {time.time_ns()}"
+        said = subprocess.run(
+            [sys.executable, "-c", COLD, place, words], env=environment, capture_output=True, check=True
+        )
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "curator", "search", words, "-i", place],
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if turn:
+            for what, seconds in json.loads(said.stdout):
+                parts.setdefault(what, []).append(seconds)
+            whole.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    print("\n| part of a cold query | CPU ms |\n|---|--:|")
+    for what, values in [*parts.items(), ("`curator search`, whole", whole)]:
+        print(f"| {what} | {1000 * np.median(values):.0f} |")
+
+
 def print_autofaiss(folder: Path, compared: list[Any], distances: Sequence[float], n: int) -> None:
     """What the index of autofaiss, which clip-retrieval serves, finds of the same true hits: `compared` are ours."""
     dense = dense_of(folder, like_photos(n), n)
-    python = python_with(folder.parent, "autofaiss", "pyarrow<18")  # newer ones need another numpy than its faiss
+    python = python_with(folder.parent, "autofaiss", "pyarrow<18", "faiss-cpu<1.9")  # as of when it was written
     out, (wall, cpu), size, key, param = run(python, AUTOFAISS, dense, folder / "probes.npy", folder)
     print(f"\nautofaiss: {key}, {param}; {wall:,.0f} s, {cpu:,.0f} s of CPU, {size / 1e9:.1f} GB\n")
     print("| distance | recall@20 | ms | CPU ms |\n|--:|--:|--:|--:|")
@@ -381,12 +439,16 @@ def main() -> None:
     ask.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     ask.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "curator-bench")
     ask.add_argument("--rclip", action="store_true")
+    ask.add_argument("--cold", type=Path, help="only where the CPU of a first query of this index goes")
     ask.add_argument("--autofaiss", action="store_true", help="with --lists: its index beside ours")
     ask.add_argument("--beside", type=Path, help="an older checkout, whose code answers the same")
     ask.add_argument("--lists", action="store_true", help="only what the lists of a large index find, by --listed-from")
     ask.add_argument("--listed-from", type=int, default=LEAST)
     options = ask.parse_args()
     print(describe_machine())
+    if options.cold:
+        print_cold(options.cold.absolute())
+        return
     for n in options.sizes:
         folder = options.folder.absolute() / str(n)
         folder.mkdir(parents=True, exist_ok=True)

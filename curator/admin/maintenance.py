@@ -31,6 +31,7 @@ from curator.files import DATABASE, whole
 from curator.images import decode, read_bytes
 from curator.index import Index
 from curator.index.engine import verify_files
+from curator.job import QUIET, Job
 from curator.records import Finding, Image
 
 _BESIDE = ".repair"  # where rows are saved until they are whole
@@ -69,7 +70,7 @@ def verify(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
             yield from _reencode(index)
 
 
-def repair(folder: Path, *, step: Callable[[str], None] = lambda _: None) -> list[str]:
+def repair(folder: Path, *, step: Callable[[str], None] = lambda _: None, job: Job = QUIET) -> list[str]:
     """Save every sound row into a fresh database and write new FAISS files → what was done, in words.
 
     The damaged database is kept beside as `index.damaged-DATE.db`. Images that lost a row come back with `curator
@@ -90,7 +91,7 @@ def repair(folder: Path, *, step: Callable[[str], None] = lambda _: None) -> lis
             shutil.rmtree(folder / "vectors", ignore_errors=True)
             with Index(folder) as index:
                 for space in db.spaces():
-                    index.rebuild(db, space)
+                    index.rebuild(db, space, job=job)
                     done.append(f"FAISS files of space '{space.encoder}' written again")
         finally:
             db.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from curator.cli.face import echo, folder_of, opened, print_json, table
+from curator.cli.face import echo, folder_of, opened, print_json, say, table
 from curator.cli.options import (
     former,
     former_argument,
@@ -169,8 +169,9 @@ def repair_command(name: str | None) -> None:
     Writes new FAISS files. The damaged database is kept beside.
     """
     from curator.admin.maintenance import repair
+    from curator.job import Job
 
-    for line in repair(folder_of(name)):
+    for line in repair(folder_of(name), job=Job(say=say)):  # Ctrl-C ends it at once, and it begins again
         echo(line)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from curator.cli.face import echo, opened, print_json, table
+from curator.cli.face import echo, opened, print_json, table, working
 from curator.cli.options import index_option, json_option
 
 
@@ -59,8 +59,8 @@ def use(encoder: str, name: str | None, anyway: bool) -> None:
     """Let searches of an index use another of its encoders, once every image has its vector."""
     from curator.ingest import use_space
 
-    with opened(name) as index:
-        use_space(index, encoder, anyway=anyway)
+    with opened(name) as index, working() as job:
+        use_space(index, encoder, anyway=anyway, job=job)
     echo(f"Searches use '{encoder}' now.")
 
 

@@ -102,7 +102,7 @@ def _load(name: str, folders: Sequence[Path], indexed: int) -> Encoder:
     return load_encoder(name, runtime=best_runtime(sum(len(walk(p).images) for p in folders) - indexed))
 
 
-def use_space(index: Index, encoder: str, *, anyway: bool = False) -> None:
+def use_space(index: Index, encoder: str, *, anyway: bool = False, job: Job = QUIET) -> None:
     """Switch searches to another space of the index. Raises `UsageError` while an image lacks its vector in it.
 
     `anyway` switches all the same: images whose files can no longer be read would keep a space waiting for ever.
@@ -123,4 +123,4 @@ def use_space(index: Index, encoder: str, *, anyway: bool = False) -> None:
     with index.write() as db:
         with db.atomic():
             db.use_space(space)
-        index.rebuild_if_worth(db, space)
+        index.rebuild_if_worth(db, space, job=job)
