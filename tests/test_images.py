@@ -98,6 +98,28 @@ def test_files_come_in_the_order_of_their_paths_whatever_folders_are_called(tmp_
     assert paths(tmp_path / "real") == sorted([*names, "a1/x.png"])
 
 
+def test_of_several_links_to_one_folder_the_same_gives_the_path_as_ever(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    outside.mkdir()
+    draw(1).save(outside / "x.png")
+    for name in ("a", "b/inner", "b", "c"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        (root / name / "link").symlink_to(outside)
+    assert paths(root) == ["c/link/x.png"]
+    (root / "c" / "link").unlink()
+    assert paths(root) == ["b/link/x.png"]
+    (root / "link").symlink_to(outside)
+    assert paths(root) == ["link/x.png"]
+
+
+def test_a_time_that_no_database_holds_stays_the_same(tmp_path: Path) -> None:
+    draw(1).save(tmp_path / "a.png")
+    os.utime(tmp_path / "a.png", ns=(10**19, 10**19))
+    if (tmp_path / "a.png").stat().st_mtime_ns < 2**63:
+        pytest.skip("this file system has no such times")
+    assert [f.mtime_ns for f in walk(tmp_path).images] == [2**63 - 1]
+
+
 def test_names_in_any_script_or_none(folder: Path) -> None:
     names = [b"caf\xc3\xa9.png", "日本語 🐈.png".encode(), b"not-utf8-\xff\xfe.png", b"new\nline.png", b"quote'\".png"]
     for name in names:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -22,7 +21,7 @@ from curator.encoders import PixelEncoder
 from curator.errors import RootMissing, UsageError
 from curator.index import Index
 from curator.index.images import find_ids
-from curator.ingest import BATCH, IngestOptions, ingest, use_space
+from curator.ingest import IngestOptions, ingest, use_space
 from curator.job import Job
 from curator.records import IngestReport, Progress
 from curator.search.facts import status
@@ -180,22 +179,6 @@ def test_the_same_content_twice_is_two_images_encoded_once(fill: Fill, index: In
     assert len(index) == 10, "the copy stays"
 
 
-def test_a_content_of_batches_that_are_encoded_beside_one_another_is_stored_once(index: Index, tmp_path: Path) -> None:
-    class Lanes(PixelEncoder):
-        lanes = 3
-        meeting = threading.Barrier(3, timeout=60)
-
-        def project_in_lane(self, batch: np.ndarray) -> np.ndarray:
-            self.meeting.wait()  # three batches at once, or it is broken
-            return self.project_images(batch)
-
-    for number in range(3 * BATCH):
-        draw(number % 70).save(tmp_path / f"{number:03d}.png")  # 70 contents, so that each batch has some of another
-    assert counts(ingest(index, [tmp_path], Lanes())) == {"new": 3 * BATCH, "encoded": 70}
-    assert list(verify(index.folder)) == []
-    assert len({i.sha256 for i in index.images(index.reader.ids_where("1"))}) == 70
-
-
 def test_an_encoder_says_how_many_images_it_takes_and_the_space_in_which_numbers(
     fill: Fill, index: Index, folder: Path, tmp_path: Path
 ) -> None:
@@ -216,6 +199,11 @@ def test_an_encoder_says_how_many_images_it_takes_and_the_space_in_which_numbers
     ingest(index, [more], Halved())
     assert (len(Halved.sizes), sum(Halved.sizes)) == (3, 240), "ten contents were known"
     assert status(index).spaces[0].precisions == ("bfloat16", "float32")
+    with index.write() as db, db.atomic():
+        db.connection.execute("DELETE FROM recipes")  # as before there were any
+    draw(999).save(more / "last.png")
+    ingest(index, [more], Halved())
+    assert status(index).spaces[0].precisions == ("bfloat16", "unknown")
 
 
 def test_a_bad_file_is_skipped_with_its_reason_and_retried_when_it_changes(

@@ -60,14 +60,19 @@ def put_recipe(reader: Reader, name: str, recipe: Mapping[str, Any]) -> None:
     reader.connection.execute(sql, [name, to_json(recipe, sort_keys=True)])
 
 
+UNKNOWN = "unknown"
+
+
 def precisions_of(reader: Reader, space: Space) -> tuple[str, ...]:
-    """The numbers that the space's images were encoded in, as "float32"; none in an index that older code made."""
+    """The numbers that the space's images were encoded in, as "float32"; "unknown" of vectors from elsewhere."""
     return tuple(recipe_of(reader, f"space {space.fingerprint}").get("precisions", ()))
 
 
 def note_precision(reader: Reader, space: Space, precision: str) -> None:
-    """Keep that images were encoded so, inside a writer's `atomic()`."""
+    """Keep that images are encoded so, inside a writer's `atomic()`, before their vectors are stored."""
     known = precisions_of(reader, space)
+    if not known and reader.rows("SELECT 1 FROM embeddings WHERE space_id = ? LIMIT 1", [space.id]):
+        known = (UNKNOWN,)  # an older index has vectors already
     if precision not in known:
         put_recipe(reader, f"space {space.fingerprint}", {"precisions": sorted({*known, precision})})
 

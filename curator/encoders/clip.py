@@ -56,10 +56,10 @@ class ClipEncoder(Encoder):
     ) -> None:
         self.weights, self.folder, self.spec, self.runtime = weights, folder, spec, runtime
         self._threads, self._gpu = threads or os.cpu_count() or 1, gpu  # of ONNX Runtime
-        if runtime == "onnx" and not gpu:
-            self.lanes = min(self._threads, _LANES)
-        elif has_gpu():
+        if gpu or (runtime != "onnx" and _device() == "cuda"):
             self.batch = _GPU_BATCH
+        elif runtime == "onnx":
+            self.lanes = min(self._threads, _LANES)
         self.name = weights.name
         self.dim, self.side, self.fingerprint = self.spec.dim, self.spec.preprocess.side, self.spec.fingerprint
 
@@ -100,7 +100,7 @@ class ClipEncoder(Encoder):
 
     @cached_property
     def _lane_session(self) -> onnxruntime.InferenceSession:
-        return _session(self.folder / IMAGE, self._threads // self.lanes)
+        return _session(self.folder / IMAGE, -(-self._threads // self.lanes))
 
     @cached_property
     def _text_session(self) -> onnxruntime.InferenceSession:
@@ -175,14 +175,9 @@ def best_runtime(images: int) -> str:
     """What encodes that many images soonest: torch costs seconds to start, and then wins on a GPU or with bf16."""
     if images < 1_000:
         return "onnx"
-    if has_gpu():
+    if Path("/dev/nvidia0").exists():
         return "torch"
     return "bf16" if _cpu_has_bf16() else "onnx"
-
-
-def has_gpu() -> bool:
-    """Whether an NVIDIA GPU is here, without torch, which takes seconds to import."""
-    return Path("/dev/nvidia0").exists()
 
 
 def _cpu_has_bf16() -> bool:
@@ -243,5 +238,6 @@ def _session(file: Path, threads: int, *, gpu: bool = False) -> onnxruntime.Infe
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a core that waits is another's
-    providers = ["CUDAExecutionProvider"] if gpu else []  # untested: no machine with a GPU was at hand
+    # Untested: no machine with a GPU was at hand. TF32 would round what the space calls float32.
+    providers = [("CUDAExecutionProvider", {"use_tf32": "0"})] if gpu else []
     return onnxruntime.InferenceSession(str(file), options, providers=[*providers, "CPUExecutionProvider"])

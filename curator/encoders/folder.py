@@ -44,7 +44,7 @@ def open_towers(name: str, folder: Path, *, threads: int = 0, gpu: bool = False)
 
 def probe_vectors(encoder: Encoder) -> Vectors:
     """(4, d) unit rows: what an encoder makes of four fixed pictures."""
-    return normalise(encoder.project_images(np.stack([encoder.prepare(p) for p in _probe_pictures()])))
+    return normalise(encoder.project_in_lane(np.stack([encoder.prepare(p) for p in _probe_pictures()])))
 
 
 def check_probe(encoder: Encoder, expected: Vectors, who: str) -> None:

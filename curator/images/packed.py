@@ -17,8 +17,9 @@ _END = b"\0"  # no name holds it
 class ImageFiles(Collection[ImageFile]):
     """Files in the order in which a database has their paths, `stored_order`. They are iterated, never looked up.
 
-    A file takes 17 bytes and its name: the folder is kept once for files of one folder that follow one another. Give
-    them in their order; those whose names are no UTF-8 may come anywhere, and are kept as objects, as there are few.
+    A file takes 17 bytes and its name: the folder is kept once for files of one folder that follow one another. While a
+    folder is listed, what it holds are objects, so that ten million files in one still take gigabytes. Give them in
+    their order; those whose names are no UTF-8 may come anywhere, and are kept as objects, as there are few.
     """
 
     def __init__(self, files: Iterable[ImageFile] = ()) -> None:
@@ -41,8 +42,9 @@ class ImageFiles(Collection[ImageFile]):
 
     @classmethod
     def merged(cls, parts: Iterable[ImageFiles]) -> ImageFiles:
-        """All files of several."""
+        """All files of several, of which no `only` has left any out."""
         several = list(parts)
+        assert all(part._wanted is None for part in several)
         if len(several) == 1:
             return several[0]
         odd = (file for part in several for file in part._odd)
@@ -50,6 +52,7 @@ class ImageFiles(Collection[ImageFile]):
 
     def only(self, wanted: bytearray) -> ImageFiles:
         """Those whose byte, in the order of iteration, is not 0; nothing is copied."""
+        assert self._wanted is None
         chosen = ImageFiles()
         chosen._names, chosen._sizes, chosen._times, chosen._odd = self._names, self._sizes, self._times, self._odd
         chosen._wanted, chosen._count = wanted, len(wanted) - wanted.count(0)

@@ -46,9 +46,7 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     cannot be joined, or the regular expression is none.
     """
     pattern = NamePattern(sources.label_from_name) if sources.label_from_name else None
-    if pattern:
-        for file in images:  # one for which it takes too long is refused before anything is written
-            pattern.label_in(file.path.rpartition("/")[2])
+    labels = {f.path: pattern.label_in(f.path) for f in images} if pattern else {}
     beside = list(sidecars)
     # Without a source nothing is said of any path, of which there may be millions.
     reading = _Reading(root, [f.path for f in images] if beside or sources.table is not None else [], sources)
@@ -61,7 +59,7 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     if column and sources.must_join and not any(column in s.cells for s in said.values()):
         there = sorted({name for s in said.values() for name in s.cells})
         raise UsageError(f"no side-car has a column '{column}' to take labels from; {suggest(column, there)}")
-    return NotesRead(Spoken(root, images, said, sources, pattern), reading.finish())
+    return NotesRead(Spoken(root, images, said, sources, labels), reading.finish())
 
 
 class _Reading:

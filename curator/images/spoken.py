@@ -94,7 +94,9 @@ class NamePattern:
                 f"--label-from-name needs a group for the label, as in '^([a-z]+)_', and {text!r} has none"
             )
 
-    def label_in(self, name: str) -> str | None:
+    def label_in(self, path: str) -> str | None:
+        """The label in a file's name; None where it has none. Raises `UsageError` where that takes too long."""
+        name = path.rpartition("/")[2]
         try:
             match = self.compiled.search(name, timeout=_PATIENCE)
         except TimeoutError as error:
@@ -107,30 +109,33 @@ class NamePattern:
 
 @dataclass(frozen=True)
 class Spoken(Mapping[str, Notes]):
-    """path → notes, made when they are asked for: of labels from folders and names there are as many as of images."""
+    """path → notes, made when they are asked for: of labels from folders there are as many as of images.
+
+    `labels` are those from names, by path: what a regular expression says is asked once, while others may write.
+    """
 
     root: Path
     images: Iterable[ImageFile]
     said: Mapping[str, Said]
     sources: NoteSources
-    pattern: NamePattern | None
+    labels: Mapping[str, str | None]
 
     @property
     def _is_of_all(self) -> bool:
-        return self.sources.label_from == "folder" or self.pattern is not None
+        return self.sources.label_from == "folder" or bool(self.labels)
 
     def __getitem__(self, path: str) -> Notes:
-        one = self.said.get(path)
-        if one is None and not self._is_of_all:
+        said = self.said.get(path)
+        if said is None and not self._is_of_all:
             raise KeyError(path)
-        one = one or Said()
+        said = said or Said()
         column = self.sources.column
-        label = one.cells.get(column) if column else one.label
+        label = said.cells.get(column) if column else said.label
         if self.sources.label_from == "folder":
             label = valid_text(path.rpartition("/")[0].rpartition("/")[2] or self.root.name)
-        elif self.pattern:
-            label = self.pattern.label_in(path.rpartition("/")[2]) or label
-        return one.notes(label, without=column)
+        else:
+            label = self.labels.get(path) or label
+        return said.notes(label, without=column)
 
     def __iter__(self) -> Iterator[str]:
         return (f.path for f in self.images) if self._is_of_all else iter(self.said)

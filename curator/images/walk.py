@@ -1,4 +1,4 @@
-"""Walk a folder for picture files: recursive, sorted, safe against symlink loops and unreadable folders."""
+"""Walk a folder for picture files, recursively: safe against symlink loops and unreadable folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cmp_to_key
 from pathlib import Path
 
 from curator.errors import RootMissing
@@ -36,6 +37,9 @@ _MAGIC_AT_8 = (b"WEBP", b"avif", b"heic", b"heix", b"mif1")
 _SYSTEM = frozenset(
     {"@eadir", "__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"}
 )
+
+
+_LAST = 2**63 - 1  # nanoseconds
 
 
 @dataclass
@@ -70,7 +74,7 @@ class Walk:
 
 
 def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "", job: Job = QUIET) -> Walk:
-    """Find every picture file below `root/under`, sorted by path.
+    """Find every picture file below `root/under`, in the order in which a database has their paths.
 
     Hidden and system folders, and index folders of curator's own, are passed over; linked folders are followed, each
     real folder once. `exclude` holds globs matched against the path below the root, against each part of it, and
@@ -85,6 +89,7 @@ def walk(root: Path, *, exclude: Sequence[str] = (), under: str = "", job: Job =
     trees = []
     while walking.tops:
         trees.append(ImageFiles(walking.tree(walking.tops.popleft())))
+        walking.line_up()
     walked = walking.walked
     walked.images = ImageFiles.merged(trees)
     walked.sidecars += _metadata_above(root, under)
@@ -100,7 +105,7 @@ def walk_files(root: Path, paths: Sequence[str]) -> Walk:
     for path in sorted(set(paths)):
         try:
             stat = (root / path).stat()
-            images.append(ImageFile(path, stat.st_size, stat.st_mtime_ns))
+            images.append(_image_file(path, stat))
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -149,6 +154,7 @@ class _Walking:
     tops: deque[str]
     walked: Walk = field(default_factory=Walk)
     seen: set[tuple[int, int]] = field(default_factory=set)
+    links: list[tuple[str, str]] = field(default_factory=list)  # (folder, path) below the last of `tops`
 
     def tree(self, top: str) -> Iterator[ImageFile]:
         """The pictures below a folder and its real folders, in the order of their paths."""
@@ -161,6 +167,16 @@ class _Walking:
                 within.append(self._entries(entry))
             else:
                 yield entry
+
+    def line_up(self) -> None:
+        """Have the links that were met entered in their turn: of several to one folder the first gives it its path.
+
+        A folder's come before those of its folders, and the last of its folders before the others: so it has been since
+        version 1, and another order would give images other paths.
+        """
+        self.links.sort(key=lambda link: cmp_to_key(_folder_order)(link[0].split("/") if link[0] else []))
+        self.tops.extend(path for _, path in self.links)
+        self.links.clear()
 
     def _entries(self, folder: str) -> Iterator[ImageFile | str]:
         """What one folder holds: pictures, and real folders by path."""
@@ -183,12 +199,11 @@ class _Walking:
             try:
                 if entry.is_dir():
                     if entry.is_symlink():
-                        self.tops.append(path)
+                        self.links.append((folder, path))
                     else:
                         yield path
                 elif suffix in SUFFIXES or (suffix not in SIDECARS and _is_mute_picture(root / path)):
-                    stat = entry.stat()
-                    yield ImageFile(path, stat.st_size, stat.st_mtime_ns)
+                    yield _image_file(path, entry.stat())
                 elif suffix in SIDECARS:
                     walked.sidecars.append(path)
                 elif entry.is_symlink() and not suffix and not (root / path).exists():
@@ -211,6 +226,19 @@ class _Walking:
         return is_first
 
 
+def _folder_order(a: list[str], b: list[str]) -> int:
+    """Below 0 where folder `a` comes before `b`: what is around another first, and else the greater name."""
+    for one_name, other_name in zip(a, b, strict=False):
+        if one_name != other_name:
+            return -1 if one_name > other_name else 1
+    return len(a) - len(b)
+
+
+def _image_file(path: str, stat: os.stat_result) -> ImageFile:
+    """A time beyond the 64 bits of a database (the year 2262) is its last one: it only has to stay the same."""
+    return ImageFile(path, stat.st_size, max(-_LAST, min(stat.st_mtime_ns, _LAST)))
+
+
 def _is_mute_picture(path: Path) -> bool:
     """Whether a file begins as a picture does whose name does not say what it is."""
     if not _MUTE.search(path.name):
@@ -223,7 +251,7 @@ def _is_mute_picture(path: Path) -> bool:
 
 
 def _admitted(
-    entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], found: Walk
+    entries: list[os.DirEntry[str]], folder: str, exclude: Sequence[str], walked: Walk
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Entries with their paths below the root, but hidden ones, excluded ones, and RAW files beside their JPEG."""
     developed: set[str] = set()
@@ -233,13 +261,13 @@ def _admitted(
         if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
             continue
         if any(fnmatchcase(path, glob) or fnmatchcase(entry.name, glob.rstrip("/")) for glob in exclude):
-            found.excluded += 1
+            walked.excluded += 1
             continue
         stem, suffix = os.path.splitext(entry.name.lower())
         with contextlib.suppress(OSError):
             if suffix in _JPEG and entry.is_file() and entry.stat().st_size:
                 developed.add(stem)
         if suffix in RAW_SUFFIXES and stem in developed:
-            found.beside += 1
+            walked.beside += 1
             continue
         yield entry, path

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from curator.duplicates import shrink
 from curator.encoders import Encoder
 from curator.errors import PictureError
 from curator.images import decode, measure, read_bytes
+from curator.job import Job
 from curator.records import Content, ImageFile, Measures, Pixels, Skipped, Vectors
 
 BATCH = 64  # images per transaction, where no encoder says how many it takes together
@@ -45,11 +46,21 @@ class ReadFile:
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Files that were read, the ones skipped, and `vectors`: content (sha256) → (d,) float32, not normalised."""
+    """Files that were read, the ones skipped, and `vectors`: content (sha256) → (d,) float32, not normalised.
+
+    Of contents that `failed` the encoder made no vector.
+    """
 
     files: Sequence[ReadFile] = ()
     skipped: Sequence[Skipped] = ()
     vectors: dict[bytes, Vectors] = field(default_factory=dict)
+    failed: frozenset[bytes] = frozenset()
+
+    def without(self, failed: Container[bytes], encoder: Encoder) -> EncodedBatch:
+        """The same with files of contents that failed, here or in an earlier batch, among the skipped."""
+        late = [_skipped(r.file, f"'{encoder.name}' makes no vector of it") for r in self.files if r.sha256 in failed]
+        files = [r for r in self.files if r.sha256 not in failed]
+        return replace(self, files=files, skipped=[*self.skipped, *late]) if late else self
 
     def __len__(self) -> int:
         return len(self.files) + len(self.skipped)
@@ -101,10 +112,9 @@ def encode_batch(
     files = [r for r in read if isinstance(r, ReadFile)]
     prepared = {r.sha256: r.prepared for r in files if r.prepared is not None and r.sha256 not in known}
     vectors = project(prepared, encoder.project_in_lane if in_lane else encoder.project_images)
-    failed = prepared.keys() - vectors.keys()
+    failed = frozenset(prepared.keys() - vectors.keys())
     skipped = [r for r in read if isinstance(r, Skipped)]
-    skipped += [_skipped(r.file, f"'{encoder.name}' makes no vector of it") for r in files if r.sha256 in failed]
-    return EncodedBatch([r for r in files if r.sha256 not in failed], skipped, vectors)
+    return EncodedBatch(files, skipped, vectors, failed).without(failed, encoder)
 
 
 def project(
@@ -126,14 +136,17 @@ def read_ahead(
     return ahead(files, lambda file: read_file(root, file, encoder, known=known), most=AHEAD * encoder.batch)
 
 
-def encoded_ahead(batches: Iterable[S], encode: Callable[[S], T], encoder: Encoder) -> Iterator[T]:
-    """What `encode` makes of each batch, in order, in the encoder's lanes: while one is stored, others are encoded."""
+def encoded_ahead(batches: Iterable[S], encode: Callable[[S], T], encoder: Encoder) -> Generator[T, None, None]:
+    """What `encode` makes of each batch, in order, in the encoder's lanes: while one is stored, others are encoded.
+
+    Close it where it is not used up: its threads end then.
+    """
     return ahead(batches, encode, threads_of=encoder.lanes, most=encoder.lanes + 1)
 
 
 def ahead(
     items: Iterable[S], do: Callable[[S], T], *, threads_of: int | None = None, most: int = AHEAD * BATCH
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """What `do` makes of each item, in order, by threads; `most` items may wait for their use.
 
     Reading, hashing, decoding and encoding release the interpreter's lock.
@@ -149,6 +162,14 @@ def ahead(
             yield waiting.popleft().result()
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
+
+
+def until_stopped(items: Iterable[T], job: Job) -> Iterator[T]:
+    """Items until the job is asked to stop: what was begun can still be finished, and nothing more is begun."""
+    for item in items:
+        if job.stop:
+            return
+        yield item
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from curator.database import Curation, NewImage, Sketches, Writer
@@ -17,12 +18,20 @@ from curator.encoders import Encoder
 from curator.errors import RootMissing, Stopped
 from curator.index import Index
 from curator.index.size import size_remarks
-from curator.ingest.batches import EncodedBatch, ReadFile, batched, encode_batch, encoded_ahead, read_ahead
+from curator.ingest.batches import (
+    EncodedBatch,
+    ReadFile,
+    batched,
+    encode_batch,
+    encoded_ahead,
+    read_ahead,
+    until_stopped,
+)
 from curator.ingest.options import IngestOptions
 from curator.ingest.plan import Plan, find_targets, make_plan, notes_of, origin_of
 from curator.ingest.work import Work, fill_measures, fill_space, fill_sureness, put_vectors
 from curator.job import QUIET, Job
-from curator.records import ImageFile, IngestReport, KnownImage, Space
+from curator.records import ImageFile, IngestReport, KnownImage, Skipped, Space
 
 _NOTE_CHANGES = ("changed", "moved", "restored", "noted")  # after which a column may be of no image any more
 _CHECKPOINT = 20_000  # images after which new FAISS files are worth their writing even in the middle of a run
@@ -86,37 +95,35 @@ def _pass(work: Work, plan: Plan) -> None:
             db.put_skipped(plan.root.id, early)
     work.count("skipped", len(early) + plan.still_skipped)
     work.count("still_skipped", sum(s.path in plan.listed for s in early) + plan.still_skipped)
-    embedded = _Embedded(work.index, work.space)
-    placing = _Placing(plan)
+    contents, placing = _Contents(work.index, work.space), _Placing(plan)
     done, already, since_files = 0, plan.unchanged, 0
-    read = batched(read_ahead(plan.root.path, plan.fresh, work.encoder, known=embedded), work.encoder.batch)
-    batches = encoded_ahead(read, lambda batch: encode_batch(batch, work.encoder, in_lane=True), work.encoder)
-    while True:
-        with db.aside(work.job):
-            encoded = next(batches, EncodedBatch())
-        if not len(encoded):
-            break
-        work.index.step("batch encoded")
-        with db.atomic():
-            work.tally.update(commit(db, plan, encoded, work.space, placing))
-            if encoded.vectors:
-                note_precision(db, work.space, work.encoder.precision)
-            work.index.step("batch written")
-        work.index.step("batch committed")
-        work.sketches.put({r.sha256: r.sketch for r in encoded.files if r.sketch is not None})
-        done, since_files = done + len(encoded), since_files + len(encoded)
-        if since_files >= max(_CHECKPOINT, (already + done) // 10):  # else each writes all of many again
-            work.index.rebuild_if_worth(db, work.space, listed=False)  # lists would be learnt ten times
-            since_files = 0
-        work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)
-        work.job.check()
+    with closing(_encoded(work, plan, contents)) as batches:
+        while True:
+            with db.aside(work.job):
+                encoded = contents.settle(next(batches, EncodedBatch()), work.encoder)
+            if not len(encoded):
+                break
+            work.index.step("batch encoded")
+            with db.atomic():
+                if encoded.vectors:
+                    note_precision(db, work.space, work.encoder.precision)
+                work.tally.update(commit(db, plan, encoded, work.space, placing))
+                work.index.step("batch written")
+            work.index.step("batch committed")
+            work.sketches.put({r.sha256: r.sketch for r in encoded.files if r.sketch is not None})
+            done, since_files = done + len(encoded), since_files + len(encoded)
+            if since_files >= max(_CHECKPOINT, (already + done) // 10):  # else each writes all of many again
+                work.index.rebuild_if_worth(db, work.space, listed=False)  # lists would be learnt ten times
+                since_files = 0
+            work.job.progress(already + done, already + len(plan.fresh), str(plan.root.path), already=already)
+    work.job.check()
     work.count("noted", _update_notes(db, plan))
     _remove_gone(work, plan)
 
 
 def commit(db: Writer, plan: Plan, encoded: EncodedBatch, space: Space, placing: _Placing) -> Counter[str]:
     """The second half of indexing: write everything of a batch, inside a transaction → how many of what."""
-    known = db.with_vectors(space, encoded.vectors)  # of batches that were encoded beside this one
+    known = db.with_vectors(space, encoded.vectors)  # others may have brought some meanwhile
     vectors = {h: v for h, v in encoded.vectors.items() if h not in known}
     new = {r.sha256: r for r in encoded.files if r.sha256 in vectors}
     ids = db.put_contents(r.content for r in new.values() if r.content is not None)
@@ -131,17 +138,45 @@ def commit(db: Writer, plan: Plan, encoded: EncodedBatch, space: Space, placing:
     return tally
 
 
-class _Embedded:
-    """Contents, by sha256, that have a vector: asked for one by one, as all of them may be more than memory holds.
+def _encoded(work: Work, plan: Plan, contents: _Contents) -> Generator[EncodedBatch, None, None]:
+    """Batches of the fresh files, in order; once the job is asked to stop, what is being encoded, and no more."""
+    encoder = work.encoder
+    read = batched(read_ahead(plan.root.path, plan.fresh, encoder, known=contents), encoder.batch)
+    claimed = ((batch, contents.claim(batch)) for batch in until_stopped(read, work.job))
 
-    The threads that read ahead ask too, on connections of their own.
+    def encode(item: tuple[Sequence[ReadFile | Skipped], set[bytes]]) -> EncodedBatch:
+        return encode_batch(item[0], encoder, known=item[1], in_lane=True)
+
+    return encoded_ahead(claimed, encode, encoder)
+
+
+class _Contents:
+    """Contents, by sha256, that need no encoding: they have a vector, or are of a batch that is being encoded.
+
+    Those with a vector are asked for one by one, as all of them may be more than memory holds. Threads that read ahead
+    ask with `in`, on connections of their own; batches are claimed and settled in their order, by one thread.
     """
 
     def __init__(self, index: Index, space: Space) -> None:
         self.index, self.space = index, space
+        self._waiting: set[bytes] = set()
+        self._failed: set[bytes] = set()
 
     def __contains__(self, sha256: object) -> bool:
         return isinstance(sha256, bytes) and bool(self.index.reader.with_vectors(self.space, [sha256]))
+
+    def claim(self, batch: Sequence[ReadFile | Skipped]) -> set[bytes]:
+        """Those of a batch that need no encoding; the others are this batch's until it is settled."""
+        hashes = {r.sha256 for r in batch if isinstance(r, ReadFile) and r.prepared is not None}
+        known = self.index.reader.with_vectors(self.space, hashes) | (hashes & (self._waiting | self._failed))
+        self._waiting |= hashes - known
+        return known
+
+    def settle(self, encoded: EncodedBatch, encoder: Encoder) -> EncodedBatch:
+        """A batch whose turn it is; files of contents that failed in one before it are skipped as well."""
+        self._failed |= encoded.failed
+        self._waiting -= encoded.vectors.keys() | encoded.failed
+        return encoded.without(self._failed, encoder) if self._failed else encoded
 
 
 class _Placing:

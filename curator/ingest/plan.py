@@ -244,16 +244,17 @@ def _beside(
     files: ImageFiles, rows: Iterator[tuple[str, KnownImage]]
 ) -> Iterator[tuple[str, ImageFile | None, KnownImage | None]]:
     """Each path with its file and what is known of it, one of which may be missing, in the order of paths."""
-    there, known = iter(files), next(rows, None)
-    file = next(there, None)
+    ahead, known = iter(files), next(rows, None)
+    file = next(ahead, None)
     while file or known:
-        one, other = stored_order(file.path) if file else None, stored_order(known[0]) if known else None
-        if file and known and one == other:
+        file_order = stored_order(file.path) if file else None
+        row_order = stored_order(known[0]) if known else None
+        if file and known and file_order == row_order:
             yield file.path, file, known[1]
-            file, known = next(there, None), next(rows, None)
-        elif file and (other is None or (one is not None and one < other)):
+            file, known = next(ahead, None), next(rows, None)
+        elif file and (row_order is None or (file_order is not None and file_order < row_order)):
             yield file.path, file, None
-            file = next(there, None)
+            file = next(ahead, None)
         elif known:
             yield known[0], None, known[1]
             known = next(rows, None)

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,7 @@ from curator.errors import PictureError
 from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
 from curator.index.sureness import WORDS, is_current, learn_sureness
-from curator.ingest.batches import AHEAD, BATCH, ahead, batched, encoded_ahead, project
+from curator.ingest.batches import AHEAD, BATCH, ahead, batched, encoded_ahead, project, until_stopped
 from curator.job import Job
 from curator.records import Image, Measures, Pixels, Space, Vectors
 
@@ -57,19 +58,22 @@ def fill_space(work: Work) -> None:
     def encode(batch: Sequence[tuple[bytes, Pixels] | None]) -> tuple[int, dict[bytes, Vectors]]:
         return len(batch), project(dict(read for read in batch if read is not None), encoder.project_in_lane)
 
-    batches = encoded_ahead(prepared, encode, encoder)
     done = 0
-    while done < len(missing):
-        with db.aside(work.job):
-            count, vectors = next(batches)
-        with db.atomic():
-            put_vectors(db, work.space, vectors, db.content_ids(list(vectors)))
-            note_precision(db, work.space, encoder.precision)
-        work.index.step("space batch committed")
-        done += count
-        work.count("encoded", len(vectors))
-        work.job.progress(done, len(missing), f"space '{work.space.encoder}'")
-        work.job.check()
+    with closing(encoded_ahead(until_stopped(prepared, work.job), encode, encoder)) as batches:
+        while True:
+            with db.aside(work.job):
+                count, vectors = next(batches, (0, {}))
+            if not count:
+                break
+            with db.atomic():
+                if vectors:
+                    note_precision(db, work.space, encoder.precision)
+                put_vectors(db, work.space, vectors, db.content_ids(list(vectors)))
+            work.index.step("space batch committed")
+            done += count
+            work.count("encoded", len(vectors))
+            work.job.progress(done, len(missing), f"space '{work.space.encoder}'")
+    work.job.check()
 
 
 def fill_measures(work: Work) -> None:

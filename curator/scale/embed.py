@@ -24,7 +24,7 @@ from curator.encoders import Encoder, check_probe
 from curator.errors import ScaleProblem
 from curator.images import notes_of_rows
 from curator.images.tables import Remarks
-from curator.ingest.batches import EncodedBatch, ReadFile, ahead, batched, encode_batch, encoded_ahead, read_data
+from curator.ingest.batches import AHEAD, EncodedBatch, ReadFile, ahead, batched, encode_batch, encoded_ahead, read_data
 from curator.ingest.importing.packed import notes_of_sample, samples_in
 from curator.job import Job
 from curator.records import ImageFile, Notes, Pixels, Skipped, Vectors
@@ -144,6 +144,7 @@ def embed_shard(
     return Receipt(shard, file, len(data), digest, len(rows), tuple(skipped), of=facts.mark_of(shard))
 
 
+_ReadRows = Sequence[tuple[PlannedFile, ReadFile | SkippedRow]]
 _Encoded = tuple[PlannedFile, Any, float, ReadFile | SkippedRow]
 
 
@@ -159,15 +160,24 @@ def _encoded(
 
     sources = _in_tar(entries, without) if facts.kind == "tars" else _files(entries, without)
 
-    def encode(batch: Sequence[tuple[PlannedFile, ReadFile | SkippedRow]]) -> tuple[Any, list[ReadFile], EncodedBatch]:
-        whole = [r for _, r in batch if isinstance(r, ReadFile)]
-        return batch, whole, encode_batch(whole, encoder, known=vectors, in_lane=True)
+    sent: set[bytes] = set()  # by order alone, so that whoever makes a shard encodes the same together
+    failing: set[bytes] = set()
 
-    batches = batched(ahead(sources, read, threads_of=threads or None), encoder.batch)
-    for batch, whole, encoded in encoded_ahead(batches, encode, encoder):
+    def claimed() -> Iterator[tuple[_ReadRows, list[ReadFile], set[bytes]]]:
+        rows = ahead(sources, read, threads_of=threads or None, most=AHEAD * encoder.batch)
+        for batch in batched(rows, encoder.batch):
+            whole = [r for _, r in batch if isinstance(r, ReadFile)]
+            yield batch, whole, {r.sha256 for r in whole} & sent
+            sent.update(r.sha256 for r in whole)
+
+    def encode(item: tuple[_ReadRows, list[ReadFile], set[bytes]]) -> tuple[_ReadRows, list[ReadFile], EncodedBatch]:
+        return item[0], item[1], encode_batch(item[1], encoder, known=item[2], in_lane=True)
+
+    for batch, whole, encoded in encoded_ahead(claimed(), encode, encoder):
+        failing |= encoded.failed
         vectors.update(encoded.vectors)
         contents.update({r.sha256: _without_pixels(r) for r in whole if r.content is not None})
-        failed = {s.path: s.reason for s in encoded.skipped}
+        failed = {s.path: s.reason for s in encoded.without(failing, encoder).skipped}
         for entry, r in batch:
             if isinstance(r, SkippedRow):
                 yield entry, None, 0.0, r

@@ -75,10 +75,12 @@ class Source:
     def layout(self) -> torch.memory_format:
         """The memory layout of pictures and weights.
 
-        Channels last is faster, but with fewer than 8 channels oneDNN writes beyond its buffers on AVX2. (3.13.3 in
-        torch 2.15: heap corruption in the gradients of a `resnet` of width 4 or 6, not of 8, 12, 16 or 20; 2026-11-25.)
+        Channels last is faster for most, but with fewer than 8 channels oneDNN writes beyond its buffers on AVX2.
+        (3.13.3 in torch 2.15: heap corruption in the gradients of a `resnet` of width 4 or 6, not of 8, 12, 16 or 20;
+        2026-11-25.)
         """
-        return torch.channels_last if self.options.width >= _LEAST_WIDTH else torch.contiguous_format
+        pays = self.options.is_channels_last or self.device.type != "cpu"
+        return torch.channels_last if pays and self.options.width >= _LEAST_WIDTH else torch.contiguous_format
 
     def batch(self, images_seen: int, size: int, phase: str = "") -> Batch:
         """The batch that follows `images_seen` images; phases of one step differ in their random numbers."""

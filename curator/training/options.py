@@ -32,6 +32,7 @@ class Options:
 
     trainer: ClassVar[str] = ""
     learns_labels: ClassVar[bool] = False  # so that every image needs one, and no condition is asked for
+    is_channels_last: ClassVar[bool] = True  # on a CPU too: most networks are faster so
     has_held_out_loss: ClassVar[bool] = True  # which early stopping can watch
     warns_of_collapse: ClassVar[bool] = False  # at a checkpoint whose samples have next to no recall or coverage
     card_note: ClassVar[str] = ""  # what a reader of the run's numbers should know

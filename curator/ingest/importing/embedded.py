@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.database import Curation
+from curator.database.listed import UNKNOWN, note_precision
 from curator.embeddings import lengths, normalise
 from curator.encoders import Encoder
 from curator.errors import PictureError, SpaceMismatch, UsageError
@@ -81,6 +82,7 @@ def keep_vectors(index: Index, source: str, parts: Iterable[Part], encoder: Enco
                 with db.atomic():
                     ids = db.put_contents(d.content for _, d in read)
                     contents = [ids[d.content.sha256] for _, d in read]
+                    note_precision(db, space, UNKNOWN)
                     if norms is None:
                         db.put_vectors(space, contents, normalise(vectors), lengths(vectors))
                     else:
