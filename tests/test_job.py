@@ -69,11 +69,12 @@ def test_stopping_an_ingest_from_another_thread_keeps_whole_batches(index: Index
     )
     work.start()
     work.join(60)
+    stored = reports[0].new
     assert reports[0].interrupted
-    assert reports[0].new == 64
-    assert len(index) == 64
+    assert stored in (64, 128), "and the batch that was being encoded meanwhile"
+    assert len(index) == stored
     assert list(verify(index.folder)) == []
-    assert ingest(index, [tmp_path], PixelEncoder(), IngestOptions()).new == 236
+    assert ingest(index, [tmp_path], PixelEncoder(), IngestOptions()).new == 300 - stored
 
 
 def test_the_job_of_those_who_do_not_look_on_keeps_nothing() -> None:
