@@ -58,33 +58,37 @@ from curator.encoders import load_encoder
 from curator.index import Index
 from curator.ingest import ingest
 
-photos, few, folder, name, runtime = sys.argv[1:]
+photos, few, folder, name, runtime, first = sys.argv[1:]
 encoder = load_encoder(name, runtime=runtime)
 
 def index(pictures, place):
     with Index.create(Path(folder) / place) as made:
-        return ingest(made, [Path(pictures)], encoder)
+        if first:
+            ingest(made, [Path(pictures)], load_encoder(first))
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        report = ingest(made, [Path(pictures)], encoder)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return [report.encoded / report.seconds, 1000 * cpu / report.encoded, after.ru_maxrss / 1024]
 
 index(few, "warm")
-before = resource.getrusage(resource.RUSAGE_SELF)
-report = index(photos, "index")
-after = resource.getrusage(resource.RUSAGE_SELF)
-cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-print(json.dumps([report.encoded / report.seconds, 1000 * cpu / report.encoded]))
+print(json.dumps(index(photos, "index")))
 """
 
 
 def end_to_end(
-    name: str, runtime: str, photos: Path, folder: Path, checkout: Path | None = None
-) -> tuple[float, float]:
-    """Images/s and CPU ms an image of a fresh `curator index` of these files, in a process that has indexed before."""
+    name: str, runtime: str, photos: Path, folder: Path, *, checkout: Path | None = None, first: str = ""
+) -> tuple[float, float, float]:
+    """Images/s, CPU ms an image and peak MiB of `curator index` of these files, in a process that has indexed before:
+    of a fresh index, or of one that has the vectors of the encoder `first`.
+    """
     for place in ("warm", "index"):
         shutil.rmtree(folder / place, ignore_errors=True)
-    words = [sys.executable, "-c", RATE, str(photos), str(folder / "few"), str(folder), name, runtime]
+    words = [sys.executable, "-c", RATE, str(photos), str(folder / "few"), str(folder), name, runtime, first]
     where = checkout or Path(__file__).parent.parent  # the folder that it runs in comes first on its path
     said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=where).stdout
-    images, cpu = json.loads(said.splitlines()[-1])
-    return images, cpu
+    images, cpu, peak = json.loads(said.splitlines()[-1])
+    return images, cpu, peak
 
 
 AGAIN = """
@@ -121,15 +125,19 @@ def copied(photos: Path, files: list[str], folder: Path) -> Path:
 
 
 def print_beside(names: list[str], older: Path, photos: Path, folder: Path) -> None:
-    """This code and another checkout's in turn, three times each: medians."""
-    for name in names:
+    """This code and another checkout's in turn, three times each: medians. The last name once more, as a second
+    encoder of what `pixels` has indexed.
+    """
+    print("\n| encoder | code | from JPEG files, images/s | CPU ms | peak MiB |\n|---|---|--:|--:|--:|", flush=True)
+    for name, first in [*((name, "") for name in names), (names[-1], "pixels")]:
         mine, its = [], []
         for _ in range(3):
-            mine.append(end_to_end(name, "onnx", photos, folder))
-            its.append(end_to_end(name, "onnx", photos, folder, older))
+            mine.append(end_to_end(name, "onnx", photos, folder, first=first))
+            its.append(end_to_end(name, "onnx", photos, folder, checkout=older, first=first))
         for shown, rows in (("this code", mine), ("the other", its)):
-            images, cpu = np.median(np.array(rows), 0)
-            print(f"| {name}, {shown} | onnx | – | {images:.0f} | {cpu:.2f} | – |", flush=True)
+            images, cpu, peak = np.median(np.array(rows), 0)
+            what = f"{name} after {first}" if first else name
+            print(f"| {what} | {shown} | {images:.0f} | {cpu:.2f} | {peak:.0f} |", flush=True)
 
 
 def print_reindex(photos: Path, files: list[str], folder: Path, count: int) -> None:
@@ -158,8 +166,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             print_reindex(photos, files, Path(place), options.files)
         return
-    print("\n| encoder | runtime | encoder alone, images/s | from JPEG files, images/s | CPU ms | share |")
-    print("|---|---|--:|--:|--:|--:|", flush=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         copied(photos, files[:64], folder / "few")
@@ -167,6 +173,8 @@ def main() -> None:
             some = copied(photos, files, folder / "some")
             print_beside(options.encoders, options.beside.absolute(), some, folder)
             return
+        print("\n| encoder | runtime | encoder alone, images/s | from JPEG files, images/s | CPU ms | share |")
+        print("|---|---|--:|--:|--:|--:|", flush=True)
         vit = random_vit(folder)
         for name, shown, runtime, count in (
             ("pixels", "pixels", "numpy", len(files)),
@@ -178,7 +186,7 @@ def main() -> None:
         ):
             how = runtime if runtime != "numpy" else "onnx"
             some = copied(photos, files[:count], folder / f"some-{count}")
-            whole, cpu = end_to_end(name, how, some, folder)
+            whole, cpu, _ = end_to_end(name, how, some, folder)
             if shown == "pixels":  # it does nothing but subtract: what is left is reading, decoding and storing
                 print(f"| {shown} | {runtime} | – | {whole:.0f} | {cpu:.2f} | – |", flush=True)
                 continue

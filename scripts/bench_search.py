@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -62,7 +61,7 @@ print(json.dumps({"imports": imported, "peak_mib": peak, "answers": out}))
 """
 
 OPEN = """
-import json, sys, time
+import json, resource, sys, time
 import numpy as np, curator.index
 place, queries = sys.argv[1], np.load(sys.argv[2])
 out = {}
@@ -75,7 +74,7 @@ with curator.index.Index.open(place) as index:
             times.append((time.monotonic() - wall, time.process_time() - cpu))
             answers.append(hits.ids.tolist())
         out[where or "none"] = [np.median(times[2:], axis=0).tolist(), answers, hits.searched]
-print(json.dumps(out))
+print(json.dumps([out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 
 LISTS = """
@@ -97,7 +96,7 @@ print(json.dumps([out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 """
 
 MANY = """
-import json, sys, time
+import json, resource, sys, time
 import numpy as np, curator.index
 from curator.index.many import search_many
 place, count = sys.argv[1], int(sys.argv[2])
@@ -107,6 +106,7 @@ with curator.index.Index.open(place) as index:
     index.nearest(q[0], 20)
     wall, cpu = time.monotonic(), time.process_time()
     alone = [index.nearest(one, 20).ids.tolist() for one in q[:32]]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     between = time.monotonic(), time.process_time()
     together = search_many(index, q, 20)
     ended = time.monotonic(), time.process_time()
@@ -114,6 +114,7 @@ same = sum(a == t.ids.tolist() for a, t in zip(alone, together))
 print(json.dumps({
     "alone": [(between[0] - wall) / 32, (between[1] - cpu) / 32],
     "together": [(ended[0] - between[0]) / count, (ended[1] - between[1]) / count], "same": same,
+    "peaks": [peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024],
 }))
 """
 
@@ -308,8 +309,11 @@ def measure(place: Path, queries: Path, name: str, where: str = "") -> dict[str,
 def print_open(place: Path, queries: Path, beside: Path | None) -> None:
     """What queries of an index that stays open take, by this code and another's; their answers must be the same."""
     wheres = [None, *(f"width <= {10 * share}" for share in (50, 10, 1)), "width <= 500 AND origin = 'real'"]
-    here = run(sys.executable, OPEN, place, queries, json.dumps(wheres))
-    there = run(sys.executable, OPEN, place, queries, json.dumps(wheres), checkout=beside) if beside else {}
+    here, peak = run(sys.executable, OPEN, place, queries, json.dumps(wheres))
+    there, its_peak = (
+        run(sys.executable, OPEN, place, queries, json.dumps(wheres), checkout=beside) if beside else ({}, float("nan"))
+    )
+    print(f"\nPeak of the process {peak:.0f} MiB, before {its_peak:.0f}")
     print(
         "\n| condition | searched | ms | CPU ms | before: ms | CPU ms | same answers |\n|---|--:|--:|--:|--:|--:|--:|"
     )
@@ -320,31 +324,44 @@ def print_open(place: Path, queries: Path, beside: Path | None) -> None:
               f"{1000 * old_cpu:.0f} | {same} of {len(answers)} |", flush=True)  # fmt: skip
 
 
-def print_cold(place: Path) -> None:
-    """Where the CPU of a first query by words goes, beside what the whole command takes: medians of five processes."""
+def whole_query(place: Path, words: str, checkout: Path | None) -> tuple[float, float]:
+    """CPU ms and peak MiB of `curator search` in a process of its own."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "curator", "search", words, "-i", place],
+        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=checkout or Path(__file__).parent.parent,  # the folder that it runs in comes first on its path
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    assert status == 0, f"curator search: {status}"
+    return 1000 * (usage.ru_utime + usage.ru_stime), usage.ru_maxrss / 1024
+
+
+def print_cold(place: Path, beside: Path | None) -> None:
+    """Where the CPU of a first query by words goes, beside what the whole command takes, by this code and by that of
+    another checkout: medians of five processes.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     parts: dict[str, list[float]] = {}
-    whole = []
+    whole: dict[Path | None, list[tuple[float, float]]] = {None: []} | ({beside: []} if beside else {})
     for turn in range(6):  # the first compiles
         words = f"a thing that nobody has asked for yet, {time.time_ns()}"
         said = subprocess.run(
             [sys.executable, "-c", COLD, place, words], env=environment, capture_output=True, check=True
         )
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "curator", "search", words, "-i", place],
-            env=environment,
-            capture_output=True,
-            check=False,
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = {checkout: whole_query(place, f"{words}, {n}", checkout) for n, checkout in enumerate(whole)}
         if turn:
             for what, seconds in json.loads(said.stdout):
                 parts.setdefault(what, []).append(seconds)
-            whole.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    print("\n| part of a cold query | CPU ms |\n|---|--:|")
-    for what, values in [*parts.items(), ("`curator search`, whole", whole)]:
-        print(f"| {what} | {1000 * np.median(values):.0f} |")
+            for checkout, figures in spent.items():
+                whole[checkout].append(figures)
+    print("\n| part of a cold query | CPU ms | peak MiB |\n|---|--:|--:|")
+    for what, values in parts.items():
+        print(f"| {what} | {1000 * np.median(values):.0f} | |")
+    for checkout, rows in whole.items():
+        cpu, peak = np.median(np.array(rows), 0)
+        print(f"| `curator search`, whole{', before' if checkout else ''} | {cpu:.0f} | {peak:.0f} |")
 
 
 def print_autofaiss(folder: Path, compared: list[Any], distances: Sequence[float], n: int) -> None:
@@ -370,8 +387,8 @@ def print_lists(place: Path, folder: Path, n: int, *, autofaiss: bool) -> None:
     distances = (0.0, 1.0, 2.0, 3.5, 5.0)
     np.save(folder / "probes.npy", np.concatenate([normalise(images + np.float32(d) * noise) for d in distances]))
     walked, peak = run(sys.executable, LISTS, place, folder / "probes.npy", "lists")
-    compared, _ = run(sys.executable, LISTS, place, folder / "probes.npy", "exact")
-    print(f"\n{n:,} images; peak of the process that used lists {peak:,.0f} MiB\n")
+    compared, all_peak = run(sys.executable, LISTS, place, folder / "probes.npy", "exact")
+    print(f"\n{n:,} images; peak of the process that used lists {peak:,.0f} MiB, of that without {all_peak:,.0f}\n")
     heads = ("condition", "distance", "answered by lists", "recall@20", "said", "ms", "CPU ms", "all: ms", "CPU ms")
     print("| " + " | ".join(heads) + " |\n|---" + "|--:" * (len(heads) - 1) + "|")
     for where in (None, "width <= 500"):
@@ -447,7 +464,7 @@ def main() -> None:
     options = ask.parse_args()
     print(describe_machine())
     if options.cold:
-        print_cold(options.cold.absolute())
+        print_cold(options.cold.absolute(), options.beside)
         return
     for n in options.sizes:
         folder = options.folder.absolute() / str(n)
@@ -483,7 +500,8 @@ def main() -> None:
         times, same = alone / together, many["same"]
         print(f"\n2,048 queries together: {1000 * together:.2f} ms of wall, {1000 * together_cpu:.2f} of CPU each")
         print(
-            f"one by one {1000 * alone:.2f}, {1000 * alone_cpu:.2f}: {times:.0f} times as fast; {same} of 32 the same"
+            f"one by one {1000 * alone:.2f}, {1000 * alone_cpu:.2f}: {times:.0f} times as fast; {same} of 32 the same; "
+            f"peaks {many['peaks'][1]:.0f} and {many['peaks'][0]:.0f} MiB"
         )
         shutil.rmtree(folder)
 

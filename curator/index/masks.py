@@ -78,18 +78,18 @@ class _Column:
     """`values` (n,) in the order of ids: float64, int64 ids, or for texts int32 codes of `codes`; `is_null` (n,)."""
 
     def __init__(self, reader: Reader, name: str) -> None:
-        stored = list(reader.values_of(name).values())
+        stored = (value for _, value in reader.each_value(name))
         self.codes: dict[str, int] = {}
-        self.is_null = np.array([v is None for v in stored], bool)
         if name == "id":
-            self.values: NDArray[Any] = np.array(stored, np.int64)
+            self.values: NDArray[Any] = np.fromiter(stored, np.int64)
+            self.is_null = np.zeros(len(self.values), bool)
         elif name in NUMBERS:
-            self.values = np.array([np.nan if v is None else v for v in stored], np.float64)
+            self.values = np.fromiter((np.nan if v is None else v for v in stored), np.float64)
+            self.is_null = np.isnan(self.values)  # SQLite stores no other
         else:
-            texts = dict.fromkeys(stored)
-            texts.pop(None, None)
-            self.codes = {text: code for code, text in enumerate(texts)}
-            self.values = np.array([-1 if v is None else self.codes[v] for v in stored], np.int32)
+            code = self.codes.setdefault
+            self.values = np.fromiter((-1 if v is None else code(v, len(self.codes)) for v in stored), np.int32)
+            self.is_null = self.values < 0
 
 
 def _tree_of(where: str) -> dict[str, Any] | None:
