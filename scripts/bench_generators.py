@@ -8,7 +8,8 @@ and by several processes with a thread each where they share neither set nor fol
 3,000 of it, clothing photos (64 px), emoji on white (64 px), scikit-learn's digits (8 px in 32). As many are made
 as the set has for testing, 10,000 at most, and are compared with those. The spaces: the last 64 features of a `resnet`
 that learnt the set's labels (8 × 8 pixels where there are none), and `small`. Checkpoints are chosen in the space of
-`tiny`. A row gives the mean over seeds and half of its 95 % interval (Student's t).
+`tiny`. Rows of `generator_peers.py` are programs of others, which train on the held-out pictures too. A row gives the
+mean over seeds and half of its 95 % interval (Student's t).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from generator_peers import PEERS, peer_pictures
 from machine import describe_machine
 from scipy.stats import t as student
 from sklearn.datasets import load_digits
@@ -168,7 +170,9 @@ def cell(values: list[float], digits_shown: int) -> str:
     return f"{middle} ± {half:.{digits_shown}f}"
 
 
-def table(name: str, sample: Sample, rows: list[str], seeds: list[int], *, out: Path, minutes: float) -> None:
+def table(
+    name: str, sample: Sample, rows: list[str], seeds: list[int], *, out: Path, minutes: float, example: Path | None
+) -> None:
     spaces = spaces_of(out, sample, minutes)
     rng = np.random.default_rng(1)
     n = min(MOST, len(sample.test))
@@ -187,6 +191,10 @@ def table(name: str, sample: Sample, rows: list[str], seeds: list[int], *, out: 
             common = {"side": sample.side, "holdout": 0.05, "max_minutes": minutes}
             runs = [run_of(out, f"{row}-{s}", trainer, common | changes | {"seed": s}, sample.train) for s in seeds]
             pictures, seen = [made_by(r, n) for r in runs], int(np.mean([r.state["images_seen"] for r in runs]))
+            shown[row] = pictures[0]
+        elif row in PEERS:
+            both = [peer_pictures(row, sample.train, out, n=n, seed=s, minutes=minutes, example=example) for s in seeds]
+            pictures, seen = [made for made, _ in both], int(np.mean([images for _, images in both]))
             shown[row] = pictures[0]
         by_space = {s: np.array([numbers(f(p), real[s]) for p in pictures]) for s, f in spaces.items()}
         cells = [cell(list(v), 3) for s in spaces for v in by_space[s].T]
@@ -218,7 +226,8 @@ def begin(given: argparse.Namespace) -> None:
 
 def main() -> None:
     """Train what is not there yet, then print the tables."""
-    parser = parser_of(__doc__, list(ROWS), ["default", "tiny", "vae"])
+    parser = parser_of(__doc__, [*ROWS, *PEERS], ["default", "tiny", "vae"])
+    parser.add_argument("--example", type=Path, help="dcgan/main.py of github.com/pytorch/examples, for dcgan-example")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     given = parser.parse_args()
@@ -226,7 +235,9 @@ def main() -> None:
     for name in given.sets:
         out = given.out / f"{given.minutes:g}-minutes" / name
         out.mkdir(parents=True, exist_ok=True)
-        table(name, SETS[name](given.data), given.rows, given.seeds, out=out, minutes=given.minutes)
+        table(
+            name, SETS[name](given.data), given.rows, given.seeds, out=out, minutes=given.minutes, example=given.example
+        )
 
 
 if __name__ == "__main__":
