@@ -1,14 +1,15 @@
 """Whether curation pays: the bundled GAN and VAE, trained for a fixed budget on what each way of choosing takes from a
 contaminated folder.
 
-python scripts/prove_curation.py --data ../shared/data --quick # under half an hour on two cores python
-scripts/prove_curation.py --data ../shared/data # two and a half times the pictures and budget, and a colour set
+    python scripts/prove_curation.py --data ../shared/data --quick  # about half an hour on two cores
+    python scripts/prove_curation.py --data ../shared/data  # two and a half times the pictures and budget, and a colour
+    # set
 
 The folder: clean pictures, and for each ten of them three that do not belong (half of them alike: one texture; half of
 all kinds: pieces of photos and drawn scenes) and two copies, saved with noise. Each choice takes N of them in the space
-of `tiny`; `all` takes everything, `oracle` knows which are clean. It trains a VAE and a DCGAN (batches of 16, so that
-it learns enough from few images) for the same number of images seen, by three seeds, two trainings at a time, of one
-thread each. What they make is compared with clean held-out pictures in another space: the last features of a
+of `tiny`; `all` takes everything, `oracle` knows which are clean. It trains a VAE and the default GAN (batches of 16,
+so that it learns enough from few images) for the same number of images seen, by `--seeds`, two trainings at a time, of
+one thread each. What they make is compared with clean held-out pictures in another space: the last features of a
 classifier, trained here on other pictures, or for the colour set 8 × 8 pixels. `curator preview` is given other
 held-out pictures. What is finished in `--out` is not done again.
 
@@ -16,7 +17,7 @@ Printed: means over seeds of Fréchet distance and coverage, the gain over a ran
 interval (Student's t over seeds; of two trainers and sixteen choices one or two are outside theirs by chance), and
 Spearman's correlation of preview's ranking, by Fréchet distance and by precision (chosen after the first run on
 Fashion-MNIST, so the colour set is its test), with that of training, with a 95 % interval by resampling choices and
-seeds, beside the most that a forecast can be expected to reach: √r for the reliability r of a mean of three seeds, by
+seeds, beside the most that a forecast can be expected to reach: √r for the reliability r of a mean over seeds, by
 Spearman and Brown's formula from one seed's correlation with another.
 
 Fashion-MNIST needs `fashion_mnist.npz`, the colour set `clothing.tar` and `noto_emoji.tar`. `tiny` was trained on about
@@ -57,7 +58,6 @@ from curator.selection.sets import listed
 from curator.training.gan import generated
 from curator.training.generator import load_generator
 
-SEEDS = 3
 WORKER: dict[str, Any] = {}  # of a process: the world, the index, images seen
 POOL = "label IN ('clean', 'stranger', 'copy')"
 TRUSTED = "label = 'trusted'"
@@ -67,7 +67,7 @@ BY = (
     "density-ppca", "density-knn", "match", "match * facility-location",
 )  # fmt: skip
 BUDGET = {"gan": 1.5, "vae": 1.0}  # of images seen
-GIVEN: dict[str, dict[str, Any]] = {"gan": {"preset": "dcgan", "batch": 16}, "vae": {}}
+GIVEN: dict[str, dict[str, Any]] = {"gan": {"batch": 16}, "vae": {}}
 
 
 def main() -> None:
@@ -76,24 +76,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("proof"))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, of one thread each")
     parser.add_argument("--worlds", nargs="+", choices=("fashion", "colour"))
     given = parser.parse_args()
     clean, images = (1_500, 20_000) if given.quick else (4_000, 50_000)
     print(describe_machine() + "\n", flush=True)
     found = {}
     for name in given.worlds or (["fashion"] if given.quick else ["fashion", "colour"]):
-        found[name] = run_world(name, Place(given.data, given.out, clean if name == "fashion" else 1_500), images)
+        place = Place(given.data, given.out, clean if name == "fashion" else 1_500, given.seeds, given.processes)
+        found[name] = run_world(name, place, images)
     draw(found, given.out / "curation.png")
     print(f"\nPlot: {given.out / 'curation.png'}")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where data is, where results go, and how many clean pictures there are."""
+    """Where data is, where results go, and how many clean pictures, seeds and processes there are."""
 
     data: Path
     out: Path
     clean: int
+    seeds: int
+    processes: int
 
     def world(self, name: str) -> World:
         """Made, or read again."""
@@ -124,7 +129,7 @@ def run_world(name: str, place: Place, images: int) -> dict[str, Any]:
     home = place.out / f"index-{world.folder.name}"
     with Index.open(str(home)) if home.is_dir() else Index.create(home) as index:
         ingest(index, [world.folder], load_encoder("tiny"), IngestOptions(label_from="folder"))
-        chosen = [choose(index, world.choose, seed) for seed in range(SEEDS)]
+        chosen = [choose(index, world.choose, seed) for seed in range(place.seeds)]
         names = list(chosen[0])
         digest = {n: Selections(index.reader).get(n).digest for of in chosen for n in of.values()}
         different = {d: n for n, d in digest.items()}  # most choose the same whatever the seed
@@ -140,7 +145,7 @@ def run_world(name: str, place: Place, images: int) -> dict[str, Any]:
         for t in BUDGET
     ]
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes; torch.set_num_threads(1) is five times slower here
-    with get_context("spawn").Pool(2, begin, (name, place, home, images)) as pool:
+    with get_context("spawn").Pool(place.processes, begin, (name, place, home, images)) as pool:
         for row in pool.imap_unordered(judge, [job for job in jobs if not rows.find(job)]):
             rows.add(row)
     ranked = {
@@ -262,8 +267,9 @@ def report(title: str, done: dict[str, Any]) -> None:
         )
     for trainer in BUDGET:
         fd = np.array([[v[0] for v in scores[s][trainer]] for s in names])  # (choices, seeds)
-        between = np.mean([spearmanr(fd[:, a], fd[:, b]).statistic for a in range(SEEDS) for b in range(a)])
-        most = np.sqrt(max(0.0, SEEDS * between / (1 + (SEEDS - 1) * between)))
+        seeds = fd.shape[1]
+        between = np.mean([spearmanr(fd[:, a], fd[:, b]).statistic for a in range(seeds) for b in range(a)])
+        most = np.sqrt(max(0.0, seeds * between / (1 + (seeds - 1) * between)))
         print(f"\nSpearman with the {trainer}'s FD, of which at most {most:.2f} is to be expected:")
         for number, sign in (("FD", 1), ("precision", -1)):
             value, low, high = correlation(sign * np.array([ranked[number][s] for s in names]), fd)
@@ -275,7 +281,7 @@ def correlation(foretold: NDArray[np.float64], fd: NDArray[np.float64]) -> tuple
     rng = np.random.default_rng(0)
     again = []
     for _ in range(2_000):
-        rows, columns = rng.integers(0, len(fd), len(fd)), rng.integers(0, SEEDS, SEEDS)
+        rows, columns = rng.integers(0, len(fd), len(fd)), rng.integers(0, fd.shape[1], fd.shape[1])
         again.append(spearmanr(foretold[rows], fd[rows][:, columns].mean(1)).statistic)
     low, high = np.nanquantile(again, (0.025, 0.975))
     return float(spearmanr(foretold, fd.mean(1)).statistic), float(low), float(high)
