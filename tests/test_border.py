@@ -474,6 +474,10 @@ def test_labels_from_a_name(folder: Path, index: Index, fill: Fill) -> None:
     assert not index.reader.ids_where("label = 'boat'").size
     fill(label_from_name=r"^([a-z]+)_\d+")
     assert len(index.reader.ids_where("label = 'boat'")) == 1, "the new choice takes the place of the stored one"
+    for nothing in ("(zzz)", "(zzz)?"):
+        with pytest.raises(UsageError, match="finds a label in none of"):
+            fill(label_from_name=nothing)
+    assert len(index.reader.ids_where("label = 'boat'")) == 1
     draw(86).save(folder / f"{'a' * 60}!.png")
     with pytest.raises(UsageError, match="repetition inside a repetition"):
         fill(label_from_name=r"^(a|aa)+$")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import Result
@@ -376,15 +377,19 @@ def test_paths_come_out_as_the_bytes_they_are(folder: Path, tmp_path: Path) -> N
     assert any(r["path"].endswith(os.fsdecode(name)) for r in json.loads(run("search", "id:1", "--json")))
 
 
-def test_every_command_has_help_with_a_sentence_and_every_option_too() -> None:
-    def commands(group: object) -> list[object]:
-        return [
-            c for sub in group.commands.values() for c in ([sub, *commands(sub)] if hasattr(sub, "commands") else [sub])
-        ]  # type: ignore[attr-defined]
+def commands_of(group: click.Group) -> list[click.Command]:
+    """All below a group, groups too."""
+    return [
+        c
+        for sub in group.commands.values()
+        for c in ([sub, *commands_of(sub)] if isinstance(sub, click.Group) else [sub])
+    ]
 
-    for command in commands(cli):
-        assert command.help, command.name  # type: ignore[attr-defined]
-        assert all(p.help or p.hidden for p in command.params if p.param_type_name == "option"), command.name  # type: ignore[attr-defined]
+
+def test_every_command_has_help_with_a_sentence_and_every_option_too() -> None:
+    for command in commands_of(cli):
+        assert command.help, command.name
+        assert all(p.help or p.hidden for p in command.params if isinstance(p, click.Option)), command.name
 
 
 def test_the_demo_runs_offline_and_draws_its_sheet(curator: Run, tmp_path: Path, tiny: Encoder) -> None:
@@ -457,3 +462,18 @@ def test_names_of_an_index_are_completed(curator: Callable[..., Result], folder:
     assert "width" in offered("search", "red", "--where", "wid")
     assert offered("search", "red", "-i", "de") == ["default"]
     assert offered("selections", "show", "sh") == ["shoes"]
+
+
+def test_no_option_takes_a_number_that_is_none() -> None:
+    """NaN compares with nothing: as a limit it would let all through or none, in silence."""
+    numbers = [
+        (command, option)
+        for command in commands_of(cli)
+        for option in command.params
+        if isinstance(option.type, click.types.FloatParamType | click.FloatRange)
+    ]
+    assert len(numbers) > 20
+    for command, option in numbers:
+        for text in ("nan", "inf", "1e400"):
+            with pytest.raises(click.BadParameter):
+                option.type.convert(text, option, click.Context(command))

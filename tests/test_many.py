@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,10 @@ def test_what_cannot_be_searched_is_refused(filled: Index) -> None:
             search_many(filled, vectors)
     with pytest.raises(UsageError):
         search_many(filled, np.ones((1, filled.space.dim)), 0)
+    with pytest.raises(UsageError, match="NaN"):
+        search_many(filled, np.ones((1, filled.space.dim)), min_score=math.nan)
+    with pytest.raises(UsageError, match="NaN"):
+        filled.search(like=1, min_score=math.nan)
     with pytest.raises(WhereError):
         search_many(filled, np.ones((1, filled.space.dim)), where="nonsense =")
     assert search_many(filled, np.empty((0, filled.space.dim))) == []

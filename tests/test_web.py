@@ -320,6 +320,7 @@ def test_what_makes_no_sense_is_said_in_words(
     "body",
     [b"", b"[]", b"{", b'{"ids": "1"}', b'{"ids": [true]}', b'{"ids": [1e400], "tags": ["x"]}',
      b'{"ids": [1], "tags": ["a b"]}',
+     b'{"ids": [1], "name": "a", "like": [1], "least": NaN}',
      b'{"action": true}', b'{"kinds": ["no"]}', b'{"name": "../x", "ids": [1], "like": [1]}', b"[" * 100_000],
 )  # fmt: skip
 def test_junk_changes_nothing(client: Client, shown: Index, path: str, body: bytes) -> None:

@@ -12,6 +12,7 @@ import click
 from curator.cli import completing
 from curator.cli.face import echo, known, opened, print_json, say, table, working
 from curator.cli.options import (
+    FiniteRange,
     former,
     index_option,
     json_option,
@@ -141,7 +142,7 @@ def _print_numbers(done: Evaluation) -> None:
 @click.option("--checkpoint", help="Only what this checkpoint generated: best, latest or its number. [default: all]")
 @click.option(
     "--max-copies",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.01,
     show_default=True,
     help="Share of copies above which the exit code is 1.",

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.face import echo, folder_of, print_json, say, working
-from curator.cli.options import index_option, json_option
+from curator.cli.options import (
+    FiniteRange,
+    index_option,
+    json_option,
+)
 from curator.texts import escaped
 
 if TYPE_CHECKING:
@@ -83,7 +87,7 @@ def index_command(
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet when done.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=0.75,
     show_default=True,
     help="For each of two trainings; 0 leaves them out.",

@@ -9,6 +9,8 @@ import click
 
 from curator.cli.face import echo, opened, print_json, table, working
 from curator.cli.options import (
+    FiniteNumber,
+    FiniteRange,
     former_argument,
     index_option,
     json_option,
@@ -29,9 +31,9 @@ from curator.cli.options import (
 )
 @click.option("--rounds", type=int, default=3, show_default=True, help="At most so many.")
 @click.option("-n", "made", type=int, default=500, show_default=True, help="Pictures to make in a round.")
-@click.option("--sure", type=float, default=0.9, show_default=True, help="The classifier's least confidence.")
+@click.option("--sure", type=FiniteNumber(), default=0.9, show_default=True, help="The classifier's least confidence.")
 @click.option("--images", type=int, help="Budget of each training: real images seen.")
-@click.option("--max-minutes", type=click.FloatRange(0, min_open=True), help="Budget of each training in time.")
+@click.option("--max-minutes", type=FiniteRange(0, min_open=True), help="Budget of each training in time.")
 @click.option("--preset", help="Of each training.")
 @seed_option
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,24 @@ from curator.cli import completing
 F = TypeVar("F", bound=Callable[..., Any])
 IMAGES = "SELECTION|FOLDER|CONDITION"  # how a set of images is named
 ORIGINS = ("real", "generated", "any")
+
+
+class FiniteRange(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Fails for NaN, which compares with nothing, so that a limit would let all through or none."""
+        number = float(super().convert(value, param, ctx))
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+
+
+class FiniteNumber(click.types.FloatParamType):
+    """Any finite number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Fails for NaN and infinities."""
+        number = float(super().convert(value, param, ctx))
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:

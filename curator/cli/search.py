@@ -14,7 +14,13 @@ import click
 
 from curator.cli.face import echo, folder_of, opened, print_json, say, table, working
 from curator.cli.hits import draw_hits, print_hits, summary_of
-from curator.cli.options import index_option, json_option, sheet_option, where_option
+from curator.cli.options import (
+    FiniteRange,
+    index_option,
+    json_option,
+    sheet_option,
+    where_option,
+)
 from curator.cli.runs import show_run
 from curator.errors import CuratorError
 from curator.texts import to_json
@@ -30,8 +36,8 @@ PAGE = "CURATOR_PAGE"  # set to let a page that runs on the index answer queries
 @click.option("--label", help="Only images with this label.")
 @click.option("--origin", type=click.Choice(["real", "generated"]), help="Only real or only generated images.")
 @click.option("--tag", help="Only images with this tag.")
-@click.option("--min-score", type=click.FloatRange(-1, 1), help="Least inner product.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Least confidence; see `curator guide search`.")
+@click.option("--min-score", type=FiniteRange(-1, 1), help="Least inner product.")
+@click.option("--min-confidence", type=FiniteRange(0, 1), help="Least confidence; see `curator guide search`.")
 @click.option("--unique", is_flag=True, help="One image per content: byte-identical copies count once.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="Print one JSON object per line.")
@@ -138,7 +144,7 @@ def _search_lines(name: str | None, batch: TextIO, question: dict[str, object]) 
 @index_option
 @click.option("--encoder", "-e", help="Compare in this encoder's space, without an index.")
 @click.option(
-    "--threshold", type=click.FloatRange(-1, 1), default=0.95, show_default=True,
+    "--threshold", type=FiniteRange(-1, 1), default=0.95, show_default=True,
     help="Inner product from which A and B count as the same.",
 )  # fmt: skip
 @json_option

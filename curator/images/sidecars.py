@@ -47,6 +47,11 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     """
     pattern = NamePattern(sources.label_from_name) if sources.label_from_name else None
     labels = {f.path: pattern.label_in(f.path) for f in images} if pattern else {}
+    if labels and sources.must_join and not any(labels.values()):
+        raise UsageError(
+            f"--label-from-name {sources.label_from_name!r} finds a label in none of {len(labels):,} names, such as "
+            f"{min(labels).rpartition('/')[2]!r}; its first group is the label, as in '^([a-z]+)_'"
+        )
     beside = list(sidecars)
     # Without a source nothing is said of any path, of which there may be millions.
     reading = _Reading(root, [f.path for f in images] if beside or sources.table is not None else [], sources)

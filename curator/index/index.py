@@ -242,8 +242,7 @@ class Index:
 
         Only of words is it known how sure a hit is, so `is_words` says that the vector is that of some.
         """
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
+        refuse_limits(k, min_score)
         with self.engine.moment():
             background = Background.of(exact_scores(self.engine.sample(), q))
             answer, chosen = self._enough(q, k, where, unique=unique)
@@ -290,3 +289,11 @@ class Index:
         hashes = [i.sha256 for i in self.images(ids)]
         first = {h: i for i, h in reversed(list(enumerate(hashes)))}
         return np.array(sorted(first.values()), np.int64)
+
+
+def refuse_limits(k: object, min_score: float | None) -> None:
+    """Raise `UsageError` for what a search cannot keep to."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
+    if min_score is not None and np.isnan(min_score):
+        raise UsageError("min_score is a number; no score is more or less than NaN")

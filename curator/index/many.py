@@ -9,7 +9,7 @@ import numpy as np
 from curator.embeddings import LEAST_SAMPLE, Background, normalise
 from curator.errors import UsageError
 from curator.index.engine import LocalEngine
-from curator.index.index import CLEAR, Index
+from curator.index.index import CLEAR, Index, refuse_limits
 from curator.records import Hits
 from curator.vectors import Answer
 
@@ -29,8 +29,7 @@ def search_many(
         q = normalise(q) if len(q) else q
     except (TypeError, ValueError) as error:
         raise UsageError(f"the vectors cannot be searched with: {error}") from error
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
+    refuse_limits(k, min_score)
     with index.engine.moment():
         sample = index.engine.sample().astype(np.float64)
         answers = _answers(index, q, int(k), where)

@@ -6,6 +6,7 @@ file, or an image's id.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,6 +91,8 @@ def _term(text: str, sign: float, *, files: bool) -> Term:
     if weight:
         text = text[weight.end() :]
     scale = sign * (float(weight[1]) if weight else 1.0)
+    if not math.isfinite(scale):
+        raise UsageError("the weight of a term is too large; only what it is beside the others matters")
     if not text.strip():
         raise UsageError("an empty term in the query; say what to look for")
     number = _ID.match(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,11 +29,19 @@ async def read_body(request: Request, most: int) -> bytes:
 def object_in(data: bytes) -> Body:
     """The JSON object of a request. Raises `UsageError`."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise UsageError("the request is not JSON") from error
     if not isinstance(value, dict):
         raise UsageError("the request is not a JSON object")
+    return value
+
+
+def _finite(text: str) -> float:
+    """JSON knows no NaN and no infinity, which Python reads all the same."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
     return value
 
 

@@ -10,7 +10,13 @@ import click
 
 from curator.cli.cleaning.duplicates import LEVELS
 from curator.cli.face import echo, known, opened, print_json, say, table, working
-from curator.cli.options import index_option, json_option, sheet_option, where_option
+from curator.cli.options import (
+    FiniteRange,
+    index_option,
+    json_option,
+    sheet_option,
+    where_option,
+)
 from curator.texts import plural
 
 if TYPE_CHECKING:
@@ -93,7 +99,7 @@ def calibrate_command(name: str | None, sample: int, seed: int, as_json: bool) -
 @click.option(
     "--level", type=click.Choice(LEVELS), default="verified", show_default=True, help="What counts as the same."
 )
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate.")
+@click.option("--threshold", type=FiniteRange(-1, 1), help="Least score of a semantic duplicate.")
 @click.option(
     "--fix",
     type=click.Path(path_type=Path, dir_okay=False),

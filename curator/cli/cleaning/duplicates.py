@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curator.cli.face import echo, opened, print_json, say, table, working
-from curator.cli.options import former, index_option, json_option, output_option, sheet_option, where_option
+from curator.cli.options import (
+    FiniteRange,
+    former,
+    index_option,
+    json_option,
+    output_option,
+    sheet_option,
+    where_option,
+)
 from curator.texts import plural
 
 if TYPE_CHECKING:
@@ -46,7 +54,7 @@ _SHOWN = 12  # groups
 @where_option
 @click.option(
     "--threshold",
-    type=click.FloatRange(-1, 1),
+    type=FiniteRange(-1, 1),
     help="Least score of a semantic duplicate. [default: calibrated, else from the tail]",
 )
 @click.option("--all", "everything", is_flag=True, help="Also list groups that were decided about.")

@@ -9,7 +9,15 @@ import click
 
 from curator.cli import completing
 from curator.cli.face import echo, opened, print_json, say, working
-from curator.cli.options import index_option, json_option, output_option, refuse_named, selection_option, sheet_option
+from curator.cli.options import (
+    FiniteNumber,
+    index_option,
+    json_option,
+    output_option,
+    refuse_named,
+    selection_option,
+    sheet_option,
+)
 from curator.texts import plural
 
 
@@ -24,7 +32,9 @@ from curator.texts import plural
 @click.option("--from", "source", metavar="FILE|IMAGES", help="Of a pix2pix: draw what these become.")
 @click.option("--as-is", is_flag=True, help="With --from: give pictures as they are, such as a sketch for edges.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first picture; the next has the next.")
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Below 1: likelier pictures, of fewer kinds.")
+@click.option(
+    "--psi", type=FiniteNumber(), default=1.0, show_default=True, help="Below 1: likelier pictures, of fewer kinds."
+)
 @click.option("--sampler", help="Of a vae: gmm, normal, two-stage or near (between training images). [default: gmm]")
 @click.option("--checkpoint", default="best", show_default=True, help="best, latest, or images seen.")
 @output_option("Where to. [default: generated/ in the run's folder]", folder=True)

@@ -12,6 +12,8 @@ import click
 from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import (
     ORIGINS,
+    FiniteNumber,
+    FiniteRange,
     Sectioned,
     advanced,
     index_option,
@@ -20,7 +22,7 @@ from curator.cli.options import (
     stack,
 )
 
-_MINUTES = click.FloatRange(0, min_open=True)
+_MINUTES = FiniteRange(0, min_open=True)
 
 
 class _Trainers(click.Group):
@@ -73,16 +75,16 @@ _advanced = stack(
     advanced("--fit", type=click.Choice(["crop", "squash"]), help="How pictures become square. [default: crop]"),
     advanced("--batch", type=int, help="Images per step."),
     advanced("--optimiser", help="gd (full batch), sgd, adam or adamw."),
-    advanced("--rate", type=float, help="Learning rate."),
-    advanced("--momentum", type=float, help="Of sgd."),
+    advanced("--rate", type=FiniteNumber(), help="Learning rate."),
+    advanced("--momentum", type=FiniteNumber(), help="Of sgd."),
     advanced("--nesterov", is_flag=True, default=None, help="Nesterov's momentum, for sgd."),
     advanced("--schedule", type=click.Choice(["constant", "cosine", "linear"]), help="Of the rate."),
-    advanced("--l1", type=float, help="Weight of the sum of absolute weights."),
-    advanced("--l2", type=float, help="Weight of half the sum of squared weights."),
-    advanced("--dropout", type=float, help="Share of units that are dropped."),
+    advanced("--l1", type=FiniteNumber(), help="Weight of the sum of absolute weights."),
+    advanced("--l2", type=FiniteNumber(), help="Weight of half the sum of squared weights."),
+    advanced("--dropout", type=FiniteNumber(), help="Share of units that are dropped."),
     advanced("--width", type=int, help="Channels of the first convolution: smaller is a smaller net."),
     advanced("--augment", metavar="A,B", help="flip, shift, and for a GAN diffaug."),
-    advanced("--holdout", type=float, help="Share held out to measure on, by a hash of content."),
+    advanced("--holdout", type=FiniteNumber(), help="Share held out to measure on, by a hash of content."),
     advanced("--patience", type=int, help="Stop after so many checkpoints without a better held-out score."),
     advanced("--every", type=int, help="Images between checkpoints. [default: a twentieth of the budget]"),
     advanced("--keep", type=int, help="Checkpoints to keep besides the best. [default: 2]"),
@@ -100,11 +102,11 @@ _advanced = stack(
 @advanced("--net", help="lite or dcgan (for a CPU), res (for a GPU).")
 @advanced("--loss", help="relativistic, nonsaturating, hinge, lsgan or bce.")
 @advanced("--latent", type=int, help="Numbers that a picture is made from.")
-@advanced("--beta1", type=float, help="Of adam.")
-@advanced("--gamma", type=float, help="Weight of the gradient penalties R1 and R2. [default: by side]")
-@advanced("--gamma-end", type=float, help="The same at the end.")
+@advanced("--beta1", type=FiniteNumber(), help="Of adam.")
+@advanced("--gamma", type=FiniteNumber(), help="Weight of the gradient penalties R1 and R2. [default: by side]")
+@advanced("--gamma-end", type=FiniteNumber(), help="The same at the end.")
 @advanced("--neighbours", type=int, help="With --condition embedding: real samples come from so many neighbours.")
-@advanced("--condition-noise", type=float, help="With --condition embedding: length of noise on it.")
+@advanced("--condition-noise", type=FiniteNumber(), help="With --condition embedding: length of noise on it.")
 def gan_command(**given: Any) -> None:
     """Train a GAN, on a CPU in minutes.
 
@@ -123,9 +125,9 @@ def gan_command(**given: Any) -> None:
 @_advanced
 @advanced("--loss", help="sigma (optimal variance), mse, bce, l1 or rae (deterministic).")
 @advanced("--latent", type=int, help="Numbers that a picture is made from.")
-@advanced("--beta", type=float, help="Weight of the KL term.")
-@advanced("--free-bits", type=float, help="Nats of each latent number that cost nothing.")
-@advanced("--warmup", type=float, help="Share of the run until the KL term has its weight.")
+@advanced("--beta", type=FiniteNumber(), help="Weight of the KL term.")
+@advanced("--free-bits", type=FiniteNumber(), help="Nats of each latent number that cost nothing.")
+@advanced("--warmup", type=FiniteNumber(), help="Share of the run until the KL term has its weight.")
 def vae_command(**given: Any) -> None:
     """Train a VAE, with a mixture to sample from.
 
@@ -147,9 +149,9 @@ def vae_command(**given: Any) -> None:
 @_usual
 @_advanced
 @advanced("--reverse", is_flag=True, default=None, help="Turn pairs and halves about.")
-@advanced("--l1-weight", type=float, help="Of the Manhattan distance to the target. [default: 100]")
+@advanced("--l1-weight", type=FiniteNumber(), help="Of the Manhattan distance to the target. [default: 100]")
 @advanced("--loss", help="bce, lsgan or hinge.")
-@advanced("--beta1", type=float, help="Of adam.")
+@advanced("--beta1", type=FiniteNumber(), help="Of adam.")
 def pix2pix_command(*, source: str | None, pairs: tuple[str, str] | None, split_halves: bool, **given: Any) -> None:
     """Train to draw pictures from pictures.
 
@@ -170,7 +172,7 @@ def pix2pix_command(*, source: str | None, pairs: tuple[str, str] | None, split_
 @_advanced
 @advanced("--net", help="cnn (the tutorial's), resnet or xception.")
 @advanced("--loss", help="ce (cross-entropy), mse or l1.")
-@advanced("--smoothing", type=float, help="Of labels, for ce.")
+@advanced("--smoothing", type=FiniteNumber(), help="Of labels, for ce.")
 def classifier_command(**given: Any) -> None:
     """Train a classifier on labels.
 

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.face import echo, print_json, say, table, working
-from curator.cli.options import json_option, stack
+from curator.cli.options import (
+    FiniteRange,
+    json_option,
+    stack,
+)
 from curator.texts import plural
 
 if TYPE_CHECKING:
@@ -94,7 +98,7 @@ def plan_command(
 @click.argument("place", metavar="SET")
 @click.option("--encoder", "-e", help="As for `curator index`; a set has one for good.")
 @workers_options
-@click.option("--gpus-per-worker", "gpus", type=click.FloatRange(0), default=0.0, help="Of a Ray cluster; untested.")
+@click.option("--gpus-per-worker", "gpus", type=FiniteRange(0), default=0.0, help="Of a Ray cluster; untested.")
 @click.option("--retry-skipped", is_flag=True, help="Read again what could not be read for a passing reason.")
 @json_option
 def embed_command(
@@ -162,7 +166,7 @@ def status_command(place: str, *, show: bool, as_json: bool) -> None:
 
 @scale_group.command("verify")
 @click.argument("place", metavar="SET")
-@click.option("--deep", type=click.FloatRange(0, 1), default=0.0, help="Share of the rows to read and encode again.")
+@click.option("--deep", type=FiniteRange(0, 1), default=0.0, help="Share of the rows to read and encode again.")
 @click.option("--clean", is_flag=True, help="Remove files that no receipt names, older than a day.")
 @json_option
 def verify_command(place: str, *, deep: float, clean: bool, as_json: bool) -> None:

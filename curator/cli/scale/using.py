@@ -10,7 +10,13 @@ from typing import Any
 import click
 
 from curator.cli.face import echo, opened, print_json, say, working
-from curator.cli.options import index_option, json_option, overwrite_option, seed_option
+from curator.cli.options import (
+    FiniteRange,
+    index_option,
+    json_option,
+    overwrite_option,
+    seed_option,
+)
 from curator.cli.scale.making import executor_of, scale_group, workers_options
 from curator.texts import plural
 
@@ -26,12 +32,12 @@ from curator.texts import plural
     help="The same file or pixels, or a score besides.",
 )
 @click.option(
-    "--threshold", type=click.FloatRange(-1, 1), default=0.94, show_default=True, help="Least score, for semantic."
+    "--threshold", type=FiniteRange(-1, 1), default=0.94, show_default=True, help="Least score, for semantic."
 )
 @click.option("--keep", default="real,largest,oldest", show_default=True, metavar="RULES", help="Which one stays.")
 @click.option("--visits", type=click.IntRange(1), default=6, show_default=True, help="Cells of each row.")
 @click.option("--cells", type=click.IntRange(1), help="Cells in all. [default: one for 1,000 rows]")
-@click.option("--memory", type=click.FloatRange(0.01), default=2.0, show_default=True, help="GiB of one worker.")
+@click.option("--memory", type=FiniteRange(0.01), default=2.0, show_default=True, help="GiB of one worker.")
 @workers_options
 @overwrite_option
 @json_option

@@ -13,6 +13,7 @@ from curator.cli import completing
 from curator.cli.face import echo, opened, print_json, say, table, working
 from curator.cli.options import (
     IMAGES,
+    FiniteRange,
     index_option,
     json_option,
     output_option,
@@ -54,7 +55,7 @@ _LABELS = 12  # whose counts are shown
     show_default=True,
     help="Leave duplicates out: those the last `curator dedupe` found, or found now at a level.",
 )
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Least score of a semantic duplicate.")
+@click.option("--threshold", type=FiniteRange(-1, 1), help="Least score of a semantic duplicate.")
 @click.option(
     "--per",
     metavar="COLUMN",
