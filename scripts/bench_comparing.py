@@ -13,7 +13,6 @@ photos as asked for, of 224 px, from files to groups. `sketches`: synthetic corn
 from __future__ import annotations
 
 import argparse
-import resource
 import tarfile
 import tempfile
 import time
@@ -22,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, peak_mib
 from PIL import Image, ImageDraw
 
 from curator.cleaning.corners import CornerFile
@@ -190,7 +189,7 @@ def size(options: argparse.Namespace) -> None:
 
 
 def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_mib() / 1024
 
 
 def sketches(options: argparse.Namespace) -> None:

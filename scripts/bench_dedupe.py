@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from machine import PEAK, describe_machine
 from PIL import Image
 
 from curator.cleaning.calibrate import calibrate
@@ -202,18 +202,17 @@ def show_wrong(pairs: set[Pair], count: int) -> None:
 
 
 VECTORS = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 from curator.index import build_graph
 x = np.load(sys.argv[1], mmap_mode="r")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.monotonic()
 graph = build_graph(x, threshold=float(sys.argv[2]))
 seconds = time.monotonic() - started
 pairs, _ = graph.above(float(sys.argv[2]))
 np.save(sys.argv[3], pairs)
 c = graph.certificate
-print(json.dumps({"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+print(json.dumps({"seconds": seconds, "gib": peak_mib() / 1024,
 "method": c.method,
     "nprobe": c.nprobe, "recall": c.recall, "low": c.low, "high": c.high, "edges": c.edges}))
 """
@@ -255,7 +254,7 @@ def vectors(options: argparse.Namespace) -> None:
             file, pairs = Path(place) / "x.npy", Path(place) / "pairs.npy"
             planted = plant(file, n, options.dim)
             done = subprocess.run(
-                [sys.executable, "-c", VECTORS, file, "0.9", pairs], capture_output=True, text=True, check=False
+                [sys.executable, "-c", PEAK + VECTORS, file, "0.9", pairs], capture_output=True, text=True, check=False
             )
             if done.returncode:
                 raise SystemExit(done.stderr)

@@ -39,6 +39,7 @@ from curator.training.exporting import load_classifier
 from curator.training.folder import ENDED, Run, runs_in, start_run
 from curator.training.generator import load_generator
 from curator.training.pictures import Bytes, Pictures, fitted, padded, pictures_of, read_pictures, tiled, to_picture
+from curator.training.state import load_network
 from curator.training.trainers import TRAINERS, options_for
 
 MOST = 10_000
@@ -151,10 +152,21 @@ def spaces_of(out: Path, sample: Sample, minutes: float) -> dict[str, Space]:
     return dict([first, ("small", features_of(partial(load_encoder, "small")))])
 
 
-def made_by(run: Run, n: int) -> Bytes:
-    generator = load_generator(run)
-    z = np.stack([generator.latent(i, sampler=generator.samplers[0]) for i in range(n)])
+def made_by(run: Run, n: int, sampler: str | None = None, weights: str = "averages") -> Bytes:
+    """(n, C, H, W) of the best checkpoint, by its usual sampler unless another is named."""
+    generator = load_generator(run, sampler=sampler)
+    if weights != "averages":
+        load_network(generator.network, run.load_checkpoint(run.checkpoint())[0], f"{weights}/generator/")
+    z = np.stack([generator.latent(i, sampler=sampler or generator.samplers[0]) for i in range(n)])
     return generator.make_many(z, np.zeros((n, 0), np.float32))
+
+
+def save_sheet(parts: list[Bytes], columns: int, path: Path) -> None:
+    """Grids of the first pictures of each part, eight rows high, side by side."""
+    strips = [np.asarray(tiled(p[: 8 * columns], columns, 2 if p.shape[-1] < 64 else 1).convert("RGB")) for p in parts]
+    gap = np.full((strips[0].shape[0], 8, 3), 255, np.uint8)
+    sheet = np.concatenate([part for strip in strips for part in (strip, gap)], 1)
+    to_picture(sheet.transpose(2, 0, 1)).save(path)
 
 
 def numbers(x: np.ndarray, y: np.ndarray) -> list[float]:
@@ -199,10 +211,7 @@ def table(
         by_space = {s: np.array([numbers(f(p), real[s]) for p in pictures]) for s, f in spaces.items()}
         cells = [cell(list(v), 3) for s in spaces for v in by_space[s].T]
         print(f"| {row} | {len(pictures)} | {seen:,} | " + " | ".join(cells) + " |", flush=True)
-    strips = [np.asarray(tiled(p[:32], 4, 2 if sample.side < 64 else 1).convert("RGB")) for p in shown.values()]
-    gap = np.full((strips[0].shape[0], 8, 3), 255, np.uint8)
-    sheet = np.concatenate([part for strip in strips for part in (strip, gap)], 1)
-    to_picture(sheet.transpose(2, 0, 1)).save(out / f"{name}.png")
+    save_sheet(list(shown.values()), 4, out / f"{name}.png")
     print(f"\nSheet, in the table's order: {out / f'{name}.png'}")
 
 

@@ -11,14 +11,13 @@ networks; KID with one subset of all rows.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, peak_mib
 
 from curator.embeddings import lengths
 from curator.evaluation.evaluate import with_intervals
@@ -93,7 +92,7 @@ def measure(name: str, n: int) -> None:
 
 def peak() -> float:
     """GiB of this process at most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_mib() / 1024
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe_machine
+from machine import PEAK, describe_machine
 
 from curator.database import NewImage
 from curator.embeddings import normalise
@@ -45,7 +45,7 @@ from curator.vectors.lists import LEAST
 DIM, QUERIES, BLOCK = 512, 5, 10_000
 
 ASK = """
-import json, resource, sys, time
+import json, sys, time
 started = time.process_time()
 import faiss, numpy as np, curator.index
 imported = time.process_time() - started
@@ -56,12 +56,12 @@ for q in queries[:1] if sys.argv[4] == "cold" else queries:
     with curator.index.Index.open(place) as index:
         hits = index.nearest(q, k, where=where)
     out.append((time.process_time() - before, hits.ids.tolist(), hits.searched))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = peak_mib()
 print(json.dumps({"imports": imported, "peak_mib": peak, "answers": out}))
 """
 
 OPEN = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np, curator.index
 place, queries = sys.argv[1], np.load(sys.argv[2])
 out = {}
@@ -74,29 +74,28 @@ with curator.index.Index.open(place) as index:
             times.append((time.monotonic() - wall, time.process_time() - cpu))
             answers.append(hits.ids.tolist())
         out[where or "none"] = [np.median(times[2:], axis=0).tolist(), answers, hits.searched]
-print(json.dumps([out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps([out, peak_mib()]))
 """
 
 LISTS = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np, curator.index
 place, queries, exact = sys.argv[1], np.load(sys.argv[2]), sys.argv[3] == "exact"
 out = []
 with curator.index.Index.open(place) as index:
-    index.engine.exact_only = exact
     for where in (None, "width <= 500"):
         for turn in range(2):  # the first reads from the disk, and asks SQLite
             for n, q in enumerate(queries):
                 wall, cpu = time.monotonic(), time.process_time()
-                answer = index.engine.nearest(q, 20, where=where)
+                answer = index.engine.nearest(q, 20, where=where, exact=exact)
                 took = time.monotonic() - wall, time.process_time() - cpu
                 if turn:
                     out.append([where, n, *took, answer.exact, answer.ids.tolist(), answer.notes])
-print(json.dumps([out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps([out, peak_mib()]))
 """
 
 MANY = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np, curator.index
 from curator.index.many import search_many
 place, count = sys.argv[1], int(sys.argv[2])
@@ -106,7 +105,7 @@ with curator.index.Index.open(place) as index:
     index.nearest(q[0], 20)
     wall, cpu = time.monotonic(), time.process_time()
     alone = [index.nearest(one, 20).ids.tolist() for one in q[:32]]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     between = time.monotonic(), time.process_time()
     together = search_many(index, q, 20)
     ended = time.monotonic(), time.process_time()
@@ -114,12 +113,12 @@ same = sum(a == t.ids.tolist() for a, t in zip(alone, together))
 print(json.dumps({
     "alone": [(between[0] - wall) / 32, (between[1] - cpu) / 32],
     "together": [(ended[0] - between[0]) / count, (ended[1] - between[1]) / count], "same": same,
-    "peaks": [peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024],
+    "peaks": [peak, peak_mib()],
 }))
 """
 
 NUMPY = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 queries, out = np.load(sys.argv[2]), []
 for q in queries[:1]:
@@ -129,11 +128,11 @@ for q in queries[:1]:
     best = np.argpartition(-scores, 20)[:20]
     best = best[np.argsort(-scores[best])]
     out.append(time.process_time() - before)
-print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": out}))
+print(json.dumps({"peak_mib": peak_mib(), "seconds": out}))
 """
 
 RCLIP = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 from rclip import db, model
 from rclip.main import RClip
@@ -144,7 +143,7 @@ for q in queries[:1]:
     m.compute_text_features = lambda texts: np.stack([q for _ in texts])
     results = list(RClip(m, db.DB(sys.argv[1]), 8, None).search("x", "/synthetic", 20))
     out.append(time.process_time() - before)
-print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": out}))
+print(json.dumps({"peak_mib": peak_mib(), "seconds": out}))
 """
 
 COLD = """
@@ -175,8 +174,14 @@ mark("search")
 print(json.dumps([[what, now - before] for (what, now), (_, before) in zip(marks, [("", 0.0), *marks])]))
 """
 
+WHOLE = """
+import atexit, runpy, sys
+atexit.register(lambda: print(peak_mib(), file=sys.stderr))
+runpy.run_module("curator", run_name="__main__", alter_sys=True)
+"""
+
 AUTOFAISS = """
-import json, os, resource, sys, time
+import json, os, sys, time
 import faiss, numpy as np
 from autofaiss import build_index
 dense, probes, folder = sys.argv[1], np.load(sys.argv[2]), sys.argv[3]
@@ -260,7 +265,7 @@ def add_tail_and_tombstones(place: Path, n: int, count: int) -> None:
 
 
 def run(python: str, code: str, *arguments: object, checkout: Path | None = None) -> dict:
-    words = [python, "-c", code, *map(str, arguments)]  # the folder that it runs in comes first on its path
+    words = [python, "-c", PEAK + code, *map(str, arguments)]  # the folder that it runs in comes first on its path
     where = checkout or Path(__file__).parent.parent
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=where)
     if done.returncode:
@@ -327,15 +332,18 @@ def print_open(place: Path, queries: Path, beside: Path | None) -> None:
 def whole_query(place: Path, words: str, checkout: Path | None) -> tuple[float, float]:
     """CPU ms and peak MiB of `curator search` in a process of its own."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "curator", "search", words, "-i", place],
+        [sys.executable, "-c", PEAK + WHOLE, "search", words, "-i", place],
         env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         cwd=checkout or Path(__file__).parent.parent,  # the folder that it runs in comes first on its path
     )
+    assert child.stderr is not None
+    said = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0, f"curator search: {status}"
-    return 1000 * (usage.ru_utime + usage.ru_stime), usage.ru_maxrss / 1024
+    assert status == 0, said
+    return 1000 * (usage.ru_utime + usage.ru_stime), float(said.splitlines()[-1])
 
 
 def print_cold(place: Path, beside: Path | None) -> None:

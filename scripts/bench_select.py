@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from machine import PEAK, describe_machine
 
 from curator.embeddings import normalise
 from curator.encoders import load_encoder
@@ -34,7 +34,7 @@ from curator.selectors import scorers, selectors
 
 DIM = 512
 RUN = """
-import hashlib, json, resource, sys, time
+import hashlib, json, sys, time
 import numpy as np
 from curator.selectors import Pool, choose, parse_objective
 folder, name, k = sys.argv[1:]
@@ -48,10 +48,10 @@ started = time.monotonic()
 found = choose(pool, parse_objective(name), int(k))
 seconds = time.monotonic() - started
 assert len(set(found.positions.tolist())) == int(k)
-print(json.dumps({"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+print(json.dumps({"seconds": seconds, "gib": peak_mib() / 1024}))
 """
 GRAPH = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 from curator.index import build_graph
 x = np.load(sys.argv[1] + "/x.npy")
@@ -60,13 +60,13 @@ graph = build_graph(x)
 seconds = time.monotonic() - started
 np.save(sys.argv[1] + "/neighbours.npy", graph.neighbours)
 np.save(sys.argv[1] + "/near.npy", graph.scores)
-print(json.dumps({"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+print(json.dumps({"seconds": seconds, "gib": peak_mib() / 1024}))
 """
 
 
 def run(code: str, *arguments: object) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PEAK + code, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(done.stderr)

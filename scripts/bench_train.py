@@ -13,7 +13,6 @@ without. Each generator is that of its best checkpoint by the Fréchet distance 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,22 +20,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_generators import made_by, run_of, save_sheet
 from machine import describe_machine
-from PIL import Image
 
-from curator.encoders import load_encoder
-from curator.job import Job
 from curator.metrics import frechet_distance, manifold
-from curator.records import Progress
-from curator.runs.inputs import features_of
 from curator.training.classifier import head_features, judged, probabilities
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
-from curator.training.folder import Run, runs_in, start_run
-from curator.training.gan import generated
-from curator.training.generator import load_generator
-from curator.training.pictures import Bytes, Pictures, padded, pictures_of, tiled
-from curator.training.state import load_network
+from curator.training.folder import Run, start_run
+from curator.training.pictures import Bytes, Pictures, padded, pictures_of
 from curator.training.trainers import TRAINERS, options_for
 
 N = 10_000
@@ -92,25 +84,7 @@ def run_row(name: str, fashion: Pictures, out: Path, minutes: float) -> Run:
     """One run, resumed if it was cut off."""
     trainer, changes = ROWS[name]
     pictures = fashion if trainer == "classifier" else padded(fashion, 32)
-    options = options_for(trainer, changes | {"max_minutes": minutes})
-    encoder = load_encoder("tiny")
-    features = features_of(lambda: encoder)
-    earlier = next((r for r in runs_in(out) if r.name.split("-", 2)[2] == name), None)
-    if earlier and earlier.state["status"] in ("finished", "out of time"):
-        return earlier
-    run = earlier or start_run(out, options, pictures, name=name)
-    last = [0.0]
-
-    def told(p: Progress) -> None:
-        if time.monotonic() - last[0] > 60:
-            last[0] = time.monotonic()
-            print(f"  {name}: {p.done} of {p.total}", flush=True)
-
-    outcome = train(
-        run, TRAINERS[trainer].make, pictures, features, resume=earlier is not None, job=Job(show=told, say=print)
-    )
-    print(f"{name}: {outcome}", flush=True)
-    return run
+    return run_of(out, name, trainer, changes | {"max_minutes": minutes}, pictures)
 
 
 def judge_classifier(run: Run, test: Pictures) -> Callable[[Bytes], np.ndarray]:
@@ -136,17 +110,17 @@ def compare(
     chosen = np.random.default_rng(0).permutation(len(fashion))[:N]
     rows: list[tuple[str, str, Bytes]] = [("real", "", fashion.pixels[chosen])]
     for name in ("gan", "dcgan", "quick"):
-        rows += [(f"`{name}`", rate_of(done[name]), made_by(done[name], "normal"))] if name in done else []
+        rows += [(f"`{name}`", rate_of(done[name]), made_by(done[name], N))] if name in done else []
     if "dcgan" in done:
         rows.append(
             (
                 "`dcgan`, weights not averaged",
                 rate_of(done["dcgan"]),
-                made_by(done["dcgan"], "normal", weights="networks"),
+                made_by(done["dcgan"], N, weights="networks"),
             )
         )
     for sampler in ("gmm", "two-stage", "normal") if "vae" in done else ():
-        rows.append((f"vae, {sampler}", rate_of(done["vae"]), made_by(done["vae"], sampler)))
+        rows.append((f"vae, {sampler}", rate_of(done["vae"]), made_by(done["vae"], N, sampler)))
     print("\n| generator | images/s | FD | precision | recall | density | coverage |\n|---|--:|--:|--:|--:|--:|--:|")
     for name, rate, pixels in rows:
         x = features(pixels)
@@ -156,26 +130,13 @@ def compare(
             f"| {m.coverage:.3f} |",
             flush=True,
         )
-    sheet = [tiled(pixels[:64], 8, 2) for _, _, pixels in rows]
-    strip = Image.new("L", (sum(s.width + 8 for s in sheet), sheet[0].height), 255)
-    for i, picture in enumerate(sheet):
-        strip.paste(picture, (i * (picture.width + 8), 0))
-    strip.save(out / "grids.png")
+    save_sheet([pixels for _, _, pixels in rows], 8, out / "grids.png")
     print(f"\nGrids, in the table's order: {out / 'grids.png'}")
 
 
 def rate_of(run: Run) -> str:
     """Images a second over the whole run, checkpoints and all."""
     return f"{run.state['images_seen'] / run.state['seconds']:.0f}"
-
-
-def made_by(run: Run, sampler: str, weights: str = "averages") -> Bytes:
-    """N pictures of the best checkpoint."""
-    generator = load_generator(run, sampler=sampler)
-    if weights != "averages":
-        load_network(generator.network, run.load_checkpoint(run.checkpoint())[0], f"{weights}/generator/")
-    z = torch.from_numpy(np.stack([generator.latent(i, sampler=sampler) for i in range(N)]))
-    return generated(generator.network, z, torch.zeros((N, 0)), torch.device("cpu"), generator.shape.border)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 from datetime import date
@@ -18,3 +19,15 @@ def describe_machine() -> str:
     )
     libraries = ", ".join(f"{p} {version(p)}" for p in ("faiss-cpu", "numpy", "onnxruntime", "torch"))
     return f"{date.today()}: {name}, {os.cpu_count()} cores, Python {platform.python_version()}, {libraries}"
+
+
+def peak_mib() -> float:
+    """The most memory of this process so far, mapped files included.
+
+    Not `ru_maxrss`, which begins with what the process had that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+PEAK = "from pathlib import Path\n" + inspect.getsource(peak_mib)  # for code that another interpreter runs

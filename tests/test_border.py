@@ -478,6 +478,8 @@ def test_labels_from_a_name(folder: Path, index: Index, fill: Fill) -> None:
         with pytest.raises(UsageError, match="finds a label in none of"):
             fill(label_from_name=nothing)
     assert len(index.reader.ids_where("label = 'boat'")) == 1
+    (folder / "boat_01.png").rename(folder / "1.png")
+    assert any("finds a label in none" in line for line in fill().remarks), "a stored one stops no other folder"
     draw(86).save(folder / f"{'a' * 60}!.png")
     with pytest.raises(UsageError, match="repetition inside a repetition"):
         fill(label_from_name=r"^(a|aa)+$")

@@ -39,7 +39,7 @@ class Oracle:
     def count(self, where: str | None = None) -> int:
         return len(self._all(where)[0])
 
-    def nearest(self, q: Vectors, k: int, *, where: str | None = None) -> Answer:
+    def nearest(self, q: Vectors, k: int, *, where: str | None = None, exact: bool = False) -> Answer:
         ids, x = self._all(where)
         scores = exact_scores(x, q)
         order = best_first(scores, ids)[:k]

@@ -232,15 +232,13 @@ def test_an_index_says_what_it_did_not_compare(index: Index) -> None:
     asked = search(index, [Term("id", "4")], Question(exact=True))
     assert asked.exact
     assert not index.nearest(x[0], 20).exact, "it was said of one question"
-    index.engine.exact_only = True
-    true = index.nearest(x[0], 20)
+    true = index.nearest(x[0], 20, exact=True)
     assert true.exact
     assert not true.notes
     assert len(set(true.ids) & set(hits.ids)) >= 18
     # Written again it takes the lists over, and whoever asks for no lists has none.
     with index.write() as db:
         index.rebuild(db, index.space, listed_from=1_000)
-    index.engine.exact_only = False
     assert not index.nearest(x[0], 20).exact
     assert list((index.folder / "vectors").glob("*/list_places.npy"))
     with index.write() as db:

@@ -109,6 +109,10 @@ def test_by_command(filled: Index, curator: Callable[..., Result], tmp_path: Pat
     single = curator("search", str(picture), "-", "0.5:id:6", "-n", 3, "--json", "-i", filled.folder)
     assert [h["id"] for h in lines[2]["hits"]] == [h["id"] for h in json.loads(single.stdout)]
     assert "error" in lines[3]
+    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\n")
+    refused = curator("search", "--batch", tmp_path / "odd.txt", "-i", filled.folder)
+    assert refused.exit_code == 2
+    assert "not UTF-8" in refused.stderr
     assert curator("search", "x", "--batch", tmp_path / "queries.txt", "-i", filled.folder).exit_code == 2
     assert curator("search", "--batch", tmp_path / "queries.txt", "--unique", "-i", filled.folder).exit_code == 2
     assert "no query" in curator("search", "-i", filled.folder).stderr

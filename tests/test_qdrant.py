@@ -172,9 +172,8 @@ def test_a_graph_never_comes_back_short(qdrant: Any, tmp_path: Path) -> None:
         true = np.flatnonzero(CHOSEN[where or "all"](np.arange(3_000)))
         least = np.sort(exact_scores(x[true].astype(np.float32), q))[::-1][:20][-1:]
         assert (answer.scores >= least - 1e-6).sum() >= 0.95 * min(20, matches)
-    service.exact_only = True
-    assert service.nearest(q, 20).exact
-    alike = service.nearest(q, 5)
+    assert service.nearest(q, 20, exact=True).exact
+    alike = service.nearest(q, 5, exact=True)
     assert alike.ids.tolist() == [0, 100, 101, 102, 103], "of a hundred that are the same the least ids"
 
 

@@ -244,8 +244,7 @@ def test_many_matches_walk_the_graph_and_never_come_back_short(served: str) -> N
         assert len(answer.ids) == min(20, service.count(where))
         assert answer.exact or "recall" in answer.notes[0]
     assert not service.nearest(q, 20).exact
-    service.exact_only = True
-    assert service.nearest(q, 20).exact
+    assert service.nearest(q, 20, exact=True).exact
     service.close()
 
 

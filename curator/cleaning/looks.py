@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from curator.duplicates import Corners, Sketch, Tiny, shrink
 from curator.embeddings import blocks
 from curator.errors import PictureError
 from curator.index.thumbnails import reread
+from curator.job import cores
 from curator.records import Image, Nodes
 from curator.vectors import stay_on_one_core
 
@@ -51,7 +51,7 @@ class Looks:
         self._looks: _Latest[Look] = _Latest(_LOOKS)
         self._sketches: _Latest[Sketch] = _Latest(_SKETCHES)
         self._cache = Sketches(reader.folder)
-        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, "compare", initializer=stay_on_one_core)
+        self.threads = ThreadPoolExecutor(cores(), "compare", initializer=stay_on_one_core)
 
     def __enter__(self) -> Self:
         import cv2

@@ -22,7 +22,7 @@ from curator.cli.options import (
     where_option,
 )
 from curator.cli.runs import show_run
-from curator.errors import CuratorError
+from curator.errors import CuratorError, UsageError
 from curator.texts import to_json
 
 PAGE = "CURATOR_PAGE"  # set to let a page that runs on the index answer queries
@@ -126,8 +126,12 @@ def _search_lines(name: str | None, batch: TextIO, question: dict[str, object]) 
     from curator.search.rows import hit_rows
 
     code = 0
+    try:
+        lines = batch.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{batch.name} is not UTF-8 text, which --batch takes: {error}") from error
     with opened(name) as index:
-        for query, hits in search_lines(index, batch.read().splitlines(), Question(**question)):  # type: ignore[arg-type]
+        for query, hits in search_lines(index, lines, Question(**question)):  # type: ignore[arg-type]
             if isinstance(hits, CuratorError):
                 code = 1
                 click.echo(to_json({"query": query, "error": str(hits)}, ensure_ascii=False))

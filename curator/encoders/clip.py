@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from curator.encoders.spec import IMAGE, TEXT, TowerSpec, sound_spec
 from curator.encoders.tokenizer import Tokenizer
 from curator.errors import EncoderError, SpaceMismatch
 from curator.files import write_whole
+from curator.job import cores
 from curator.records import Pixels, Vectors
 from curator.texts import to_json
 
@@ -55,7 +57,8 @@ class ClipEncoder(Encoder):
         gpu: bool = False,
     ) -> None:
         self.weights, self.folder, self.spec, self.runtime = weights, folder, spec, runtime
-        self._threads, self._gpu = threads or os.cpu_count() or 1, gpu  # of ONNX Runtime
+        self._opening = threading.Lock()
+        self._threads, self._gpu = threads or cores(), gpu  # of ONNX Runtime
         if gpu or (runtime != "onnx" and _device() == "cuda"):
             self.batch = _GPU_BATCH
         elif runtime == "onnx":
@@ -82,7 +85,9 @@ class ClipEncoder(Encoder):
         """The same by one of `lanes` threads: one that used every core would wait for cores that decode."""
         if self.lanes == 1:
             return self.project_images(batch)
-        return np.asarray(self._lane_session.run(None, {"x": batch})[0], np.float32)
+        with self._opening:  # of lanes that begin together one loads the model
+            session = self._lane_session
+        return np.asarray(session.run(None, {"x": batch})[0], np.float32)
 
     def project_texts(self, texts: Sequence[str]) -> Vectors:
         """b texts → (b, d) float32 before normalising."""

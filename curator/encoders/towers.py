@@ -31,6 +31,7 @@ from curator.encoders.preprocess import Preprocess
 from curator.encoders.spec import IMAGE, SPEC, TEXT, TowerSpec
 from curator.errors import EncoderError, EncoderUnavailable
 from curator.files import sha256_of
+from curator.job import cores
 from curator.records import Vectors
 from curator.texts import to_json
 
@@ -157,7 +158,7 @@ def _build(weights: Weights, file: Path) -> Any:
         import open_clip
         import torch
 
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(cores())
         torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel cannot be exported
         try:
             if weights.folder is not None:

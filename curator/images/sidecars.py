@@ -47,11 +47,14 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     """
     pattern = NamePattern(sources.label_from_name) if sources.label_from_name else None
     labels = {f.path: pattern.label_in(f.path) for f in images} if pattern else {}
+    silent = ""
     if labels and sources.must_join and not any(labels.values()):
-        raise UsageError(
+        silent = (
             f"--label-from-name {sources.label_from_name!r} finds a label in none of {len(labels):,} names, such as "
             f"{min(labels).rpartition('/')[2]!r}; its first group is the label, as in '^([a-z]+)_'"
         )
+        if sources.is_new_pattern:
+            raise UsageError(silent)
     beside = list(sidecars)
     # Without a source nothing is said of any path, of which there may be millions.
     reading = _Reading(root, [f.path for f in images] if beside or sources.table is not None else [], sources)
@@ -64,7 +67,7 @@ def read_notes(root: Path, images: Iterable[ImageFile], sidecars: Iterable[str],
     if column and sources.must_join and not any(column in s.cells for s in said.values()):
         there = sorted({name for s in said.values() for name in s.cells})
         raise UsageError(f"no side-car has a column '{column}' to take labels from; {suggest(column, there)}")
-    return NotesRead(Spoken(root, images, said, sources, labels), reading.finish())
+    return NotesRead(Spoken(root, images, said, sources, labels), (*([silent] if silent else []), *reading.finish()))
 
 
 class _Reading:

@@ -20,7 +20,8 @@ class NoteSources:
 
     `label_from` is None, "folder" or a column; `label_from_name` a regular expression whose first group is the label.
     `table` is joined by the column `key`, or by one of the usual names; `encoding` is that of texts without a byte
-    order mark. `must_join`: a table of which no row names a picture is an error.
+    order mark. `must_join`: a table of which no row names a picture is an error, and so is
+    a regular expression that finds no label, where it is new and not a root's stored one (`is_new_pattern`).
     """
 
     label_from: str | None = None
@@ -29,6 +30,7 @@ class NoteSources:
     key: str | None = None
     encoding: str | None = None
     must_join: bool = True
+    is_new_pattern: bool = True
 
     @property
     def column(self) -> str | None:

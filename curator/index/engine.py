@@ -21,8 +21,6 @@ from curator.vectors.calibration import note_of_walk
 class LocalEngine:
     """Nearest neighbours in a reader's active space. The mapped files are shared by all threads."""
 
-    exact_only = False  # compare every match, however many there are
-
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._view: View | None = None
@@ -47,13 +45,16 @@ class LocalEngine:
             view = self._current()
             return view.count if where is None else view.count_of(self._masks.ids_where(where, view.count))
 
-    def nearest(self, q: Vectors, k: int, *, where: str | None = None) -> Answer:
-        """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches). Raises `WhereError`."""
+    def nearest(self, q: Vectors, k: int, *, where: str | None = None, exact: bool = False) -> Answer:
+        """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches); `exact` compares each.
+
+        Raises `WhereError`.
+        """
         with self.moment():
             view = self._current()
             check_unit(q[None], view.space.dim)
             chosen = None if where is None else self._masks.ids_where(where, view.count)
-            ids, scores, searched, recall = view.nearest(q, k, chosen, exact=self.exact_only)
+            ids, scores, searched, recall = view.nearest(q, k, chosen, exact=exact)
             notes = view.notes if recall is None else (*view.notes, note_of_walk(recall))
             return Answer(ids, scores, searched, view.count, recall is None, notes)
 

@@ -237,15 +237,16 @@ class Index:
         min_score: float | None = None,
         unique: bool = False,
         is_words: bool = False,
+        exact: bool = False,
     ) -> Hits:
-        """The `k` images nearest to one unit vector (d,); see `search`.
+        """The `k` images nearest to one unit vector (d,); see `search`. `exact` compares every match.
 
         Only of words is it known how sure a hit is, so `is_words` says that the vector is that of some.
         """
         refuse_limits(k, min_score)
         with self.engine.moment():
             background = Background.of(exact_scores(self.engine.sample(), q))
-            answer, chosen = self._enough(q, k, where, unique=unique)
+            answer, chosen = self._enough(q, k, where, unique=unique, exact=exact)
         ids, scores = answer.ids[chosen], answer.scores[chosen]
         z, notes = background.z(scores), answer.notes
         if len(scores) and np.isnan(z[0]):
@@ -259,11 +260,11 @@ class Index:
             ids, scores, z, confidence = ids[reached], scores[reached], z[reached], confidence[reached]
         return Hits(ids, scores, z, confidence, answer.searched, answer.exact, clear, notes)
 
-    def _enough(self, q: Vectors, k: int, where: str | None, *, unique: bool) -> tuple[Answer, Positions]:
+    def _enough(self, q: Vectors, k: int, where: str | None, *, unique: bool, exact: bool) -> tuple[Answer, Positions]:
         """An answer, and the positions of its best `k`; with `unique` only the first of each content counts."""
         wanted = k
         while True:
-            answer = self.engine.nearest(q, wanted, where=where)
+            answer = self.engine.nearest(q, wanted, where=where, exact=exact)
             chosen = self._first_of_each(answer.ids) if unique else np.arange(len(answer.ids))
             if len(chosen) >= k or len(answer.ids) < wanted:
                 return answer, chosen[:k]

@@ -7,7 +7,6 @@ reason, and the others go on.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from curator.duplicates import shrink
 from curator.encoders import Encoder
 from curator.errors import PictureError
 from curator.images import decode, measure, read_bytes
-from curator.job import Job
+from curator.job import Job, cores
 from curator.records import Content, ImageFile, Measures, Pixels, Skipped, Vectors
 
 BATCH = 64  # images per transaction, where no encoder says how many it takes together
@@ -151,7 +150,7 @@ def ahead(
 
     Reading, hashing, decoding and encoding release the interpreter's lock.
     """
-    threads = ThreadPoolExecutor(threads_of or os.cpu_count() or 1, "ahead")
+    threads = ThreadPoolExecutor(threads_of or cores(), "ahead")
     waiting: deque[Future[T]] = deque()
     try:
         for item in items:

@@ -74,7 +74,8 @@ def ingest(
             fill_sureness(work)
         except (KeyboardInterrupt, Stopped):
             interrupted = True
-        work.sketches.close()
+        finally:
+            work.sketches.close()
         if not db.lost and db.meta("active_space") == space.id:
             index.rebuild_if_worth(db, space, listed=not interrupted, job=job)
     seconds = time.monotonic() - started

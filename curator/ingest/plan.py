@@ -113,13 +113,14 @@ class _Look:
     options: IngestOptions
     under: str
     only: tuple[str, ...]
+    is_new_pattern: bool  # whether the regular expression is of this time, and not a root's stored one
 
     @classmethod
     def at(cls, root: Root, target: Target, options: IngestOptions) -> _Look:
         """A target within its root, with the root's options where none were given."""
         under = target.folder.relative_to(root.path).as_posix() if target.folder != root.path else ""
         only = tuple(f"{under}/{name}" if under else name for name in target.files)
-        return cls(root.path, options.over(root.options), under, only)
+        return cls(root.path, options.over(root.options), under, only, bool(options.label_from_name))
 
     @property
     def scope(self) -> _Scope:
@@ -142,7 +143,7 @@ class _Look:
         table = Path(options.table).expanduser() if options.table else None
         sources = NoteSources(
             options.label_from, options.label_from_name, table, options.key, options.encoding,
-            must_join=not self.under and not self.only,
+            must_join=not self.under and not self.only, is_new_pattern=self.is_new_pattern,
         )  # fmt: skip
         return read_notes(self.folder, walked.images, walked.sidecars, sources)
 

@@ -6,7 +6,6 @@ They bring vectors of a second space, and missing measures.
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from curator.images import Decoded, decode, measure, read_bytes
 from curator.index import Index
 from curator.index.sureness import WORDS, is_current, learn_sureness
 from curator.ingest.batches import AHEAD, BATCH, ahead, batched, encoded_ahead, project, until_stopped
-from curator.job import Job
+from curator.job import Job, cores
 from curator.records import Image, Measures, Pixels, Space, Vectors
 
 logger = logging.getLogger("curator")
@@ -81,7 +80,7 @@ def fill_measures(work: Work) -> None:
     curation = Curation(work.db)
     missing = curation.unmeasured()
     done = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1, "measure") as threads:
+    with ThreadPoolExecutor(cores(), "measure") as threads:
         for batch in batched(missing, 8 * BATCH):
             images = work.db.images(batch)
             with work.db.aside(work.job):

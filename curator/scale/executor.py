@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from curator.errors import ExecutorLost
-from curator.job import Job
+from curator.job import Job, cores
 
 Outcome = dict[str, Any]  # strings and numbers alone: vectors travel through the storage
 Stage = Callable[[int], Outcome]
@@ -46,12 +46,11 @@ class LocalExecutor:
     """Processes of this machine. One that dies takes nothing along but its own item, which is done again."""
 
     def __init__(self, workers: Workers = Workers()) -> None:
-        cores = os.cpu_count() or 1
-        self.count = workers.most or max(workers.least, cores // 4, 1)  # decoding in threads fills about four cores
+        self.count = workers.most or max(workers.least, cores() // 4, 1)  # decoding in threads fills about four cores
 
     def threads(self) -> int:
         """The cores, shared out."""
-        return max(1, (os.cpu_count() or 1) // self.count)
+        return max(1, cores() // self.count)
 
     def run(self, stage: Stage, items: Sequence[int], job: Job) -> Iterator[Outcome]:
         """See `Executor`. A pool that breaks is made again, as it does not say whose death broke it."""

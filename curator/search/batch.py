@@ -11,6 +11,7 @@ from curator.index import Index
 from curator.index.many import search_many
 from curator.records import Hits, Vectors
 from curator.search.query import Question, Term, parse_query, query_vector
+from curator.texts import valid_text
 
 _TOGETHER = 512  # queries that are answered together
 _TEXTS = 256  # that are encoded together
@@ -64,7 +65,7 @@ def _encoded(index: Index, texts: Sequence[str]) -> dict[str, Vectors]:
             fresh.append(text)
     for start in range(0, len(fresh), _TEXTS):
         part = fresh[start : start + _TEXTS]
-        known |= dict(zip(part, index.encoder.encode_texts(part), strict=True))
+        known |= dict(zip(part, index.encoder.encode_texts([valid_text(text) for text in part]), strict=True))
     return known
 
 

@@ -193,12 +193,7 @@ class Question:
 
 def search(index: Index, terms: Sequence[Term], question: Question, *, stdin: bytes = b"") -> Hits:
     """The hits for a parsed query. Raises what `Index.search` raises."""
-    q, before = query_vector(index, terms, stdin=stdin), index.engine.exact_only
-    index.engine.exact_only = question.exact or before
-    try:
-        return answer(index, q, question, is_words=is_plain(terms))
-    finally:
-        index.engine.exact_only = before
+    return answer(index, query_vector(index, terms, stdin=stdin), question, is_words=is_plain(terms))
 
 
 def is_plain(terms: Sequence[Term]) -> bool:
@@ -215,6 +210,7 @@ def answer(index: Index, q: Vectors, question: Question, *, is_words: bool) -> H
         min_score=question.min_score,
         unique=question.unique,
         is_words=is_words,
+        exact=question.exact,
     )
     hits = replace(hits, notes=hits.notes + _unknown_values(index, question)) if not hits.searched else hits
     if question.min_confidence is None:

@@ -15,6 +15,8 @@ from typing import Self
 import torch
 import torch.distributed as dist
 
+from curator.job import cores
+
 
 @dataclass(frozen=True)
 class Team:
@@ -34,7 +36,7 @@ class Team:
         device = torch.device(f"cuda:{local}" if cuda else "cpu")
         # torchrun says 1 to all where nobody said anything
         if not cuda and ("OMP_NUM_THREADS" not in os.environ or world > 1):
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
+            torch.set_num_threads(max(1, cores() // world))
         if world == 1:
             yield cls(0, 1, device)
             return

@@ -6,7 +6,6 @@ The one place where bytes become [−1, 1] and back.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from PIL import Image
 
 from curator.errors import PictureError, UsageError
 from curator.images import read_picture
-from curator.job import QUIET, Job
+from curator.job import QUIET, Job, cores
 from curator.records import Ids, Vectors
 
 _MAPPED = 2 * 2**30  # bytes from which the array lies in a file
@@ -192,7 +191,7 @@ def read_pictures(
     grey = True
     left: list[int] = []
     problems: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for i, pixels in enumerate(pool.map(read, paths)):
             if isinstance(pixels, str):
                 problems.append(pixels)

@@ -32,8 +32,6 @@ class Answer:
 class Engine(Protocol):
     """The vectors of one space, and what finds the nearest of them. Usable from any number of threads."""
 
-    exact_only: bool  # compare every match, however many there are
-
     @property
     def space(self) -> Space:
         """Whose vectors these are. Raises `NoIndex` where there are none yet."""
@@ -47,8 +45,11 @@ class Engine(Protocol):
         """How many images can be found, or of those for which the condition holds. Raises `WhereError`."""
         ...
 
-    def nearest(self, q: Vectors, k: int, *, where: str | None = None) -> Answer:
-        """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches). Raises `WhereError`."""
+    def nearest(self, q: Vectors, k: int, *, where: str | None = None, exact: bool = False) -> Answer:
+        """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches); `exact` compares each.
+
+        Raises `WhereError`.
+        """
         ...
 
     def vectors(self, ids: Sequence[int]) -> Vectors:

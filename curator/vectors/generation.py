@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from curator.embeddings import best_first, check_unit, exact_scores, find_sorted
 from curator.files import forget, problem_in, remember, sha256_of
+from curator.job import cores
 from curator.records import Ids, Positions, Scores, Vectors
 from curator.texts import to_json
-from curator.vectors.cores import cores, in_threads
 from curator.vectors.listing import ListPlan, PlacedLists
+from curator.vectors.threads import in_threads
 
 FLAT, IDS, MANIFEST = "flat.faiss", "ids.npy", "manifest.json"
 _PART = 25_000_000  # numbers that a thread scans at least: a core takes some 5 ms
@@ -165,8 +166,10 @@ class Generation:
         if parts == 1:
             return scan(slice(None))
         # Cut where each part has as many to compare: a condition may hold for one end of the files alone.
-        compared = np.arange(len(self.ids)) if allowed is None else np.flatnonzero(allowed)
-        cuts = [compared[i * len(compared) // parts] if len(compared) else 0 for i in range(1, parts)]
+        compared = None if allowed is None else np.flatnonzero(allowed)
+        n = len(self.ids) if compared is None else len(compared)
+        firsts = [i * n // parts for i in range(1, parts)]
+        cuts = firsts if compared is None or not n else compared[firsts].tolist()
         slices = [slice(a, b) for a, b in itertools.pairwise([0, *cuts, len(self.ids)])]
         all_scores, all_positions = (np.concatenate(c) for c in zip(*in_threads(scan, slices), strict=True))
         order = np.argsort(-all_scores, kind="stable")[:count]

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.embeddings import blocks, normalise
-from curator.job import QUIET, Job
+from curator.job import QUIET, Job, cores
 from curator.records import Positions, Scores, Vectors
 from curator.vectors.centroids import fill_centroids
-from curator.vectors.cores import cores, in_threads
+from curator.vectors.threads import in_threads
 
 LISTS = "lists.faiss"
 LEAST = 2_000_000  # vectors from which on lists are written; fewer are compared in less than a tenth of a second

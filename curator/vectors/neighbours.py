@@ -6,14 +6,13 @@ which set them to one.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curator.embeddings import blocks
-from curator.job import QUIET, Job
+from curator.job import QUIET, Job, cores
 from curator.records import Positions, Scores, Vectors
 from curator.vectors.centroids import fill_centroids
 
@@ -36,7 +35,7 @@ class Neighbours:
     def __init__(self, x: Half, *, nprobe: int = 4, seed: int = 0, exact: int = EXACT) -> None:
         import faiss
 
-        faiss.omp_set_num_threads(os.cpu_count() or 1)
+        faiss.omp_set_num_threads(cores())
         self.x = x
         self.nprobe = nprobe
         self.is_exact = len(x) <= exact
@@ -80,7 +79,7 @@ class Neighbours:
     def _search(self, q: Vectors, k: int, whole: Vectors | None) -> tuple[Any, Any]:
         import faiss
 
-        faiss.omp_set_num_threads(os.cpu_count() or 1)
+        faiss.omp_set_num_threads(cores())
         if whole is not None:
             return faiss.knn(q, whole, k, metric=faiss.METRIC_INNER_PRODUCT)
         self._index.nprobe = self.nprobe
@@ -140,7 +139,7 @@ def exact_neighbours(x: Half, positions: Positions, k: int) -> tuple[Positions, 
     """(m, k) positions and scores of the given rows' true nearest others, best first, read in blocks."""
     import faiss
 
-    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    faiss.omp_set_num_threads(cores())
     q = x[positions].astype(np.float32)
     best = np.full((len(q), k + 1), -np.inf, np.float32)
     positions_found = np.full((len(q), k + 1), -1, np.int64)
@@ -168,7 +167,7 @@ def near_hashes(hashes: NDArray[np.uint64], turned: NDArray[np.uint64], distance
     """
     import faiss
 
-    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    faiss.omp_set_num_threads(cores())
     index: Any
     if len(hashes) <= 2 * EXACT:
         index = faiss.IndexBinaryFlat(64)

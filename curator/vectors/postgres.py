@@ -85,7 +85,7 @@ class PostgresEngine(PostgresLoading):
         with self._asking(where) as connection:
             few = f"SELECT count(*) FROM (SELECT 1 FROM pictures{self._where(where)} LIMIT {self.few + 1}) few"
             matches = int(connection.execute(few, []).fetchone()[0])
-            compare_all = exact or self.exact_only or matches <= self.few or not ef
+            compare_all = exact or matches <= self.few or not ef
             rows = [] if compare_all else self._walk(connection, q, k, where, int(ef or 0))
             if compare_all or len(rows) < min(k, matches):
                 rows, compare_all = self._scan(connection, q, k, where), True

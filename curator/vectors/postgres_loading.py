@@ -27,8 +27,6 @@ _TYPES = {
 class PostgresLoading:
     """A set's tables in a schema of their own, `curator_NAME`, and what fills them. Each thread has a connection."""
 
-    exact_only = False  # compare every match, however many there are
-
     def __init__(self, url: str) -> None:
         self._psycopg = extra("psycopg", "postgres")
         self._dsn, self.name = split_url(url, "put it into ~/.pgpass or PGPASSWORD")

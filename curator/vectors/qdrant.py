@@ -33,12 +33,12 @@ class QdrantEngine(QdrantLoading):
         """Nothing: a search asks once."""
         return contextlib.nullcontext()
 
-    def nearest(self, q: Vectors, k: int, *, where: str | None = None) -> Answer:
-        """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches)."""
+    def nearest(self, q: Vectors, k: int, *, where: str | None = None, exact: bool = False) -> Answer:
+        """The `k` images nearest to a unit vector (d,), never fewer than min(k, matches); `exact` compares each."""
         facts = self._facts()
         check_unit(q[None], facts["dim"])
         total, matches = facts["total"], self._count(self._filter(where))
-        compare_all = self.exact_only or matches <= self.few or not facts["ef"]
+        compare_all = exact or matches <= self.few or not facts["ef"]
         margin = k + 32  # the service and we order ties differently
         while True:
             points = self._points(q, margin, where, None if compare_all else facts["ef"])

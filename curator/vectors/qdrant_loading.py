@@ -28,8 +28,6 @@ _WAIT = 24 * 3600.0  # seconds that a graph may take
 class QdrantLoading:
     """A set's two collections, of its images and of receipts, and what fills them; for any number of threads."""
 
-    exact_only = False  # compare every match, however many there are
-
     def __init__(self, url: str, client: Any = None) -> None:
         """`client` is one of `qdrant_client`, by default for the server that the URL names."""
         self._models = extra("qdrant_client.models", "qdrant")

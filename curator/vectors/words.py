@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curator.job import cores
 
 BITS = 256
 EXACT = 200_000  # words up to which each is compared with each
@@ -44,7 +45,7 @@ class WordFile:
     def __init__(self, words: Words, *, exact: int = EXACT, probes: int = _PROBES, seed: int = 0) -> None:
         import faiss
 
-        faiss.omp_set_num_threads(os.cpu_count() or 1)
+        faiss.omp_set_num_threads(cores())
         m = len(words)
         self.is_exact = m <= exact
         self._parts: list[Any] = []  # FAISS keeps no reference to a quantiser of Python's
