@@ -77,6 +77,8 @@ def read_regular(path: Path, most: int) -> bytes:
 
 def read_start(path: Path, count: int) -> bytes:
     """At most the first `count` bytes of a regular file. Raises `OSError`."""
+    if "\0" in str(path):  # which Python answers with a `ValueError`
+        raise OSError(errno.EINVAL, "no file's name has a NUL in it")
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):

@@ -82,9 +82,9 @@ def test_what_cannot_be_searched_is_refused(filled: Index) -> None:
             search_many(filled, vectors)
     with pytest.raises(UsageError):
         search_many(filled, np.ones((1, filled.space.dim)), 0)
-    with pytest.raises(UsageError, match="NaN"):
+    with pytest.raises(UsageError, match="min_score"):
         search_many(filled, np.ones((1, filled.space.dim)), min_score=math.nan)
-    with pytest.raises(UsageError, match="NaN"):
+    with pytest.raises(UsageError, match="min_score"):
         filled.search(like=1, min_score=math.nan)
     with pytest.raises(WhereError):
         search_many(filled, np.ones((1, filled.space.dim)), where="nonsense =")
@@ -109,6 +109,13 @@ def test_by_command(filled: Index, curator: Callable[..., Result], tmp_path: Pat
     single = curator("search", str(picture), "-", "0.5:id:6", "-n", 3, "--json", "-i", filled.folder)
     assert [h["id"] for h in lines[2]["hits"]] == [h["id"] for h in json.loads(single.stdout)]
     assert "error" in lines[3]
+    odd = ["id:2", "a" * 300 + ".jpg", "./a\0b.jpg", "id:" + "1" * 5_000, "red\u2028circle\x0c", "\udcff", "id:2"]
+    (tmp_path / "odd.txt").write_bytes(b"\xef\xbb\xbf" + "\n".join(odd).encode("utf-8", "replace"))
+    lines = curator("search", "--batch", tmp_path / "odd.txt", "-n", 1, "-i", filled.folder).stdout.split("\n")
+    answered = [json.loads(line) for line in lines if line]
+    assert len(answered) == len(odd), "a line each, whatever stands in it"
+    assert all("error" in a for a in answered[1:4])
+    assert answered[0]["hits"][0]["id"] == answered[-1]["hits"][0]["id"] == 2
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\n")
     refused = curator("search", "--batch", tmp_path / "odd.txt", "-i", filled.folder)
     assert refused.exit_code == 2

@@ -57,6 +57,15 @@ def test_the_faster_number_of_threads_is_kept_and_said(seconds: dict[int, float]
     assert f"Training with {best} thread" in lines[0]
 
 
+def test_a_trial_takes_no_minutes_of_a_run_whose_steps_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a core that other work shares two threads may take seconds for a step."""
+    monkeypatch.setattr("curator.training.threads._LONG", 0.05)
+    threads = Threads(ALONE, Job(), 64)
+    with threads.own():
+        walk(threads, {1: 0.002, 2: 0.04}, 2 + 6)
+        assert threads.settled()[0] == 1
+
+
 def test_threads_are_tried_again_when_the_pace_falls_by_half(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("curator.training.threads._PAUSE", 0.0)
     lines: list[str] = []

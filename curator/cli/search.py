@@ -48,7 +48,7 @@ PAGE = "CURATOR_PAGE"  # set to let a page that runs on the index answer queries
 @sheet_option("the hits")
 @click.option("--open", "show", is_flag=True, help="Open the contact sheet.")
 @click.option(
-    "--batch", type=click.File(encoding="utf-8"), help="Ask every line of a file; prints a JSON line for each."
+    "--batch", type=click.File(encoding="utf-8-sig"), help="Ask every line of a file; prints a JSON line for each."
 )
 def search_command(
     *, query: tuple[str, ...], name: str | None, as_json: bool, jsonl: bool, paths: bool, null: bool,
@@ -127,7 +127,7 @@ def _search_lines(name: str | None, batch: TextIO, question: dict[str, object]) 
 
     code = 0
     try:
-        lines = batch.read().splitlines()
+        lines = batch.read().split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{batch.name} is not UTF-8 text, which --batch takes: {error}") from error
     with opened(name) as index:

@@ -67,7 +67,9 @@ class Index(core.Index):
             as_words("where", more["where"])
         if more.get("image") is not None and not isinstance(more["image"], str | Path):
             raise UsageError(f"image is a picture's file, not {type(more['image']).__name__}")
-        if more.get("min_score") is not None and not isinstance(more["min_score"], int | float):
+        if more.get("min_score") is not None and not isinstance(
+            more["min_score"], int | float | np.floating | np.integer
+        ):
             raise UsageError(f"min_score is a number in [−1, 1], not {more['min_score']!r}")
         return Hits.of(super().search(k=k, **more), self)
 

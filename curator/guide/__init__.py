@@ -14,7 +14,7 @@ PAGES: Mapping[str, str] = {
     "cleaning": "Duplicates, verdicts, quarantine, leaks, bad pictures",
     "selecting": "Choose training data, split it, preview it, export it",
     "labelling": "Concepts, zero-shot labels, probes, classifiers",
-    "training": "GAN, VAE and classifier; runs; generating",
+    "training": "GAN, VAE, pix2pix and classifier; runs; generating",
     "evaluating": "Metrics, the copy audit, the loop, the report",
     "encoders": "Which encoder, spaces, weights, offline",
     "python": "The same from Python and in a notebook",

@@ -296,5 +296,5 @@ def refuse_limits(k: object, min_score: float | None) -> None:
     """Raise `UsageError` for what a search cannot keep to."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise UsageError(f"a search takes a whole k of 1 or more, not {k!r}")
-    if min_score is not None and np.isnan(min_score):
-        raise UsageError("min_score is a number; no score is more or less than NaN")
+    if min_score is not None and not -1 <= min_score <= 1:
+        raise UsageError(f"min_score is a number in [−1, 1], not {min_score}")

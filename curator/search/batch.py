@@ -63,6 +63,8 @@ def _encoded(index: Index, texts: Sequence[str]) -> dict[str, Vectors]:
             known[text] = q
         else:
             fresh.append(text)
+    if not index.encoder.has_text:
+        return known  # each line with words is told by itself that they cannot be asked for
     for start in range(0, len(fresh), _TEXTS):
         part = fresh[start : start + _TEXTS]
         known |= dict(zip(part, index.encoder.encode_texts([valid_text(text) for text in part]), strict=True))

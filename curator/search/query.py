@@ -25,7 +25,7 @@ from curator.records import Hits, Vectors
 from curator.registry import suggest
 
 _WEIGHT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+):(?=\S)")
-_ID = re.compile(r"^id:(\d+)$")
+_ID = re.compile(r"^id:(\d{1,30})$")
 _PICTURE = re.compile(r"^picture:[0-9a-f]{64}$")
 
 
@@ -82,7 +82,7 @@ def parse_query(words: Sequence[str], *, files: bool = True) -> list[Term]:
 def _is_file(text: str) -> bool:
     try:
         return Path(text).expanduser().is_file()
-    except (OSError, RuntimeError):  # too long for a name, or ~ of nobody
+    except (OSError, RuntimeError, ValueError):  # too long for a name, ~ of nobody, or a NUL in it
         return False
 
 
@@ -110,7 +110,7 @@ def _term(text: str, sign: float, *, files: bool) -> Term:
         return Term("text", text, scale)
     if text.startswith(("./", "../", "/", "~/")) or (Path(text).suffix.lower() in SUFFIXES and _is_file(text)):
         return Term("file", text, scale)
-    if Path(text).suffix.lower() in SUFFIXES and not Path(text).exists() and " " not in text:
+    if Path(text).suffix.lower() in SUFFIXES and not _is_file(text) and " " not in text:
         raise UsageError(f"no file {text}; to search for these words all the same, write them with a space")
     return Term("text", text, scale)
 

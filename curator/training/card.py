@@ -39,8 +39,7 @@ def write_card(run: Run) -> None:
         "## Numbers", "", f"Best checkpoint: {state.get('best', 0)} images seen, beside {judged}.", "",
         *_table({k: best[k] for k in _SHOWN if k in best}), "",
         *_confusion(best, facts["shape"]["classes"]),
-        "## Health", "", *_table({k: stats[-1][k] for k in _HEALTH if stats and k in stats[-1]}), "",
-        *_advice(best, run.options), "![Curves](curves.png)", "",
+        *_health(stats, best, run.options), "![Curves](curves.png)", "",
         "## Options", "", *_table(options), "",
         "## Versions", "", *_table(facts["versions"]), "",
     ]  # fmt: skip
@@ -63,6 +62,13 @@ def _confusion(best: dict[str, Any], classes: list[str]) -> list[str]:
         return []
     head = ["| true \\ predicted | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
     return [*head, *(f"| {c} | " + " | ".join(map(str, row)) + " |" for c, row in zip(classes, rows, strict=True)), ""]
+
+
+def _health(stats: list[dict[str, Any]], best: dict[str, Any], options: Options) -> list[str]:
+    """Numbers of the last steps that tell how it goes, and advice; nothing where neither is known."""
+    numbers = {k: stats[-1][k] for k in _HEALTH if stats and k in stats[-1]}
+    said = [*(_table(numbers) if numbers else []), *([""] if numbers else []), *_advice(best, options)]
+    return ["## Health", "", *said] if said else []
 
 
 def _advice(best: dict[str, Any], options: Options) -> list[str]:

@@ -130,6 +130,7 @@ class _Engine:
             finish(self.run, self.trainer, self.loop.best, self.source.pictures)
         if self.team.rank == 0:
             self.run.write_state(status=status)
+            draw_curves(self.run)
             write_card(self.run)
         return Outcome(status, self.loop.images_seen, self.loop.seconds, self.loop.best)
 
@@ -253,7 +254,7 @@ class _Engine:
         if grid is not None:
             (run.folder / "samples").mkdir(exist_ok=True)
             tiled(grid).save(run.folder / "samples" / f"{loop.images_seen:09d}.png")
-        if time.monotonic() - self.drawn > _CURVES or loop.images_seen >= loop.images:  # drawing takes most of a second
+        if time.monotonic() - self.drawn > _CURVES:  # drawing takes most of a second; the end is drawn in any case
             self.drawn = time.monotonic()
             draw_curves(run)
         self._save()

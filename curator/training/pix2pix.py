@@ -63,7 +63,7 @@ class Pix2pix:
         f = self._logits(batch, sources, drawn)
         # |drawn − true|, a mean over all numbers, so that its weight does not depend on the side.
         near = (drawn - true).abs().mean()
-        return self.loss[1](f.detach(), f) + self.options.l1_weight * near, {"near": near.detach()}
+        return self.loss[1](f.detach(), f) + self.options.l1_weight * near, {"l1": near.detach()}
 
     def _logits(self, batch: Batch, given: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
         pair = torch.cat([given, picture], 1)

@@ -20,6 +20,7 @@ from curator.training.parallel import Team
 
 _UNCOUNTED = 1  # steps after a change, in which threads start and memory is taken
 _COUNTED = 5  # steps that a number of threads is judged by
+_LONG = 3.0  # seconds of steps after which two of them have to do: a trial is not to take the minutes of a run
 _BETTER = 0.95  # of the time of the threads in use, at which others are worth a change
 _RECENT = 20  # steps whose median is the pace
 _PAUSE = 60.0  # seconds before another trial
@@ -70,7 +71,10 @@ class Threads:
         if not self.tried:
             self._watch(seconds)
             return
-        self.tried[self.count].append(seconds)
+        tried = self.tried[self.count]
+        tried.append(seconds)
+        if len(tried) > _UNCOUNTED and sum(tried) > _LONG:
+            self.todo = [n for n in self.todo if n != self.count]
         if not self.todo:
             self._choose()
 
@@ -90,7 +94,7 @@ class Threads:
         self.todo = [order[0], *self.todo]  # the first step of all is the slowest
 
     def _choose(self) -> None:
-        seconds = {n: median(times[-_COUNTED:]) for n, times in self.tried.items()}
+        seconds = {n: median(times[_UNCOUNTED:][-_COUNTED:]) for n, times in self.tried.items()}
         used = next(iter(seconds))  # the first that were tried
         best = min(seconds, key=lambda n: seconds[n])
         best = best if seconds[best] < _BETTER * seconds[used] else used

@@ -46,7 +46,7 @@ class _Trainers(click.Group):
 
 @click.group("train", cls=_Trainers)
 def train_group() -> None:
-    """Train a GAN, a VAE or a classifier.
+    """Train a GAN, VAE, pix2pix or classifier.
 
     On a selection, or all real images. Everything about a training lies in its run folder.
     """
