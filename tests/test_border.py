@@ -162,6 +162,13 @@ def test_labels_and_captions_stay_text(folder: Path, tmp_path: Path) -> None:
     assert read(folder, table=table, label_from="caption").notes["cats/0.png"].label == "1e3"
 
 
+def test_a_table_that_nobody_named_is_spoken_of(folder: Path, fill: Fill) -> None:
+    (folder / "prices.csv").write_text("file,price\ncats/0.png,3\n")
+    (line,) = [line for line in fill().remarks if "table" in line]
+    assert line.endswith(f"--csv names none: {folder / 'prices.csv'}")
+    assert not any("not read" in line for line in fill(table=str(folder / "prices.csv")).remarks)
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|", ", "])
 @pytest.mark.parametrize("header", ["File_Name", "filepath", "image_id", "Path", " file "])
 def test_separators_and_header_names(folder: Path, tmp_path: Path, separator: str, header: str) -> None:

@@ -30,6 +30,8 @@ from curator.records import ImageFile, Notes
 from curator.registry import suggest
 from curator.texts import valid_text
 
+_TABLES = (".csv", ".jsonl", ".parquet")
+
 
 @dataclass(frozen=True)
 class NotesRead:
@@ -80,6 +82,7 @@ class _Reading:
         self.remarks = Remarks()
         self._silent: set[str] = set()  # pictures beside tables
         self._spoken_of: set[str] = set()
+        self._unasked: list[str] = []  # tables that nobody named
         self._by_stem: dict[str, list[str]] = {}
         for path in sorted(paths):
             self._by_stem.setdefault(path.rpartition(".")[0], []).append(path)
@@ -96,6 +99,8 @@ class _Reading:
             return
         stem = sidecar.rpartition(".")[0]
         pictures = [stem] if stem in self.paths else self._by_stem.get(stem, ())
+        if not pictures and name.lower().endswith(_TABLES):
+            self._unasked.append(sidecar)
         if pictures:
             row = self._row(self.root / sidecar)
             for path in pictures:
@@ -131,7 +136,12 @@ class _Reading:
         silent = self._silent - self._spoken_of
         if self.sources.must_join and silent:
             self.remarks.unnamed, self.remarks.example = len(silent), min(silent)
-        return tuple(self.remarks.lines())
+        unasked: tuple[str, ...] = ()
+        if self._unasked and self.sources.table is None and self.sources.must_join:
+            first = self.root / min(self._unasked)
+            more = f" and {len(self._unasked) - 1} more" if len(self._unasked) > 1 else ""
+            unasked = (f"a table that is not read, as --csv names none: {first}{more}",)
+        return (*unasked, *self.remarks.lines())
 
     def _join(self, rows: Iterable[Row], folder: str, key: str | None = None) -> set[str]:
         """Add each row to the picture that it names → the pictures.
