@@ -84,7 +84,7 @@ def test_without_labels_nothing_is_learnt_and_labels_that_come_later_teach(tmp_p
         ingest(index, [root], tiny, IngestOptions())
         assert WORDS not in Curation(index.reader).calibrations(index.space)
         assert np.isnan(index.search(text="star", k=3).confidence).all()
-        with pytest.raises(UsageError, match="takes labels"):
+        with pytest.raises(UsageError, match="takes 100 real images of 6 labels, each with 5, and there are 0 of 0"):
             search(index, parse_query(["star"]), Question(min_confidence=0.5))
         unsure = label_by_words(index, ["star", "heart"])
         assert all(np.isnan(sure) for _, sure in unsure.predictions.values())

@@ -65,6 +65,17 @@ def read_sureness(reader: Reader, space: Space) -> Sureness | None:
     return Sureness(np.array(facts["z"]), np.array(facts["p"]), scale)
 
 
+def why_unsure(reader: Reader, space: Space) -> str:
+    """Why nothing is called sure in a space; empty where something is."""
+    facts = Curation(reader).calibrations(space).get(WORDS, (0.0, {}))[1]
+    if facts.get("holds"):
+        return ""
+    if "gap" in facts:
+        return f"what half of the labels teach is off by {facts['gap']:.0%} on the others, over {_WORST:.0%}"
+    takes = f"it takes {_LEAST_IMAGES} real images of {LEAST_LABELS} labels, each with {_OF_EACH}"
+    return f"{takes}, and there are {facts.get('images', 0)} of {facts.get('labels', 0)}"
+
+
 def is_current(reader: Reader, space: Space) -> bool:
     """Whether what is kept was learnt from the labels that are there now."""
     learnt = Curation(reader).calibrations(space).get(WORDS)

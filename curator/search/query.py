@@ -21,6 +21,7 @@ from curator.encoders import Encoder
 from curator.errors import UsageError
 from curator.images import SUFFIXES, absolute, decode, read_picture
 from curator.index import Index
+from curator.index.sureness import why_unsure
 from curator.records import Hits, Vectors
 from curator.registry import suggest
 
@@ -216,9 +217,10 @@ def answer(index: Index, q: Vectors, question: Question, *, is_words: bool) -> H
     if question.min_confidence is None:
         return hits
     if len(hits) and np.isnan(hits.confidence[0]):
+        why = "" if index.is_served or not is_words else f": {why_unsure(index.reader, index.space)}"
         raise UsageError(
             "how sure a hit is has not been learnt "
-            + ("in this space, which takes labels (see `curator guide search`)" if is_words else "but for plain words")
+            + (f"in this space{why} (see `curator guide search`)" if is_words else "but for plain words")
             + "; leave out --min-confidence, or take --min-score"
         )
     sure = hits.confidence >= question.min_confidence
