@@ -75,6 +75,7 @@ def _stylegan(plan: ExportPlan) -> list[Item]:
     refuse_none(plan, "stylegan")
     written: list[Item] = []
     side = plan.size or _side_of(plan.items)
+    _say_side(plan, side)
     codes = {name: code for code, name in enumerate(sorted({i.image.label for i in plan.items if i.image.label}))}
     for split in sorted({i.split for i in plan.items}):
         items = [i for i in plan.items if i.split == split]
@@ -96,6 +97,14 @@ def _stylegan(plan: ExportPlan) -> list[Item]:
         os.utime(plan.folder / f"{split}.zip", (MTIME, MTIME))
     write_text(plan.folder / "labels.json", to_json(list(codes), ensure_ascii=False) + "\n")
     return sorted(written, key=lambda i: i.rank)
+
+
+def _say_side(plan: ExportPlan, side: int) -> None:
+    """How large pictures get, and what that costs; a box of an item is not looked at."""
+    short = [min(i.image.width, i.image.height) for i in plan.items]
+    why = "" if plan.size else f", as the smallest has {min(short)}; --size takes another side"
+    enlarged = sum(s < side for s in short)
+    plan.job.say(f"Pictures of {side} px{why}." + (f" {enlarged} of {len(short)} are enlarged." if enlarged else ""))
 
 
 def _side_of(items: Sequence[Item]) -> int:
