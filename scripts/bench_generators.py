@@ -120,7 +120,9 @@ def run_of(out: Path, name: str, trainer: str, changes: dict[str, Any], pictures
     earlier = next((r for r in runs_in(out) if r.name.endswith(f"-{trainer}-{name}")), None)
     if earlier and earlier.state["status"] in ENDED:
         return earlier
-    run = earlier or start_run(out, options_for(trainer, changes), pictures, name=name)
+    sizes = [(pictures.inner.shape[3], pictures.inner.shape[2])] * len(pictures)
+    options = options_for(trainer, TRAINERS[trainer].options.suited(changes, sizes))  # as the command chooses
+    run = earlier or start_run(out, options, pictures, name=name)
     features = features_of(partial(load_encoder, "tiny"))
     outcome = train(
         run,
