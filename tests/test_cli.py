@@ -358,8 +358,13 @@ def test_wrong_commands_and_options_suggest(curator: Run) -> None:
     assert "No such option" in curator("search", "x", "--lable", "y").stderr
 
 
-def test_a_bug_keeps_its_traceback(curator: Run) -> None:
-    assert isinstance(curator("status", "-i", "./a\0b").exception, ValueError)
+def test_a_bug_keeps_its_traceback(curator: Run, photos: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("curator.database.Reader.breakdown")
+    assert isinstance(curator("status").exception, AttributeError)
+
+
+def test_a_name_with_a_nul_is_refused_in_words(curator: Run) -> None:
+    assert curator("status", "-i", "./a\0b").exit_code == 2
 
 
 def test_paths_come_out_as_the_bytes_they_are(folder: Path, tmp_path: Path) -> None:
