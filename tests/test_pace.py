@@ -17,7 +17,7 @@ from curator.training.parallel import Team
 from curator.training.parts import Clock
 from curator.training.pictures import Bytes, Pictures, are_alike, pictures_of
 from curator.training.rules import Loop, advice
-from curator.training.threads import Threads
+from curator.training.threads import Threads, Waits
 from curator.training.timing import Timing
 from curator.training.trainers import TRAINERS, options_for
 
@@ -57,19 +57,17 @@ def test_the_faster_number_of_threads_is_kept_and_said(seconds: dict[int, float]
     assert f"Training with {best} thread" in lines[0]
 
 
-def test_a_trial_takes_no_minutes_of_a_run_whose_steps_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_takes_no_minutes_of_a_run_whose_steps_are_long() -> None:
     """On a core that other work shares two threads may take seconds for a step."""
-    monkeypatch.setattr("curator.training.threads._LONG", 0.05)
-    threads = Threads(ALONE, Job(), 64)
+    threads = Threads(ALONE, Job(), 64, waits=Waits(long=0.05))
     with threads.own():
         walk(threads, {1: 0.002, 2: 0.04}, 2 + 6)
         assert threads.settled()[0] == 1
 
 
-def test_threads_are_tried_again_when_the_pace_falls_by_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curator.training.threads._PAUSE", 0.0)
+def test_threads_are_tried_again_when_the_pace_falls_by_half() -> None:
     lines: list[str] = []
-    threads = Threads(ALONE, Job(say=lines.append), 64, count=2, reference=0.002)
+    threads = Threads(ALONE, Job(say=lines.append), 64, count=2, reference=0.002, waits=Waits(pause=0.0))
     with threads.own():
         walk(threads, {2: 0.002}, 20)
         assert not lines, "a resumed run does not try them at once"
@@ -88,10 +86,9 @@ def test_a_resumed_run_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Threads(ALONE, Job(), 64).settled() == (0, 0.0), "nothing was chosen"
 
 
-def test_idle_threads_are_tried_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curator.training.threads._LATER", 0.0)
+def test_idle_threads_are_tried_anew_after_a_while() -> None:
     lines: list[str] = []
-    threads = Threads(ALONE, Job(say=lines.append), 64)
+    threads = Threads(ALONE, Job(say=lines.append), 64, waits=Waits(later=0.0))
     with threads.own():
         walk(threads, {1: 0.002, 2: 0.01}, 13)
         walk(threads, {1: 0.005, 2: 0.001}, 33)

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.face import echo, folder_of, print_json, say, working
-from curator.cli.options import (
-    FiniteRange,
-    index_option,
-    json_option,
-)
+from curator.cli.options import FiniteRange, index_option, json_option
 from curator.texts import escaped
 
 if TYPE_CHECKING:

@@ -22,9 +22,8 @@ class FiniteRange(click.FloatRange):
     """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number. Fails for NaN, which compares with nothing, so that a limit would let all through or none."""
-        number = float(super().convert(value, param, ctx))
-        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+        """The number. Fails for NaN and infinities."""
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
 
 
 class FiniteNumber(click.types.FloatParamType):
@@ -32,8 +31,12 @@ class FiniteNumber(click.types.FloatParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number. Fails for NaN and infinities."""
-        number = float(super().convert(value, param, ctx))
-        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
+
+
+def _finite(kind: Any, number: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    """NaN compares with nothing, so that a limit would let all through or none."""
+    return number if math.isfinite(number) else kind.fail(f"{number} is not a finite number.", param, ctx)
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:

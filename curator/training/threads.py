@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -20,11 +21,20 @@ from curator.training.parallel import Team
 
 _UNCOUNTED = 1  # steps after a change, in which threads start and memory is taken
 _COUNTED = 5  # steps that a number of threads is judged by
-_LONG = 3.0  # seconds of steps after which two of them have to do: a trial is not to take the minutes of a run
 _BETTER = 0.95  # of the time of the threads in use, at which others are worth a change
 _RECENT = 20  # steps whose median is the pace
-_PAUSE = 60.0  # seconds before another trial
-_LATER = 600.0  # seconds after which fewer threads than there could be are tried anew: other work may have ended
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Seconds of trials: `long` of steps after which two of them have to do, so that a trial does not take the minutes
+    of a run; `pause` before another; `later`, when fewer threads than there could be are tried anew, as other work may
+    have ended.
+    """
+
+    long: float = 3.0
+    pause: float = 60.0
+    later: float = 600.0
 
 
 class Threads:
@@ -33,9 +43,11 @@ class Threads:
     It leaves them alone on a GPU, in a team, where there is one core, and where the user has set `OMP_NUM_THREADS`.
     """
 
-    def __init__(self, team: Team, job: Job, size: int, *, count: int = 0, reference: float = 0.0) -> None:
+    def __init__(
+        self, team: Team, job: Job, size: int, *, count: int = 0, reference: float = 0.0, waits: Waits = Waits()
+    ) -> None:
         """`count` and `reference` (seconds of a step) are those that a resumed run had; 0 for none."""
-        self.job, self.size, self.reference = job, size, reference
+        self.job, self.size, self.reference, self.waits = job, size, reference, waits
         self.before = torch.get_num_threads()
         is_free = team.world == 1 and team.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ
         halved = [self.before >> i for i in range(self.before.bit_length())]  # as 12, 6, 3, 1
@@ -73,7 +85,7 @@ class Threads:
             return
         tried = self.tried[self.count]
         tried.append(seconds)
-        if len(tried) > _UNCOUNTED and sum(tried) > _LONG:
+        if len(tried) > _UNCOUNTED and sum(tried) > self.waits.long:
             self.todo = [n for n in self.todo if n != self.count]
         if not self.todo:
             self._choose()
@@ -116,9 +128,9 @@ class Threads:
         pace = median(self.recent)
         self.reference = min(self.reference or pace, pace)
         since = time.monotonic() - self.judged
-        if self.choices and self.count < self.before and since > _LATER:
+        if self.choices and self.count < self.before and since > self.waits.later:
             self._try()
-        elif self.choices and pace > 2 * self.reference and since > _PAUSE:
+        elif self.choices and pace > 2 * self.reference and since > self.waits.pause:
             was, now = (self.size / max(s, 1e-9) for s in (self.reference, pace))
             self.job.say(f"The pace fell from {was:,.0f} to {now:,.0f} images/s; threads are tried again.")
             self._try()

@@ -10,13 +10,7 @@ import click
 
 from curator.cli.cleaning.duplicates import LEVELS
 from curator.cli.face import echo, known, opened, print_json, say, table, working
-from curator.cli.options import (
-    FiniteRange,
-    index_option,
-    json_option,
-    sheet_option,
-    where_option,
-)
+from curator.cli.options import FiniteRange, index_option, json_option, sheet_option, where_option
 from curator.texts import plural
 
 if TYPE_CHECKING:
