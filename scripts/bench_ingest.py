@@ -103,15 +103,21 @@ print(json.dumps([seconds, peak_mib()]))
 """
 
 
-def reindex(photos: Path, files: list[str], folder: Path, count: int) -> list[tuple[float, float]]:
+def reindex(
+    photos: Path, files: list[str], folder: Path, count: int, checkout: Path | None
+) -> list[tuple[float, float]]:
     """Seconds and peak memory (MiB) of the first and of the second `curator index` of `count` files, as processes."""
     many = folder / str(count)
     for number in range(count):
         part = many / f"{number // 1000:03d}"
         part.mkdir(parents=True, exist_ok=True)
-        shutil.copy(photos / files[number % len(files)], part / f"{number:06d}.jpg")
-    words = [sys.executable, "-c", PEAK + AGAIN, str(folder / f"{count}-index"), str(many)]
-    said = [subprocess.run(words, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+        if not (part / f"{number:06d}.jpg").exists():
+            shutil.copy(photos / files[number % len(files)], part / f"{number:06d}.jpg")
+    where = checkout or Path(__file__).parent.parent  # the folder that it runs in comes first on its path
+    place = folder / f"{count}-index{'-before' if checkout else ''}"
+    words = [sys.executable, "-c", PEAK + AGAIN, str(place), str(many)]
+    said = [subprocess.run(words, capture_output=True, text=True, check=True, cwd=where).stdout for _ in range(2)]
+    shutil.rmtree(place)
     return [tuple(json.loads(text)) for text in said]
 
 
@@ -139,12 +145,13 @@ def print_beside(names: list[str], older: Path, photos: Path, folder: Path) -> N
             print(f"| {what} | {shown} | {images:.0f} | {cpu:.2f} | {peak:.0f} |", flush=True)
 
 
-def print_reindex(photos: Path, files: list[str], folder: Path, count: int) -> None:
+def print_reindex(photos: Path, files: list[str], folder: Path, count: int, checkout: Path | None = None) -> None:
     """What files cost that are known already, beside an index of one file."""
-    (_, one_first), (_, one_again) = reindex(photos, files, folder, 1)
-    (first, peak_first), (again, peak_again) = reindex(photos, files, folder, count)
+    (_, one_first), (_, one_again) = reindex(photos, files, folder, 1, checkout)
+    (first, peak_first), (again, peak_again) = reindex(photos, files, folder, count, checkout)
     kilobytes = [(peak - one) * 1024 / count for peak, one in ((peak_first, one_first), (peak_again, one_again))]
-    print(f"\n{count:,} files, `pixels`: first index {first:.1f} s, unchanged re-index {again:.2f} s")
+    code = "the other checkout" if checkout else "this code"
+    print(f"\n{count:,} files, `pixels`, {code}: first index {first:.1f} s, unchanged re-index {again:.2f} s")
     print(f"Peaks {peak_first:.0f} and {peak_again:.0f} MiB; of one file {one_first:.0f} and {one_again:.0f}:")
     print(f"{kilobytes[0]:.3f} and {kilobytes[1]:.3f} kB a file.")
 
@@ -164,6 +171,8 @@ def main() -> None:
     if options.again:
         with tempfile.TemporaryDirectory() as place:
             print_reindex(photos, files, Path(place), options.files)
+            if options.beside:
+                print_reindex(photos, files, Path(place), options.files, options.beside.absolute())
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

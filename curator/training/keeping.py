@@ -57,7 +57,8 @@ def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
         unpack(trainer, arrays, facts["optimisers"])
         before: dict[str, Any] = facts["loop"]
         loop = Loop(**(before | {"best_value": math.inf if before["best_value"] is None else before["best_value"]}))
-        state = run.state  # the guard's, which must outlive the checkpoint it went back to
+        # Written by the guard when a loss was not finite: from the checkpoint alone the same steps would diverge again.
+        state = run.state
         loop.rate_factor, loop.retries = state.get("rate_factor", loop.rate_factor), state.get("retries", loop.retries)
         return loop
     raise problem or UsageError(f"{run.name} has no checkpoint to go on from; train anew")

@@ -100,6 +100,7 @@ def has_bf16(device: torch.device) -> bool:
 
 def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list[str]:
     """What a person should know of a checkpoint's numbers: a generator that makes few things, and what may help."""
+    # Shares of real images: those in the ball of a generated one (recall), those with one in their ball (coverage).
     low = [name for name in ("recall", "coverage") if numbers.get(name, 1.0) < 0.02]
     # In the first fifth every GAN makes few kinds of pictures.
     if not low or clock.share < 0.2:

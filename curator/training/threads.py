@@ -50,8 +50,10 @@ class Threads:
         self.job, self.size, self.reference, self.waits = job, size, reference, waits
         self.before = torch.get_num_threads()
         is_free = team.world == 1 and team.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ
+        # Half as many each time: between 12 and 6 the pace differs little, between 12 and 1 five-fold.
         halved = [self.before >> i for i in range(self.before.bit_length())]  # as 12, 6, 3, 1
         self.choices = halved if is_free and self.before > 1 else []
+        # A resumed run goes on with what it had chosen, unless this machine has other cores.
         self.count = count if count in self.choices else self.before
         self.recent: deque[float] = deque(maxlen=_RECENT)
         self.tried: dict[int, list[float]] = {}
@@ -85,6 +87,7 @@ class Threads:
             return
         tried = self.tried[self.count]
         tried.append(seconds)
+        # Where steps take seconds, two of each number have to do.
         if len(tried) > _UNCOUNTED and sum(tried) > self.waits.long:
             self.todo = [n for n in self.todo if n != self.count]
         if not self.todo:
@@ -106,9 +109,11 @@ class Threads:
         self.todo = [order[0], *self.todo]  # the first step of all is the slowest
 
     def _choose(self) -> None:
+        # Medians, without the steps after a change: one slow step of another program decides nothing.
         seconds = {n: median(times[_UNCOUNTED:][-_COUNTED:]) for n, times in self.tried.items()}
         used = next(iter(seconds))  # the first that were tried
         best = min(seconds, key=lambda n: seconds[n])
+        # A gain of a few per cent is noise, and would let the choice go back and forth.
         best = best if seconds[best] < _BETTER * seconds[used] else used
         torch.set_num_threads(best)
         paces = "; ".join(f"{_named(n)} {self.size / max(s, 1e-9):,.0f} images/s" for n, s in sorted(seconds.items()))
@@ -128,6 +133,7 @@ class Threads:
         pace = median(self.recent)
         self.reference = min(self.reference or pace, pace)
         since = time.monotonic() - self.judged
+        # Other work may have ended: more threads than now would be faster then.
         if self.choices and self.count < self.before and since > self.waits.later:
             self._try()
         elif self.choices and pace > 2 * self.reference and since > self.waits.pause:

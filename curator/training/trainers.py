@@ -104,9 +104,11 @@ def options_for(trainer: str, given: Mapping[str, Any]) -> Options:
     preset = str(given.get("preset", kind.usual(given)))
     if preset not in kind.presets():
         raise UnknownName(f"no preset '{preset}' for a {trainer}; {suggest(preset, kind.presets())}")
+    # Registered trainers have options of their own, so what exists is asked of the dataclass.
     unknown = set(given) - {f.name for f in fields(kind)}
     if unknown:
         raise UsageError(f"a {trainer} has no option '{min(unknown)}'")
+    # Later ones win: what a person gave is never changed by a preset.
     chosen = dict(kind.presets()[preset]) | {"preset": preset} | dict(given)
     _refuse_idle(kind, given, chosen)
     if given.get("max_minutes") and "images" not in given:
@@ -124,6 +126,7 @@ def _refuse_idle(kind: type[Options], given: Mapping[str, Any], chosen: Mapping[
 
 def options_from(stored: Mapping[str, Any]) -> Options:
     """What `as_json` wrote. Raises `UsageError` for what another version wrote and this one does not know."""
+    # JSON has lists alone, and frozen options hold tuples.
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "trainer"}
     try:
         kind: Callable[..., Options] = TRAINERS[stored["trainer"]].options
