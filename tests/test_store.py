@@ -439,14 +439,16 @@ except IndexLocked as error:
 """
 
 
-def test_a_read_only_folder_is_searched_and_refuses_writers(sound: tuple[Path, object]) -> None:
+@pytest.mark.parametrize("what", ["all", "database"])
+def test_what_is_read_only_is_searched_and_refuses_writers(sound: tuple[Path, object], what: str) -> None:
     """Also where the stamp of a clean end is missing, so that the rows are checked first."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "i"
         shutil.copytree(sound[0], folder)
         (folder / "clean.json").unlink()
         for path in [*folder.rglob("*"), folder, folder.parent]:
-            path.chmod(0o555 if path.is_dir() else 0o444)
+            is_open = what == "database" and path.name != "index.db"
+            path.chmod((0o777 if is_open else 0o555) if path.is_dir() else 0o666 if is_open else 0o444)
         done = subprocess.run(
             [sys.executable, "-c", READ_ONLY, sound[0], folder], capture_output=True, text=True, check=False
         )

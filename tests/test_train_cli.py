@@ -131,6 +131,7 @@ def test_runs_are_compared(digits: Path, curator: Run, tmp_path: Path) -> None:
     shown = ok(curator("runs", "compare", "1", "2", "--sheet", tmp_path / "both.png"))
     assert "rate" in shown
     assert "latent" not in shown
+    assert "held-out images" in shown  # of how many the numbers are
     with Image.open(tmp_path / "both.png") as sheet:
         assert sheet.height > 400
     assert "are held out of all these runs, and intervals take 40" in ok(

@@ -75,12 +75,17 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
 
 
 def connect_writer(folder: Path) -> sqlite3.Connection:
-    """A read-write connection, for the holder of the lock. Autocommit: its transactions are those of `transaction`."""
+    """A read-write connection, for the holder of the lock. Autocommit: its transactions are those of `transaction`.
+
+    Raises `IndexLocked` where the file may only be read.
+    """
     file = folder / DATABASE
     existed = file.is_file() and file.stat().st_size > 0
     if not existed and any((folder / "vectors").glob("*/manifest.json")):
         problem = f"{file} is empty or gone, though FAISS files of it lie in {folder / 'vectors'}"
         raise IndexDamaged(f"{problem}; put a backup in its place, or delete the folder `vectors` to begin anew")
+    if existed and not os.access(file, os.W_OK):  # which SQLite opens all the same, and refuses at the first write
+        raise IndexLocked(f"{file} cannot be written: only reading is allowed; `chmod u+w` it, or copy the index")
     if existed and not is_clean(folder):
         _check(folder, open_raw(folder, "rw"))
     connection = open_raw(folder, "rwc")

@@ -26,7 +26,7 @@ _GAP = 12  # pixels between parts of the sheet
 class RunComparison:
     """What differs between runs: option → a value for each run, number → the best checkpoint's for each run.
 
-    None stands where a run has no such option or number.
+    None stands where a run has no such option or number; `n` held-out images are what the others are of.
     """
 
     runs: tuple[str, ...]
@@ -46,7 +46,7 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     best = tuple(int(r.state.get("best") or 0) for r in runs)
     rows = [_row_of(r, images_seen) for r, images_seen in zip(runs, best, strict=True)]
     metrics = {n: tuple(_number(row.get(n)) for row in rows) for n in dict.fromkeys(k for row in rows for k in row)}
-    shown = {n: v for n, v in metrics.items() if n != "n" and any(x is not None for x in v)}
+    shown = {n: v for n, v in metrics.items() if any(x is not None for x in v)}
     return RunComparison(tuple(r.name for r in runs), differing, best, shown)
 
 

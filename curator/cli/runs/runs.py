@@ -91,9 +91,10 @@ def compare_command(
     ]
     echo(table(plain, ("option", *compared.runs)) if plain else "All options are the same.")
     numbers = [
-        (n.replace("_", " "), *("–" if v is None else f"{v:.4f}" for v in values))
+        ("held-out images" if n == "n" else n.replace("_", " "),
+         *("–" if v is None else f"{v:.0f}" if n == "n" else f"{v:.4f}" for v in values))
         for n, values in compared.metrics.items()
-    ]
+    ]  # fmt: skip
     if numbers:
         echo("\n" + table([("best at", *compared.best), *numbers], ("number", *compared.runs)))
     if measured:
