@@ -361,6 +361,14 @@ def test_a_report_tells_a_run_from_query_to_picture(digits: Path, curator: Run, 
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.parametrize(("side", "said"), [(16, "Fashion-MNIST"), (64, "clothing photos"), (256, "nothing")])
+def test_the_usual_preset_says_what_it_was_measured_to_be_at_this_side(side: int, said: str) -> None:
+    remark = options_for("gan", {"side": side}).remark()
+    assert remark.startswith(f"{side} px on a CPU: ")
+    assert said in remark
+    assert options_for("gan", {"side": side, "preset": "dcgan"}).remark() == ""
+
+
 def test_a_vae_of_many_pictures_has_more_latent_numbers_unless_somebody_says_how_many() -> None:
     few, many = [(28, 28)] * 1_400, [(28, 28)] * 20_000
 
