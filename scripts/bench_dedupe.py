@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from machine import PEAK, describe_machine
+from machine import PEAK, describe_machine, home_of
 from PIL import Image
 
 from curator.cleaning.calibrate import calibrate
@@ -260,9 +260,8 @@ def vectors(options: argparse.Namespace) -> None:
 
 def print_graph(n: int, planted: np.ndarray, file: Path, pairs: Path, checkout: Path | None = None) -> None:
     """One row: the graph of the vectors in `file` by this code, or by another checkout's."""
-    where = checkout or Path(__file__).parent.parent  # the folder that it runs in comes first on its path
     words = [sys.executable, "-c", PEAK + VECTORS, file, "0.9", pairs]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=where)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=home_of(checkout))
     if done.returncode:
         raise SystemExit(done.stderr)
     r, found = json.loads(done.stdout.splitlines()[-1]), np.load(pairs)

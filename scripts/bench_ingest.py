@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from machine import PEAK, describe_machine
+from machine import PEAK, describe_machine, home_of
 
 from curator.encoders import Encoder, load_encoder
 from curator.images import read_picture, walk
@@ -85,8 +85,7 @@ def end_to_end(
     for place in ("warm", "index"):
         shutil.rmtree(folder / place, ignore_errors=True)
     words = [sys.executable, "-c", PEAK + RATE, str(photos), str(folder / "few"), str(folder), name, runtime, first]
-    where = checkout or Path(__file__).parent.parent  # the folder that it runs in comes first on its path
-    said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=where).stdout
+    said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=home_of(checkout)).stdout
     images, cpu, peak = json.loads(said.splitlines()[-1])
     return images, cpu, peak
 
@@ -113,10 +112,12 @@ def reindex(
         part.mkdir(parents=True, exist_ok=True)
         if not (part / f"{number:06d}.jpg").exists():
             shutil.copy(photos / files[number % len(files)], part / f"{number:06d}.jpg")
-    where = checkout or Path(__file__).parent.parent  # the folder that it runs in comes first on its path
     place = folder / f"{count}-index{'-before' if checkout else ''}"
     words = [sys.executable, "-c", PEAK + AGAIN, str(place), str(many)]
-    said = [subprocess.run(words, capture_output=True, text=True, check=True, cwd=where).stdout for _ in range(2)]
+    said = [
+        subprocess.run(words, capture_output=True, text=True, check=True, cwd=home_of(checkout)).stdout
+        for _ in range(2)
+    ]
     shutil.rmtree(place)
     return [tuple(json.loads(text)) for text in said]
 

@@ -5,7 +5,8 @@
 Each row is one run on so many photos, drawn at random, of a side in pixels: the photo's edges, or what else is made of
 it, are the input, and the photo is the target. All are then drawn from the test photos' inputs: mean absolute (L1) and
 squared (MSE) distance to the target in steps of 255, beside what copying the input has and what the mean training photo
-has, and the Fréchet distance to the targets in the space of `small`. A finished run in `--out` is not made again.
+has, and the Fréchet distance to the targets in the space of `small`, with that of the inputs. A finished run in
+`--out` is not made again.
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ def measured(name: str, *, data: Path, out: Path, minutes: float, sheets: Path) 
     _show(inputs, drawn, targets, sheets / f"{name}.png")
     features = features_of(lambda: load_encoder("small"))
     off, l1_of_input, l1_of_mean = (np.abs(x.astype(np.float32) - targets) for x in (drawn, inputs, mean))
-    frechet = frechet_distance(features(drawn), features(targets))
+    reals = features(targets)
+    frechet = [frechet_distance(features(x), reals) for x in (drawn, inputs)]
     cells = [source, f"{side}", f"{len(photos)}", "+".join(augment) or "none", f"{run.state['images_seen']:,}"]
     cells += [f"{v:.1f}" for v in (off.mean(), l1_of_input.mean(), l1_of_mean.mean(), np.square(off).mean())]
-    return "| " + " | ".join([*cells, f"{frechet:.3f}"]) + " |"
+    return "| " + " | ".join([*cells, *(f"{v:.3f}" for v in frechet)]) + " |"
 
 
 def _show(inputs: Bytes, drawn: Bytes, targets: Bytes, path: Path) -> None:
@@ -76,7 +78,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     begin(given)
     print()
-    heads = ["input", "px", "pairs", "augment", "images seen", "L1", "of copying", "of the mean photo", "MSE", "FD"]
+    heads = ["input", "px", "pairs", "augment", "images seen", "L1", "of copying", "of the mean photo", "MSE"]
+    heads += ["FD", "of copying"]
     print("| " + " | ".join(heads) + " |\n|---|" + "--:|" * (len(heads) - 1))
     for name in given.rows:
         print(measured(name, data=given.data, out=out, minutes=given.minutes, sheets=out), flush=True)

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import PEAK, describe_machine
+from machine import PEAK, describe_machine, home_of
 
 from curator.database import NewImage
 from curator.embeddings import normalise
@@ -266,8 +266,7 @@ def add_tail_and_tombstones(place: Path, n: int, count: int) -> None:
 
 def run(python: str, code: str, *arguments: object, checkout: Path | None = None) -> dict:
     words = [python, "-c", PEAK + code, *map(str, arguments)]  # the folder that it runs in comes first on its path
-    where = checkout or Path(__file__).parent.parent
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=where)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=home_of(checkout))
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -338,7 +337,7 @@ def whole_query(place: Path, words: str, checkout: Path | None) -> tuple[float, 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=checkout or Path(__file__).parent.parent,  # the folder that it runs in comes first on its path
+        cwd=home_of(checkout),
     )
     assert child.stderr is not None
     said = child.stderr.read()

@@ -21,6 +21,13 @@ def describe_machine() -> str:
     return f"{date.today()}: {name}, {os.cpu_count()} cores, Python {platform.python_version()}, {libraries}"
 
 
+def home_of(checkout: Path | None) -> Path:
+    """The folder to start a Python program in that is to import this code, or another checkout's: it comes first on
+    the program's path.
+    """
+    return checkout or Path(__file__).parent.parent
+
+
 def peak_mib() -> float:
     """The most memory of this process so far, mapped files included.
 
