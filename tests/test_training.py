@@ -213,6 +213,19 @@ def test_every_preset_is_valid_and_survives_json(trainer: str) -> None:
         assert options_from(json.loads(json.dumps(options.as_json()))) == options
 
 
+@pytest.mark.parametrize(("trainer", "preset"), [("gan", "gpu32"), ("gan", "gpu64"), ("vae", "gpu64")])
+def test_a_preset_for_a_gpu_takes_a_step_without_one(tmp_path: Path, trainer: str, preset: str) -> None:
+    """All that can be seen of it here: its networks fit its side, and what they make has that size."""
+    options = options_for(trainer, {"preset": preset, "batch": 2, "images": 2, "every": 2, "holdout": 0.0})
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, options.side, options.side), np.uint8)
+    run = start_run(tmp_path, options, pictures_of(pixels))
+    train(run, TRAINERS[trainer].make, pictures_of(pixels), lambda x: features(x)[:, :4])
+    assert run.state["status"] == "finished"
+    generator = load_generator(run, "latest")
+    z = generator.latent(0, sampler="normal")
+    assert generator.make(z, np.zeros(0, np.float32)).shape == pixels.shape[1:]
+
+
 @pytest.mark.parametrize("optimiser", ["gd", "sgd", "adam", "adamw"])
 def test_every_optimiser_lowers_the_loss(tmp_path: Path, digits: Pictures, optimiser: str) -> None:
     rate = {"gd": 0.5, "sgd": 0.05}.get(optimiser, 3e-3)

@@ -112,8 +112,8 @@ def gan_command(**given: Any) -> None:
 
     Presets: quick (the usual one: DCGAN's batch-normalised networks at twice its rate, with long averages, the best
     measured in ten minutes on two cores), dcgan (the paper's rate, short averages), tiny (relativistic pairing with
-    gradient penalties on both sides, R3GAN), small (the same for an hour), gpu32, gpu64, gpu128. A --net, --loss or
-    --gamma of tiny's takes tiny.
+    gradient penalties on both sides, R3GAN), small (the same for an hour); for a GPU, and tried on none yet, gpu32,
+    gpu64, gpu128. A --net, --loss or --gamma of tiny's takes tiny.
     """
     _train("gan", **given)
 
@@ -131,8 +131,8 @@ def gan_command(**given: Any) -> None:
 def vae_command(**given: Any) -> None:
     """Train a VAE, with a mixture to sample from.
 
-    Optimal variance; a Gaussian mixture is fitted to its latents. Presets: tiny (32 px, minutes on two cores), small,
-    gpu64.
+    Optimal variance; a Gaussian mixture is fitted to its latents. Presets: tiny (32 px, minutes on two cores), small;
+    for a GPU, and tried on none yet, gpu64.
     """
     _train("vae", **given)
 
