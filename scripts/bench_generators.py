@@ -38,7 +38,17 @@ from curator.training.engine import train
 from curator.training.exporting import load_classifier
 from curator.training.folder import ENDED, Run, runs_in, start_run
 from curator.training.generator import load_generator
-from curator.training.pictures import Bytes, Pictures, fitted, padded, pictures_of, read_pictures, tiled, to_picture
+from curator.training.pictures import (
+    Bytes,
+    Pictures,
+    Reading,
+    fitted,
+    padded,
+    pictures_of,
+    read_pictures,
+    tiled,
+    to_picture,
+)
 from curator.training.state import load_network
 from curator.training.trainers import TRAINERS, options_for
 
@@ -88,7 +98,7 @@ def clothing(data: Path, side: int = 64) -> Sample:
     with (home / "labels.csv").open() as opened:
         rows = list(csv.DictReader(opened))
     names = sorted({r["label"] for r in rows})
-    read = read_pictures([home / r["file"] for r in rows], side)
+    read = read_pictures([home / r["file"] for r in rows], Reading(side))
     labels = np.array([names.index(rows[i]["label"]) for i in read.kept])
     is_test = np.array([rows[i]["split"] == "test" for i in read.kept])
     parts = [pictures_of(read.pixels[m], labels[m], names) for m in (~is_test, is_test)]
@@ -96,7 +106,7 @@ def clothing(data: Path, side: int = 64) -> Sample:
 
 
 def emoji(data: Path) -> Sample:
-    read = read_pictures(sorted((data / "noto_emoji").rglob("*.png")), 64)
+    read = read_pictures(sorted((data / "noto_emoji").rglob("*.png")), Reading(64))
     is_test = np.random.default_rng(0).permutation(len(read.pixels)) < len(read.pixels) // 5
     return Sample(64, pictures_of(read.pixels[~is_test]), pictures_of(read.pixels[is_test]))
 

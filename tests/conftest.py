@@ -100,3 +100,19 @@ def curator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
         return CliRunner().invoke(cli, [str(w) for w in words], input=stdin, prog_name="curator")
 
     return run
+
+
+@pytest.fixture
+def digits(tmp_path: Path, curator: Callable[..., Result]) -> Path:
+    """96 digits of 8 px in folders 0 and 1, indexed with the pixel encoder."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    chosen = np.flatnonzero(found.target < 2)[:96]
+    for number in chosen:
+        path = tmp_path / "digits" / str(found.target[number]) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((found.images[number] * 15.9).astype(np.uint8)).save(path)
+    indexed = curator("index", "digits", "-e", "pixels", "--label-from", "folder")
+    assert indexed.exit_code == 0, indexed.output
+    return tmp_path / "digits"

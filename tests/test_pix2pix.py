@@ -19,11 +19,12 @@ from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.job import Job
 from curator.records import Progress
-from curator.runs.pairs import halves_of, paired_ids
+from curator.runs.pairs import paired_ids
 from curator.runs.train import plan_training, resume_training, train_on
 from curator.runs.translate import Translation, translate
 from curator.training.kinds import Pix2pixOptions
 from curator.training.pairs import coloured, input_of, made_pairs, makers
+from curator.training.pictures import halves_of
 from curator.training.pix2pix_nets import Patches, UNet
 
 SMALL = {"side": 32, "width": 8, "images": 64, "every": 32, "batch": 4, "holdout": 0.2}
@@ -66,13 +67,14 @@ def test_edges_are_dark_lines_where_brightness_changes() -> None:
 
 def test_pictures_are_paired_by_name(drawings: Index, tmp_path: Path) -> None:
     names = (str(tmp_path / "set/sketches"), str(tmp_path / "set/photos"))
-    a, b = paired_ids(drawings, *names, drawings.reader.ids_where("1"))
-    assert len(a) == 40
+    paired = paired_ids(drawings, *names, drawings.reader.ids_where("1"))
+    a, b = paired.inputs, paired.targets
+    assert (len(a), paired.lonely) == (40, (0, 0))
     assert all(x.path.stem == y.path.stem for x, y in zip(drawings.images(a), drawings.images(b), strict=True))
     draw(99).save(tmp_path / "set/photos/lonely.png")
     (tmp_path / "set/photos/more").mkdir()
     ingest(drawings, [tmp_path / "set"], PixelEncoder(), IngestOptions(label_from="folder"))
-    assert len(paired_ids(drawings, *names, drawings.reader.ids_where("1"))[0]) == 40
+    assert paired_ids(drawings, *names, drawings.reader.ids_where("1")).lonely == (0, 1)
     draw(98).save(tmp_path / "set/photos/more/01.png")
     ingest(drawings, [tmp_path / "set"], PixelEncoder(), IngestOptions(label_from="folder"))
     with pytest.raises(UsageError, match="several files of"):

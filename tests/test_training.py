@@ -562,20 +562,19 @@ def test_optimisers_leave_biases_undecayed() -> None:
 
 
 def test_a_large_set_lies_in_a_file_without_a_name_and_its_parts_are_views(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     from PIL import Image
 
-    from curator.training import pictures as room
+    from curator.training.pictures import Reading, read_pictures
 
     paths = []
     for number in range(6):
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (20, 30), (40 * number, 0, 0)).save(paths[-1])
     paths[2].write_bytes(b"not a picture")
-    plain = room.read_pictures(paths, 8)
-    monkeypatch.setattr(room, "_MAPPED", 0)
-    mapped = room.read_pictures(paths, 8, home=tmp_path)
+    plain = read_pictures(paths, Reading(8))
+    mapped = read_pictures(paths, Reading(8), home=tmp_path, most=0)
     assert isinstance(mapped.pixels.base, np.memmap) or isinstance(mapped.pixels, np.memmap)
     assert np.array_equal(plain.pixels, mapped.pixels)
     assert mapped.kept.tolist() == [0, 1, 3, 4, 5]
@@ -589,11 +588,11 @@ def test_pictures_are_reduced_without_aliasing(tmp_path: Path) -> None:
     """Stripes a pixel wide become grey, not a pattern of their own."""
     from PIL import Image
 
-    from curator.training.pictures import read_pictures
+    from curator.training.pictures import Reading, read_pictures
 
     stripes = np.tile(np.array([[0, 255]], np.uint8), (97, 48))
     Image.fromarray(stripes[:, :95]).save(tmp_path / "stripes.png")
-    found = read_pictures([tmp_path / "stripes.png"], 16).pixels
+    found = read_pictures([tmp_path / "stripes.png"], Reading(16)).pixels
     assert found.shape == (1, 1, 16, 16)
     assert np.abs(found[:, :, 2:-2, 2:-2].astype(int) - 127).max() < 12
 

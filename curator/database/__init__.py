@@ -1,6 +1,6 @@
 """SQLite, the only truth. The only rooms with SQL."""
 
-from curator.database.connection import ALONE, is_born, open_raw, refuse_newer, take_lock
+from curator.database.connection import ALONE, is_born, is_locked, open_raw, refuse_newer, take_lock
 from curator.database.curation import Curation
 from curator.database.integrity import damaged_rows, dangling_rows, has_tables, take_over_log
 from curator.database.reader import FEW, Reader
@@ -24,6 +24,7 @@ __all__ = [
     "dangling_rows",
     "has_tables",
     "is_born",
+    "is_locked",
     "open_raw",
     "quoted",
     "refuse_newer",

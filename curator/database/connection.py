@@ -56,6 +56,18 @@ def take_lock(folder: Path, *, name: str = LOCK, wait: float = 0.0, job: Job = Q
         return held
 
 
+def is_locked(folder: Path, *, name: str = LOCK) -> bool:
+    """Whether a process has the lock now."""
+    try:
+        with (folder / name).open("rb") as probe:
+            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def connect_reader(folder: Path) -> sqlite3.Connection:
     """A read-only connection to a checked database.
 

@@ -17,7 +17,7 @@ from curator.index import Index
 from curator.index.images import find_images
 from curator.job import QUIET, Job
 from curator.metrics import PerImage
-from curator.runs.lookup import generated_ids, refuse_foreign
+from curator.runs.lookup import generated_ids, refuse_foreign, status_of
 from curator.texts import to_json
 from curator.training.folder import Run
 
@@ -135,7 +135,7 @@ def _lineage(index: Index, run: Run) -> list[str]:
         f"{facts['images']['held_out']} held out"
     )
     lines.append(
-        f"Run {run.name}: {state['status']}, {state['images_seen']} images seen, best checkpoint {state.get('best', 0)}"
+        f"Run {run.name}: {status_of(run)}, {state['images_seen']} images seen, best checkpoint {state.get('best', 0)}"
     )
     last = [m for m in run.rows("metrics.jsonl") if m["images_seen"] == state.get("best")]
     if run.options.learns_labels and last:

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
+from curator.drawing.sheets import save_picture
 from curator.errors import UsageError
-from curator.files import whole_for_user
+from curator.training.batches import scaled
 from curator.training.curves import draw_over
 from curator.training.folder import Run
 from curator.training.generator import load_generator
-from curator.training.pictures import Bytes, tiled
+from curator.training.pictures import tiled
 from curator.training.trainers import TRAINERS
 
 _SHOWN = 32  # latents
 _GAP = 12  # pixels between parts of the sheet
+_LETTERS = 14  # pixels
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,15 @@ class RunComparison:
     options: Mapping[str, tuple[Any, ...]]
     best: tuple[int, ...]
     metrics: Mapping[str, tuple[float | None, ...]]
+    are_alike: bool  # whether all were trained on the same images, and measured in the same space
 
 
 def compare_runs(runs: Sequence[Run]) -> RunComparison:
     """Compare two runs and more by what their folders say. Raises `UsageError` for fewer."""
     if len({r.folder for r in runs}) < 2:
         raise UsageError("a comparison takes two runs and more")
-    stored = [r.facts["options"] for r in runs]
+    stored = [r.facts["options"] | _images_of(r) for r in runs]
+    contents = {tuple(sorted(str(m["sha256"]) for m in r.rows("manifest.jsonl"))) for r in runs}
     names = list(dict.fromkeys(k for options in stored for k in options))
     options = {n: tuple(o.get(n) for o in stored) for n in names}
     differing = {n: v for n, v in options.items() if any(x != v[0] for x in v)}
@@ -47,7 +51,15 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     rows = [_row_of(r, images_seen) for r, images_seen in zip(runs, best, strict=True)]
     metrics = {n: tuple(_number(row.get(n)) for row in rows) for n in dict.fromkeys(k for row in rows for k in row)}
     shown = {n: v for n, v in metrics.items() if any(x is not None for x in v)}
-    return RunComparison(tuple(r.name for r in runs), differing, best, shown)
+    are_alike = len(contents) == 1 and "measured_in" not in differing
+    return RunComparison(tuple(r.name for r in runs), differing, best, shown, are_alike)
+
+
+def _images_of(run: Run) -> dict[str, Any]:
+    """What a run was trained on, and the space that it was measured in."""
+    facts = run.facts
+    of = facts.get("trained_on", {})
+    return {"trained_on": of.get("what"), "trained_images": facts["images"]["trained"], "measured_in": of.get("space")}
 
 
 def _row_of(run: Run, images_seen: int) -> dict[str, Any]:
@@ -59,26 +71,43 @@ def _number(value: Any) -> float | None:
 
 
 def draw_comparison(runs: Sequence[Run], target: Path) -> None:
-    """Write a picture: curves over images seen, all runs in each panel, and below what each generator makes.
+    """Write a picture: curves over images seen, all runs in each panel, and below what each run draws, under its name.
 
-    Generators of one trainer and latent size are given the same latents; pictures of a row are of one run.
+    Generators of one trainer and latent size are given the same latents. What is conditioned on pictures or vectors is
+    shown as it was sampled at its best checkpoint. Raises `UsageError` where the file cannot be written.
     """
-    parts = [draw_over(runs), *(tiled(p, 16, 2).convert("RGB") for p in _made(runs))]
+    parts = [draw_over(runs), *(_titled(*p) for run in runs if (p := _drawn(run)) is not None)]
     sheet = Image.new("RGB", (max(p.width for p in parts), sum(p.height + _GAP for p in parts)), "white")
     top = 0
     for part in parts:
         sheet.paste(part, (0, top))
         top += part.height + _GAP
-    with whole_for_user(target) as beside:
-        sheet.save(beside, "PNG")
+    save_picture(sheet, target)
 
 
-def _made(runs: Sequence[Run]) -> list[Bytes]:
-    pictures = []
-    for run in runs:
-        if TRAINERS[run.trainer].generator is None or run.options.condition != "none":
-            continue
+def _titled(title: str, picture: Image.Image) -> Image.Image:
+    font = ImageFont.load_default(size=_LETTERS)
+    width = max(picture.width, int(font.getlength(title)) + 8)
+    titled = Image.new("RGB", (width, picture.height + 2 * _LETTERS), "white")
+    ImageDraw.Draw(titled).text((4, _LETTERS // 3), title, fill="black", font=font)
+    titled.paste(picture, (0, 2 * _LETTERS))
+    return titled
+
+
+def _drawn(run: Run) -> tuple[str, Image.Image] | None:
+    """What a run draws, and what that is of; None for one that draws nothing."""
+    if TRAINERS[run.trainer].generator is not None and run.options.condition != "embedding":
         generator = load_generator(run)
-        latents = [generator.latent(seed, sampler=generator.samplers[0]) for seed in range(_SHOWN)]
-        pictures.append(np.stack([generator.make(z, np.zeros(0, np.float32)) for z in latents]))
-    return pictures
+        classes = generator.shape.classes if run.options.condition == "label" else ()
+        rows, n = scaled(np.eye(len(classes), dtype=np.float32)) if classes else np.zeros((1, 0)), max(1, len(classes))
+        labels = [i % n if classes else -1 for i in range(_SHOWN)]
+        latents = [generator.latent(i, sampler=generator.samplers[0], label=c) for i, c in enumerate(labels)]
+        pictures = np.stack([generator.make(z, rows[i % n]) for i, z in enumerate(latents)])
+        return f"{run.name}: the same latents{', labels in turn' if classes else ''}", tiled(pictures, 16, 2)
+    best = run.checkpoint()
+    samples = run.folder / "samples" / f"{best:09d}.png"
+    if not samples.is_file():
+        return None
+    with Image.open(samples) as opened:
+        what = "samples" if TRAINERS[run.trainer].translator is None else "inputs, drawings, targets and differences"
+        return f"{run.name}: {what} at {best} images seen", opened.convert("RGB")

@@ -14,6 +14,8 @@ from curator.images import read_picture
 from curator.training.options import FITS
 from curator.training.pictures import fitted, to_unit
 
+_LARGEST = 8_192  # pixels of a side
+
 
 class ImageDataset(torch.utils.data.Dataset[tuple[Any, int]]):
     """(picture, class) of each file; it holds paths alone, so that workers of a `DataLoader` can be given it.
@@ -34,6 +36,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Any, int]]):
     ) -> None:
         if fit not in FITS:
             raise UsageError(f"no way '{fit}' to make a picture square; there are: {', '.join(FITS)}")
+        if side is not None and not (isinstance(side, int) and 1 <= side <= _LARGEST):
+            raise UsageError(f"a side is a whole number of pixels from 1 to {_LARGEST}, not {side!r}")
         self.paths = [str(p) for p in paths]
         self.classes = sorted({label for label in labels if label is not None})
         code = {name: c for c, name in enumerate(self.classes)}
@@ -45,7 +49,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Any, int]]):
 
     def __getitem__(self, at: int) -> tuple[Any, int]:
         """Picture and class at a position."""
-        picture = read_picture(Path(self.paths[at]), **({} if self.side is None else {"side": self.side}))
+        picture = read_picture(Path(self.paths[at]), side=self.side or 0)
         if self.side is not None:
             picture = fitted(picture, self.side, self.fit)
         if self.transform is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.index import Index
-from curator.runs.lookup import home_of
+from curator.runs.lookup import home_of, status_of
 from curator.training.folder import Run, runs_in
 
 
@@ -47,7 +47,7 @@ def run_facts(run: Run) -> RunFacts:
     state, trained_on = run.state, run.facts.get("trained_on")
     what = str(trained_on.get("what", "")) if isinstance(trained_on, dict) else ""
     seconds, best = (v if isinstance(v := state.get(n), int | float) else 0 for n in ("seconds", "best"))  # or damaged
-    return RunFacts(run.name, state["status"], state["images_seen"], seconds, what, int(best), str(run.folder))
+    return RunFacts(run.name, status_of(run), state["images_seen"], seconds, what, int(best), str(run.folder))
 
 
 def run_details(run: Run) -> RunDetails:

@@ -18,26 +18,37 @@ from curator.index.images import vectors_of
 from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.runs.lookup import home_of
-from curator.runs.pairs import with_inputs
+from curator.runs.pairs import reading_of, with_inputs
+from curator.texts import plural
 from curator.training.folder import Run
 from curator.training.kinds import GanOptions, Pix2pixOptions
 from curator.training.options import Options
-from curator.training.pictures import Bytes, Pictures, held_out, inner_side, padded, read_pictures, to_picture
+from curator.training.pictures import (
+    Bytes,
+    Loaded,
+    Pictures,
+    Reading,
+    held_out,
+    inner_side,
+    padded,
+    read_pictures,
+    to_picture,
+)
 
 _BLOCK = 256  # images in memory at once
 
 
-def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job) -> Iterator[Pictures]:
-    """Images as the run saw its own, block by block.
+def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job, *, block: int = _BLOCK) -> Iterator[Pictures]:
+    """Images as the run saw its own, a `block` of them at a time.
 
     At its side, with its border and channels, whatever sizes they have. A file that cannot be read is left out. Raises
     `UsageError` where that is all of them.
     """
     shape = run.shape
     problems: list[str] = []
-    for start in range(0, len(ids), _BLOCK):
-        part = ids[start : start + _BLOCK]
-        read = read_pictures([i.path for i in index.images(part)], shape.side - 2 * shape.border, fit=run.options.fit)
+    for start in range(0, len(ids), block):
+        part = ids[start : start + block]
+        read = _read(index, part, Reading(shape.side - 2 * shape.border, run.options.fit))
         problems += read.problems
         if not len(read.kept):
             continue
@@ -71,6 +82,7 @@ class RunPlan:
     classes: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     inputs: Ids | None = None  # of pairs that are images of their own: the input of each of `ids`
+    lonely: tuple[int, int] = (0, 0)  # inputs and targets without a partner, which are left out
 
 
 def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
@@ -79,6 +91,9 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
     Raises `UsageError` where one has changed or is gone.
     """
     rows = run.rows("manifest.jsonl")
+    listed = sum(run.facts["images"].values())
+    if len(rows) != listed:
+        raise UsageError(f"manifest.jsonl of {run.name} lists {len(rows)} of its {listed} images; train anew")
     ids = np.array([r["id"] for r in rows], np.int64)
     given_ids = np.array([r["input"] for r in rows if "input" in r], np.int64)
     gone = np.setdiff1d(np.concatenate([ids, given_ids]), index.reader.ids_where("1"))
@@ -91,21 +106,17 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
         what = f"{len(gone)} images of {run.name} are gone from the index and {changed} have changed"
         raise UsageError(f"{what}; bring the files back, or train anew")
     shape = run.shape
-    read = read_pictures(
-        [i.path for i in index.images(ids)],
-        shape.side - 2 * shape.border,
-        fit=run.options.fit,
-        home=home_of(index),
-        job=job,
-    )
-    if read.problems:
-        raise UsageError(f"{len(read.problems)} files of {run.name} cannot be read any more: {read.problems[0]}")
+    read = _read(index, ids, reading_of(run.options, shape.side - 2 * shape.border), job)
     code = {name: c for c, name in enumerate(shape.classes)}
     labels = np.array([code.get(str(r.get("label")), -1) for r in rows], np.int64)
     pictures = Pictures(read.pixels, labels, shape.classes, ids, tuple(now))
-    if isinstance(run.options, Pix2pixOptions):
+    problems = read.problems
+    if isinstance(run.options, Pix2pixOptions) and not problems:
         inputs = {r["id"]: r["input"] for r in rows if "input" in r}
-        pictures = with_inputs(index, run.options, pictures, inputs, job)
+        pictures, problems = with_inputs(index, run.options, pictures, inputs, job)
+    if problems:
+        what = f"{plural(len(problems), 'file')} of {run.name} {'is' if len(problems) == 1 else 'are'}"
+        raise UsageError(f"{what} not what it was trained on: {problems[0]}; bring the files back, or train anew")
     return _with_embeddings(index, run.options, pictures)
 
 
@@ -121,11 +132,10 @@ def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) 
     )  # so that both parts are views of one array
     ids = plan.ids[order]
     inner = inner_side(plan.sizes, plan.options.side)
-    read = read_pictures([i.path for i in index.images(ids)], inner, fit=plan.options.fit, home=home_of(index), job=job)
+    read = _read(index, ids, reading_of(plan.options, inner), job)
     if not len(read.kept):
         raise UsageError(f"none of {len(ids)} files can be read; the first: {read.problems[0]}")
-    if read.problems:
-        job.say(f"{len(read.problems)} files cannot be read and are left out: {read.problems[0]}")
+    problems = read.problems
     ids, order = ids[read.kept], order[read.kept]
     values = index.reader.values_of(column) if plan.classes else {}
     code = {name: c for c, name in enumerate(plan.classes)}
@@ -133,8 +143,17 @@ def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) 
     pictures = Pictures(read.pixels, labels, plan.classes, ids, tuple(hashes[i] for i in order.tolist()))
     if isinstance(plan.options, Pix2pixOptions):
         paired = {} if plan.inputs is None else dict(zip(plan.ids.tolist(), plan.inputs.tolist(), strict=True))
-        pictures = with_inputs(index, plan.options, pictures, paired, job)
+        pictures, unread = with_inputs(index, plan.options, pictures, paired, job)
+        problems += unread
+    if problems:
+        job.say(f"{plural(len(problems), 'file')} {'is' if len(problems) == 1 else 'are'} left out: {problems[0]}")
     return _with_embeddings(index, plan.options, pictures)
+
+
+def _read(index: Index, ids: Ids, reading: Reading, job: Job = QUIET) -> Loaded:
+    """The files of images, those that still have the content that was indexed."""
+    paths, hashes = [i.path for i in index.images(ids)], Selections(index.reader).sha256_of(ids)
+    return read_pictures(paths, reading, sha256=hashes, home=home_of(index), job=job)
 
 
 def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.database import Selections, quoted
+from curator.database import Selections, is_locked, quoted
 from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.records import Ids
@@ -16,9 +16,15 @@ from curator.training.pictures import held_out
 from curator.training.trainers import TRAINERS
 
 _RUNS = "runs"
+LOCK = "training.lock"  # of a run's folder: the process that trains it has it
+_GOING = ("started", "training")
+_HASH = re.compile(r"[0-9a-f]{64}")  # of a manifest's line that nothing damaged
 
 
-_HASH = re.compile(r"[0-9a-f]{64}")  # of a line of the manifest that is whole
+def status_of(run: Run) -> str:
+    """How a run stands: "interrupted" where it was training when its process was killed."""
+    status = str(run.state["status"])
+    return "interrupted" if status in _GOING and not is_locked(run.folder, name=LOCK) else status
 
 
 def makes_pictures(run: Run) -> bool:
@@ -102,7 +108,7 @@ def find_generator(index: Index, named: str, *, from_pictures: bool = False) -> 
     there = [
         r
         for r in runs_in(home_of(index))
-        if makes_pictures(r) and r.trainer in kinds and r.state["status"] not in ("started", "training")
+        if makes_pictures(r) and r.trainer in kinds and r.checkpoints() and status_of(r) not in _GOING
     ]
     if not there:
         raise UnknownName(

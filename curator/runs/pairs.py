@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from curator.database import Curation, Selections
 from curator.database.curation import rejected_ids
-from curator.errors import PictureError, UsageError
-from curator.images import read_picture
+from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import find_images
 from curator.job import Job
 from curator.records import Ids
 from curator.training.kinds import Pix2pixOptions
-from curator.training.pairs import coloured, joined, made_pairs
-from curator.training.pictures import Bytes, Pictures, fitted, read_pictures
+from curator.training.options import Options
+from curator.training.pairs import GIVEN, input_of, joined, made_pairs
+from curator.training.pictures import Bytes, Pictures, Reading, read_pictures
 
 _FEW = 3  # names that an error lists
 
 
-def paired_ids(index: Index, inputs: str, targets: str, allowed: Ids) -> tuple[Ids, Ids]:
-    """Ids of inputs and of their targets, in the order of these: images of two names whose files are called alike.
+@dataclass(frozen=True)
+class Paired:
+    """Ids of inputs and of their targets (n,), in the order of these; how many of each have no partner."""
+
+    inputs: Ids
+    targets: Ids
+    lonely: tuple[int, int]
+
+
+def paired_ids(index: Index, inputs: str, targets: str, allowed: Ids) -> Paired:
+    """Images of two names whose files are called alike.
 
     Targets are among the `allowed` ids; rejected inputs and what is in one alone are left out. Raises `UsageError`
     where no two are, or where several in one are called alike.
@@ -40,7 +48,8 @@ def paired_ids(index: Index, inputs: str, targets: str, allowed: Ids) -> tuple[I
     if not both:
         examples = ", ".join([*sorted(of_input)[:_FEW], *sorted(of_target)[:_FEW]])
         raise UsageError(f"no file of {inputs} is called as one of {targets} but for its suffix: {examples}")
-    return np.array([of_input[s] for s in both], np.int64), np.array([of_target[s] for s in both], np.int64)
+    ids, target_ids = (np.array([stems[s] for s in both], np.int64) for stems in (of_input, of_target))
+    return Paired(ids, target_ids, (len(of_input) - len(both), len(of_target) - len(both)))
 
 
 def _by_stem(index: Index, named: str, allowed: Ids) -> dict[str, int]:
@@ -54,46 +63,48 @@ def _by_stem(index: Index, named: str, allowed: Ids) -> dict[str, int]:
     return stems
 
 
-def with_inputs(index: Index, options: Pix2pixOptions, read: Pictures, inputs: Mapping[int, int], job: Job) -> Pictures:
-    """Pictures as read → pairs (n, 6, H, W); `inputs` maps a target's id to its input's, for pairs of two names.
+def reading_of(options: Options, side: int) -> Reading:
+    """How a run reads files: of those that hold two pictures side by side, both halves."""
+    return Reading(side, options.fit, halves=isinstance(options, Pix2pixOptions) and options.source == "halves")
 
-    Raises `UsageError` for an input that cannot be read.
+
+def with_inputs(
+    index: Index, options: Pix2pixOptions, read: Pictures, inputs: Mapping[int, int], job: Job
+) -> tuple[Pictures, tuple[str, ...]]:
+    """Pictures as read → pairs (n, 6, H, W), and why others are none; `inputs` maps a target's id to its input's.
+
+    Raises `UsageError` where no input can be read.
     """
-    side = read.pixels.shape[2]
     if options.source == "pairs":
         ids = np.array([inputs[int(i)] for i in read.ids], np.int64)
-        sources = read_pictures([i.path for i in index.images(ids)], side, fit=options.fit, job=job)
-        if sources.problems:
-            raise UsageError(f"{len(sources.problems)} inputs of pairs cannot be read: {sources.problems[0]}")
-        hashes = tuple(Selections(index.reader).sha256_of(ids))
-        return replace(read, pixels=joined(sources.pixels, read.pixels), inputs=ids, input_sha256=hashes)
+        hashes = Selections(index.reader).sha256_of(ids)
+        side = read.pixels.shape[2]
+        sources = read_pictures([i.path for i in index.images(ids)], Reading(side, options.fit), sha256=hashes, job=job)
+        if not len(sources.kept):
+            raise UsageError(f"none of the {len(ids)} inputs can be read; the first: {sources.problems[0]}")
+        read, hashes = read.taken(sources.kept), [hashes[i] for i in sources.kept.tolist()]
+        pixels = joined(sources.pixels, read.pixels)
+        return replace(read, pixels=pixels, inputs=ids[sources.kept], input_sha256=tuple(hashes)), sources.problems
     if options.source == "halves":
-        return replace(read, pixels=_halves(index, read, options, side, job))
-    return replace(read, pixels=made_pairs(read.pixels, options.source))
+        return replace(read, pixels=joined(*sides_of(read.pixels, options))), ()
+    return replace(read, pixels=made_pairs(read.pixels, options.source)), ()
 
 
-def _halves(index: Index, read: Pictures, options: Pix2pixOptions, side: int, job: Job) -> Bytes:
-    pairs = np.empty((len(read), 6, side, side), np.uint8)
-    for n, image in enumerate(index.images(read.ids)):
-        try:
-            left, right = halves_of(read_picture(image.path, side=2 * side))
-        except PictureError as error:
-            raise UsageError(f"{error}; leave it out of the selection") from error
-        halves = [right, left] if options.reverse else [left, right]
-        square = [np.asarray(fitted(half, side, options.fit).convert("RGB")).transpose(2, 0, 1) for half in halves]
-        pairs[n] = np.concatenate(square)
-        job.progress(n + 1, len(read), "halving")
-        job.check()
-    return pairs
+def sides_of(pixels: Bytes, options: Pix2pixOptions) -> tuple[Bytes, Bytes]:
+    """(n, C, H, 2H) → inputs and targets, (n, C, H, H) each."""
+    side = pixels.shape[2]
+    halves = (pixels[..., :side], pixels[..., side:])
+    return halves[::-1] if options.reverse else halves
 
 
-def halves_of(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The left and the right half of a picture."""
-    middle = picture.width // 2
-    return picture.crop((0, 0, middle, picture.height)), picture.crop((picture.width - middle, 0, *picture.size))
+def input_pixels(path: Path, sha256: bytes | None, options: Pix2pixOptions, side: int, *, as_is: bool) -> Bytes:
+    """(1, 3, side, side): what a network sees of a file, as in training, or with `as_is` the picture itself.
 
-
-def square_input(path: Path, side: int, fit: str) -> Bytes:
-    """(1, 3, side, side) of a file, as pairs are read. Raises `PictureError`."""
-    picture = fitted(read_picture(path, side=side), side, fit).convert("RGB")
-    return coloured(np.asarray(picture).transpose(2, 0, 1)[None])
+    Raises `PictureError`.
+    """
+    reading = Reading(side, options.fit) if as_is else reading_of(options, side)
+    # (1, C, H, W)
+    pixels = reading.read(path, sha256).transpose(2, 0, 1)[None]
+    if reading.halves:
+        return sides_of(pixels, options)[0]
+    return pixels if as_is or options.source in GIVEN else input_of(pixels[0], options.source)[None]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from curator.database import Curation, Selections, quoted
+from curator.database import Curation, Selections, is_locked, quoted, take_lock
 from curator.database.curation import rejected_ids
 from curator.errors import UnknownName, UsageError
 from curator.index import Index
@@ -19,8 +21,9 @@ from curator.records import Ids
 from curator.records.selections import NAME
 from curator.registry import suggest
 from curator.runs.inputs import RunPlan, features_of, pictures_for, trained_on
-from curator.runs.lookup import home_of, run_of
+from curator.runs.lookup import LOCK, home_of, run_of
 from curator.runs.pairs import paired_ids
+from curator.texts import plural
 from curator.training.folder import LATEST, Run, start_run
 from curator.training.kinds import ClassifierOptions
 from curator.training.options import Options
@@ -51,12 +54,13 @@ def plan_training(
     `named` and `origin` are as `images_for` takes them; `given["pairs"]` names inputs and targets instead. Raises
     `UsageError`, `UnknownName`, `WhereError`.
     """
-    chosen, inputs, digest = dict(given), None, ""
+    chosen, inputs, digest, lonely = dict(given), None, "", (0, 0)
     pairs = chosen.pop("pairs", None)
     if pairs is not None:
         first, second = reversed(pairs) if chosen.get("reverse") else pairs
         allowed, digest = images_for(index, second, origin=origin)
-        inputs, ids = paired_ids(index, first, second, allowed)
+        paired = paired_ids(index, first, second, allowed)
+        inputs, ids, lonely = paired.inputs, paired.targets, paired.lonely
         what, chosen["source"] = f"pairs of {first} and {second}", "pairs"
     else:
         ids, digest = images_for(index, named, origin=origin)
@@ -78,7 +82,7 @@ def plan_training(
     classes = tuple(sorted({str(labels[int(i)]) for i in ids})) if labels else ()
     if kind.learns_labels and len(classes) < 2:
         raise UsageError(f"a {trainer} learns two classes or more, and all {len(ids)} images have the same '{column}'")
-    return RunPlan(options, ids, what, digest, classes, sizes, inputs)
+    return RunPlan(options, ids, what, digest, classes, sizes, inputs, lonely)
 
 
 def _refuse_few(options: Options, n: int) -> None:
@@ -128,22 +132,36 @@ def train_on(
     with Team.join() as team:
         pictures = pictures_for(index, plan, column=column, job=job)
         _refuse_large(plan.options, pictures)
-        folder = ""
+        folder, lock = "", None
         if team.rank == 0:
-            trained_on_facts = {
+            trained_on_facts: dict[str, Any] = {
                 "what": plan.named,
                 "digest": plan.digest,
                 "column": column,
                 "space": index.space.encoder,
             }
+            if any(plan.lonely):
+                trained_on_facts["without_a_partner"] = _lonely(plan)
+                job.say(f"Left out: {_lonely(plan)} without a partner of the same name.")
             facts = {"trained_on": trained_on_facts, "command": command}
             run_started = start_run(home_of(index), plan.options, pictures, facts, name=name)
-            folder = str(run_started.folder)
+            folder, lock = str(run_started.folder), take_lock(run_started.folder, name=LOCK)
             job.say(f"Run {run_started.name}: {len(pictures)} images, {plan.options.trainer}, in {run_started.folder}")
             if remark := plan.options.remark():
                 job.say(remark)
         run = Run(Path(team.share(folder)))
-        return run, _go(index, run, pictures, team, resume=False, job=job)
+        with lock or contextlib.nullcontext():
+            try:
+                return run, _go(index, run, pictures, team, resume=False, job=job)
+            except BaseException:
+                # Before its first checkpoint there is nothing of worth in it, and nothing to go on from.
+                if team.rank == 0 and not run.checkpoints():
+                    shutil.rmtree(run.folder, ignore_errors=True)
+                raise
+
+
+def _lonely(plan: RunPlan) -> str:
+    return f"{plural(plan.lonely[0], 'input')} and {plural(plan.lonely[1], 'target')}"
 
 
 def _refuse_large(options: Options, pictures: Pictures) -> None:
@@ -159,7 +177,7 @@ def resume_training(
     """Go on with a run from its latest checkpoint, on the images of its manifest.
 
     `changes` may extend `images` and `max_minutes`, which count from the run's start. Raises `UsageError` where they
-    are used, one of those images has changed or is gone, or another option is changed.
+    are used, one of those images has changed or is gone, another option is changed, or the run is being trained.
     """
     from curator.training.parallel import Team
 
@@ -173,6 +191,8 @@ def resume_training(
         )
     if "images" in changes:  # of a run that time limited
         changes = {"max_minutes": 0.0} | changes
+    if is_locked(run.folder, name=LOCK):
+        raise UsageError(f"{run.name} is being trained now; wait for it, or stop it with Ctrl-C where it runs")
     facts = run.facts
     facts["options"] |= changes
     options = options_from(facts["options"])
@@ -188,11 +208,15 @@ def resume_training(
         )
     with Team.join() as team:
         pictures = trained_on(index, run, job=job)
-        if team.rank == 0:
-            run.write_json("options.json", facts)
-            job.say(f"Run {run.name} goes on from {run.checkpoint(LATEST)} images.")
-        team.wait()
-        return run, _go(index, run, pictures, team, resume=True, job=job)
+        with take_lock(run.folder, name=LOCK, wait=1.0) if team.rank == 0 else contextlib.nullcontext():
+            # One that was killed before its first checkpoint begins anew, in its own folder.
+            is_begun = bool(run.checkpoints())
+            if team.rank == 0:
+                run.write_json("options.json", facts)
+                since = f"goes on from {run.checkpoint(LATEST)} images" if is_begun else "had no checkpoint; it begins"
+                job.say(f"Run {run.name} {since}.")
+            team.wait()
+            return run, _go(index, run, pictures, team, resume=is_begun, job=job)
 
 
 def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, job: Job) -> Any:

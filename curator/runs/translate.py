@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from curator.database import Selections
 from curator.errors import PictureError, UsageError
 from curator.images import absolute
 from curator.index import Index
@@ -20,11 +21,10 @@ from curator.job import QUIET, Job
 from curator.records import Image
 from curator.runs.generate import Generated, merge_manifest, refuse_strangers, save_picture
 from curator.runs.lookup import refuse_foreign
-from curator.runs.pairs import square_input
+from curator.runs.pairs import input_pixels
 from curator.training.exporting import load_translator
 from curator.training.folder import Run
 from curator.training.kinds import Pix2pixOptions
-from curator.training.pairs import GIVEN, input_of
 from curator.training.pictures import Bytes, tiled, to_picture
 from curator.training.pix2pix import translated
 
@@ -35,8 +35,8 @@ _SHOWN = 64  # pairs of the grid
 class Translation:
     """What is to be drawn: of which picture file, selection, folder or condition, by which checkpoint.
 
-    A run that was trained on inputs made out of pictures makes them first; `as_is` gives it the picture itself, as a
-    drawing for a run on edges.
+    A run that was trained on inputs made out of pictures makes them first, and one on halves takes the half that is the
+    input; `as_is` gives it the picture itself, as a drawing for a run on edges.
     """
 
     named: str
@@ -72,26 +72,25 @@ def translate(
     refuse_strangers(target)
     target.mkdir(parents=True, exist_ok=True)
     inner = run.shape.side - 2 * run.shape.border
-    planned: list[tuple[Path, Path]] = []
+    planned: list[tuple[Path, Path, bytes | None]] = []
     files: list[Path] = []
     problem = ""
     shown: list[Bytes] = []
     rows: list[dict[str, Any]] = []
-    for path, image in inputs:
+    for path, image, sha256 in inputs:
         name = f"{image.id}" if image else path.name
         file = target / f"{run.name[:5]}-{checkpoint}-of-{_safe(name, path)}{'-as-is' if asked.as_is else ''}.png"
         label = image.label if image else None
         rows.append({"file_name": file.name, "run": run.name, "checkpoint": checkpoint, "input": name, "label": label})
-        planned.append((file, path))
+        planned.append((file, path, sha256))
     merge_manifest(target / "manifest.jsonl", rows)  # before the pictures: none is ever without its input
-    for n, (file, path) in enumerate(planned):
+    for n, (file, path, sha256) in enumerate(planned):
         try:
-            pixels = square_input(path, inner, options.fit)
+            seen = input_pixels(path, sha256, options, inner, as_is=asked.as_is)
         except PictureError as error:
             problem = str(error)
             job.say(f"Skipped: {error}")
             continue
-        seen = pixels if asked.as_is or options.source in GIVEN else input_of(pixels[0], options.source)[None]
         border = run.shape.border
         padded = np.pad(seen, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
         drawn = translated(network, padded, torch.device("cpu"), border)[0]
@@ -109,12 +108,18 @@ def translate(
     return Generated(tuple(files), grid, report, is_collapsed=False)
 
 
-def _inputs(index: Index, asked: Translation) -> list[tuple[Path, Image | None]]:
+def _inputs(index: Index, asked: Translation) -> list[tuple[Path, Image | None, bytes | None]]:
+    """Files, with the image that the index knows each as, and its content."""
     file = absolute(Path(asked.named))
     if os.path.isfile(file):  # noqa: PTH113 - a condition may be too long for a name, which Path.is_file raises for
-        return [(file, None)]
-    images = index.images(find_images(index, asked.named))[: asked.n]
-    return [(i.path, i) for i in images]
+        image_id = index.reader.find(file)
+        if image_id is None:
+            return [(file, None, None)]
+        ids = np.array([image_id], np.int64)
+    else:
+        ids = find_images(index, asked.named)[: asked.n]
+    hashes = Selections(index.reader).sha256_of(ids)
+    return [(i.path, i, h) for i, h in zip(index.images(ids), hashes, strict=True)]
 
 
 def _safe(name: str, path: Path) -> str:

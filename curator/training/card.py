@@ -7,18 +7,7 @@ from typing import Any
 from curator.training.folder import Run
 from curator.training.options import Options
 
-_SHOWN = (
-    "frechet_distance",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "loss",
-    "accuracy",
-    "manhattan_distance",
-    "calibration_error",
-    "n",
-)
+_APART = ("images_seen", "seconds", "confusion")  # of a checkpoint's numbers: said elsewhere
 _NEXT_TO_NONE = 0.02  # of recall or coverage
 _HEALTH = ("logit_gap", "r1", "r2", "r1_over_r2", "kl", "mean_squared_error")
 
@@ -37,7 +26,7 @@ def write_card(run: Run) -> None:
         f"{state['images_seen']} images and {state.get('seconds', 0):.0f} s.", "",
         "## Trained on", "", *_trained_on(facts), "",
         "## Numbers", "", f"Best checkpoint: {state.get('best', 0)} images seen, beside {judged}.", "",
-        *_table({k: best[k] for k in _SHOWN if k in best}), "",
+        *_table({k: v for k, v in best.items() if k not in _APART}), "",
         *_confusion(best, facts["shape"]["classes"]),
         *_health(stats, best, run.options), "![Curves](curves.png)", "",
         "## Options", "", *_table(options), "",
@@ -53,7 +42,10 @@ def _trained_on(facts: dict[str, Any]) -> list[str]:
         "labels of both.",
         "",
     ]
-    return said + [f"- {k.replace('_', ' ')}: {v}" for k, v in facts.get("trained_on", {}).items()]
+    known = {k: v for k, v in facts.get("trained_on", {}).items() if v}
+    if not facts["shape"]["classes"]:
+        known.pop("column", None)  # no labels were looked at
+    return said + [f"- {k.replace('_', ' ')}: {v}" for k, v in known.items()]
 
 
 def _confusion(best: dict[str, Any], classes: list[str]) -> list[str]:

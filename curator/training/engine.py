@@ -50,14 +50,11 @@ def train(
 
     It always leaves a checkpoint. `team` is that of `Team.join()`, None for this process alone.
 
-    Raises `UsageError` where nothing is left to train on, or losses leave the finite numbers a fourth time, and
-    `IndexFull` where the disk is.
+    Raises `UsageError` where losses leave the finite numbers a fourth time, and `IndexFull` where the disk is.
     """
     options = run.options
     # 1. Some images are held out, by a hash of their content.
     trained, held = pictures.divide(options.holdout)
-    if not len(trained):
-        raise UsageError(f"no image is left to train on: {len(pictures)} were given, and all are held out")
     # 2. Whoever presses Ctrl-C asks the job to stop, in every process of the team.
     job = Job() if job is QUIET else job
     with job.on_signals(), contextlib.nullcontext(team) if team else Team.join() as joined, torch.random.fork_rng():
@@ -172,7 +169,7 @@ class _Engine:
         if not self.loop.images:
             return False
         # A multiple of the batch, so that marks fall between steps.
-        self.every = self.every or -(-(self.options.every or self.loop.images // 20) // self.size) * self.size
+        self.every = self.every or -(-(self.options.every or self.loop.images // 20 or 1) // self.size) * self.size
         seen = self.loop.images_seen
         return self.loop.images <= seen or seen // self.every > (seen - self.size) // self.every
 

@@ -35,6 +35,13 @@ _LIBRARIES = ("image-curator", "numpy", "torch", "safetensors")
 LATEST, BEST = "latest", "best"
 ENDED = ("finished", "out of time", "stopped early")  # statuses of a run that ended well
 
+# What every line of a file says.
+_KEYS: Mapping[str, Mapping[str, type]] = {
+    "manifest.jsonl": {"id": int, "sha256": str},
+    "metrics.jsonl": {"images_seen": int},
+    "stats.jsonl": {"images_seen": int},
+}
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -124,13 +131,15 @@ class Run:
             opened.write(to_json(row) + "\n")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The lines of a file, but those that a crash or a bad disk left no JSON in; null was no number."""
+        """The lines of a file, but those that a crash or a bad disk left not whole; null was no number."""
         try:
             lines = (self.folder / name).read_text(errors="replace").splitlines()
         except OSError:
             return []
         rows = (_object(line) for line in lines)
-        return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows if row]
+        keys = _KEYS.get(name, {})
+        whole = (row for row in rows if row and all(isinstance(row.get(k), kind) for k, kind in keys.items()))
+        return [{k: math.nan if v is None else v for k, v in row.items()} for row in whole]
 
     def cut_rows(self, name: str, images_seen: int) -> None:
         """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
@@ -148,11 +157,15 @@ class Run:
         """
         there = self.checkpoints()
         if not there:
-            raise UsageError(f"{self.name} has no checkpoint yet")
+            way = f"`curator train {self.trainer} --resume {self.name}` goes on with it"
+            raise UsageError(f"{self.name} has no checkpoint yet; {way}")
         if named == LATEST:
             return there[-1]
         if named == BEST:
-            best = self.state.get("best")
+            best = self.state.get("best")  # 0 before any was measured
+            if best and best not in there:
+                problem = f"the best checkpoint of {self.name}, at {best} images, is gone"
+                raise UsageError(f"{problem}; --checkpoint {there[-1]} takes the latest")
             return int(best) if best in there else there[-1]
         if not str(named).isdigit() or int(named) not in there:
             raise UnknownName(
@@ -212,7 +225,15 @@ def _object(text: str) -> dict[str, Any]:
 def start_run(
     home: Path, options: Options, pictures: Pictures, facts: Mapping[str, Any] = MappingProxyType({}), *, name: str = ""
 ) -> Run:
-    """Make the next numbered folder below `home`, with options and manifest in it before the first step."""
+    """Make the next numbered folder below `home`, with options and manifest in it before the first step.
+
+    Raises `UsageError`, without a folder, where all pictures would be held out.
+    """
+    held = int(held_out(pictures.sha256, options.holdout).sum())
+    if held == len(pictures):
+        raise UsageError(
+            f"no image is left to train on: {len(pictures)} were given, and --holdout {options.holdout:g} takes all"
+        )
     home.mkdir(parents=True, exist_ok=True)
     number = max((n for n, _ in _numbered(home)), default=0)
     while True:  # another process may take a number meanwhile
@@ -232,7 +253,6 @@ def start_run(
             if pictures.inputs is not None:
                 known |= {"input": int(pictures.inputs[n]), "input_sha256": pictures.input_sha256[n].hex()}
             opened.write(to_json({"id": image_id, "sha256": digest.hex()} | known) + "\n")
-    held = int(held_out(pictures.sha256, options.holdout).sum())
     counts = {"trained": len(pictures) - held, "held_out": held}
     run.write_state(status="started", images_seen=0)
     described = {"options": options.as_json(), "versions": versions, "shape": asdict(pictures.shape), "images": counts}

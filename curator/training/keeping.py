@@ -60,6 +60,9 @@ def restore_loop(run: Run, trainer: Trainer, job: Job = QUIET) -> Loop:
         # Written by the guard when a loss was not finite: from the checkpoint alone the same steps would diverge again.
         state = run.state
         loop.rate_factor, loop.retries = state.get("rate_factor", loop.rate_factor), state.get("retries", loop.retries)
+        if loop.best >= 0 and loop.best not in run.checkpoints():
+            job.say(f"The best checkpoint, at {loop.best} images, is gone; the best is sought from here on.")
+            loop.best, loop.best_value, loop.stale = -1, math.inf, 0
         return loop
     raise problem or UsageError(f"{run.name} has no checkpoint to go on from; train anew")
 

@@ -24,11 +24,17 @@ _MEASURED: Mapping[int, str] = {
     64: "coverage of clothing photos 0.60, of emoji 0.59 where --preset tiny has 0.15",
 }
 
+_MOST_LATENT = 4_096  # numbers of a latent: beyond, the first layer alone would fill the memory
+
 _DCGAN: Mapping[str, Any] = {
     "net": "dcgan", "loss": "bce", "rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "schedule": "constant", "batch": 64,
     "latent": 100,
     "images": 1_000_000,
 }  # fmt: skip
+
+
+def _refused_latent(latent: int) -> tuple[bool, str]:
+    return not 1 <= latent <= _MOST_LATENT, f"--latent takes 1 to {_MOST_LATENT} numbers, not {latent}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +86,8 @@ class GanOptions(Options):
             ),
             (min(self.gamma or 0, self.gamma_end or 0) < 0, "--gamma weighs a penalty, and cannot be negative"),
             (self.gamma is None and self.gamma_end is not None, "--gamma-end is where --gamma ends; name both"),
-            (self.latent < 1 or self.neighbours < 1, "--latent and --neighbours take 1 or more"),
+            (self.neighbours < 1, f"--neighbours takes 1 or more, not {self.neighbours}"),
+            _refused_latent(self.latent),
             (self.condition_noise < 0, "--condition-noise is a length, and cannot be negative"),
             (not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1), "--beta1 takes a number from 0 to below 1"),
         )
@@ -152,7 +159,7 @@ class VaeOptions(Options):
             ),
             (self.side % 8 != 0, f"a VAE halves the picture three times: --side is a multiple of 8, not {self.side}"),
             (self.beta < 0 or self.free_bits < 0, "--beta and --free-bits cannot be negative"),
-            (self.latent < 1, f"--latent takes 1 or more, not {self.latent}"),
+            _refused_latent(self.latent),
             (not 0 <= self.warmup <= 1, f"--warmup takes a share of the run, not {self.warmup}"),
             (
                 self.loss == "rae" and self.free_bits > 0,
@@ -195,7 +202,6 @@ class Pix2pixOptions(Options):
 
     trainer: ClassVar[str] = "pix2pix"
     is_channels_last: ClassVar[bool] = False  # instance normalisation turns the memory round: a step takes a fifth more
-    has_held_out_loss: ClassVar[bool] = True
     card_note: ClassVar[str] = (
         "l1 and mse are of held-out pairs, in steps of 255; l1_of_input is what copying the input would have."
     )

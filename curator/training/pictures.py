@@ -161,7 +161,7 @@ def inner_side(sizes: Sequence[tuple[int, int]], side: int) -> int:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Files that were read: `pixels` (m, C, side, side) of those at positions `kept` (m,).
+    """Files that were read: `pixels` (m, C, side, side or twice it) of those at positions `kept` (m,).
 
     `problems` say why others could not be read.
     """
@@ -171,28 +171,55 @@ class Loaded:
     problems: tuple[str, ...]
 
 
-def read_pictures(
-    paths: Sequence[Path], side: int, *, fit: str = "crop", home: Path | None = None, job: Job = QUIET
-) -> Loaded:
-    """Files → bytes at `side` pixels: one channel if all are grey, else three.
+@dataclass(frozen=True)
+class Reading:
+    """How files become bytes: `side` pixels, `fit` to a square; or `halves`, each made square, beside each other."""
 
-    A file that cannot be read is left out, with its reason. Resized by LANCZOS, the antialiased filter (an aliased one
-    changes every Fréchet distance: Parmar et al. 2022), then cropped to the middle square or squashed. Beyond 2 GiB the
-    array is mapped to a file in `home` that has no name, and goes when the process does.
+    side: int
+    fit: str = "crop"
+    halves: bool = False
+
+    @property
+    def width(self) -> int:
+        """In pixels, of what is read."""
+        return self.side * (2 if self.halves else 1)
+
+    def read(self, path: Path, sha256: bytes | None = None) -> Bytes:
+        """(side, width, 3) of a file. Raises `PictureError`, also for another content than that of `sha256`."""
+        picture = read_picture(path, side=self.width, sha256=sha256)
+        parts = halves_of(picture) if self.halves else (picture,)
+        return np.concatenate([np.asarray(fitted(part, self.side, self.fit)) for part in parts], 1)
+
+
+def read_pictures(
+    paths: Sequence[Path],
+    reading: Reading,
+    *,
+    sha256: Sequence[bytes] | None = None,
+    home: Path | None = None,
+    most: int = _MAPPED,
+    job: Job = QUIET,
+) -> Loaded:
+    """Files → bytes: one channel if all are grey, else three.
+
+    A file that cannot be read, or has another content than that of `sha256`, is left out, with its reason. Resized by
+    LANCZOS, the antialiased filter (an aliased one changes every Fréchet distance: Parmar et al. 2022), after it was
+    cropped to the middle square, or squashed. Beyond `most` bytes the array is mapped to a file in `home` that has no
+    name, and goes when the process does.
     """
 
-    def read(path: Path) -> Bytes | str:
+    def read(path: Path, content: bytes | None) -> Bytes | str:
         try:
-            return np.asarray(fitted(read_picture(path, side=side), side, fit))
+            return reading.read(path, content)
         except PictureError as error:
             return str(error)
 
-    x = _room((len(paths), side, side, 3), home)
+    x = _room((len(paths), reading.side, reading.width, 3), home, most)
     grey = True
     left: list[int] = []
     problems: list[str] = []
     with ThreadPoolExecutor(cores()) as pool:
-        for i, pixels in enumerate(pool.map(read, paths)):
+        for i, pixels in enumerate(pool.map(read, paths, sha256 or [None] * len(paths))):
             if isinstance(pixels, str):
                 problems.append(pixels)
             else:
@@ -206,11 +233,17 @@ def read_pictures(
     return Loaded(pixels, np.array(left, np.int64), tuple(problems))
 
 
-def _room(shape: tuple[int, ...], home: Path | None) -> Bytes:
-    if home is None or int(np.prod(shape, dtype=np.int64)) <= _MAPPED:
+def _room(shape: tuple[int, ...], home: Path | None, most: int) -> Bytes:
+    if home is None or int(np.prod(shape, dtype=np.int64)) <= most:
         return np.empty(shape, np.uint8)
     with tempfile.TemporaryFile(dir=home) as nameless:
         return np.memmap(nameless, np.uint8, "w+", shape=shape)
+
+
+def halves_of(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """The left and the right half of a picture."""
+    middle = picture.width // 2
+    return picture.crop((0, 0, middle, picture.height)), picture.crop((picture.width - middle, 0, *picture.size))
 
 
 def fitted(picture: Image.Image, side: int, fit: str) -> Image.Image:

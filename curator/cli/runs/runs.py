@@ -90,6 +90,8 @@ def compare_command(
         for option, values in compared.options.items()
     ]
     echo(table(plain, ("option", *compared.runs)) if plain else "All options are the same.")
+    if not compared.are_alike:
+        echo("Note: they were trained on unlike images, or measured in unlike spaces; --measure N measures all alike.")
     numbers = [
         ("held-out images" if n == "n" else n.replace("_", " "),
          *("–" if v is None else f"{v:.0f}" if n == "n" else f"{v:.4f}" for v in values))
@@ -143,7 +145,7 @@ def show_run(run: Run, *, as_json: bool) -> None:
     for key, value in (line | {k: v for k, v in details.stored["options"].items() if v not in (None, [], "")}).items():
         echo(f"{key:>16}  {value}")
     if metrics:
-        names = [k for k in metrics[-1] if k not in ("images_seen", "seconds", "n")]
-        rows = [[m["images_seen"], *(f"{m[k]:.4f}" for k in names)] for m in metrics]
+        names = [k for k, v in metrics[-1].items() if isinstance(v, float) and k not in ("seconds", "n")]
+        rows = [[m["images_seen"], *(f"{m[k]:.4f}" if k in m else "–" for k in names)] for m in metrics]
         echo("\n" + table(rows, ("images_seen", *names)))
     echo("\nLook at:\n  " + "\n  ".join(looks) if looks else "\nNothing to look at yet.")
