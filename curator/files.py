@@ -153,9 +153,8 @@ def whole_for_user(target: Path) -> Iterator[Path]:
         with whole(target) as beside:
             yield beside
     except OSError as error:
-        raise UsageError(
-            f"cannot write {target}: {error.strerror or error}; name a file in a folder that is there"
-        ) from error
+        way = "make room" if error.errno in FULL else "name a file in a folder that is there"
+        raise UsageError(f"cannot write {target}: {error.strerror or error}; {way}") from error
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from curator.errors import UsageError
 from curator.index import Index
 from curator.ingest import ingest
 from curator.ingest.importing import guess_form, import_set
+from curator.job import Job
 from curator.selection.buckets import bucket_report, shapes_for
 from curator.selection.export import ExportOptions, export
 from curator.selection.recipe import Recipe
@@ -289,3 +290,81 @@ def test_buckets_by_command(chosen: Index, curator: Callable[..., Result]) -> No
     assert curator("preview", "all", "--buckets", "x", "-i", chosen.folder).exit_code == 2
     assert curator("preview", "all", "--buckets", "9", "-i", chosen.folder).exit_code == 2
     assert "--reference" in curator("preview", "all", "-i", chosen.folder).stderr
+
+
+def lines_of(index: Index, folder: Path, options: ExportOptions) -> list[str]:
+    lines: list[str] = []
+    export(index, ["all"], folder, options, job=Job(say=lines.append))
+    return lines
+
+
+@pytest.mark.parametrize("form", ["imagefolder", "diffusers", "kohya", "stylegan", "webdataset", "coco", "csv"])
+def test_captions_come_in_again_as_they_were(index: Index, tmp_path: Path, form: str) -> None:
+    """One, several as one text or as a list, none: no line more and none less."""
+    (tmp_path / "p").mkdir()
+    for number, text in enumerate(("one line", "first\nsecond", "", "three")):
+        draw(number, (16, 16)).save(tmp_path / "p" / f"{number}.png")
+        (tmp_path / "p" / f"{number}.txt").write_text(text)
+    draw(9, (16, 16)).save(tmp_path / "p" / "9.png")
+    (tmp_path / "p" / "9.json").write_text(json.dumps({"captions": ["of a list", "another"]}))
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    select(index, "all", Recipe())
+    before = sorted(str(i.caption) for i in index.images(index.reader.ids_where("1")))
+    lines = lines_of(index, tmp_path / "out", ExportOptions(form))
+    assert any("1 of 5 pictures have neither" in line for line in lines) == (form in ("kohya", "diffusers"))
+    with Index.create(tmp_path / "again") as again:
+        import_set(again, tmp_path / "out", PixelEncoder())
+        assert sorted(str(i.caption) for i in again.images(again.reader.ids_where("1"))) == before
+
+
+def test_coco_has_an_annotation_for_each_caption(chosen: Index, tmp_path: Path) -> None:
+    export(chosen, ["all"], tmp_path / "out", ExportOptions("coco"))
+    said = json.loads((tmp_path / "out/annotations/captions_train.json").read_text())["annotations"]
+    assert sorted(a["caption"] for a in said) == ["a first one", "a second one", "only one"]
+    assert len({a["id"] for a in said}) == 3
+    assert len({a["image_id"] for a in said}) == 2
+
+
+@pytest.mark.parametrize("options", [{"size": 16}, {"size": 16, "alpha": "crop"}, {"size": 64}])
+def test_stylegan_says_how_many_are_enlarged(chosen: Index, tmp_path: Path, options: dict[str, object]) -> None:
+    """By the pictures' own sides, which are 24 to 35; the transparent one is 15 once it is cut."""
+    said = lines_of(chosen, tmp_path / "out", ExportOptions("stylegan", **options))[0]  # type: ignore[arg-type]
+    enlarged = 12 if options["size"] == 64 else 1 if "alpha" in options else 0
+    assert said == f"Pictures of {options['size']} px." + (f" {enlarged} of 12 are enlarged." if enlarged else "")
+
+
+def test_an_opaque_channel_of_alpha_is_taken_away_where_white_is_asked_for(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    draw(1).convert("RGBA").save(tmp_path / "p" / "opaque.png")
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    select(index, "all", Recipe())
+    for alpha, mode in (("keep", "RGBA"), ("white", "RGB"), ("crop", "RGB")):
+        export(index, ["all"], tmp_path / alpha, ExportOptions("csv", alpha=alpha))
+        (file,) = (tmp_path / alpha).rglob("*.png")
+        with Image.open(file) as picture:
+            assert picture.mode == mode
+
+
+def test_folders_that_are_alike_once_safe_stay_apart(index: Index, tmp_path: Path) -> None:
+    """And what is not a label is not promised as one."""
+    for number, name in enumerate(("a b", "a_b", "a,b", "plain")):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        draw(number).save(tmp_path / "p" / name / "x.png")
+        (tmp_path / "p" / name / "x.json").write_text(json.dumps({"label": "even" if number % 2 else "odd"}))
+    ingest(index, [tmp_path / "p"], PixelEncoder())
+    select(index, "all", Recipe())
+    said = lines_of(index, tmp_path / "out", ExportOptions("imagefolder", keep_folders=True))
+    folders = {p.name for p in (tmp_path / "out" / "train").iterdir() if p.is_dir()}
+    assert len(folders) == 4
+    assert {"a_b", "plain"} < folders, "safe names stay as they are"
+    assert any(line.startswith("Note: 2 names could not be kept") for line in said)
+    assert "classes" not in (tmp_path / "out" / "README.md").read_text()
+    export(index, ["all"], tmp_path / "labelled", ExportOptions("imagefolder"))
+    assert "config_name: classes" in (tmp_path / "labelled" / "README.md").read_text()
+
+
+def test_shards_are_of_forms_that_have_some() -> None:
+    ExportOptions("webdataset", shard=5)
+    for form in ("csv", "kohya", "stylegan"):
+        with pytest.raises(UsageError, match="--shard goes with forms of several files"):
+            ExportOptions(form, shard=5)

@@ -116,3 +116,19 @@ def test_safetensors_are_opened_by_their_lines_and_nothing_is_written_over(run: 
     (tmp_path / "net.safetensors").unlink()
     with pytest.raises(UsageError, match="name a new file"):
         export_run(run, "safetensors", tmp_path / "net.safetensors")
+
+
+def test_a_folder_that_is_there_is_taken_while_it_is_empty(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export_run(run, "python", tmp_path / "out")
+    assert (tmp_path / "out" / "README.md").is_file()
+    with pytest.raises(UsageError, match="name a new or empty folder"):
+        export_run(run, "python", tmp_path / "out")
+
+
+def test_classes_with_commas_are_told_apart(digits: Pictures, tmp_path: Path) -> None:
+    named = replace(digits, classes=tuple(f"n, {n}" for n in digits.classes))
+    begun = start_run(tmp_path, options_for("classifier", _SMALL | {"side": 8, "net": "resnet"}), named)
+    train(begun, TRAINERS["classifier"].make, named, features)
+    export_run(begun, "onnx", tmp_path / "net.onnx")
+    assert '["n, 0", "n, 1",' in (tmp_path / "net.onnx.md").read_text()

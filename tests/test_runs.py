@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from conftest import draw
 from curator.database import take_lock
 from curator.errors import UsageError
 from curator.index import Index
+from curator.runs.compare import drawn_by
 from curator.runs.lookup import LOCK, find_generator, run_of, status_of
 from curator.runs.train import resume_training
 from curator.training.folder import Run
@@ -157,3 +159,39 @@ def test_runs_of_unlike_images_are_compared_with_a_note(digits: Path, curator: C
     assert "two runs" in alike
     ok(curator(*VAE, "--rate", 0.01))
     assert "Note" not in ok(curator("runs", "compare", "1", "3"))
+
+
+def test_a_full_disk_is_an_error_in_words_and_leaves_no_folder(digits: Path, curator: Curator) -> None:
+    ok(curator(*VAE))
+    free = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, free[1]))
+    try:
+        refused = curator("generate", "1", "-n", 9, "-o", "drawn", "--no-index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, free)
+    assert "File too large; make room" in ok(refused, 2)
+    assert not Path("drawn").exists()
+    ok(curator("generate", "1", "-n", 9, "-o", "drawn", "--no-index"))
+    (Path("drawn") / "manifest.jsonl").write_text("not ours\n")
+    assert "is not as `curator generate` wrote it" in ok(curator("generate", "1", "-n", 2, "-o", "drawn"), 2)
+
+
+def test_a_sheet_of_runs_has_a_row_for_each_that_draws(digits: Path, curator: Curator) -> None:
+    small = ("--side", 32, "--width", 4, "--batch", 8, "--images", 16, "--every", 16)
+    ok(curator("train", "pix2pix", *small[:2], "--width", 8, *small[4:]))
+    ok(curator("train", "gan", *small, "--latent", 4, "--condition", "label"))
+    ok(curator("train", "vae", *small, "--latent", 4, "--condition", "embedding"))
+    ok(curator("train", "classifier", *small, "--net", "resnet"))
+    with Index.open() as index:
+        runs = [run_of(index, str(n)) for n in (1, 2, 3, 4)]
+        titles = [drawn_by(run) and drawn_by(run)[0] for run in runs]
+    assert titles == [
+        "00001-pix2pix: inputs, drawings, targets and differences at 16 images seen",
+        "00002-gan: the same latents, labels in turn",
+        "00003-vae: samples at 16 images seen",
+        None,
+    ]
+    ok(curator("runs", "compare", "1", "2", "3", "4", "--sheet", "runs.png"))
+    theirs = ok(curator("runs", "compare", "1", "2", "--sheet", next(digits.rglob("*.png"))), 2)
+    assert "and curator did not make it" in theirs

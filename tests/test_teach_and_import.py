@@ -145,7 +145,8 @@ def exported(index: Index, tmp_path: Path) -> Callable[..., Path]:
     split(index, "all", {"train": 0.5, "test": 0.5})
 
     def run(form: str) -> Path:
-        export(index, ["all-train", "all-test"], tmp_path / form, ExportOptions(form, shard=7))
+        options = ExportOptions(form, shard=7 if forms[form].has_shards else 1000)
+        export(index, ["all-train", "all-test"], tmp_path / form, options)
         return tmp_path / form
 
     return run

@@ -93,9 +93,9 @@ def sheet_option(what: str) -> Callable[[F], F]:
     return click.option("--sheet", type=kind, callback=checked, help=f"Draw {what} on a contact sheet.")
 
 
-def output_option(what: str, *, folder: bool = False, **more: Any) -> Callable[[F], F]:
-    """`-o/--output`: where the one thing that a command writes goes."""
-    kind = click.Path(path_type=Path, file_okay=not folder, dir_okay=folder)
+def output_option(what: str, *, folder: bool | None = False, **more: Any) -> Callable[[F], F]:
+    """`-o/--output`: where the one thing that a command writes goes, a `folder` or a file; None for either."""
+    kind = click.Path(path_type=Path, file_okay=folder is not True, dir_okay=folder is not False)
     return click.option("-o", "--output", type=kind, help=what, **more)
 
 

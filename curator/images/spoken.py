@@ -63,7 +63,10 @@ class Said:
 
     def notes(self, label: str | None, *, without: str | None) -> Notes:
         """Several captions stand on a line each."""
-        captions = [" ".join(c.split()) for c in self.captions] if len(self.captions) > 1 else list(self.captions)
+        lone = {c for c in self.captions if "\n" not in c}
+        # Those of a list, and the same as one text of several lines, as an export says both.
+        each = [c for c in self.captions if c in lone or not {line.strip() for line in c.split("\n")} <= lone | {""}]
+        captions = [" ".join(c.split()) for c in each] if len(each) > 1 else each
         extra = {k: v for k, v in self.extra.items() if k != without}
         return Notes(label, "\n".join(captions) or None, extra)
 

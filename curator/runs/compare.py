@@ -76,7 +76,7 @@ def draw_comparison(runs: Sequence[Run], target: Path) -> None:
     Generators of one trainer and latent size are given the same latents. What is conditioned on pictures or vectors is
     shown as it was sampled at its best checkpoint. Raises `UsageError` where the file cannot be written.
     """
-    parts = [draw_over(runs), *(_titled(*p) for run in runs if (p := _drawn(run)) is not None)]
+    parts = [draw_over(runs), *(_titled(*p) for run in runs if (p := drawn_by(run)) is not None)]
     sheet = Image.new("RGB", (max(p.width for p in parts), sum(p.height + _GAP for p in parts)), "white")
     top = 0
     for part in parts:
@@ -94,7 +94,7 @@ def _titled(title: str, picture: Image.Image) -> Image.Image:
     return titled
 
 
-def _drawn(run: Run) -> tuple[str, Image.Image] | None:
+def drawn_by(run: Run) -> tuple[str, Image.Image] | None:
     """What a run draws, and what that is of; None for one that draws nothing."""
     if TRAINERS[run.trainer].generator is not None and run.options.condition != "embedding":
         generator = load_generator(run)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from PIL import Image
 
 from curator.embeddings import normalise
 from curator.errors import UsageError
-from curator.files import whole_for_user, write_whole
-from curator.images import walk
+from curator.files import whole_for_user
 from curator.index import Index
 from curator.index.images import find_ids
 from curator.index.words import prompt
@@ -25,7 +23,7 @@ from curator.job import QUIET, Job
 from curator.records import IngestReport
 from curator.registry import suggest
 from curator.runs.lookup import refuse_foreign
-from curator.texts import to_json
+from curator.runs.manifests import merge_manifest, refuse_strangers
 from curator.training.batches import scaled
 from curator.training.folder import Run
 from curator.training.generator import PictureGenerator, interpolated, load_generator
@@ -33,7 +31,6 @@ from curator.training.kinds import VaeOptions
 from curator.training.pictures import Bytes, are_alike, tiled, to_picture
 from curator.training.samplers import NEAR_DATA
 
-MANIFEST = "manifest.jsonl"
 _GAP_IMAGES = 2_000
 _GAP_WORDS = 200
 _SCALE = 4  # of a strip's pictures
@@ -116,8 +113,6 @@ def generate(
     condition = condition_for(index, run, generator, asked)
     target = (target or run.folder / "generated").absolute()
     refuse_strangers(target)
-    target.mkdir(parents=True, exist_ok=True)
-
     names = {row: generator.shape.classes[row] if row >= 0 else None for row in condition.labels}
     stems = {row: _stem(run, asked, sampler, condition.words, label) for row, label in names.items()}
 
@@ -138,37 +133,22 @@ def generate(
         }
 
     files, rows = zip(*(planned(i) for i in range(asked.n)), strict=True)
-    merge_manifest(target / MANIFEST, rows)  # before the pictures: none is ever without its seed
+    merge_manifest(target, rows)  # before the pictures: none is ever without its seed
     shown: list[Bytes] = []
     for i, file in enumerate(files):
         row = i % len(condition.labels)
         z = generator.latent(asked.seed + i, sampler=sampler, psi=asked.psi, label=condition.labels[row])
         pixels = generator.make(z, condition.rows[row])
-        save_picture(to_picture(pixels), file)
+        write_picture(to_picture(pixels), file)
         shown += [pixels] if i < _GRID else []
         job.progress(i + 1, asked.n, "generating")
         job.check()
     label = next(iter(names.values())) if len(names) == 1 else None
     grid = run.folder / "grids" / f"{_stem(run, asked, sampler, condition.words, label)}-seed-{asked.seed:06d}.png"
     grid.parent.mkdir(exist_ok=True)
-    save_picture(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
+    write_picture(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
     return Generated(files, grid, report, are_alike(shown, len(condition.labels)))
-
-
-def refuse_strangers(target: Path) -> None:
-    """Raise `UsageError` for a folder with pictures that were not generated: they would be indexed as if they were."""
-    if not target.is_dir():
-        return
-    manifest = target / MANIFEST
-    ours = (
-        {r.get("file_name") for r in map(json.loads, manifest.read_text().splitlines())}
-        if manifest.is_file()
-        else set()
-    )
-    foreign = [f for f in walk(target).images if f.path not in ours]
-    if foreign or None in ours:
-        raise UsageError(f"{target} holds files that `curator generate` did not make; name a new folder with -o")
 
 
 def condition_for(index: Index, run: Run, generator: PictureGenerator, asked: Asked) -> Condition:
@@ -259,17 +239,10 @@ def _stem(run: Run, asked: Asked, sampler: str, words: str, label: str | None) -
     return "-".join(parts)
 
 
-def save_picture(picture: Image.Image, file: Path) -> None:
+def write_picture(picture: Image.Image, file: Path) -> None:
     """Write a picture whole, in the format that its suffix says."""
     with whole_for_user(file) as beside:
         picture.save(beside, file.suffix[1:].upper())
-
-
-def merge_manifest(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add lines to a manifest; a picture that is made again replaces its own."""
-    lines = file.read_text().splitlines() if file.is_file() else []
-    merged = {r["file_name"]: r for r in map(json.loads, lines)} | {str(r["file_name"]): r for r in rows}
-    write_whole(file, "".join(to_json(r) + "\n" for _, r in sorted(merged.items())))
 
 
 def write_interpolation(index: Index, run: Run, asked: Asked, target: Path, *, steps: int = 8) -> None:
@@ -290,7 +263,7 @@ def write_interpolation(index: Index, run: Run, asked: Asked, target: Path, *, s
     for first, second in zip(ends, [*ends[1:], ends[0]], strict=True):
         between += [generator.make(interpolated(first, second, t / steps), row) for t in range(steps)]
     if target.suffix == ".png":
-        save_picture(tiled(np.stack(between), steps, 2), target)
+        write_picture(tiled(np.stack(between), steps, 2), target)
         return
     frames = [to_picture(p).convert("RGB") for p in between]
     large = [f.resize((f.width * _SCALE, f.height * _SCALE), Image.Resampling.NEAREST) for f in frames]

@@ -19,8 +19,9 @@ from curator.index.images import find_images
 from curator.ingest import IngestOptions, ingest
 from curator.job import QUIET, Job
 from curator.records import Image
-from curator.runs.generate import Generated, merge_manifest, refuse_strangers, save_picture
+from curator.runs.generate import Generated, write_picture
 from curator.runs.lookup import refuse_foreign
+from curator.runs.manifests import merge_manifest, refuse_strangers
 from curator.runs.pairs import input_pixels
 from curator.training.exporting import load_translator
 from curator.training.folder import Run
@@ -70,7 +71,6 @@ def translate(
     inputs = _inputs(index, asked)
     target = (target or run.folder / "generated").absolute()
     refuse_strangers(target)
-    target.mkdir(parents=True, exist_ok=True)
     inner = run.shape.side - 2 * run.shape.border
     planned: list[tuple[Path, Path, bytes | None]] = []
     files: list[Path] = []
@@ -83,7 +83,7 @@ def translate(
         label = image.label if image else None
         rows.append({"file_name": file.name, "run": run.name, "checkpoint": checkpoint, "input": name, "label": label})
         planned.append((file, path, sha256))
-    merge_manifest(target / "manifest.jsonl", rows)  # before the pictures: none is ever without its input
+    merge_manifest(target, rows)  # before the pictures: none is ever without its input
     for n, (file, path, sha256) in enumerate(planned):
         try:
             seen = input_pixels(path, sha256, options, inner, as_is=asked.as_is)
@@ -94,7 +94,7 @@ def translate(
         border = run.shape.border
         padded = np.pad(seen, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
         drawn = translated(network, padded, torch.device("cpu"), border)[0]
-        save_picture(to_picture(drawn), file)
+        write_picture(to_picture(drawn), file)
         files.append(file)
         shown += [seen[0], drawn] if len(files) <= _SHOWN else []
         job.progress(n + 1, len(planned), "drawing")
@@ -103,7 +103,7 @@ def translate(
         raise UsageError(f"none of the pictures can be read: {problem}")
     grid = run.folder / "grids" / f"{run.name[:5]}-{checkpoint}-of-{_mark([f.name for f in files])}.png"
     grid.parent.mkdir(exist_ok=True)
-    save_picture(tiled(np.stack(shown), min(8, len(shown)), 2), grid)
+    write_picture(tiled(np.stack(shown), min(8, len(shown)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
     return Generated(tuple(files), grid, report, is_collapsed=False)
 

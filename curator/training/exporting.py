@@ -15,7 +15,7 @@ from curator.texts import to_json
 from curator.training.classifier import classifier_of
 from curator.training.folder import Run, packed
 from curator.training.generator import load_generator
-from curator.training.kinds import ClassifierOptions, Pix2pixOptions, VaeOptions
+from curator.training.kinds import ClassifierOptions
 from curator.training.opening import readme_of, write_python
 from curator.training.state import load_network
 from curator.training.trainers import TRAINERS
@@ -46,10 +46,13 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
     file cannot be written, or ONNX Runtime computes something else.
     """
     beside_it = target.with_name(target.name + ".md")
-    if not target.absolute().parent.is_dir() or target.exists() or (form != "python" and beside_it.exists()):
-        raise UsageError(f"cannot write {target}: name a new file, in a folder that is there")
+    is_folder = form == "python"
+    is_new = not target.exists() or (is_folder and target.is_dir() and not any(target.iterdir()))
+    if not target.absolute().parent.is_dir() or not is_new or (not is_folder and beside_it.exists()):
+        what = "a new or empty folder" if is_folder else "a new file"
+        raise UsageError(f"cannot write {target}: name {what}, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)
-    if form == "python":
+    if is_folder:
         _write_folder(run, network, target, checkpoint)
         return 0.0
     # Both beside, then both in place: one without the other would be in the way of the same command.
@@ -72,7 +75,7 @@ def _write_folder(run: Run, network: torch.nn.Module, target: Path, checkpoint: 
     """Source, weights, what latents are drawn from and a README: all of them, or no folder."""
     # The wrapper gives ONNX two inputs; torch calls the network itself.
     inner = network.network if isinstance(network, _Inputs) else network
-    fitted = load_generator(run, checkpoint).fitted if isinstance(run.options, VaeOptions) else {}
+    fitted = load_generator(run, checkpoint).fitted if TRAINERS[run.trainer].generator is not None else {}
     # What a VAE's latents are drawn from, without the latents of every training image.
     mixture = {name: a for name, a in fitted.items() if name.startswith("mixture_")}
     with whole_folder_for_user(target) as beside:
@@ -82,15 +85,11 @@ def _write_folder(run: Run, network: torch.nn.Module, target: Path, checkpoint: 
 def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], list[str]]:
     options, shape = run.options, run.shape
     rng = torch.Generator().manual_seed(0)
-    if isinstance(options, ClassifierOptions):
-        network: torch.nn.Module = load_classifier(run, checkpoint)
-        return network, (torch.rand((2, shape.channels, shape.side, shape.side), generator=rng) * 2 - 1,), ["x"]
-    if isinstance(options, Pix2pixOptions):
-        return (
-            load_translator(run, checkpoint),
-            (torch.rand((2, 3, shape.side, shape.side), generator=rng) * 2 - 1,),
-            ["x"],
-        )
+    if TRAINERS[run.trainer].generator is None:
+        # Of two colour pictures that are stored as one, the network is given the first.
+        channels = 3 if TRAINERS[run.trainer].translator is not None else shape.channels
+        network = (load_classifier if options.learns_labels else load_translator)(run, checkpoint)
+        return network, (torch.rand((2, channels, shape.side, shape.side), generator=rng) * 2 - 1,), ["x"]
     generator = load_generator(run, checkpoint)
     # Two of each input: a batch of one could hide an axis that was traced as fixed.
     z = torch.randn((2, len(generator.latent(0, sampler="normal"))), generator=rng)

@@ -8,9 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 from curator.errors import UsageError
+from curator.texts import to_json
 from curator.training.folder import Arrays, Run, packed
-from curator.training.kinds import ClassifierOptions, GanOptions, Pix2pixOptions, VaeOptions
+from curator.training.kinds import VaeOptions
 from curator.training.pictures import Shape
+from curator.training.trainers import TRAINERS
 
 README, WEIGHTS, MIXTURE = "README.md", "weights.safetensors", "mixture.safetensors"
 
@@ -20,7 +22,10 @@ def write_python(run: Run, weights: Arrays, mixture: Arrays, folder: Path) -> No
 
     `mixture` is what latents are drawn from, empty for N(0, I).
     """
-    modules, line = _recipe(run)
+    recipe = TRAINERS[run.trainer].recipe
+    if recipe is None:
+        raise UsageError(f"a {run.trainer} has no form 'python'; take onnx or safetensors")
+    modules, line = recipe(run.options, run.shape)
     for module in modules:
         source = inspect.getsource(import_module(f"curator.training.{module}"))
         (folder / f"{module}.py").write_text(source.replace("from curator.training.", "from "), encoding="utf-8")
@@ -51,7 +56,7 @@ def readme_of(run: Run, form: str, file: str) -> str:
 def _text(run: Run, code: list[str], needs: str) -> str:
     shape = _opened(run)
     cut = f" A border of {shape.border} pixels on each side is to be cut off." if shape.border else ""
-    classes = f"\nClasses, in order: {', '.join(shape.classes)}.\n" if shape.classes else ""
+    classes = f"\nClasses, in order: {to_json(shape.classes, ensure_ascii=False)}\n" if shape.classes else ""
     return (
         f"# {run.name}\n\nA {run.trainer} of curator, with averaged weights; pictures are {shape.channels} × "
         f"{shape.side} × {shape.side}, in [−1, 1].{cut}\nIt needs {needs}, and nothing of curator:\n\n```python\n"
@@ -62,40 +67,16 @@ def _text(run: Run, code: list[str], needs: str) -> str:
 
 def _opened(run: Run) -> Shape:
     """The shape of what goes in and comes out: pairs are stored as one picture of six channels."""
-    return replace(run.shape, channels=3) if isinstance(run.options, Pix2pixOptions) else run.shape
-
-
-def _recipe(run: Run) -> tuple[tuple[str, ...], str]:
-    """The modules that a network's source is in, the last with the network, and the line that makes it."""
-    options, shape = run.options, run.shape
-    k = shape.condition_size(options.condition)
-    if isinstance(options, GanOptions):
-        sizes = f"{options.width}, {shape.side}, {shape.channels}, {options.latent}, {k}"
-        return ("gan_nets",), f'gan_nets.NETS["{options.net}"]({sizes})[0]'
-    if isinstance(options, VaeOptions):
-        output = "vae_nets.SIGMOID" if options.loss == "bce" else "vae_nets.LINEAR"
-        mean = f"torch.zeros({shape.channels}, {shape.side}, {shape.side})"
-        return ("gan_nets", "vae_nets"), (
-            f"vae_nets.Autoencoder(width={options.width}, side={shape.side}, mean={mean}, latent={options.latent}, "
-            f"condition={k}, dropout={options.dropout}, output={output})"
-        )
-    if isinstance(options, ClassifierOptions):
-        sizes = f"{options.width}, {shape.side}, {shape.channels}, {len(shape.classes)}, {options.dropout}"
-        return ("classifier_nets",), f'classifier_nets.NETS["{options.net}"]({sizes})'
-    if isinstance(options, Pix2pixOptions):
-        return ("pix2pix_nets",), f"pix2pix_nets.UNet({options.width}, {shape.side}, {options.dropout})"
-    raise UsageError(f"a {run.trainer} has no form 'python'; take onnx or safetensors")
+    return replace(run.shape, channels=3) if TRAINERS[run.trainer].translator is not None else run.shape
 
 
 def _use(run: Run, *, has_mixture: bool) -> list[str]:
     options, shape = run.options, _opened(run)
     x = f"torch.zeros(16, {shape.channels}, {shape.side}, {shape.side})  # pictures in [−1, 1]"
-    if isinstance(options, ClassifierOptions):
-        return [
-            f"x = {x}",
-            f"with torch.no_grad():\n    shares = network(x).softmax(1)  # (16, {len(shape.classes)})",
-        ]
-    if isinstance(options, Pix2pixOptions):
+    if options.learns_labels:
+        shares = f"shares = network(x).softmax(1)  # (16, {len(shape.classes)})"
+        return [f"x = {x}", f"with torch.no_grad():\n    {shares}"]
+    if TRAINERS[run.trainer].generator is None:
         return [f"x = {x}", "with torch.no_grad():\n    pictures = network(x)"]
     k = shape.condition_size(options.condition)
     draw = [f"z = torch.randn(16, {getattr(options, 'latent')})"]  # noqa: B009 - of every trainer with a generator
@@ -116,9 +97,9 @@ def _condition(run: Run) -> str:
 
 def _onnx_use(run: Run) -> list[str]:
     options, shape = run.options, _opened(run)
-    if isinstance(options, ClassifierOptions | Pix2pixOptions):
+    if TRAINERS[run.trainer].generator is None:
         x = f"x = np.zeros((16, {shape.channels}, {shape.side}, {shape.side}), np.float32)  # pictures in [−1, 1]"
-        what = "logits" if isinstance(options, ClassifierOptions) else "pictures"
+        what = "logits" if options.learns_labels else "pictures"
         return [x, f'{what} = session.run(None, {{"x": x}})[0]']
     k = shape.condition_size(options.condition)
     z = f"z = np.random.default_rng(0).normal(size=(16, {getattr(options, 'latent')})).astype(np.float32)"  # noqa: B009

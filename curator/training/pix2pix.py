@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,6 @@ class Pix2pix:
 
 
 def _targets(held: Pictures) -> Pictures:
-    from dataclasses import replace
-
     return replace(held, pixels=held.pixels[:, 3:])
 
 

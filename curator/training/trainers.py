@@ -24,14 +24,16 @@ class Training:
     """A kind of training: the dataclass of its options, and a function from a source of batches to its parts.
 
     `generator` makes the network that turns latents into pictures, and names it among the trainer's averages;
-    `translator` that which turns pictures into pictures; None where nothing is made. A distribution registers a
-    training under the entry-point group `curator.trainers`.
+    `translator` that which turns pictures into pictures; None where nothing is made. `recipe` says how the network is
+    made without curator: the modules of `curator.training` that its source is in, and the line that makes it; without
+    one it has no form "python". A distribution registers a training under the entry-point group `curator.trainers`.
     """
 
     options: type[Options]
     make: Callable[[Source], Trainer]
     generator: Callable[[Any, Shape], tuple[torch.nn.Module, str]] | None = None
     translator: Callable[[Any, Shape], tuple[torch.nn.Module, str]] | None = None
+    recipe: Callable[[Any, Shape], tuple[tuple[str, ...], str]] | None = None
 
 
 TRAINERS: Registry[Training] = Registry("trainer")
@@ -49,6 +51,11 @@ def _gan_generator(options: GanOptions, shape: Shape) -> tuple[torch.nn.Module, 
     return both_networks(options, shape)[0], "generator"
 
 
+def _gan_recipe(options: GanOptions, shape: Shape) -> tuple[tuple[str, ...], str]:
+    sizes = f"{options.width}, {shape.side}, {shape.channels}, {options.latent}"
+    return ("gan_nets",), f'gan_nets.NETS["{options.net}"]({sizes}, {shape.condition_size(options.condition)})[0]'
+
+
 def _vae(source: Source) -> Trainer:
     from curator.training.vae import Vae
 
@@ -61,10 +68,24 @@ def _vae_generator(options: VaeOptions, shape: Shape) -> tuple[torch.nn.Module, 
     return autoencoder_of(options, shape), "autoencoder"
 
 
+def _vae_recipe(options: VaeOptions, shape: Shape) -> tuple[tuple[str, ...], str]:
+    output = "vae_nets.SIGMOID" if options.loss == "bce" else "vae_nets.LINEAR"
+    mean = f"torch.zeros({shape.channels}, {shape.side}, {shape.side})"
+    return ("gan_nets", "vae_nets"), (
+        f"vae_nets.Autoencoder(width={options.width}, side={shape.side}, mean={mean}, latent={options.latent}, "
+        f"condition={shape.condition_size(options.condition)}, dropout={options.dropout}, output={output})"
+    )
+
+
 def _classifier(source: Source) -> Trainer:
     from curator.training.classifier import Classification
 
     return Classification(source)
+
+
+def _classifier_recipe(options: ClassifierOptions, shape: Shape) -> tuple[tuple[str, ...], str]:
+    sizes = f"{options.width}, {shape.side}, {shape.channels}, {len(shape.classes)}, {options.dropout}"
+    return ("classifier_nets",), f'classifier_nets.NETS["{options.net}"]({sizes})'
 
 
 def _pix2pix(source: Source) -> Trainer:
@@ -79,10 +100,14 @@ def _pix2pix_translator(options: Pix2pixOptions, shape: Shape) -> tuple[torch.nn
     return unet_of(options, shape), "generator"
 
 
-TRAINERS.register("gan")(Training(GanOptions, _gan, _gan_generator))
-TRAINERS.register("vae")(Training(VaeOptions, _vae, _vae_generator))
-TRAINERS.register("classifier")(Training(ClassifierOptions, _classifier))
-TRAINERS.register("pix2pix")(Training(Pix2pixOptions, _pix2pix, translator=_pix2pix_translator))
+def _pix2pix_recipe(options: Pix2pixOptions, shape: Shape) -> tuple[tuple[str, ...], str]:
+    return ("pix2pix_nets",), f"pix2pix_nets.UNet({options.width}, {shape.side}, {options.dropout})"
+
+
+TRAINERS.register("gan")(Training(GanOptions, _gan, _gan_generator, recipe=_gan_recipe))
+TRAINERS.register("vae")(Training(VaeOptions, _vae, _vae_generator, recipe=_vae_recipe))
+TRAINERS.register("classifier")(Training(ClassifierOptions, _classifier, recipe=_classifier_recipe))
+TRAINERS.register("pix2pix")(Training(Pix2pixOptions, _pix2pix, translator=_pix2pix_translator, recipe=_pix2pix_recipe))
 
 # Options that do something only beside a value of another.
 _ONLY: Mapping[str, tuple[str, tuple[str, ...]]] = {

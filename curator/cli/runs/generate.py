@@ -30,7 +30,7 @@ from curator.texts import plural
 @click.option("--text", help="Of a run with --condition embedding: make what fits these words.")
 @click.option("--mix", nargs=2, metavar="A B", help="Make what lies between two images, or labels.")
 @click.option("--from", "source", metavar="FILE|IMAGES", help="Of a pix2pix: draw what these become.")
-@click.option("--as-is", is_flag=True, help="With --from: give pictures as they are, such as a sketch for edges.")
+@click.option("--as-is", is_flag=True, help="With --from: take pictures as they are: a sketch, one half alone.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first picture; the next has the next.")
 @click.option(
     "--psi", type=FiniteNumber(), default=1.0, show_default=True, help="Below 1: likelier pictures, of fewer kinds."

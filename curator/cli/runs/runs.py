@@ -10,7 +10,7 @@ import click
 
 from curator.cli import completing
 from curator.cli.face import echo, opened, print_json, say, table, working
-from curator.cli.options import index_option, inner_index, json_option, output_option
+from curator.cli.options import index_option, inner_index, json_option
 
 if TYPE_CHECKING:
     from curator.index import Index
@@ -110,7 +110,9 @@ def compare_command(
 
 @runs_group.command("export")
 @click.argument("run", shell_complete=completing.runs)
-@output_option("A new file, or folder for python.", required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="A new file, or folder for python."
+)
 @click.option("--as", "form", default="onnx", show_default=True, metavar="FORM", help="onnx, safetensors or python.")
 @inner_index
 def export_command(*, run: str, name: str | None, output: Path, form: str) -> None:

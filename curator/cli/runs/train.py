@@ -221,6 +221,7 @@ def _train(
             plan = plan_training(index, trainer, selection, chosen, column=label, origin=origin)
             if dry_run:
                 facts = {"images": len(plan.ids), "trained_on": plan.named, "classes": plan.classes}
+                facts |= {"without_a_partner": plan.lonely} if any(plan.lonely) else {}
                 print_json(facts | {"options": plan.options.as_json()})
                 return
             command = shlex.join(["curator", *sys.argv[1:]])

@@ -15,6 +15,7 @@ from typing import Any
 from curator.errors import UsageError
 from curator.files import write_whole
 from curator.images import MAX_BYTES, SUFFIXES
+from curator.images.tables import Remarks, read_table
 from curator.job import Job
 from curator.texts import to_json
 
@@ -159,11 +160,12 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
 def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
     """Archives of pictures as StyleGAN's `dataset_tool.py` writes them → files and `.json` side-cars with labels.
 
-    A number of `dataset.json` is named by `labels.json` beside the archive. Raises `UsageError` for no such archive.
+    A number of `dataset.json` is named by `labels.json` beside the archive; captions and further columns come from the
+    `images.csv` that an export has. Raises `UsageError` for no such archive.
     """
     done = 0
     for file in files:
-        names = _labels(file.parent)
+        names, said = _labels(file.parent), _said_beside(file.parent, job)
         try:
             with zipfile.ZipFile(file) as archive:
                 codes = _codes_in(archive)
@@ -178,8 +180,10 @@ def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
                     place = target / file.stem / f"{done:08d}-{_safe(Path(member.filename).name)[-100:]}"
                     _write(place, data)
                     label = codes.get(member.filename)
+                    notes = dict(said.get(f"{file.name}/{member.filename}", {}))
                     if label is not None and label != -1:
-                        notes = {"label": _named(label, names or None)}
+                        notes["label"] = _named(label, names or None)
+                    if notes:
                         _write(place.with_suffix(".json"), to_json(notes, ensure_ascii=False).encode())
                     done += 1
                     job.progress(done, done, "unpacking")
@@ -187,6 +191,17 @@ def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
             raise UsageError(f"{file} cannot be unpacked: {error}") from error
     return done
+
+
+def _said_beside(folder: Path, job: Job) -> dict[str, Mapping[str, Any]]:
+    """Picture, as `train.zip/00000/img00000000.png` → the columns of its row in `images.csv`."""
+    table, remarks = folder / "images.csv", Remarks()
+    try:
+        rows = list(read_table(table, None, remarks)) if table.is_file() else []
+    except UsageError as error:
+        job.say(f"Skipped: {error}")
+        return {}
+    return {str(r["file"]): {k: v for k, v in r.items() if v and k != "file"} for r in rows if r.get("file")}
 
 
 def _codes_in(archive: zipfile.ZipFile) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def write_card(plan: ExportPlan, form: str) -> None:
     for split in splits:
         lines += [f"  - split: {_name(split)}", f"    path: {to_json(pattern(split))}"]
     said = ["`datasets.load_dataset(FOLDER)` loads it with these splits; `images.csv` lists every image.", ""]
-    if forms[form].has_label_folders and all(item.image.label is not None for item in plan.items):
+    if forms[form].has_label_folders and _are_labels(plan):
         # Where `datasets` sees a table it does not look at the folders: this names pictures alone.
         lines += ["- config_name: classes", "  drop_labels: false", "  data_files:"]
         for split in splits:
@@ -36,6 +36,13 @@ def write_card(plan: ExportPlan, form: str) -> None:
         said += ['`datasets.load_dataset(FOLDER, "classes")` loads pictures and their labels as a `ClassLabel`.', ""]
     lines += ["---", "", f"{len(plan.items)} images, exported by curator as {form}.", "", *said]
     write_text(plan.folder / "README.md", "\n".join(lines))
+
+
+def _are_labels(plan: ExportPlan) -> bool:
+    """Whether the folders that pictures lie in, which become classes, are their labels."""
+    pairs = {(Path(item.file).parent.name, item.image.label) for item in plan.items}
+    folders, labels = ({pair[n] for pair in pairs} for n in (0, 1))
+    return None not in labels and len(pairs) == len(folders) == len(labels)
 
 
 def _name(split: str) -> str:

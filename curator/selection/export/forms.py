@@ -18,6 +18,7 @@ from curator.selection.export.items import (
     Item,
     as_csv,
     as_jsonl,
+    captions_of,
     content,
     forms,
     place,
@@ -152,7 +153,7 @@ def _save_table(table: Any, plan: ExportPlan, name: str) -> None:
 def _coco(plan: ExportPlan) -> None:
     """`images/` and `annotations/`, for `instances` and `captions` of each split.
 
-    Each label is a box around its picture.
+    Each label is a box around its picture; each caption is an annotation.
     """
     refuse_none(plan, "coco")
     codes = _codes(plan.items)
@@ -185,9 +186,8 @@ def _coco(plan: ExportPlan) -> None:
             {"images": images, "annotations": boxes, "categories": categories},
         )
         captions = [
-            {"id": i.rank + 1, "image_id": i.rank + 1, "caption": i.image.caption}
-            for i in items
-            if i.image.caption is not None
+            {"id": number, "image_id": image_id, "caption": text}
+            for number, (image_id, text) in enumerate(((i.rank + 1, t) for i in items for t in captions_of(i)), 1)
         ]
         if captions:
             _dump(plan, f"annotations/captions_{split}.json", {"images": images, "annotations": captions})
@@ -270,8 +270,10 @@ forms.register("imagefolder")(
         has_label_folders=True,
     )
 )
-forms.register("webdataset")(Form(_webdataset, place=_within, packed=True))
-forms.register("parquet")(Form(_parquet, place=_within, packed=True, data_files=lambda split: f"{split}-*.parquet"))
+forms.register("webdataset")(Form(_webdataset, place=_within, packed=True, has_shards=True))
+forms.register("parquet")(
+    Form(_parquet, place=_within, packed=True, has_shards=True, data_files=lambda split: f"{split}-*.parquet")
+)
 forms.register("coco")(Form(_coco, place=lambda split, label, name: f"images/{split}-{name}"))
 forms.register("csv")(Form(_csv))
 forms.register("jsonl")(Form(_jsonl))

@@ -53,6 +53,7 @@ class Item:
     value: float | None
     file: str
     origin: str  # the selection it comes from
+    pixels: tuple[int, int] = (0, 0)  # width and height of what is exported, before it is made smaller
     box: tuple[int, int, int, int] | None = None  # what of it is exported, in its own pixels; None for all
     extra: Mapping[str, Any] = field(default_factory=dict)  # the further columns that any of the items has
 
@@ -97,7 +98,8 @@ class Form:
 
     What `write` gives back are the items as they were written, where they are not as planned.
 
-    `packed` forms hold the pictures inside shards, so that nothing can be linked. `data_files` is the pattern of a
+    `packed` forms hold the pictures inside, so that nothing can be linked; with `has_shards` in several files of
+    `shard` pictures each. `data_files` is the pattern of a
     split's files where Hugging Face's `datasets` reads the form from a folder, and `has_label_folders` says that it can
     tell labels by the names of folders. `has_repeats`: kohya's number before those names. `takes_size` says which sides
     the form can have, `size_is` in words. `reads` are the suffixes that its readers know, none for all: the rest
@@ -107,6 +109,7 @@ class Form:
     write: Callable[[ExportPlan], Sequence[Item] | None]
     place: Callable[[str, str, str], str] = lambda split, label, name: f"images/{split}/{name}"
     packed: bool = False
+    has_shards: bool = False
     data_files: Callable[[str], str] | None = None
     has_label_folders: bool = False
     has_repeats: bool = False
@@ -116,6 +119,11 @@ class Form:
 
 
 forms: Registry[Form] = Registry("form of export")
+
+
+def captions_of(item: Item) -> list[str]:
+    """Its captions: the lines of the column that are not empty."""
+    return [line for line in (item.image.caption or "").split("\n") if line.strip()]
 
 
 def content(item: Item, plan: ExportPlan) -> bytes:
@@ -130,7 +138,9 @@ def content(item: Item, plan: ExportPlan) -> bytes:
     if plan.size is None and not is_cut and not is_foreign:
         return data
     picture = with_alpha(data)
-    if picture.mode == "RGB" and plan.size is None and item.file.endswith(suffix):
+    # Nothing of it is seen through: it stays as it is, but for a channel of alpha that nobody should be given.
+    is_opaque = picture.mode == "RGB" and (plan.alpha == "keep" or "A" not in item.image.mode.upper())
+    if is_opaque and plan.size is None and item.file.endswith(suffix):
         return data
     if item.box is not None:
         picture = picture.crop(item.box)

@@ -19,6 +19,7 @@ from curator.selection.export.items import (
     Form,
     Item,
     as_jsonl,
+    captions_of,
     forms,
     place,
     refuse_none,
@@ -45,6 +46,7 @@ def _kohya(plan: ExportPlan) -> None:
         if said:
             write_text((plan.folder / item.file).with_suffix(".txt"), said + "\n")
         plan.exported(done)
+    _say_wordless(plan)
 
 
 def _diffusers(plan: ExportPlan) -> None:
@@ -59,11 +61,20 @@ def _diffusers(plan: ExportPlan) -> None:
     for split in sorted({i.split for i in plan.items}):
         lines = []
         for item in (i for i in plan.items if i.split == split):
-            captions = (item.image.caption or item.image.label or "").split("\n")
+            captions = captions_of(item) or [item.image.label or ""]
             rest = {k: "" if v is None else v for k, v in item.row().items() if k in ("label", "sha256")}
             name = item.file.removeprefix(f"{split}/")
             lines.append({"file_name": name, "text": captions[0], "captions": captions} | rest)
         write_text(plan.folder / split / "metadata.jsonl", as_jsonl(lines))
+    _say_wordless(plan)
+
+
+def _say_wordless(plan: ExportPlan) -> None:
+    """How many pictures a text-to-image trainer is told nothing of."""
+    count = sum(not (i.image.caption or i.image.label) for i in plan.items)
+    if count:
+        said = f"{count} of {len(plan.items)} pictures have neither caption nor label"
+        plan.job.say(f"Note: {said}; `curator label` and tables give them some.")
 
 
 def _stylegan(plan: ExportPlan) -> list[Item]:
@@ -100,8 +111,8 @@ def _stylegan(plan: ExportPlan) -> list[Item]:
 
 
 def _say_side(plan: ExportPlan, side: int) -> None:
-    """How large pictures get, and what that costs; a box of an item is not looked at."""
-    short = [min(i.image.width, i.image.height) for i in plan.items]
+    """How large pictures get, and what that costs."""
+    short = [min(i.pixels) for i in plan.items]
     why = "" if plan.size else f", as the smallest has {min(short)}; --size takes another side"
     enlarged = sum(s < side for s in short)
     plan.job.say(f"Pictures of {side} px{why}." + (f" {enlarged} of {len(short)} are enlarged." if enlarged else ""))
@@ -109,7 +120,7 @@ def _say_side(plan: ExportPlan, side: int) -> None:
 
 def _side_of(items: Sequence[Item]) -> int:
     """The largest power of two that every picture has on its short side, up to 1024."""
-    smallest = min(min(i.image.width, i.image.height) for i in items)
+    smallest = min(min(i.pixels) for i in items)
     return int(min(_LARGEST, 2 ** max(3, smallest.bit_length() - 1)))
 
 

@@ -37,7 +37,7 @@ from curator.selection.export.items import (
     write_text,
 )
 from curator.selection.recipe import manifest_of
-from curator.texts import to_json
+from curator.texts import plural, to_json
 
 _SAFE = re.compile(r"[^\w.+-]+")
 _UNLABELLED = "unlabelled"
@@ -84,6 +84,8 @@ class ExportOptions:
             raise UsageError(f"--as {self.form} takes a --size of {forms[self.form].size_is}, not {self.size}")
         if self.keep_folders and (forms[self.form].packed or forms[self.form].has_repeats or self.link == "none"):
             raise UsageError(f"--keep-folders goes with pictures in folders, which --as {self.form} has not like this")
+        if self.shard != type(self).shard and not forms[self.form].has_shards:
+            raise UsageError(f"--shard goes with forms of several files, which --as {self.form} is not; leave it out")
         if self.repeats != type(self).repeats and not forms[self.form].has_repeats:
             raise UsageError("--repeats is kohya's, and means nothing to another form")
 
@@ -120,6 +122,7 @@ def export(
     if options.keep_folders:
         roots = [r.path for r in index.reader.roots()]
         items = [replace(i, file=f) for i, f in zip(items, _kept_names(items, roots, options), strict=True)]
+        _say_changed(items, roots, job)
     items = _with_columns(items)
     with whole_folder_for_user(target) as beside:
         plan = ExportPlan(
@@ -143,11 +146,11 @@ def _items(
     """Items with names that are safe, unlike each other, and the same every time."""
     items = []
     images = index.images(s.ids)
-    folders = _folders(labels)
+    folders = _unlike(labels, {_UNLABELLED}) | {"": _UNLABELLED}
     for rank, (image, sha256, value, split) in enumerate(
         zip(images, s.sha256, s.values.tolist(), s.splits, strict=True)
     ):
-        part = _SAFE.sub("_", options.splits.get(s.name) or split or ("train" if alone else s.name)).lstrip(".") or "_"
+        part = _safe(options.splits.get(s.name) or split or ("train" if alone else s.name))
         key = f"{first + rank:06d}-{sha256.hex()[:8]}"
         file = _file(image, key, part, folders.get(image.label or "", _UNLABELLED), options)
         item = Item(first + rank, key, image, sha256.hex(), part, value if math.isfinite(value) else None, file, s.name)
@@ -161,15 +164,17 @@ def _shown(item: Item, options: ExportOptions) -> Item:
     if options.alpha == "crop" and may_be_transparent(image.mode, image.format):
         box = seen_box(with_alpha(selected_bytes(item)))
         image = replace(image, width=box[2] - box[0], height=box[3] - box[1])
-    return replace(item, image=image if options.size is None else scaled(image, options.size), box=box)
+    shown = image if options.size is None else scaled(image, options.size)
+    return replace(item, image=shown, pixels=(image.width, image.height), box=box)
 
 
 def _kept_names(items: Sequence[Item], roots: Sequence[Path], options: ExportOptions) -> Iterator[str]:
     """Where each picture lies below its split when folders are kept; of two that would meet the second has its key."""
     form, taken = forms[options.form], set[str]()
-    for item in items:
-        *folders, name = relative(item.image, roots).split("/")
-        plain = [_SAFE.sub("_", part).lstrip(".") or "_" for part in (*folders, Path(name).stem)]
+    paths = [relative(item.image, roots).split("/") for item in items]
+    folder_names = _unlike({folder for *folders, _ in paths for folder in folders}, set())
+    for item, (*folders, name) in zip(items, paths, strict=True):
+        plain = [*(folder_names[f] for f in folders), _safe(Path(name).stem)]
         home = item.split if form.has_label_folders else str(Path(item.file).parent)
         suffix = Path(item.file).suffix
         stem = f"{home}/{'/'.join(plain)}"
@@ -177,6 +182,16 @@ def _kept_names(items: Sequence[Item], roots: Sequence[Path], options: ExportOpt
             stem += f"-{item.key}"
         taken.add(stem.lower())
         yield stem + suffix
+
+
+def _say_changed(items: Sequence[Item], roots: Sequence[Path], job: Job) -> None:
+    changed = [
+        i for i in items
+        if not i.file.rpartition(".")[0].endswith(str(Path(relative(i.image, roots)).with_suffix("")))
+    ]  # fmt: skip
+    if changed:
+        example = f"{relative(changed[0].image, roots)} as {changed[0].file}"
+        job.say(f"Note: {plural(len(changed), 'name')} could not be kept as every file system takes it, so {example}.")
 
 
 def _with_columns(items: Sequence[Item]) -> list[Item]:
@@ -200,18 +215,27 @@ def _one_type(values: Sequence[Any]) -> list[Any]:
     return [v if v is None or isinstance(v, str) else to_json(v, ensure_ascii=False) for v in values]
 
 
-def _folders(labels: set[str]) -> dict[str, str]:
-    """A folder name for every label, safe and unlike those of the others, whatever the label is."""
-    folders: dict[str, str] = {"": _UNLABELLED}
-    for label in sorted(labels):
-        safe = _SAFE.sub("_", label).lstrip(".") or "_"
-        taken, number = {f.lower() for f in folders.values()}, 1
-        name = safe
-        while name.lower() in taken:
+def _safe(name: str) -> str:
+    """A name that every file system takes."""
+    return _SAFE.sub("_", name).lstrip(".") or "_"
+
+
+def _unlike(names: set[str], taken: set[str]) -> dict[str, str]:
+    """A safe name for each, unlike those of the others and those in `taken`, whatever the name is.
+
+    Those that are safe as they are keep theirs.
+    """
+    unlike_names: dict[str, str] = {}
+    taken = {t.lower() for t in taken}
+    for name in sorted(names, key=lambda n: (_safe(n) != n, n)):
+        plain, number = _safe(name), 1
+        unlike = plain
+        while unlike.lower() in taken:
             number += 1
-            name = f"{safe}-{number}"
-        folders[label] = name
-    return folders
+            unlike = f"{plain}-{number}"
+        taken.add(unlike.lower())
+        unlike_names[name] = unlike
+    return unlike_names
 
 
 def _file(image: Image, key: str, split: str, folder: str, options: ExportOptions) -> str:
