@@ -258,14 +258,11 @@ def test_a_name_taken_meanwhile_is_not_written_over(index: Index, fill: Fill) ->
     assert len(Selections(index.reader).get("mine").ids) == 2
 
 
-def test_who_cannot_have_the_lock_again_writes_nothing(
-    index: Index, fill: Fill, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_cannot_have_the_lock_again_writes_nothing(index: Index, fill: Fill) -> None:
     """As at a second Ctrl-C while another process writes."""
     fill()
-    monkeypatch.setattr("curator.database.writing._AGAIN", 0.1)
     writer, clean = Writer.open(index.folder), index.folder / "clean.json"
-    aside = writer.aside()
+    aside = writer.aside(wait=0.1)
     aside.__enter__()
     with take_lock(index.folder):
         clean.unlink()

@@ -306,23 +306,19 @@ def test_a_question_about_few_images_looks_up_those_alone(index: Index) -> None:
         assert plan[0] == "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)", plan
 
 
-def test_vectors_and_digests_are_the_same_looked_up_or_read_through(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vectors_and_digests_are_the_same_looked_up_or_read_through(index: Index) -> None:
     put(index, unit(30))
     ids = np.random.default_rng(0).permutation(np.arange(1, 31))[:20]
 
-    def found() -> list[object]:
-        return [vectors_of(index, ids).tolist(), Selections(index.reader).sha256_of(ids)]
+    def stored(few: int) -> list[object]:
+        return [vectors_of(index, ids, few=few).tolist(), Selections(index.reader).sha256_of(ids, few=few)]
 
-    looked_up = found()
+    looked_up = stored(few=100)
     remove_images(index, ["2", "3"])
-    assert found() == looked_up, "removed images too"
-    for module in ("index.images", "database.selections"):
-        monkeypatch.setattr(f"curator.{module}.FEW", 5)
-    assert found() == looked_up
+    assert stored(few=100) == looked_up, "removed images too"
+    assert stored(few=5) == looked_up
     with pytest.raises(UnknownName):
-        vectors_of(index, np.arange(25, 45))
+        vectors_of(index, np.arange(25, 45), few=5)
 
 
 def test_a_failed_transaction_leaves_no_trace(index: Index) -> None:

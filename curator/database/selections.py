@@ -145,10 +145,13 @@ class Selections:
             counts.update(row[0] for row in self.reader.rows(sql))
         return counts
 
-    def sha256_of(self, ids: Ids | Sequence[int]) -> list[bytes]:
-        """Digests of the contents of images, in their order. Raises `UnknownName` for an id there never was."""
+    def sha256_of(self, ids: Ids | Sequence[int], *, few: int = FEW) -> list[bytes]:
+        """Digests of the contents of images, in their order: up to `few` are looked up, for more all are read through.
+
+        Raises `UnknownName` for an id there never was.
+        """
         wanted = [int(i) for i in ids]
-        these = f" WHERE i.id IN ({', '.join(map(str, wanted))})" if len(wanted) <= FEW else ""
+        these = f" WHERE i.id IN ({', '.join(map(str, wanted))})" if len(wanted) <= few else ""
         digest_of = dict(
             self.reader.rows(f"SELECT i.id, c.sha256 FROM images i CROSS JOIN contents c ON c.id = i.content_id{these}")
         )

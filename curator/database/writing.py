@@ -59,10 +59,11 @@ class Writing(Reader):
         self._lock.close()
 
     @contextlib.contextmanager
-    def aside(self, job: Job = QUIET) -> Iterator[None]:
+    def aside(self, job: Job = QUIET, *, wait: float = _AGAIN) -> Iterator[None]:
         """Within it others may write: nothing here is half done. Afterwards the lock is this writer's again.
 
-        Raises `Stopped` where the job is asked to stop while another has the lock: nothing more is written then.
+        Raises `IndexLocked` where another has the lock for `wait` seconds more, and `Stopped` where the job is asked to
+        stop meanwhile: nothing more is written then.
 
         What others have changed meanwhile is seen afterwards, so hold nothing that they may change.
         """
@@ -72,7 +73,7 @@ class Writing(Reader):
             yield
         finally:
             self.lost = True  # as it stays where waiting ends in an error or in Ctrl-C
-            self._lock = take_lock(self.folder, wait=_AGAIN, job=job)
+            self._lock = take_lock(self.folder, wait=wait, job=job)
             self.lost = False
 
     @contextlib.contextmanager

@@ -21,9 +21,12 @@ from curator.registry import suggest
 _WORD = re.compile(r"[\w.+~/\\-]+")  # a name or a path: a condition compares
 
 
-def vectors_of(index: Index, ids: Ids) -> NDArray[np.float16]:
-    """(n, d) stored vectors of images, in their order. Raises `UnknownName` for one without."""
-    if len(ids) > FEW:
+def vectors_of(index: Index, ids: Ids, *, few: int = FEW) -> NDArray[np.float16]:
+    """(n, d) stored vectors of images, in their order: up to `few` are looked up, for more all are read through.
+
+    Raises `UnknownName` for one without.
+    """
+    if len(ids) > few:
         order = np.argsort(ids, kind="stable")
         ordered = ids[order]
         x = np.empty((len(ids), index.space.dim), np.float16)

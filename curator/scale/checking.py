@@ -62,11 +62,13 @@ def skipped_of(place: str) -> Iterator[tuple[int, str, str]]:
         yield from ((receipt.shard, s.uri, s.reason) for s in receipt.skipped)
 
 
-def verify_set(place: str, *, deep: float = 0.0, clean: bool = False, job: Job = QUIET) -> Iterator[Finding]:
+def verify_set(
+    place: str, *, deep: float = 0.0, clean: bool = False, age: float = _OLD, job: Job = QUIET
+) -> Iterator[Finding]:
     """Every byte of every shard against its receipt; `deep` is the share of rows that are read and encoded anew.
 
     A receipt without its file is taken back, so that `curator scale embed` makes the shard again. `clean` removes files
-    that no receipt names and that are older than a day.
+    that no receipt names and whose age is at least so many seconds.
     """
     storage = Storage(place)
     facts = read_facts(storage)
@@ -89,7 +91,7 @@ def verify_set(place: str, *, deep: float = 0.0, clean: bool = False, job: Job =
     receipted = {r.file for r in receipts.values()}
     for name, info in infos.items():
         if name.endswith(".parquet") and name not in receipted:
-            is_old = time.time() - written_at(info) > _OLD
+            is_old = time.time() - written_at(info) > age
             if clean and is_old:
                 storage.remove(f"shards/{name}")
             yield Finding(f"shards/{name}", f"no receipt names it{'; removed' if clean and is_old else ''}", True)

@@ -194,18 +194,21 @@ def checked(place: str) -> str:
     return place
 
 
-def read_uri(uri: str) -> bytes:
-    """The bytes of one picture, wherever it is. Raises `FileNotFoundError`, `StorageError`, or a local `OSError`."""
+def read_uri(uri: str, *, most: int = MAX_BYTES) -> bytes:
+    """The bytes of one picture, wherever it is. Raises `FileNotFoundError`, `StorageError`, or a local `OSError`.
+
+    One of more than `most` bytes is such an error.
+    """
     chained = tar_of(uri)
     if chained:
-        (data,) = members_of(chained[0], {chained[1]}).values()
+        (data,) = members_of(chained[0], {chained[1]}, most=most).values()
         return data
     if "://" not in uri:
-        return read_regular(Path(uri), MAX_BYTES)
+        return read_regular(Path(uri), most)
     fs, path = file_system(uri)
     size = int(insistently(lambda: fs.info(path), uri).get("size") or 0)
-    if size > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"larger than {MAX_BYTES // 2**20} MiB", uri)
+    if size > most:
+        raise OSError(errno.EFBIG, f"larger than {most // 2**20} MiB", uri)
     return bytes(insistently(lambda: fs.cat_file(path), uri))
 
 
@@ -223,15 +226,18 @@ def read_shown(uri: str) -> bytes:
     return read_uri(uri)
 
 
-def members_of(tar: str, wanted: set[str]) -> dict[str, bytes]:
-    """Several members of a tar, read once from its beginning. Raises `FileNotFoundError` for one that is not in it."""
+def members_of(tar: str, wanted: set[str], *, most: int = MAX_BYTES) -> dict[str, bytes]:
+    """Several members of a tar, read once from its beginning.
+
+    Raises `FileNotFoundError` for one that is not in it, and `OSError` for one of more than `most` bytes.
+    """
     import tarfile
 
     contents: dict[str, bytes] = {}
     with open_uri(tar) as opened, tarfile.open(fileobj=opened, mode="r|*") as archive:
         for member in archive:
-            if member.name in wanted and member.size > MAX_BYTES:
-                raise OSError(errno.EFBIG, f"{member.name} is larger than {MAX_BYTES // 2**20} MiB", tar)
+            if member.name in wanted and member.size > most:
+                raise OSError(errno.EFBIG, f"{member.name} is larger than {most // 2**20} MiB", tar)
             if member.name in wanted and (data := archive.extractfile(member)) is not None:
                 contents[member.name] = data.read()
                 if len(contents) == len(wanted):

@@ -98,13 +98,16 @@ def has_bf16(device: torch.device) -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())
 
 
-def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list[str]:
-    """What a person should know of a checkpoint's numbers: a generator that makes few things, and what may help."""
+def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> str:
+    """What a person should know of a checkpoint's numbers: a generator that makes few things, and what may help.
+
+    "" where there is nothing to say.
+    """
     # Shares of real images: those in the ball of a generated one (recall), those with one in their ball (coverage).
     low = [name for name in ("recall", "coverage") if numbers.get(name, 1.0) < 0.02]
     # In the first fifth every GAN makes few kinds of pictures.
     if not low or clock.share < 0.2:
-        return []
+        return ""
     ways = [
         "train longer",
         *([] if options.net == "dcgan" else ["leave --net, --loss and --preset out"]),
@@ -112,29 +115,29 @@ def advice(numbers: Mapping[str, float], clock: Clock, options: Options) -> list
         "a smaller --rate",
         *(["--augment diffaug where images are few"] if "diffaug" not in options.augment else []),
     ]
-    return [
+    return (
         f"Warning: {' and '.join(low)} near 0 after {clock.images_seen} images: the generator makes few kinds of "
         f"pictures, or none that look real. Ways out: {', '.join(ways)}."
-    ]
+    )
 
 
 def news(numbers: Mapping[str, float], loop: Loop, clock: Clock, options: Options, judged_by: str) -> Mapping[str, str]:
     """What a person should be told of a checkpoint, once in a run: kind → a line."""
     lines = {
-        "collapse": advice(numbers, clock, options) if options.warns_of_collapse else [],
+        "collapse": advice(numbers, clock, options) if options.warns_of_collapse else "",
         "standing still": standing_still(loop, options, judged_by),
     }
-    return {kind: said[0] for kind, said in lines.items() if said}
+    return {kind: line for kind, line in lines.items() if line}
 
 
-def standing_still(loop: Loop, options: Options, number: str) -> list[str]:
-    """What a person should know of a run whose held-out number no longer gets better, by its name."""
+def standing_still(loop: Loop, options: Options, number: str) -> str:
+    """What a person should know of a run whose held-out number no longer gets better, by its name; "" for nothing."""
     # Noise alone makes some checkpoints no better; six in a row are a plateau.
     if loop.stale < _STILL or options.patience or loop.images_seen >= (loop.images or math.inf):
-        return []
+        return ""
     # A GAN has no held-out loss, and no --patience.
     ends = f"--patience {_STILL} ends such a run; " if options.has_held_out_loss else ""
-    return [
+    return (
         f"No better {number.replace('_', ' ')} since {loop.best} images, for {loop.stale} checkpoints: {ends}Ctrl-C "
         "keeps the best. More or other images, --augment, or a smaller --rate may help."
-    ]
+    )

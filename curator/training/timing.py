@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from curator.training.options import Options
 from curator.training.parallel import Team
@@ -26,21 +26,29 @@ class Timing:
     Those in which the process was stopped, or its machine frozen, are not of the run.
     """
 
-    def __init__(self, options: Options, team: Team) -> None:
-        self.options, self.team = options, team
+    def __init__(
+        self,
+        options: Options,
+        team: Team,
+        *,
+        wall: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        """`wall` and `cpu` are the clocks, in seconds."""
+        self.options, self.team, self.wall, self.cpu = options, team, wall, cpu
         # In seconds; without a limit never.
         self.until = options.max_minutes * 60 or math.inf
-        self.began = self.looked = time.monotonic()
-        self.worked, self.still = time.process_time(), 0.0
+        self.began = self.looked = wall()
+        self.worked, self.still = cpu(), 0.0
 
     def start(self, loop: Loop) -> None:
         """Count on from where a loop was."""
-        self.looked, self.worked = time.monotonic(), time.process_time()
+        self.looked, self.worked = self.wall(), self.cpu()
         self.began = self.looked - loop.seconds
 
     def seconds(self) -> float:
         """Since the beginning. It is asked at every step, so in a long time without work the process stood still."""
-        now, worked = time.monotonic(), time.process_time()
+        now, worked = self.wall(), self.cpu()
         gap = now - self.looked
         # Whoever computes uses a core; what waited for seconds and used none was not running.
         if gap > _ASLEEP and worked - self.worked < _IDLE * gap:
@@ -56,7 +64,7 @@ class Timing:
 
     def wrote(self) -> None:
         """After writing files: what that took is counted, however long a disk made the process wait."""
-        self.looked, self.worked = time.monotonic(), time.process_time()
+        self.looked, self.worked = self.wall(), self.cpu()
 
     def is_late(self, loop: Loop) -> bool:
         """Whether the time is used, but for what the end of the run takes."""
