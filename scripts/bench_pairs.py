@@ -22,7 +22,7 @@ from bench_generators import begin, clothing, parser_of, run_of
 from curator.encoders import load_encoder
 from curator.metrics import frechet_distance
 from curator.runs.inputs import features_of
-from curator.runs.translate import load_translator
+from curator.training.exporting import load_translator
 from curator.training.pairs import made_pairs
 from curator.training.pictures import Bytes, tiled
 from curator.training.pix2pix import translated

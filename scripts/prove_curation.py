@@ -55,8 +55,8 @@ from curator.selection.preview import preview
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
 from curator.selection.sets import listed
-from curator.training.gan import generated
 from curator.training.generator import load_generator
+from curator.training.parts import generated
 
 WORKER: dict[str, Any] = {}  # of a process: the world, the index, images seen
 POOL = "label IN ('clean', 'stranger', 'copy')"
@@ -220,7 +220,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     sampler = generator.samplers[0]
     z = torch.from_numpy(np.stack([generator.latent(i, sampler=sampler) for i in range(len(world.held))]))
     x = world.features(
-        generated(generator.network, z, torch.zeros((len(z), 0)), torch.device("cpu"), generator.shape.border)
+        generated(generator.network, (z, torch.zeros((len(z), 0))), torch.device("cpu"), generator.shape.border)
     )
     shutil.rmtree(run.folder)
     return job | {

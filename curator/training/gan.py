@@ -18,8 +18,8 @@ from curator.metrics import frechet_distance, manifold
 from curator.training.batches import Batch, Source, conditions_of, distorted, generator_of
 from curator.training.gan_nets import NETS
 from curator.training.kinds import GanOptions
-from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
-from curator.training.pictures import Bytes, Pictures, Shape, to_bytes
+from curator.training.parts import Clock, Features, Phase, averaged, generated, optimiser_for
+from curator.training.pictures import Bytes, Pictures, Shape
 
 # More samples judge better and cost more than the training between two checkpoints.
 _JUDGED = 1_000  # samples that a checkpoint is measured on
@@ -194,7 +194,7 @@ class Gan:
         z = torch.randn((len(at), self.options.latent), generator=generator)
         c = torch.from_numpy(conditions_of(held, at, self.options.condition))
         # The averaged generator draws: it lags, and is better.
-        return generated(self.averages["generator"], z, c, self.source.device, held.border)
+        return generated(self.averages["generator"], (z, c), self.source.device, held.border)
 
 
 class Remembered:
@@ -208,16 +208,6 @@ class Remembered:
         if self.kept is None:
             self.kept = features(held.inner[:n])
         return self.kept
-
-
-def generated(network: torch.nn.Module, z: torch.Tensor, c: torch.Tensor, device: torch.device, border: int) -> Bytes:
-    """(n, latent), (n, k) → (n, C, H, W) bytes, in blocks of 256."""
-    with torch.no_grad():
-        parts = [
-            to_bytes(network(z[i : i + 256].to(device), c[i : i + 256].to(device)), border)
-            for i in range(0, len(z), 256)
-        ]
-    return np.concatenate(parts)
 
 
 def compared(x: NDArray[np.float32], y: NDArray[np.float32]) -> dict[str, float]:

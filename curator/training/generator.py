@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 
 from curator.errors import UsageError
 from curator.training.folder import Arrays, Run
-from curator.training.gan import generated
 from curator.training.keeping import FITTED, save_arrays
 from curator.training.kinds import VaeOptions
 from curator.training.options import Options
+from curator.training.parts import generated
 from curator.training.pictures import Bytes, Shape, to_bytes
 from curator.training.samplers import SAMPLERS, Drawn, draw, fit_second_stage
 from curator.training.state import load_network
@@ -57,7 +57,8 @@ class PictureGenerator:
     def make_many(self, z: NDArray[np.float32], c: NDArray[np.float32]) -> Bytes:
         """(n, d), (n, k) → (n, C, H, W) in batches: faster than `make`, and equal to it but for rounding."""
         # Sums run in another order than one by one, which may move a byte by one.
-        return generated(self.network, torch.from_numpy(z), torch.from_numpy(c), torch.device("cpu"), self.shape.border)
+        rows = (torch.from_numpy(z), torch.from_numpy(c))
+        return generated(self.network, rows, torch.device("cpu"), self.shape.border)
 
 
 def load_generator(run: Run, checkpoint: str | int = "best", *, sampler: str | None = None) -> PictureGenerator:

@@ -178,7 +178,7 @@ class VaeOptions(Options):
         if self.preset != "tiny" or self.latent != _MANY_LATENT:
             return ""
         return (
-            f"{self.latent} latent numbers: with 60,000 pictures their Fréchet distance was 2.0 where 32 had 2.3, with "
+            f"{self.latent} latent numbers: of 60,000 pictures their Fréchet distance was 2.07 where 32 had 2.33, of "
             "1,400 it was half as large again."
         )
 

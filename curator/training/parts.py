@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from curator.training.batches import Batch
-from curator.training.pictures import Bytes, Pictures
+from curator.training.pictures import Bytes, Pictures, to_bytes
 
 Features = Callable[[Bytes], NDArray[np.float32]]
 """(n, C, H, W) bytes → (n, d): the space in which samples are measured."""
@@ -80,6 +80,23 @@ class Trainer(Protocol):
     def finish(self, pictures: Pictures) -> dict[str, NDArray[Any]]:
         """What is fitted once training is over, on the best weights."""
         ...
+
+
+def generated(
+    network: Callable[..., torch.Tensor],
+    rows: Sequence[torch.Tensor],
+    device: torch.device,
+    border: int,
+    *,
+    block: int = 256,
+) -> Bytes:
+    """What a network makes of the rows of tensors, (n, …) each → (n, C, H, W) bytes, a block at a time."""
+    with torch.no_grad():
+        parts = [
+            to_bytes(network(*(t[i : i + block].to(device) for t in rows)), border)
+            for i in range(0, len(rows[0]), block)
+        ]
+    return np.concatenate(parts)
 
 
 def optimiser_for(network: torch.nn.Module, options: Any) -> torch.optim.Optimizer:

@@ -13,8 +13,8 @@ from curator.metrics import frechet_distance
 from curator.training.batches import Batch, Source, distorted
 from curator.training.gan import LOSSES, Remembered
 from curator.training.kinds import Pix2pixOptions
-from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
-from curator.training.pictures import Bytes, Pictures, Shape, to_bytes, to_unit
+from curator.training.parts import Clock, Features, Phase, averaged, generated, optimiser_for
+from curator.training.pictures import Bytes, Pictures, Shape, to_unit
 from curator.training.pix2pix_nets import Patches, UNet, begun
 
 _JUDGED = 1_000  # pairs that a checkpoint is measured on
@@ -112,12 +112,8 @@ def translated(network: torch.nn.Module, given: Bytes, device: torch.device, bor
     """(n, 3, H, W) inputs with their border → (n, 3, H, W) outputs without."""
     # Without dropout: a picture depends on nothing but its input and the weights.
     network.eval()
-    with torch.no_grad():
-        parts = [
-            to_bytes(network(to_unit(torch.from_numpy(given[i : i + _BLOCK]).to(device))), border)
-            for i in range(0, len(given), _BLOCK)
-        ]
-    return np.concatenate(parts)
+    rows = (torch.from_numpy(given),)
+    return generated(lambda x: network(to_unit(x)), rows, device, border, block=_BLOCK)
 
 
 def unet_of(options: Pix2pixOptions, shape: Shape) -> torch.nn.Module:

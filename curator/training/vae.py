@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from curator.training.batches import Batch, Source, conditions_of, generator_of
-from curator.training.gan import Remembered, compared, generated
+from curator.training.gan import Remembered, compared
 from curator.training.kinds import VaeOptions
 from curator.training.parallel import mean_of_all
-from curator.training.parts import Clock, Features, Phase, averaged, optimiser_for
+from curator.training.parts import Clock, Features, Phase, averaged, generated, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, to_unit
 from curator.training.samplers import fit_mixture
 from curator.training.vae_nets import LINEAR, SIGMOID, Autoencoder
@@ -94,7 +94,7 @@ class Vae:
         n = min(n, _JUDGED)
         # Samples from the prior, the plainest of the samplers: the others are fitted at the end.
         z = torch.randn((n, self.options.latent), generator=generator_of(self.options.seed, "measured"))
-        pictures = generated(network, z, c[:n].cpu(), self.source.device, held.border)
+        pictures = generated(network, (z, c[:n].cpu()), self.source.device, held.border)
         metrics = compared(features(pictures), self.real(held, n, features))
         return {"loss": float(loss)} | {k: float(v) for k, v in numbers.items()} | metrics
 
@@ -103,13 +103,13 @@ class Vae:
         network, options = self.averages["autoencoder"], self.options
         positions = np.arange(_SHOWN // 2) % len(held)
         x, c = self._tensors(held, positions)
-        again = generated(network, network.encode(x, c)[0].cpu(), c.cpu(), self.source.device, held.border)
+        again = generated(network, (network.encode(x, c)[0].cpu(), c.cpu()), self.source.device, held.border)
         real = held.inner[positions]
         # Eight real ones, and under each what became of it.
         rows = [part for i in range(0, len(positions), 8) for part in (real[i : i + 8], again[i : i + 8])]
         z = torch.randn((_SHOWN, options.latent), generator=generator_of(options.seed, "shown"))
         c = torch.from_numpy(conditions_of(held, np.arange(_SHOWN) % len(held), options.condition))
-        return np.concatenate([*rows, generated(network, z, c, self.source.device, held.border)])
+        return np.concatenate([*rows, generated(network, (z, c), self.source.device, held.border)])
 
     def finish(self, pictures: Pictures) -> dict[str, NDArray[Any]]:
         """Latents of all training images, and the mixture fitted to draws of them."""
