@@ -150,7 +150,7 @@ def _anchored(
     for image in index.images(sides.y[chosen]):
         job.check()
         with contextlib.suppress(PictureError):
-            pictures.append(read_picture(image.path, side=index.encoder.side))
+            pictures.append(read_picture(image.path, side=index.encoder.side, sha256=image.sha256))
     if len(pictures) < 2:
         notes.append("without anchors, as no image to compare with can be read")
         return 0, {}

@@ -127,7 +127,7 @@ def extremes(index: Index, sides: Sides, found: PerImage) -> list[Section]:
 def _lineage(index: Index, run: Run) -> list[str]:
     """Query → selection → run → checkpoint, a line each, newest last."""
     facts, state = run.facts, run.state
-    trained = facts.get("trained_on", {})
+    trained = facts["trained_on"]
     lines = _chosen(index, trained.get("what", ""), trained.get("digest", ""))
     lines.append(f"Trained by: {facts.get('command') or 'a program'}")
     lines.append(
@@ -168,7 +168,7 @@ def _held_out(index: Index, run: Run) -> tuple[str | None, str | None]:
 
     Of any other run None and None: what it held out itself.
     """
-    selection_name = run.facts.get("trained_on", {}).get("what", "")
+    selection_name = run.facts["trained_on"].get("what", "")
     if selection_name not in Selections(index.reader).names():
         return None, None
     parts = Selections(index.reader).get(selection_name).recipe.get("held_out", {})

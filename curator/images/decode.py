@@ -92,14 +92,14 @@ def decode(data: bytes, *, side: int = 0) -> Decoded:
         raise PictureError(f"damaged: {str(error) or type(error).__name__}") from error
 
 
-def read_picture(path: Path, *, side: int = 0, sha256: bytes | None = None) -> Image.Image:
+def read_picture(path: Path, *, side: int = 0, sha256: str = "") -> Image.Image:
     """Read one file as an upright RGB picture, for use at `side` pixels.
 
-    Raises `PictureError`, naming the file, also where its content is not that of a `sha256`.
+    Raises `PictureError`, naming the file, also where its content is not that of a `sha256` in hex.
     """
     try:
         data = read_bytes(path)
-        if sha256 is not None and hashlib.sha256(data).digest() != sha256:
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
             raise PictureError("has changed since it was indexed; run `curator index`")
         return decode(data, side=side).picture
     except PictureError as error:

@@ -236,9 +236,7 @@ def _trained(index: Index, current: Selection, options: LoopOptions, job: Job) -
     plan = plan_training(index, "gan", current.name, options_given)
     of = {"what": current.name, "digest": current.digest}
     there = [
-        r
-        for r in runs_in(home_of(index))
-        if r.options == plan.options and of.items() <= r.facts.get("trained_on", {}).items()
+        r for r in runs_in(home_of(index)) if r.options == plan.options and of.items() <= r.facts["trained_on"].items()
     ]
     if there and there[-1].state["status"] in (*ENDED, "diverged"):
         return there[-1]

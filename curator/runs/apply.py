@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.drawing.sheets import Section, Tile
 from curator.errors import UsageError
 from curator.files import whole_for_user
 from curator.index import Index
@@ -23,7 +24,7 @@ from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import trained_digests
 from curator.training.folder import Run
 from curator.training.kinds import VaeOptions
-from curator.training.pictures import Bytes, to_bytes, to_unit
+from curator.training.pictures import Bytes, to_bytes, to_picture, to_unit
 
 
 def label_by_run(
@@ -60,12 +61,15 @@ def shares_of(index: Index, run: Run, ids: Ids, job: Job = QUIET) -> tuple[Ids, 
 class Encoded:
     """`latents` (n, d) of images `ids` (n,), and what came back of them.
 
-    `errors` (n,) are mean absolute differences in levels of 255; `shown` are pictures of some.
+    `errors` (n,) are mean absolute differences in levels of 255; `worst` and `best` are positions of some, and
+    `shown` (m, 2, C, H, W) are those in this order, each before and after.
     """
 
     ids: Ids
     latents: NDArray[np.float32]
     errors: NDArray[np.float64]
+    worst: NDArray[np.int64]
+    best: NDArray[np.int64]
     shown: Bytes
 
 
@@ -74,8 +78,8 @@ def encode(
 ) -> Encoded:
     """Images through a VAE and back. With `keep` their errors become the column `reconstruction_error`, to filter by.
 
-    `shown` pairs of picture and reconstruction are returned, first the worst, then the best. Raises `UsageError` for
-    another run.
+    `shown` pairs of picture and reconstruction are returned, half of them the worst, half the best. Raises
+    `UsageError` for another run.
     """
     import torch
 
@@ -110,13 +114,26 @@ def encode(
         put_columns(index, "reconstruct", [rows, dict.fromkeys(rows, run.name)])
     order = np.argsort(e, kind="stable")
     half = min(shown // 2, -(-len(order) // 2))
-    extremes = np.concatenate([order[::-1][:half], order[:half]])  # the worst first
+    worst, best = order[::-1][:half], order[: min(half, len(order) - half)]  # none is both
+    extremes = np.concatenate([worst, best])
     (extreme,) = pictures_of_run(index, run, ids[extremes], QUIET)
     z = np.concatenate(latents)
     with torch.no_grad():
         again = to_bytes(network(torch.from_numpy(z[extremes]), torch.zeros((len(extremes), 0))), extreme.border)
-    pairs = np.stack([extreme.inner, again], 1)
-    return Encoded(ids, z, e, pairs.reshape(-1, *pairs.shape[2:]))
+    return Encoded(ids, z, e, worst, best, np.stack([extreme.inner, again], 1))
+
+
+def sections_of(index: Index, encoded: Encoded) -> list[Section]:
+    """What a sheet shows: the worst and the best images, each beside its reconstruction."""
+    positions = np.concatenate([encoded.worst, encoded.best])
+    images = index.images(encoded.ids[positions])
+    tiles = [
+        # (2, C, H, W) → (C, H, 2W)
+        Tile(to_picture(np.concatenate(list(pair), 2)).convert("RGB"), image.path.name, f"error {error:.1f} of 255")
+        for image, error, pair in zip(images, encoded.errors[positions], encoded.shown, strict=True)
+    ]
+    n = len(encoded.worst)
+    return [Section("The worst, each beside its reconstruction", tiles[:n]), Section("The best", tiles[n:])]
 
 
 def save_latents(encoded: Encoded, target: Path) -> None:

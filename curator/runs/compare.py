@@ -58,8 +58,8 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
 def _images_of(run: Run) -> dict[str, Any]:
     """What a run was trained on, and the space that it was measured in."""
     facts = run.facts
-    of = facts.get("trained_on", {})
-    return {"trained_on": of.get("what"), "trained_images": facts["images"]["trained"], "measured_in": of.get("space")}
+    of, count = facts["trained_on"], facts["images"].get("trained")
+    return {"trained_on": of.get("what"), "trained_images": count, "measured_in": of.get("space")}
 
 
 def _row_of(run: Run, images_seen: int) -> dict[str, Any]:
@@ -98,12 +98,15 @@ def drawn_by(run: Run) -> tuple[str, Image.Image] | None:
     """What a run draws, and what that is of; None for one that draws nothing."""
     if TRAINERS[run.trainer].generator is not None and run.options.condition != "embedding":
         generator = load_generator(run)
-        classes = generator.shape.classes if run.options.condition == "label" else ()
-        rows, n = scaled(np.eye(len(classes), dtype=np.float32)) if classes else np.zeros((1, 0)), max(1, len(classes))
-        labels = [i % n if classes else -1 for i in range(_SHOWN)]
-        latents = [generator.latent(i, sampler=generator.samplers[0], label=c) for i, c in enumerate(labels)]
-        pictures = np.stack([generator.make(z, rows[i % n]) for i, z in enumerate(latents)])
-        return f"{run.name}: the same latents{', labels in turn' if classes else ''}", tiled(pictures, 16, 2)
+        is_labelled = run.options.condition == "label"
+        count = len(generator.shape.classes)
+        rows = scaled(np.eye(count, dtype=np.float32)) if is_labelled else np.zeros((1, 0), np.float32)
+        pictures = []
+        for i in range(_SHOWN):
+            z = generator.latent(i, sampler=generator.samplers[0], label=i % count if is_labelled else -1)
+            pictures.append(generator.make(z, rows[i % len(rows)]))
+        what = "the same latents" + (", labels in turn" if is_labelled else "")
+        return f"{run.name}: {what}", tiled(np.stack(pictures), 16, 2)
     best = run.checkpoint()
     samples = run.folder / "samples" / f"{best:09d}.png"
     if not samples.is_file():

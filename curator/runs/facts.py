@@ -44,8 +44,7 @@ def list_runs(index: Index) -> list[RunFacts]:
 
 def run_facts(run: Run) -> RunFacts:
     """A run in a line."""
-    state, trained_on = run.state, run.facts.get("trained_on")
-    what = str(trained_on.get("what", "")) if isinstance(trained_on, dict) else ""
+    state, what = run.state, str(run.facts["trained_on"].get("what", ""))
     seconds, best = (v if isinstance(v := state.get(n), int | float) else 0 for n in ("seconds", "best"))  # or damaged
     return RunFacts(run.name, status_of(run), state["images_seen"], seconds, what, int(best), str(run.folder))
 

@@ -152,8 +152,9 @@ def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) 
 
 def _read(index: Index, ids: Ids, reading: Reading, job: Job = QUIET) -> Loaded:
     """The files of images, those that still have the content that was indexed."""
-    paths, hashes = [i.path for i in index.images(ids)], Selections(index.reader).sha256_of(ids)
-    return read_pictures(paths, reading, sha256=hashes, home=home_of(index), job=job)
+    images = index.images(ids)
+    hashes = [i.sha256 for i in images]
+    return read_pictures([i.path for i in images], reading, sha256=hashes, home=home_of(index), job=job)
 
 
 def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.database import Curation, Selections
+from curator.database import Curation
 from curator.database.curation import rejected_ids
 from curator.errors import UsageError
 from curator.index import Index
@@ -77,12 +77,12 @@ def with_inputs(
     """
     if options.source == "pairs":
         ids = np.array([inputs[int(i)] for i in read.ids], np.int64)
-        hashes = Selections(index.reader).sha256_of(ids)
-        side = read.pixels.shape[2]
-        sources = read_pictures([i.path for i in index.images(ids)], Reading(side, options.fit), sha256=hashes, job=job)
+        images = index.images(ids)
+        reading = Reading(read.pixels.shape[2], options.fit)
+        sources = read_pictures([i.path for i in images], reading, sha256=[i.sha256 for i in images], job=job)
         if not len(sources.kept):
             raise UsageError(f"none of the {len(ids)} inputs can be read; the first: {sources.problems[0]}")
-        read, hashes = read.taken(sources.kept), [hashes[i] for i in sources.kept.tolist()]
+        read, hashes = read.taken(sources.kept), [bytes.fromhex(images[i].sha256) for i in sources.kept.tolist()]
         pixels = joined(sources.pixels, read.pixels)
         return replace(read, pixels=pixels, inputs=ids[sources.kept], input_sha256=tuple(hashes)), sources.problems
     if options.source == "halves":
@@ -97,10 +97,10 @@ def sides_of(pixels: Bytes, options: Pix2pixOptions) -> tuple[Bytes, Bytes]:
     return halves[::-1] if options.reverse else halves
 
 
-def input_pixels(path: Path, sha256: bytes | None, options: Pix2pixOptions, side: int, *, as_is: bool) -> Bytes:
+def input_pixels(path: Path, sha256: str, options: Pix2pixOptions, side: int, *, as_is: bool) -> Bytes:
     """(1, 3, side, side): what a network sees of a file, as in training, or with `as_is` the picture itself.
 
-    Raises `PictureError`.
+    Raises `PictureError`, also for another content than that of a `sha256`.
     """
     reading = Reading(side, options.fit) if as_is else reading_of(options, side)
     # (1, C, H, W)

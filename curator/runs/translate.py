@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from curator.database import Selections
 from curator.errors import PictureError, UsageError
 from curator.images import absolute
 from curator.index import Index
@@ -72,21 +71,21 @@ def translate(
     target = (target or run.folder / "generated").absolute()
     refuse_strangers(target)
     inner = run.shape.side - 2 * run.shape.border
-    planned: list[tuple[Path, Path, bytes | None]] = []
+    planned: list[Path] = []
     files: list[Path] = []
     problem = ""
     shown: list[Bytes] = []
     rows: list[dict[str, Any]] = []
-    for path, image, sha256 in inputs:
+    for path, image in inputs:
         name = f"{image.id}" if image else path.name
         file = target / f"{run.name[:5]}-{checkpoint}-of-{_safe(name, path)}{'-as-is' if asked.as_is else ''}.png"
         label = image.label if image else None
         rows.append({"file_name": file.name, "run": run.name, "checkpoint": checkpoint, "input": name, "label": label})
-        planned.append((file, path, sha256))
+        planned.append(file)
     merge_manifest(target, rows)  # before the pictures: none is ever without its input
-    for n, (file, path, sha256) in enumerate(planned):
+    for n, (file, (path, image)) in enumerate(zip(planned, inputs, strict=True)):
         try:
-            seen = input_pixels(path, sha256, options, inner, as_is=asked.as_is)
+            seen = input_pixels(path, image.sha256 if image else "", options, inner, as_is=asked.as_is)
         except PictureError as error:
             problem = str(error)
             job.say(f"Skipped: {error}")
@@ -108,18 +107,13 @@ def translate(
     return Generated(tuple(files), grid, report, is_collapsed=False)
 
 
-def _inputs(index: Index, asked: Translation) -> list[tuple[Path, Image | None, bytes | None]]:
-    """Files, with the image that the index knows each as, and its content."""
+def _inputs(index: Index, asked: Translation) -> list[tuple[Path, Image | None]]:
+    """Files, with the image that the index knows each as."""
     file = absolute(Path(asked.named))
     if os.path.isfile(file):  # noqa: PTH113 - a condition may be too long for a name, which Path.is_file raises for
         image_id = index.reader.find(file)
-        if image_id is None:
-            return [(file, None, None)]
-        ids = np.array([image_id], np.int64)
-    else:
-        ids = find_images(index, asked.named)[: asked.n]
-    hashes = Selections(index.reader).sha256_of(ids)
-    return [(i.path, i, h) for i, h in zip(index.images(ids), hashes, strict=True)]
+        return [(file, None if image_id is None else index.images([image_id])[0])]
+    return [(i.path, i) for i in index.images(find_images(index, asked.named)[: asked.n])]
 
 
 def _safe(name: str, path: Path) -> str:

@@ -42,7 +42,7 @@ def _trained_on(facts: dict[str, Any]) -> list[str]:
         "labels of both.",
         "",
     ]
-    known = {k: v for k, v in facts.get("trained_on", {}).items() if v}
+    known = {k: v for k, v in facts["trained_on"].items() if v}
     if not facts["shape"]["classes"]:
         known.pop("column", None)  # no labels were looked at
     return said + [f"- {k.replace('_', ' ')}: {v}" for k, v in known.items()]

@@ -70,10 +70,10 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """`options.json`: options, versions, command, what it was trained on."""
         try:
-            stored = _object((self.folder / "options.json").read_text())
+            stored = {"trained_on": {}} | _object((self.folder / "options.json").read_text())
         except (OSError, ValueError) as error:
             raise UsageError(f"{self.folder / 'options.json'} cannot be read ({error}), so this is no run") from error
-        if not all(isinstance(stored.get(key), dict) for key in ("options", "images", "shape")):
+        if not all(isinstance(stored.get(key), dict) for key in ("options", "images", "shape", "trained_on")):
             raise UsageError(f"{self.folder / 'options.json'} does not say what was trained, so this is no run")
         return stored
 

@@ -184,7 +184,7 @@ class Reading:
         """In pixels, of what is read."""
         return self.side * (2 if self.halves else 1)
 
-    def read(self, path: Path, sha256: bytes | None = None) -> Bytes:
+    def read(self, path: Path, sha256: str = "") -> Bytes:
         """(side, width, 3) of a file. Raises `PictureError`, also for another content than that of `sha256`."""
         picture = read_picture(path, side=self.width, sha256=sha256)
         parts = halves_of(picture) if self.halves else (picture,)
@@ -195,7 +195,7 @@ def read_pictures(
     paths: Sequence[Path],
     reading: Reading,
     *,
-    sha256: Sequence[bytes] | None = None,
+    sha256: Sequence[str] = (),
     home: Path | None = None,
     most: int = _MAPPED,
     job: Job = QUIET,
@@ -208,7 +208,7 @@ def read_pictures(
     name, and goes when the process does.
     """
 
-    def read(path: Path, content: bytes | None) -> Bytes | str:
+    def read(path: Path, content: str) -> Bytes | str:
         try:
             return reading.read(path, content)
         except PictureError as error:
@@ -219,7 +219,7 @@ def read_pictures(
     left: list[int] = []
     problems: list[str] = []
     with ThreadPoolExecutor(cores()) as pool:
-        for i, pixels in enumerate(pool.map(read, paths, sha256 or [None] * len(paths))):
+        for i, pixels in enumerate(pool.map(read, paths, sha256 or [""] * len(paths))):
             if isinstance(pixels, str):
                 problems.append(pixels)
             else:

@@ -133,19 +133,17 @@ def reconstruct_command(
     """
     import numpy as np
 
-    from curator.files import whole_for_user
-    from curator.runs.apply import encode, save_latents
+    from curator.drawing.sheets import save_sheet
+    from curator.runs.apply import encode, save_latents, sections_of
     from curator.runs.lookup import run_of
-    from curator.training.pictures import tiled
 
     with opened(name) as index, working() as job:
         encoded = encode(index, run_of(index, named, trainer="vae"), named=selection, job=job)
+        sections = sections_of(index, encoded) if sheet else []
     if latents:
         save_latents(encoded, latents)
     if sheet:
-        with whole_for_user(sheet) as beside:
-            tiled(encoded.shown, 8, 3).save(beside)
-        say(f"Sheet: {sheet}")
+        say(f"Sheet: {save_sheet(sections, sheet)}")
     low, middle, high = (float(v) for v in np.quantile(encoded.errors, (0, 0.5, 1)))
     facts = {
         "images": len(encoded.ids),
