@@ -36,8 +36,9 @@ from curator.runs.inputs import features_of
 from curator.training.classifier import head_features
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
-from curator.training.folder import ENDED, Run, runs_in, start_run
+from curator.training.folder import ENDED, Run
 from curator.training.generator import load_generator
+from curator.training.numbered import runs_in, start_run
 from curator.training.pictures import (
     Bytes,
     Pictures,

@@ -27,7 +27,8 @@ from curator.metrics import frechet_distance, manifold
 from curator.training.classifier import head_features, judged, probabilities
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
-from curator.training.folder import Run, start_run
+from curator.training.folder import Run
+from curator.training.numbered import start_run
 from curator.training.pictures import Bytes, Pictures, padded, pictures_of
 from curator.training.trainers import TRAINERS, options_for
 

@@ -18,7 +18,7 @@ from curator.encoders import PixelEncoder
 from curator.training.classifier import head_features
 from curator.training.engine import train
 from curator.training.exporting import load_classifier
-from curator.training.folder import runs_in, start_run
+from curator.training.numbered import runs_in, start_run
 from curator.training.pictures import Bytes, pictures_of, to_picture
 from curator.training.trainers import TRAINERS, options_for
 

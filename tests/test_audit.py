@@ -22,7 +22,7 @@ from curator.index import Index
 from curator.ingest import IngestOptions, ingest
 from curator.runs.lookup import find_named, held_out_ids, home_of, run_of
 from curator.training.folder import Run as RunFolder
-from curator.training.folder import start_run
+from curator.training.numbered import start_run
 from curator.training.pictures import Pictures
 from curator.training.trainers import options_for
 

@@ -361,6 +361,14 @@ def test_folders_that_are_alike_once_safe_stay_apart(index: Index, tmp_path: Pat
     assert {"a_b", "plain"} < folders, "safe names stay as they are"
     assert any(line.startswith("Note: 2 names could not be kept") for line in said)
     assert "classes" not in (tmp_path / "out" / "README.md").read_text()
+    for number, name in enumerate(("one/Raw", "two/raw", "Raw/raw")):
+        (tmp_path / "q" / name).mkdir(parents=True)
+        draw(10 + number).save(tmp_path / "q" / name / "y.png")
+    ingest(index, [tmp_path / "q"], PixelEncoder())
+    select(index, "other", Recipe(where="label IS NULL"))
+    export(index, ["other"], tmp_path / "kept", ExportOptions("imagefolder", keep_folders=True))
+    kept = {p.relative_to(tmp_path / "kept/train").as_posix() for p in (tmp_path / "kept").rglob("*.png")}
+    assert kept == {"one/Raw/y.png", "two/raw/y.png", "Raw/raw/y.png"}, "only those beside each other can meet"
     export(index, ["all"], tmp_path / "labelled", ExportOptions("imagefolder"))
     assert "config_name: classes" in (tmp_path / "labelled" / "README.md").read_text()
 

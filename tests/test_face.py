@@ -133,6 +133,10 @@ def test_a_selection_is_a_data_set_for_torch(photos: curator.Index) -> None:
     loader = torch.utils.data.DataLoader(data, batch_size=3, num_workers=0)
     assert [len(y) for _, y in loader] == [3, 3]
     assert chosen.to_torch(transform=lambda p: p.size)[0][0] == (24, 24)
+    assert chosen.to_torch(side=np.int64(16))[0][0].shape == (3, 16, 16)
+    for side in (0, -1, 10**6, "a", 2.5):
+        with pytest.raises(UsageError, match="a side is a whole number of pixels from 1 to 8192"):
+            chosen.to_torch(side=side)
 
 
 def test_duplicates_are_found(photos: curator.Index, folder: Path) -> None:

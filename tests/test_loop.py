@@ -23,7 +23,7 @@ from curator.loop.admit import Judging, admit, generated_of, room_of, within
 from curator.loop.records import PARTS, SCORE, TRAIN, WATCHED, end_of
 from curator.loop.rounds import _begun, _keep
 from curator.runs.lookup import generated_ids, home_of
-from curator.training.folder import find_run, runs_in
+from curator.training.numbered import find_run, runs_in
 
 Run = Callable[..., Result]
 SMALL = ("--side", 8, "--width", 8, "--batch", 8, "--images", 1_600, "--every", 1_600)

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
 from curator.errors import UsageError
 from curator.training.engine import train
 from curator.training.exporting import export_run, load_classifier, load_translator
-from curator.training.folder import Run, start_run
+from curator.training.folder import Run
 from curator.training.generator import load_generator
+from curator.training.numbered import start_run
 from curator.training.pairs import made_pairs
 from curator.training.pictures import Bytes, Pictures, padded, pictures_of
 from curator.training.trainers import TRAINERS, options_for
@@ -110,6 +112,9 @@ def test_onnx_is_opened_by_its_lines(run: Run, tmp_path: Path) -> None:
 def test_safetensors_are_opened_by_their_lines_and_nothing_is_written_over(run: Run, tmp_path: Path) -> None:
     export_run(run, "safetensors", tmp_path / "net.safetensors")
     weights = opened(tmp_path, tmp_path / "net.safetensors.md", "weights")
+    export_run(run, "python", tmp_path / "source")
+    names = set(load_file(tmp_path / "net.safetensors"))
+    assert names == set(load_file(tmp_path / "source" / "weights.safetensors")), "the source loads them"
     assert all(np.isfinite(array).all() for array in weights.values())
     with pytest.raises(UsageError, match="name a new file"):
         export_run(run, "safetensors", tmp_path / "net.safetensors")

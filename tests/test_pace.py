@@ -14,7 +14,8 @@ import torch
 from curator.job import Job
 from curator.training.classifier import Classification
 from curator.training.engine import train
-from curator.training.folder import Run, start_run
+from curator.training.folder import Run
+from curator.training.numbered import start_run
 from curator.training.parallel import Team
 from curator.training.parts import Clock, Features
 from curator.training.pictures import Bytes, Pictures, are_alike, pictures_of

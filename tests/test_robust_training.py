@@ -17,7 +17,8 @@ from curator.errors import IndexFull
 from curator.job import Job
 from curator.records import Progress
 from curator.training.engine import train
-from curator.training.folder import Run, start_run
+from curator.training.folder import Run
+from curator.training.numbered import start_run
 from curator.training.options import Options
 from curator.training.parallel import Team
 from curator.training.pictures import Bytes, Pictures, padded, pictures_of

@@ -71,12 +71,16 @@ def test_a_killed_run_is_interrupted_and_goes_on(digits: Path, curator: Curator)
 def test_a_run_without_a_checkpoint_begins_anew_in_its_folder(digits: Path, curator: Curator) -> None:
     ok(curator(*VAE))
     run = only_run()
-    first = run.load_checkpoint(160)[0]
+    first, lines = run.load_checkpoint(160)[0], run.rows("stats.jsonl")
     shutil.rmtree(run.folder / "checkpoints")
+    assert "00001-vae has no checkpoint; train anew" in ok(curator("generate", "1"), 2)
+    assert "has no checkpoint to go on from; train anew" in ok(curator("train", "vae", "--resume"), 2)
+    run.write_state(status="training", images_seen=0)  # as a kill within the first steps leaves it
     assert "`curator train vae --resume 00001-vae` goes on with it" in ok(curator("generate", "1"), 2)
     assert "it begins" in ok(curator("train", "vae", "--resume"))
     again = run.load_checkpoint(160)[0]
     assert all((again[name] == first[name]).all() for name in first)
+    assert [r["images_seen"] for r in run.rows("stats.jsonl")] == [r["images_seen"] for r in lines]
 
 
 def test_a_budget_below_twenty_images_trains(digits: Path, curator: Curator) -> None:
@@ -104,6 +108,7 @@ def test_a_file_that_changed_since_it_was_indexed_is_not_trained_on(digits: Path
     assert len(only_run("2").rows("manifest.jsonl")) == 95
     refused = ok(curator("train", "vae", "--resume", "1", "--images", 320), 2)
     assert "1 file of 00001-vae is not what it was trained on" in refused
+    assert "1 file is left out" in ok(curator("reconstruct", "1"))
     changed.write_bytes(before)
     ok(curator("train", "vae", "--resume", "1", "--images", 320))
 
@@ -132,6 +137,8 @@ def test_a_best_checkpoint_that_is_gone_is_said_and_sought_anew(digits: Path, cu
         pytest.fail("the best was the only checkpoint")
     latest = run.checkpoint("latest")
     said = ok(curator("generate", "1", "-n", 2, "--no-index"), 2)
+    with Index.open() as index:
+        resume_training(index, "vae")  # it has nothing left to do, and no best one any more
     assert f"at {best} images, is gone; --checkpoint {latest} takes the latest" in said
     ok(curator("generate", "1", "-n", 2, "--no-index", "--checkpoint", "latest"))
     assert "finished after 320" in ok(curator("train", "vae", "--resume", "--images", 320))
@@ -159,19 +166,24 @@ def test_runs_of_unlike_images_are_compared_with_a_note(digits: Path, curator: C
     assert "two runs" in alike
     ok(curator(*VAE, "--rate", 0.01))
     assert "Note" not in ok(curator("runs", "compare", "1", "3"))
+    ok(curator(*VAE, "--holdout", 0.3))
+    assert "Note" in ok(curator("runs", "compare", "1", "4"))
 
 
 def test_a_full_disk_is_an_error_in_words_and_leaves_no_folder(digits: Path, curator: Curator) -> None:
     ok(curator(*VAE))
+    Path("there").mkdir()
     free = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, free[1]))
     try:
         refused = curator("generate", "1", "-n", 9, "-o", "drawn", "--no-index")
+        curator("generate", "1", "-n", 9, "-o", "there", "--no-index")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, free)
     assert "File too large; make room" in ok(refused, 2)
     assert not Path("drawn").exists()
+    assert Path("there").is_dir(), "it was there before"
     ok(curator("generate", "1", "-n", 9, "-o", "drawn", "--no-index"))
     (Path("drawn") / "manifest.jsonl").write_text("not ours\n")
     assert "is not as `curator generate` wrote it" in ok(curator("generate", "1", "-n", 2, "-o", "drawn"), 2)
@@ -188,7 +200,7 @@ def test_a_sheet_of_runs_has_a_row_for_each_that_draws(digits: Path, curator: Cu
         titles = [drawn_by(run) and drawn_by(run)[0] for run in runs]
     assert titles == [
         "00001-pix2pix: inputs, drawings, targets and differences at 16 images seen",
-        "00002-gan: the same latents, labels in turn",
+        "00002-gan: seeds 0 to 31, labels in turn",
         "00003-vae: samples at 16 images seen",
         None,
     ]

@@ -19,8 +19,8 @@ from curator.records import Progress
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import home_of, run_of
 from curator.runs.train import plan_training, train_on
-from curator.training.folder import find_run
 from curator.training.kinds import VaeOptions
+from curator.training.numbered import find_run
 from curator.training.pictures import held_out
 from curator.training.trainers import options_for
 

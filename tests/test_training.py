@@ -23,11 +23,12 @@ from curator.training.batches import Source, distorted, scaled, shifted
 from curator.training.classifier import classifier_of, judged
 from curator.training.classifier_nets import cnn
 from curator.training.engine import train
-from curator.training.folder import Run, find_run, start_run
+from curator.training.folder import Run
 from curator.training.gan import LOSSES, Gan, gamma_range
 from curator.training.gan_nets import NETS
 from curator.training.generator import interpolated, load_generator
 from curator.training.kinds import ClassifierOptions, GanOptions, VaeOptions
+from curator.training.numbered import find_run, start_run
 from curator.training.options import Options
 from curator.training.parts import Clock, optimiser_for
 from curator.training.pictures import Bytes, Pictures, Shape, padded, pictures_of, to_bytes, to_unit

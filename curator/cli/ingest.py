@@ -129,7 +129,7 @@ def _ask(question: str) -> bool:
 @click.option(
     "--as",
     "form",
-    type=click.Choice(["webdataset", "parquet", "coco", "clip-retrieval", "imagefolder"]),
+    type=click.Choice(["webdataset", "parquet", "stylegan", "coco", "clip-retrieval", "imagefolder"]),
     help="[default: by its files]",
 )
 @click.option(

@@ -21,7 +21,8 @@ from curator.metrics import PerImage, half_of, half_width, metrics, per_image
 from curator.records import Ids, Vectors
 from curator.runs.inputs import pictures_of_run
 from curator.runs.lookup import home_of, run_of, trained_digests
-from curator.training.folder import ENDED, Run, runs_in
+from curator.training.folder import ENDED, Run
+from curator.training.numbered import runs_in
 
 _ROUNDS = 10  # of the bootstrap
 _ANCHORED = 200  # real pictures that anchors are made of

@@ -15,7 +15,8 @@ from curator.index.images import find_images, have_content, vectors_of
 from curator.records import Ids
 from curator.registry import suggest
 from curator.runs.lookup import find_named, generated_ids, held_out_ids, home_of, trained_digests
-from curator.training.folder import Run, runs_in
+from curator.training.folder import Run
+from curator.training.numbered import runs_in
 
 _FEW = 500  # images under which intervals are wide
 _LEAST_OF_LABEL = 20  # images of one label that others of it are compared with

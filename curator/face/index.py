@@ -30,7 +30,8 @@ from curator.records import Ids, Image, IngestReport, Vectors
 from curator.runs.lookup import home_of, run_of
 from curator.selection.recipe import Recipe
 from curator.selection.select import select
-from curator.training.folder import Run, runs_in
+from curator.training.folder import Run
+from curator.training.numbered import runs_in
 
 _ADDED = "pictures"  # folder of the index where pictures go that have no path of their own
 _PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes that PNG keeps as they are

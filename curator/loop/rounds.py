@@ -31,7 +31,8 @@ from curator.records import Ids, Selection
 from curator.runs.lookup import generated_ids, home_of, trained_digests
 from curator.runs.train import plan_training, resume_training, train_on
 from curator.selection.sets import listed, split
-from curator.training.folder import ENDED, Run, runs_in
+from curator.training.folder import ENDED, Run
+from curator.training.numbered import runs_in
 
 _TRIES, _WAIT = 60, 10.0  # and seconds between them, while another process writes
 

@@ -35,7 +35,7 @@ class RunComparison:
     options: Mapping[str, tuple[Any, ...]]
     best: tuple[int, ...]
     metrics: Mapping[str, tuple[float | None, ...]]
-    are_alike: bool  # whether all were trained on the same images, and measured in the same space
+    are_alike: bool  # whether all were trained and measured on the same images, in the same space
 
 
 def compare_runs(runs: Sequence[Run]) -> RunComparison:
@@ -43,7 +43,7 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     if len({r.folder for r in runs}) < 2:
         raise UsageError("a comparison takes two runs and more")
     stored = [r.facts["options"] | _images_of(r) for r in runs]
-    contents = {tuple(sorted(str(m["sha256"]) for m in r.rows("manifest.jsonl"))) for r in runs}
+    contents = {tuple(sorted((m["sha256"], m.get("input_sha256")) for m in r.rows("manifest.jsonl"))) for r in runs}
     names = list(dict.fromkeys(k for options in stored for k in options))
     options = {n: tuple(o.get(n) for o in stored) for n in names}
     differing = {n: v for n, v in options.items() if any(x != v[0] for x in v)}
@@ -51,7 +51,7 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     rows = [_row_of(r, images_seen) for r, images_seen in zip(runs, best, strict=True)]
     metrics = {n: tuple(_number(row.get(n)) for row in rows) for n in dict.fromkeys(k for row in rows for k in row)}
     shown = {n: v for n, v in metrics.items() if any(x is not None for x in v)}
-    are_alike = len(contents) == 1 and "measured_in" not in differing
+    are_alike = len(contents) == 1 and not {"measured_in", "holdout"} & differing.keys()
     return RunComparison(tuple(r.name for r in runs), differing, best, shown, are_alike)
 
 
@@ -73,8 +73,9 @@ def _number(value: Any) -> float | None:
 def draw_comparison(runs: Sequence[Run], target: Path) -> None:
     """Write a picture: curves over images seen, all runs in each panel, and below what each run draws, under its name.
 
-    Generators of one trainer and latent size are given the same latents. What is conditioned on pictures or vectors is
-    shown as it was sampled at its best checkpoint. Raises `UsageError` where the file cannot be written.
+    Generators are given the same seeds, which are the same latents for those of one kind and size. What is conditioned
+    on pictures or vectors is shown as it was sampled at its best checkpoint. Raises `UsageError` where the file cannot
+    be written.
     """
     parts = [draw_over(runs), *(_titled(*p) for run in runs if (p := drawn_by(run)) is not None)]
     sheet = Image.new("RGB", (max(p.width for p in parts), sum(p.height + _GAP for p in parts)), "white")
@@ -95,7 +96,9 @@ def _titled(title: str, picture: Image.Image) -> Image.Image:
 
 
 def drawn_by(run: Run) -> tuple[str, Image.Image] | None:
-    """What a run draws, and what that is of; None for one that draws nothing."""
+    """What a run draws, and what that is of; None for one that draws nothing, or has no checkpoint yet."""
+    if not run.checkpoints():
+        return None
     if TRAINERS[run.trainer].generator is not None and run.options.condition != "embedding":
         generator = load_generator(run)
         is_labelled = run.options.condition == "label"
@@ -105,12 +108,13 @@ def drawn_by(run: Run) -> tuple[str, Image.Image] | None:
         for i in range(_SHOWN):
             z = generator.latent(i, sampler=generator.samplers[0], label=i % count if is_labelled else -1)
             pictures.append(generator.make(z, rows[i % len(rows)]))
-        what = "the same latents" + (", labels in turn" if is_labelled else "")
+        what = f"seeds 0 to {_SHOWN - 1}" + (", labels in turn" if is_labelled else "")
         return f"{run.name}: {what}", tiled(np.stack(pictures), 16, 2)
     best = run.checkpoint()
     samples = run.folder / "samples" / f"{best:09d}.png"
-    if not samples.is_file():
+    what = "samples" if TRAINERS[run.trainer].translator is None else "inputs, drawings, targets and differences"
+    try:
+        with Image.open(samples) as opened:
+            return f"{run.name}: {what} at {best} images seen", opened.convert("RGB")
+    except OSError:  # a trainer that draws nothing has none
         return None
-    with Image.open(samples) as opened:
-        what = "samples" if TRAINERS[run.trainer].translator is None else "inputs, drawings, targets and differences"
-        return f"{run.name}: {what} at {best} images seen", opened.convert("RGB")

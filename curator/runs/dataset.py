@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,17 @@ from curator.training.options import FITS
 from curator.training.pictures import fitted, to_unit
 
 _LARGEST = 8_192  # pixels of a side
+
+
+def _checked(side: Any) -> int:
+    """Pixels, also as NumPy's whole numbers. Raises `UsageError`."""
+    try:
+        pixels = operator.index(side)
+    except TypeError:
+        pixels = 0
+    if not 1 <= pixels <= _LARGEST:
+        raise UsageError(f"a side is a whole number of pixels from 1 to {_LARGEST}, not {side!r}")
+    return pixels
 
 
 class ImageDataset(torch.utils.data.Dataset[tuple[Any, int]]):
@@ -36,13 +48,11 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Any, int]]):
     ) -> None:
         if fit not in FITS:
             raise UsageError(f"no way '{fit}' to make a picture square; there are: {', '.join(FITS)}")
-        if side is not None and not (isinstance(side, int) and 1 <= side <= _LARGEST):
-            raise UsageError(f"a side is a whole number of pixels from 1 to {_LARGEST}, not {side!r}")
         self.paths = [str(p) for p in paths]
         self.classes = sorted({label for label in labels if label is not None})
         code = {name: c for c, name in enumerate(self.classes)}
         self.targets = [-1 if label is None else code[label] for label in labels]
-        self.transform, self.side, self.fit = transform, side, fit
+        self.transform, self.side, self.fit = transform, None if side is None else _checked(side), fit
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -9,7 +9,8 @@ from typing import Any
 
 from curator.index import Index
 from curator.runs.lookup import home_of, status_of
-from curator.training.folder import Run, runs_in
+from curator.training.folder import Run
+from curator.training.numbered import runs_in
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,6 @@ def run_details(run: Run) -> RunDetails:
     samples = sorted((run.folder / "samples").glob("*.png"))
     looks = (run.folder / "curves.png", *samples[-1:], run.folder / "card.md")
     looks_there = [p for p in looks if p.is_file()]
-    return RunDetails(run_facts(run), run.facts, run.state, run.rows("metrics.jsonl"), run.checkpoints(), looks_there)
+    facts = run_facts(run)
+    state = run.state | {"status": facts.status}
+    return RunDetails(facts, run.facts, state, run.rows("metrics.jsonl"), run.checkpoints(), looks_there)

@@ -25,7 +25,7 @@ from curator.registry import suggest
 from curator.runs.lookup import refuse_foreign
 from curator.runs.manifests import merge_manifest, refuse_strangers
 from curator.training.batches import scaled
-from curator.training.folder import Run
+from curator.training.folder import ENDED, Run
 from curator.training.generator import PictureGenerator, interpolated, load_generator
 from curator.training.kinds import VaeOptions
 from curator.training.pictures import Bytes, are_alike, tiled, to_picture
@@ -111,6 +111,8 @@ def generate(
     sampler = asked.sampler or generator.samplers[0]
     checkpoint = run.checkpoint(asked.checkpoint)
     condition = condition_for(index, run, generator, asked)
+    if isinstance(run.options, VaeOptions) and asked.sampler is None and sampler == "normal":
+        _say_plain(run, job)
     target = (target or run.folder / "generated").absolute()
     refuse_strangers(target)
     names = {row: generator.shape.classes[row] if row >= 0 else None for row in condition.labels}
@@ -149,6 +151,11 @@ def generate(
     write_picture(tiled(np.stack(shown), max(1, round(len(shown) ** 0.5)), 2), grid)
     report = ingest(index, [target], index.encoder, IngestOptions(origin="generated"), job=job) if add else None
     return Generated(files, grid, report, are_alike(shown, len(condition.labels)))
+
+
+def _say_plain(run: Run, job: Job) -> None:
+    way_out = "--checkpoint best has one" if run.state["status"] in ENDED else "--resume, and let the run end"
+    job.say(f"Note: drawn from N(0, I): no mixture, which draws better, was fitted to this checkpoint; {way_out}.")
 
 
 def condition_for(index: Index, run: Run, generator: PictureGenerator, asked: Asked) -> Condition:

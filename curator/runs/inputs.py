@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,8 +41,8 @@ _BLOCK = 256  # images in memory at once
 def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job, *, block: int = _BLOCK) -> Iterator[Pictures]:
     """Images as the run saw its own, a `block` of them at a time.
 
-    At its side, with its border and channels, whatever sizes they have. A file that cannot be read is left out. Raises
-    `UsageError` where that is all of them.
+    At its side, with its border and channels, whatever sizes they have. A file that cannot be read, or has changed
+    since it was indexed, is left out, and said. Raises `UsageError` where that is all of them.
     """
     shape = run.shape
     problems: list[str] = []
@@ -63,6 +63,7 @@ def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job, *, block: int = 
         raise UsageError(
             f"none of {len(ids)} files can be read; the first: {problems[0] if problems else 'there are none'}"
         )
+    _say_left_out(problems, job)
 
 
 def _grey(pixels: Bytes) -> Bytes:
@@ -145,9 +146,13 @@ def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) 
         paired = {} if plan.inputs is None else dict(zip(plan.ids.tolist(), plan.inputs.tolist(), strict=True))
         pictures, unread = with_inputs(index, plan.options, pictures, paired, job)
         problems += unread
+    _say_left_out(problems, job)
+    return _with_embeddings(index, plan.options, pictures)
+
+
+def _say_left_out(problems: Sequence[str], job: Job) -> None:
     if problems:
         job.say(f"{plural(len(problems), 'file')} {'is' if len(problems) == 1 else 'are'} left out: {problems[0]}")
-    return _with_embeddings(index, plan.options, pictures)
 
 
 def _read(index: Index, ids: Ids, reading: Reading, job: Job = QUIET) -> Loaded:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,14 @@ from curator.database import Selections, is_locked, quoted
 from curator.errors import UnknownName, UsageError
 from curator.index import Index
 from curator.records import Ids
-from curator.training.folder import LATEST, Run, find_run, runs_in
+from curator.training.folder import LATEST, Run
+from curator.training.numbered import find_run, runs_in
 from curator.training.pictures import held_out
 from curator.training.trainers import TRAINERS
 
 _RUNS = "runs"
 LOCK = "training.lock"  # of a run's folder: the process that trains it has it
 _GOING = ("started", "training")
-_HASH = re.compile(r"[0-9a-f]{64}")  # of a manifest's line that nothing damaged
 
 
 def status_of(run: Run) -> str:
@@ -38,7 +37,7 @@ def makes_pictures(run: Run) -> bool:
 
 def trained_digests(run: Run) -> set[bytes]:
     """Contents that a run trained on."""
-    hashes = [bytes.fromhex(h) for r in run.rows("manifest.jsonl") if _HASH.fullmatch(h := str(r.get("sha256")))]
+    hashes = [bytes.fromhex(r["sha256"]) for r in run.rows("manifest.jsonl")]
     return {h for h, out in zip(hashes, held_out(hashes, run.options.holdout), strict=True) if not out}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
-from curator.files import whole_for_user
+from curator.files import FULL, write_whole
 from curator.images import walk
 from curator.texts import to_json
 
@@ -31,17 +31,16 @@ def merge_manifest(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Raises `UsageError` where it cannot be written, and leaves no empty folder.
     """
     merged = _manifest_of(folder) | {str(r["file_name"]): r for r in rows}
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / MANIFEST, "".join(to_json(r) + "\n" for _, r in sorted(merged.items())))
     except OSError as error:
-        raise UsageError(f"cannot make {folder}: {error.strerror}; name another folder with -o") from error
-    try:
-        with whole_for_user(folder / MANIFEST) as beside:
-            beside.write_text("".join(to_json(r) + "\n" for _, r in sorted(merged.items())))
-    except UsageError:
-        with contextlib.suppress(OSError):  # pictures of before may be in it
-            folder.rmdir()
-        raise
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        way_out = "make room" if error.errno in FULL else "name another folder with -o"
+        raise UsageError(f"cannot write into {folder}: {error.strerror}; {way_out}") from error
 
 
 def _manifest_of(folder: Path) -> dict[str, Mapping[str, Any]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from curator.database import Curation, Selections, is_locked, quoted, take_lock
 from curator.database.curation import rejected_ids
-from curator.errors import UnknownName, UsageError
+from curator.errors import IndexLocked, UnknownName, UsageError
 from curator.index import Index
 from curator.index.images import find_images, refuse_changed
 from curator.job import QUIET, Job
@@ -24,11 +24,15 @@ from curator.runs.inputs import RunPlan, features_of, pictures_for, trained_on
 from curator.runs.lookup import LOCK, home_of, run_of
 from curator.runs.pairs import paired_ids
 from curator.texts import plural
-from curator.training.folder import LATEST, Run, start_run
+from curator.training.folder import LATEST, Run
 from curator.training.kinds import ClassifierOptions
+from curator.training.numbered import start_run
 from curator.training.options import Options
 from curator.training.pictures import Pictures
 from curator.training.trainers import TRAINERS, options_for, options_from
+
+if TYPE_CHECKING:
+    from curator.training.parallel import Team
 
 RUN_FORMS = ("onnx", "safetensors", "python")  # that a network is exported in
 
@@ -132,7 +136,7 @@ def train_on(
     with Team.join() as team:
         pictures = pictures_for(index, plan, column=column, job=job)
         _refuse_large(plan.options, pictures)
-        folder, lock = "", None
+        folder = ""
         if team.rank == 0:
             trained_on_facts: dict[str, Any] = {
                 "what": plan.named,
@@ -145,19 +149,33 @@ def train_on(
                 job.say(f"Left out: {_lonely(plan)} without a partner of the same name.")
             facts = {"trained_on": trained_on_facts, "command": command}
             run_started = start_run(home_of(index), plan.options, pictures, facts, name=name)
-            folder, lock = str(run_started.folder), take_lock(run_started.folder, name=LOCK)
+            folder = str(run_started.folder)
             job.say(f"Run {run_started.name}: {len(pictures)} images, {plan.options.trainer}, in {run_started.folder}")
             if remark := plan.options.remark():
                 job.say(remark)
         run = Run(Path(team.share(folder)))
-        with lock or contextlib.nullcontext():
-            try:
+        try:
+            with _alone(team, run):
                 return run, _go(index, run, pictures, team, resume=False, job=job)
-            except BaseException:
-                # Before its first checkpoint there is nothing of worth in it, and nothing to go on from.
-                if team.rank == 0 and not run.checkpoints():
-                    shutil.rmtree(run.folder, ignore_errors=True)
-                raise
+        except BaseException:
+            # Before its first checkpoint there is nothing of worth in it, and nothing to go on from.
+            if team.rank == 0 and not run.checkpoints():
+                shutil.rmtree(run.folder, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _alone(team: Team, run: Run) -> Iterator[None]:
+    """Be the one process, or team, that trains a run. Raises `UsageError` where another does."""
+    try:  # for a moment also whoever asks how a run stands has the lock
+        lock = take_lock(run.folder, name=LOCK, wait=1.0) if team.rank == 0 else None
+    except IndexLocked as error:
+        if not is_locked(run.folder, name=LOCK):
+            raise
+        way_out = "wait for it, or stop it with Ctrl-C where it runs"
+        raise UsageError(f"{run.name} is being trained now; {way_out}") from error
+    with lock or contextlib.nullcontext():
+        yield
 
 
 def _lonely(plan: RunPlan) -> str:
@@ -174,7 +192,7 @@ def _refuse_large(options: Options, pictures: Pictures) -> None:
 def resume_training(
     index: Index, trainer: str, named: str = LATEST, changes: Mapping[str, Any] | None = None, *, job: Job = QUIET,
 ) -> tuple[Run, Any]:  # fmt: skip
-    """Go on with a run from its latest checkpoint, on the images of its manifest.
+    """Go on with a run from its latest checkpoint, on the images of its manifest; killed before one, it begins anew.
 
     `changes` may extend `images` and `max_minutes`, which count from the run's start. Raises `UsageError` where they
     are used, one of those images has changed or is gone, another option is changed, or the run is being trained.
@@ -191,8 +209,25 @@ def resume_training(
         )
     if "images" in changes:  # of a run that time limited
         changes = {"max_minutes": 0.0} | changes
-    if is_locked(run.folder, name=LOCK):
-        raise UsageError(f"{run.name} is being trained now; wait for it, or stop it with Ctrl-C where it runs")
+    with Team.join() as team, _alone(team, run):
+        facts = _resumed_facts(index, run, changes)
+        pictures = trained_on(index, run, job=job)
+        is_begun = bool(run.checkpoints())
+        if team.rank == 0:
+            run.write_json("options.json", facts)
+            if is_begun:
+                job.say(f"Run {run.name} goes on from {run.checkpoint(LATEST)} images.")
+            else:
+                run.begin_anew()
+                job.say(f"Run {run.name} had no checkpoint; it begins.")
+        team.wait()
+        return run, _go(index, run, pictures, team, resume=is_begun, job=job)
+
+
+def _resumed_facts(index: Index, run: Run, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What `options.json` is to say of a run that goes on. Raises `UsageError` where it cannot."""
+    if not run.checkpoints() and run.state["images_seen"]:
+        raise UsageError(f"{run.name} has no checkpoint to go on from; train anew")
     facts = run.facts
     facts["options"] |= changes
     options = options_from(facts["options"])
@@ -206,17 +241,7 @@ def resume_training(
             f"{run.name} was begun with vectors of '{facts['trained_on']['space']}'; `curator encoders use` switches "
             "to it"
         )
-    with Team.join() as team:
-        pictures = trained_on(index, run, job=job)
-        with take_lock(run.folder, name=LOCK, wait=1.0) if team.rank == 0 else contextlib.nullcontext():
-            # One that was killed before its first checkpoint begins anew, in its own folder.
-            is_begun = bool(run.checkpoints())
-            if team.rank == 0:
-                run.write_json("options.json", facts)
-                since = f"goes on from {run.checkpoint(LATEST)} images" if is_begun else "had no checkpoint; it begins"
-                job.say(f"Run {run.name} {since}.")
-            team.wait()
-            return run, _go(index, run, pictures, team, resume=is_begun, job=job)
+    return facts
 
 
 def _go(index: Index, run: Run, pictures: Pictures, team: Any, *, resume: bool, job: Job) -> Any:

@@ -271,6 +271,7 @@ class _Engine:
         self.loop = restore_loop(self.run, self.trainer, self.job)
         self.loop.images = self.options.images  # 0: planned anew
         if self.team.rank == 0:
+            self.run.write_state(best=max(self.loop.best, 0))
             for name in ("stats.jsonl", "metrics.jsonl"):
                 self.run.cut_rows(name, self.loop.images_seen)
         self.team.wait()

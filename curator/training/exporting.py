@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from curator.errors import UsageError
 from curator.files import whole_folder_for_user, whole_for_user
 from curator.texts import to_json
 from curator.training.classifier import classifier_of
-from curator.training.folder import Run, packed
+from curator.training.folder import Arrays, Run, packed
 from curator.training.generator import load_generator
 from curator.training.kinds import ClassifierOptions
 from curator.training.opening import readme_of, write_python
@@ -27,9 +29,9 @@ _NEAR = 1e-3  # the largest difference of an output to torch's
 class _Inputs(torch.nn.Module):
     """(z, c) → pictures, or z alone where nothing conditions them."""
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, fitted: Arrays) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.fitted = network, fitted
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
         """Pictures around [−1, 1], with their border."""
@@ -53,7 +55,7 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
         raise UsageError(f"cannot write {target}: name {what}, in a folder that is there")
     network, inputs, names = _parts(run, checkpoint)
     if is_folder:
-        _write_folder(run, network, target, checkpoint)
+        _write_folder(run, network, target)
         return 0.0
     # Both beside, then both in place: one without the other would be in the way of the same command.
     with whole_for_user(beside_it) as text, whole_for_user(target) as beside:
@@ -64,22 +66,26 @@ def export_run(run: Run, form: str, target: Path, checkpoint: str | int = "best"
                 "shape": to_json(run.facts["shape"]),
                 "run": run.name,
             }
-            beside.write_bytes(packed({k: v.detach().numpy() for k, v in network.state_dict().items()}, facts))
+            beside.write_bytes(packed(_weights(network), facts))
             apart = 0.0
         else:
             apart = _write_onnx(network, inputs, names, beside)
     return apart
 
 
-def _write_folder(run: Run, network: torch.nn.Module, target: Path, checkpoint: str | int) -> None:
+def _write_folder(run: Run, network: torch.nn.Module, target: Path) -> None:
     """Source, weights, what latents are drawn from and a README: all of them, or no folder."""
-    # The wrapper gives ONNX two inputs; torch calls the network itself.
-    inner = network.network if isinstance(network, _Inputs) else network
-    fitted = load_generator(run, checkpoint).fitted if TRAINERS[run.trainer].generator is not None else {}
+    fitted = network.fitted if isinstance(network, _Inputs) else {}
     # What a VAE's latents are drawn from, without the latents of every training image.
     mixture = {name: a for name, a in fitted.items() if name.startswith("mixture_")}
     with whole_folder_for_user(target) as beside:
-        write_python(run, {k: v.detach().numpy() for k, v in inner.state_dict().items()}, mixture, beside)
+        write_python(run, _weights(network), mixture, beside)
+
+
+def _weights(network: torch.nn.Module) -> dict[str, NDArray[Any]]:
+    """By the names that the network's own source has: the wrapper is there for ONNX alone, which takes two inputs."""
+    inner = network.network if isinstance(network, _Inputs) else network
+    return {name: tensor.detach().numpy() for name, tensor in inner.state_dict().items()}
 
 
 def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], list[str]]:
@@ -94,7 +100,7 @@ def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torc
     # Two of each input: a batch of one could hide an axis that was traced as fixed.
     z = torch.randn((2, len(generator.latent(0, sampler="normal"))), generator=rng)
     k = shape.condition_size(options.condition)
-    wrapped = _Inputs(generator.network).eval()
+    wrapped = _Inputs(generator.network, generator.fitted).eval()
     return (wrapped, (z, torch.randn((2, k), generator=rng)), ["z", "c"]) if k else (wrapped, (z,), ["z"])
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: numbered, written beside and replaced, JSON and safetensors only.
+"""The folder of a run: written beside and replaced, JSON and safetensors only.
 
 No torch here, so that listing is instant.
 """
@@ -8,14 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,19 +24,24 @@ from curator.files import write_whole
 from curator.registry import suggest
 from curator.texts import to_json
 from curator.training.options import Options
-from curator.training.pictures import Pictures, Shape, held_out
+from curator.training.pictures import Shape
 from curator.training.trainers import options_from
 
-_NUMBERED = re.compile(r"(\d{5})-([a-z][a-z0-9]*)(?:-(.+))?")
-_LIBRARIES = ("image-curator", "numpy", "torch", "safetensors")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_UNKNOWN = {"what": "", "digest": "", "column": "label", "space": ""}  # of a run of pictures that no index has
 LATEST, BEST = "latest", "best"
 ENDED = ("finished", "out of time", "stopped early")  # statuses of a run that ended well
 
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int)
+
+
 # What every line of a file says.
-_KEYS: Mapping[str, Mapping[str, type]] = {
-    "manifest.jsonl": {"id": int, "sha256": str},
-    "metrics.jsonl": {"images_seen": int},
-    "stats.jsonl": {"images_seen": int},
+_KEYS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
+    "manifest.jsonl": {"id": _is_count, "sha256": lambda v: bool(_HASH.fullmatch(str(v)))},
+    "metrics.jsonl": {"images_seen": _is_count},
+    "stats.jsonl": {"images_seen": _is_count},
 }
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -75,7 +77,7 @@ class Run:
             raise UsageError(f"{self.folder / 'options.json'} cannot be read ({error}), so this is no run") from error
         if not all(isinstance(stored.get(key), dict) for key in ("options", "images", "shape", "trained_on")):
             raise UsageError(f"{self.folder / 'options.json'} does not say what was trained, so this is no run")
-        return stored
+        return stored | {"trained_on": _UNKNOWN | stored["trained_on"]}
 
     @property
     def is_readable(self) -> bool:
@@ -138,13 +140,19 @@ class Run:
             return []
         rows = (_object(line) for line in lines)
         keys = _KEYS.get(name, {})
-        whole = (row for row in rows if row and all(isinstance(row.get(k), kind) for k, kind in keys.items()))
+        whole = (row for row in rows if row and all(is_valid(row.get(k)) for k, is_valid in keys.items()))
         return [{k: math.nan if v is None else v for k, v in row.items()} for row in whole]
 
     def cut_rows(self, name: str, images_seen: int) -> None:
         """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
         rows = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
         self.write_text(name, "".join(to_json(r) + "\n" for r in rows))
+
+    def begin_anew(self) -> None:
+        """Forget the steps of a run that has no checkpoint."""
+        for name in ("stats.jsonl", "metrics.jsonl"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.write_json("state.json", {"status": "started", "images_seen": 0})
 
     def checkpoints(self) -> list[int]:
         """Images seen at each complete checkpoint, ascending."""
@@ -155,14 +163,14 @@ class Run:
 
         Raises `UnknownName`, `UsageError` where there is none yet.
         """
-        there = self.checkpoints()
+        state, there = self.state, self.checkpoints()  # in this order: a new best one may be written meanwhile
         if not there:
-            way = f"`curator train {self.trainer} --resume {self.name}` goes on with it"
-            raise UsageError(f"{self.name} has no checkpoint yet; {way}")
+            goes_on = f"`curator train {self.trainer} --resume {self.name}` goes on with it"
+            raise UsageError(f"{self.name} has no checkpoint; {'train anew' if state['images_seen'] else goes_on}")
         if named == LATEST:
             return there[-1]
         if named == BEST:
-            best = self.state.get("best")  # 0 before any was measured
+            best = state.get("best")  # 0 before any was measured
             if best and best not in there:
                 problem = f"the best checkpoint of {self.name}, at {best} images, is gone"
                 raise UsageError(f"{problem}; --checkpoint {there[-1]} takes the latest")
@@ -222,77 +230,9 @@ def _object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def start_run(
-    home: Path, options: Options, pictures: Pictures, facts: Mapping[str, Any] = MappingProxyType({}), *, name: str = ""
-) -> Run:
-    """Make the next numbered folder below `home`, with options and manifest in it before the first step.
-
-    Raises `UsageError`, without a folder, where all pictures would be held out.
-    """
-    held = int(held_out(pictures.sha256, options.holdout).sum())
-    if held == len(pictures):
-        raise UsageError(
-            f"no image is left to train on: {len(pictures)} were given, and --holdout {options.holdout:g} takes all"
-        )
-    home.mkdir(parents=True, exist_ok=True)
-    number = max((n for n, _ in _numbered(home)), default=0)
-    while True:  # another process may take a number meanwhile
-        number += 1
-        run = Run(home / "-".join(p for p in (f"{number:05d}", options.trainer, name) if p))
-        try:
-            run.folder.mkdir()
-            break
-        except FileExistsError:
-            continue
-    versions = {library: version(library) for library in _LIBRARIES} | {"python": platform.python_version()}
-    with (run.folder / "manifest.jsonl").open("w") as opened:
-        for n, (image_id, digest, label) in enumerate(
-            zip(pictures.ids.tolist(), pictures.sha256, pictures.labels.tolist(), strict=True)
-        ):
-            known: dict[str, Any] = {"label": pictures.classes[label]} if label >= 0 and pictures.classes else {}
-            if pictures.inputs is not None:
-                known |= {"input": int(pictures.inputs[n]), "input_sha256": pictures.input_sha256[n].hex()}
-            opened.write(to_json({"id": image_id, "sha256": digest.hex()} | known) + "\n")
-    counts = {"trained": len(pictures) - held, "held_out": held}
-    run.write_state(status="started", images_seen=0)
-    described = {"options": options.as_json(), "versions": versions, "shape": asdict(pictures.shape), "images": counts}
-    run.write_json("options.json", described | dict(facts))
-    return run
-
-
-def runs_in(home: Path) -> list[Run]:
-    """All runs below a folder, oldest first; one whose options cannot be read is left out, and keeps no other."""
-    return [run for _, run in sorted(_numbered(home), key=lambda n: n[0]) if run.is_readable]
-
-
 def packed(arrays: Arrays, facts: Mapping[str, str] | None = None) -> bytes:
     """Arrays in the safetensors format.
 
     Written like any file, and not for its owner's eyes alone as its own `save_file` does.
     """
     return bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, dict(facts) if facts else None))
-
-
-def find_run(home: Path, named: str, *, trainer: str | None = None) -> Run:
-    """A run by name, number, `latest` (of a trainer), or the path of its folder. Raises `UnknownName`."""
-    run_given = Run(Path(named).absolute())
-    if (run_given.folder / "options.json").is_file():
-        if trainer not in (None, run_given.trainer):
-            raise UnknownName(f"{named} trained a {run_given.trainer}, and no {trainer}")
-        return run_given
-    there = [r for r in runs_in(home) if trainer is None or r.trainer == trainer]
-    if named == LATEST and there:
-        return there[-1]
-    for run in there:
-        if run.is_called(named):
-            return run
-    what = f"{trainer} run" if trainer else "run"
-    if named == LATEST:
-        raise UnknownName(f"no {what} yet; `curator train {trainer or 'vae'}` makes one")
-    raise UnknownName(f"no {what} '{named}'; {suggest(named, [r.name for r in there])}")
-
-
-def _numbered(home: Path) -> Iterator[tuple[int, Run]]:
-    for folder in home.glob("*") if home.is_dir() else ():
-        if match := _NUMBERED.fullmatch(folder.name):
-            yield int(match[1]), Run(folder)

@@ -29,7 +29,8 @@ from curator.job import Job
 from curator.registry import suggest
 from curator.runs.facts import list_runs, run_details
 from curator.runs.lookup import generated_ids, home_of, makes_pictures, trained_digests
-from curator.training.folder import Run, runs_in
+from curator.training.folder import Run
+from curator.training.numbered import runs_in
 from curator.training.trainers import TRAINERS
 from curator.vectors import Neighbours
 from curator.web.body import Body, ids_of, text_of

@@ -24,7 +24,7 @@ from curator.texts import plural
 @click.command("generate")
 @click.argument("named", metavar="[RUN]", default="latest", shell_complete=completing.runs)
 @index_option
-@click.option("-n", type=int, help="How many pictures. [default: 64; 6 to go between with --interpolate]")
+@click.option("-n", type=int, help="How many pictures. [default: 64; 6 to --interpolate; all with --from]")
 @click.option("--label", help="Of a run with --condition label: make this one. [default: each in turn]")
 @click.option("--like", metavar="ID|PATH", help="Of a run with --condition embedding: make what looks like this.")
 @click.option("--text", help="Of a run with --condition embedding: make what fits these words.")
@@ -62,7 +62,8 @@ def generate_command(
     """Make pictures with a run.
 
     Each has a seed of its own, and they go into the index as generated.
-    RUN is a name, a number, a folder, or the latest. Their columns are run, checkpoint, seed, condition and label.
+    RUN is a name, a number, a folder, or the latest. Their columns are run, checkpoint, seed, condition, label and how
+    they were drawn; with --from run, checkpoint, input and label.
     """
     from curator.runs.generate import Asked, generate, write_interpolation
     from curator.runs.lookup import find_generator
@@ -74,6 +75,10 @@ def generate_command(
         _translate(named, name, (source, as_is), n=n, output=output, no_index=no_index, as_json=as_json,
                    checkpoint=given["checkpoint"])  # fmt: skip
         return
+    if interpolate:
+        refuse_named("--interpolate writes one file", "output", "no_index", "as_json")
+    if given["sampler"] == "near":
+        refuse_named("--sampler near draws between training images", "psi")
     if as_is:
         raise click.UsageError("--as-is goes with --from")
     asked = Asked(n=n if n is not None else 6 if interpolate else 64, mix=mix or None, **given)

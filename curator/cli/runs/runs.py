@@ -10,7 +10,7 @@ import click
 
 from curator.cli import completing
 from curator.cli.face import echo, opened, print_json, say, table, working
-from curator.cli.options import index_option, inner_index, json_option
+from curator.cli.options import index_option, inner_index, json_option, output_option, sheet_option
 
 if TYPE_CHECKING:
     from curator.index import Index
@@ -55,7 +55,7 @@ def show_command(*, run: str, name: str | None, as_json: bool) -> None:
 
 @runs_group.command("compare")
 @click.argument("runs", nargs=-1, required=True, shell_complete=completing.runs)
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw curves and pictures to a PNG.")
+@sheet_option("curves and pictures")
 @click.option("--measure", type=click.IntRange(40), metavar="N", help="Measure all on the same N unseen images.")
 @json_option
 @inner_index
@@ -66,7 +66,7 @@ def compare_command(
 
     Those numbers are of each run's own held-out images. With --measure each makes up to N pictures, or is asked N
     labels, and all are measured on images that none was trained on, with 95 % intervals. With --sheet their curves are
-    laid over each other, above what each generator makes of the same latents.
+    laid over each other, above what each run draws.
     """
     from curator.runs.compare import compare_runs, draw_comparison
     from curator.runs.lookup import run_of
@@ -90,8 +90,8 @@ def compare_command(
         for option, values in compared.options.items()
     ]
     echo(table(plain, ("option", *compared.runs)) if plain else "All options are the same.")
-    if not compared.are_alike:
-        echo("Note: they were trained on unlike images, or measured in unlike spaces; --measure N measures all alike.")
+    if not (compared.are_alike or measured):
+        echo("Note: they were trained on unlike images, or measured in unlike spaces; see --measure.")
     numbers = [
         ("held-out images" if n == "n" else n.replace("_", " "),
          *("–" if v is None else f"{v:.0f}" if n == "n" else f"{v:.4f}" for v in values))
@@ -110,9 +110,7 @@ def compare_command(
 
 @runs_group.command("export")
 @click.argument("run", shell_complete=completing.runs)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="A new file, or folder for python."
-)
+@output_option("A new file, or folder for python.", folder=None, required=True)
 @click.option("--as", "form", default="onnx", show_default=True, metavar="FORM", help="onnx, safetensors or python.")
 @inner_index
 def export_command(*, run: str, name: str | None, output: Path, form: str) -> None:

@@ -54,10 +54,10 @@ def train_group() -> None:
 
 _usual = stack(
     index_option,
-    selection_option("What to train on. [default: all real images but duplicates]"),
+    selection_option("What to train on. [default: all real images, no duplicates]"),
     click.option("--origin", type=click.Choice(ORIGINS), default="real", show_default=True, help="Of which origin."),
     click.option("--preset", help="A set of defaults; see above. [default: tiny; quick for a gan]"),
-    click.option("--side", type=int, help="Train at this many pixels."),
+    click.option("--side", type=int, help="Pixels of the square that pictures become. [default: 32; pix2pix 64]"),
     click.option("--max-minutes", type=_MINUTES, help="Budget in time; alone, the schedule ends with it."),
     click.option(
         "--resume", is_flag=False, flag_value="latest", metavar="[RUN]", help="Go on with a run, by default the latest."
@@ -84,7 +84,7 @@ _advanced = stack(
     advanced("--dropout", type=FiniteNumber(), help="Share of units that are dropped."),
     advanced("--width", type=int, help="Channels of the first convolution: smaller is a smaller net."),
     advanced("--augment", metavar="A,B", help="flip, shift, and for a GAN diffaug."),
-    advanced("--holdout", type=FiniteNumber(), help="Share held out to measure on, by a hash of content."),
+    advanced("--holdout", type=FiniteNumber(), help="Share held out to measure on, by content. [default: 0.1]"),
     advanced("--patience", type=int, help="Stop after so many checkpoints without a better held-out score."),
     advanced("--every", type=int, help="Images between checkpoints. [default: a twentieth of the budget]"),
     advanced("--keep", type=int, help="Checkpoints to keep besides the best. [default: 2]"),
@@ -103,7 +103,11 @@ _advanced = stack(
 @advanced("--loss", help="relativistic, nonsaturating, hinge, lsgan or bce.")
 @advanced("--latent", type=int, help="Numbers that a picture is made from.")
 @advanced("--beta1", type=FiniteNumber(), help="Of adam.")
-@advanced("--gamma", type=FiniteNumber(), help="Weight of the gradient penalties R1 and R2. [default: by side]")
+@advanced(
+    "--gamma",
+    type=FiniteNumber(),
+    help="Weight of the penalties R1 and R2. [default: 0 for bce, hinge, lsgan]",
+)
 @advanced("--gamma-end", type=FiniteNumber(), help="The same at the end.")
 @advanced("--neighbours", type=int, help="With --condition embedding: real samples come from so many neighbours.")
 @advanced("--condition-noise", type=FiniteNumber(), help="With --condition embedding: length of noise on it.")
@@ -111,9 +115,9 @@ def gan_command(**given: Any) -> None:
     """Train a GAN, on a CPU in minutes.
 
     Presets: quick (the usual one: DCGAN's batch-normalised networks at twice its rate, with long averages, the best
-    measured in ten minutes on two cores), dcgan (the paper's rate, short averages), tiny (relativistic pairing with
+    measured in ten minutes), dcgan (the paper's rate, short averages), tiny (relativistic pairing with
     gradient penalties on both sides, R3GAN), small (the same for an hour); for a GPU, and tried on none yet, gpu32,
-    gpu64, gpu128. A --net, --loss or --gamma of tiny's takes tiny.
+    gpu64, gpu128. Another --net or --loss, or a --gamma, takes tiny.
     """
     _train("gan", **given)
 

@@ -179,13 +179,13 @@ def draw_selection(index: Index, s: Selection, target: Path) -> None:
     metavar="SPLIT=SELECTION",
     help="What a selection becomes; repeatable.",
 )
-@click.option("--size", type=click.IntRange(1), help="Reduce pictures to this long side, in pixels.")
+@click.option("--size", type=click.IntRange(1), help="Long side of pictures at most, in pixels; the side for stylegan.")
 @click.option(
     "--alpha",
     type=click.Choice(["keep", "white", "crop"]),
     default="keep",
     show_default=True,
-    help="Transparency: as it is, on white, or cut to what is seen, on white.",
+    help="Transparency: as it is (but for stylegan), on white, or cut to what is seen, on white.",
 )
 @click.option("--keep-folders", is_flag=True, help="Keep the folders and names of the sources.")
 @click.option("--repeats", type=click.IntRange(1), default=10, show_default=True, help="In an epoch, for kohya.")
@@ -211,7 +211,7 @@ def export_command(
     diffusers       pictures and metadata.jsonl with the column text
     stylegan        a zip of square pictures and dataset.json with labels
 
-    Every form has the further columns of the images. Beside it stand images.csv, manifest.json and croissant.json. The
+    Beside each stand images.csv with the further columns of the images, manifest.json and croissant.json. The
     same selection gives the same bytes. What a run trained is written by `curator runs export`.
     """
     from curator.errors import UsageError

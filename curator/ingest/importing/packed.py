@@ -158,14 +158,14 @@ def unpack_parquet(files: list[Path], target: Path, job: Job) -> int:
 
 
 def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
-    """Archives of pictures as StyleGAN's `dataset_tool.py` writes them → files and `.json` side-cars with labels.
+    """Archives of one folder, as StyleGAN's `dataset_tool.py` writes them → files and `.json` side-cars with labels.
 
     A number of `dataset.json` is named by `labels.json` beside the archive; captions and further columns come from the
     `images.csv` that an export has. Raises `UsageError` for no such archive.
     """
     done = 0
+    names, said = (_labels(files[0].parent), _said_beside(files[0].parent, job)) if files else ([], {})
     for file in files:
-        names, said = _labels(file.parent), _said_beside(file.parent, job)
         try:
             with zipfile.ZipFile(file) as archive:
                 codes = _codes_in(archive)
@@ -196,11 +196,9 @@ def unpack_zips(files: list[Path], target: Path, job: Job) -> int:
 def _said_beside(folder: Path, job: Job) -> dict[str, Mapping[str, Any]]:
     """Picture, as `train.zip/00000/img00000000.png` → the columns of its row in `images.csv`."""
     table, remarks = folder / "images.csv", Remarks()
-    try:
-        rows = list(read_table(table, None, remarks)) if table.is_file() else []
-    except UsageError as error:
-        job.say(f"Skipped: {error}")
-        return {}
+    rows = list(read_table(table, None, remarks)) if table.is_file() else []
+    for line in remarks.lines():
+        job.say(line)
     return {str(r["file"]): {k: v for k, v in r.items() if v and k != "file"} for r in rows if r.get("file")}
 
 

@@ -171,10 +171,14 @@ def _shown(item: Item, options: ExportOptions) -> Item:
 def _kept_names(items: Sequence[Item], roots: Sequence[Path], options: ExportOptions) -> Iterator[str]:
     """Where each picture lies below its split when folders are kept; of two that would meet the second has its key."""
     form, taken = forms[options.form], set[str]()
-    paths = [relative(item.image, roots).split("/") for item in items]
-    folder_names = _unlike({folder for *folders, _ in paths for folder in folders}, set())
+    paths = [tuple(relative(item.image, roots).split("/")) for item in items]
+    beside: dict[tuple[str, ...], set[str]] = {}  # the parts of a folder's path → the folders in it
+    for *folders, _ in paths:
+        for n, folder in enumerate(folders):
+            beside.setdefault(tuple(folders[:n]), set()).add(folder)
+    safe = {(*home, name): plain for home, names in beside.items() for name, plain in _unlike(names, set()).items()}
     for item, (*folders, name) in zip(items, paths, strict=True):
-        plain = [*(folder_names[f] for f in folders), _safe(Path(name).stem)]
+        plain = [*(safe[tuple(folders[: n + 1])] for n in range(len(folders))), _safe(Path(name).stem)]
         home = item.split if form.has_label_folders else str(Path(item.file).parent)
         suffix = Path(item.file).suffix
         stem = f"{home}/{'/'.join(plain)}"
@@ -191,7 +195,8 @@ def _say_changed(items: Sequence[Item], roots: Sequence[Path], job: Job) -> None
     ]  # fmt: skip
     if changed:
         example = f"{relative(changed[0].image, roots)} as {changed[0].file}"
-        job.say(f"Note: {plural(len(changed), 'name')} could not be kept as every file system takes it, so {example}.")
+        why = "could not be kept, as it is taken or not every file system has such names"
+        job.say(f"Note: {plural(len(changed), 'name')} {why}, so {example}.")
 
 
 def _with_columns(items: Sequence[Item]) -> list[Item]:
@@ -221,9 +226,9 @@ def _safe(name: str) -> str:
 
 
 def _unlike(names: set[str], taken: set[str]) -> dict[str, str]:
-    """A safe name for each, unlike those of the others and those in `taken`, whatever the name is.
+    """A safe name for each, unlike those of the others and those in `taken`, in upper case and lower.
 
-    Those that are safe as they are keep theirs.
+    Those that are safe as they are come first.
     """
     unlike_names: dict[str, str] = {}
     taken = {t.lower() for t in taken}
