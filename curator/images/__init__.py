@@ -1,6 +1,6 @@
 """Picture files: find them, read them, and read what lies beside them."""
 
-from curator.images.alpha import may_be_transparent, on_white, resized, seen_box, with_alpha
+from curator.images.alpha import has_alpha, may_be_transparent, on_white, resized, seen_box, with_alpha
 from curator.images.decode import MAX_BYTES, Decoded, decode, read_bytes, read_picture
 from curator.images.measure import measure
 from curator.images.packed import ImageFiles
@@ -19,6 +19,7 @@ __all__ = [
     "Walk",
     "absolute",
     "decode",
+    "has_alpha",
     "may_be_transparent",
     "measure",
     "notes_of_rows",

@@ -15,9 +15,14 @@ _MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
 _PALETTES = {"PNG", "GIF", "WEBP"}  # formats whose palettes may have a transparent colour
 
 
+def has_alpha(mode: str) -> bool:
+    """Whether pictures of a mode have a channel of alpha, be it opaque."""
+    return mode in _MODES
+
+
 def may_be_transparent(mode: str, kind: str) -> bool:
     """Whether a picture of a mode and format can have transparent pixels."""
-    return mode in _MODES or (mode in ("1", "P", "L", "RGB", "I;16") and kind in _PALETTES)
+    return has_alpha(mode) or (mode in ("1", "P", "L", "RGB", "I;16") and kind in _PALETTES)
 
 
 def with_alpha(data: bytes) -> Image.Image:

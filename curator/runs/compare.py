@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from curator.drawing.sheets import save_picture
 from curator.errors import UsageError
-from curator.training.batches import scaled
+from curator.runs.generate import UNCONDITIONED, Asked, label_condition
 from curator.training.curves import draw_over
 from curator.training.folder import Run
 from curator.training.generator import load_generator
@@ -59,7 +59,7 @@ def _images_of(run: Run) -> dict[str, Any]:
     """What a run was trained on, and the space that it was measured in."""
     facts = run.facts
     of, count = facts["trained_on"], facts["images"].get("trained")
-    return {"trained_on": of.get("what"), "trained_images": count, "measured_in": of.get("space")}
+    return {"trained_on": of["what"], "trained_images": count, "measured_in": of["space"]}
 
 
 def _row_of(run: Run, images_seen: int) -> dict[str, Any]:
@@ -102,12 +102,12 @@ def drawn_by(run: Run) -> tuple[str, Image.Image] | None:
     if TRAINERS[run.trainer].generator is not None and run.options.condition != "embedding":
         generator = load_generator(run)
         is_labelled = run.options.condition == "label"
-        count = len(generator.shape.classes)
-        rows = scaled(np.eye(count, dtype=np.float32)) if is_labelled else np.zeros((1, 0), np.float32)
+        condition = label_condition(generator.shape.classes, Asked()) if is_labelled else UNCONDITIONED
         pictures = []
         for i in range(_SHOWN):
-            z = generator.latent(i, sampler=generator.samplers[0], label=i % count if is_labelled else -1)
-            pictures.append(generator.make(z, rows[i % len(rows)]))
+            row = i % len(condition.labels)
+            z = generator.latent(i, sampler=generator.samplers[0], label=condition.labels[row])
+            pictures.append(generator.make(z, condition.rows[row]))
         what = f"seeds 0 to {_SHOWN - 1}" + (", labels in turn" if is_labelled else "")
         return f"{run.name}: {what}", tiled(np.stack(pictures), 16, 2)
     best = run.checkpoint()

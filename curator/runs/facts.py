@@ -45,7 +45,7 @@ def list_runs(index: Index) -> list[RunFacts]:
 
 def run_facts(run: Run) -> RunFacts:
     """A run in a line."""
-    state, what = run.state, str(run.facts["trained_on"].get("what", ""))
+    state, what = run.state, str(run.facts["trained_on"]["what"])
     seconds, best = (v if isinstance(v := state.get(n), int | float) else 0 for n in ("seconds", "best"))  # or damaged
     return RunFacts(run.name, status_of(run), state["images_seen"], seconds, what, int(best), str(run.folder))
 

@@ -78,6 +78,9 @@ class Condition:
     words: str
 
 
+UNCONDITIONED = Condition(np.zeros((1, 0), np.float32), (-1,), "")
+
+
 @dataclass(frozen=True)
 class Generated:
     """What was made: files in order of their seeds, and the grid.
@@ -175,9 +178,9 @@ def condition_for(index: Index, run: Run, generator: PictureGenerator, asked: As
                 f"{run.name} was trained without a condition, so nothing can be mixed; train with --condition label "
                 "or embedding"
             )
-        return Condition(np.zeros((1, 0), np.float32), (-1,), "")
+        return UNCONDITIONED
     if kind == "label":
-        return _labels(shape.classes, asked)
+        return label_condition(shape.classes, asked)
     if run.facts["trained_on"]["space"] != index.space.encoder:
         raise UsageError(
             f"{run.name} is conditioned on vectors of '{run.facts['trained_on']['space']}'; `curator encoders use` "
@@ -200,7 +203,8 @@ def condition_for(index: Index, run: Run, generator: PictureGenerator, asked: As
     )
 
 
-def _labels(classes: Sequence[str], asked: Asked) -> Condition:
+def label_condition(classes: Sequence[str], asked: Asked) -> Condition:
+    """One label, two mixed, or each in turn. Raises `UsageError` for one that there is not."""
     names = asked.mix or ((asked.label,) if asked.label else None)
     for name in names or ():
         if name not in classes:

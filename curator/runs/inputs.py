@@ -18,20 +18,18 @@ from curator.index.images import vectors_of
 from curator.job import QUIET, Job
 from curator.records import Ids
 from curator.runs.lookup import home_of
-from curator.runs.pairs import reading_of, with_inputs
+from curator.runs.pairs import read_images, reading_of, with_inputs
 from curator.texts import plural
 from curator.training.folder import Run
 from curator.training.kinds import GanOptions, Pix2pixOptions
 from curator.training.options import Options
 from curator.training.pictures import (
     Bytes,
-    Loaded,
     Pictures,
     Reading,
     held_out,
     inner_side,
     padded,
-    read_pictures,
     to_picture,
 )
 
@@ -48,7 +46,7 @@ def pictures_of_run(index: Index, run: Run, ids: Ids, job: Job, *, block: int = 
     problems: list[str] = []
     for start in range(0, len(ids), block):
         part = ids[start : start + block]
-        read = _read(index, part, Reading(shape.side - 2 * shape.border, run.options.fit))
+        read = read_images(index, part, Reading(shape.side - 2 * shape.border, run.options.fit))
         problems += read.problems
         if not len(read.kept):
             continue
@@ -107,7 +105,7 @@ def trained_on(index: Index, run: Run, *, job: Job = QUIET) -> Pictures:
         what = f"{len(gone)} images of {run.name} are gone from the index and {changed} have changed"
         raise UsageError(f"{what}; bring the files back, or train anew")
     shape = run.shape
-    read = _read(index, ids, reading_of(run.options, shape.side - 2 * shape.border), job)
+    read = read_images(index, ids, reading_of(run.options, shape.side - 2 * shape.border), job)
     code = {name: c for c, name in enumerate(shape.classes)}
     labels = np.array([code.get(str(r.get("label")), -1) for r in rows], np.int64)
     pictures = Pictures(read.pixels, labels, shape.classes, ids, tuple(now))
@@ -133,7 +131,7 @@ def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) 
     )  # so that both parts are views of one array
     ids = plan.ids[order]
     inner = inner_side(plan.sizes, plan.options.side)
-    read = _read(index, ids, reading_of(plan.options, inner), job)
+    read = read_images(index, ids, reading_of(plan.options, inner), job)
     if not len(read.kept):
         raise UsageError(f"none of {len(ids)} files can be read; the first: {read.problems[0]}")
     problems = read.problems
@@ -153,13 +151,6 @@ def pictures_for(index: Index, plan: RunPlan, *, column: str, job: Job = QUIET) 
 def _say_left_out(problems: Sequence[str], job: Job) -> None:
     if problems:
         job.say(f"{plural(len(problems), 'file')} {'is' if len(problems) == 1 else 'are'} left out: {problems[0]}")
-
-
-def _read(index: Index, ids: Ids, reading: Reading, job: Job = QUIET) -> Loaded:
-    """The files of images, those that still have the content that was indexed."""
-    images = index.images(ids)
-    hashes = [i.sha256 for i in images]
-    return read_pictures([i.path for i in images], reading, sha256=hashes, home=home_of(index), job=job)
 
 
 def _with_embeddings(index: Index, options: Options, found: Pictures) -> Pictures:

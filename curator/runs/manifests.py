@@ -13,7 +13,7 @@ from curator.files import FULL, write_whole
 from curator.images import walk
 from curator.texts import to_json
 
-MANIFEST = "manifest.jsonl"
+_MANIFEST = "manifest.jsonl"
 
 
 def refuse_strangers(target: Path) -> None:
@@ -34,7 +34,7 @@ def merge_manifest(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / MANIFEST, "".join(to_json(r) + "\n" for _, r in sorted(merged.items())))
+        write_whole(folder / _MANIFEST, "".join(to_json(r) + "\n" for _, r in sorted(merged.items())))
     except OSError as error:
         if is_new:
             with contextlib.suppress(OSError):
@@ -45,7 +45,7 @@ def merge_manifest(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _manifest_of(folder: Path) -> dict[str, Mapping[str, Any]]:
     """File → its line in a folder's manifest. Raises `UsageError` for one that `curator generate` did not write."""
-    file = folder / MANIFEST
+    file = folder / _MANIFEST
     try:
         rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
         return {str(r["file_name"]): r for r in rows}

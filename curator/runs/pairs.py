@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.database import Curation
+from curator.database import Curation, Selections
 from curator.database.curation import rejected_ids
 from curator.errors import UsageError
 from curator.index import Index
 from curator.index.images import find_images
-from curator.job import Job
+from curator.job import QUIET, Job
 from curator.records import Ids
+from curator.runs.lookup import home_of
 from curator.training.kinds import Pix2pixOptions
 from curator.training.options import Options
 from curator.training.pairs import GIVEN, input_of, joined, made_pairs
-from curator.training.pictures import Bytes, Pictures, Reading, read_pictures
+from curator.training.pictures import Bytes, Loaded, Pictures, Reading, read_pictures
 
 _FEW = 3  # names that an error lists
 
@@ -68,6 +69,13 @@ def reading_of(options: Options, side: int) -> Reading:
     return Reading(side, options.fit, halves=isinstance(options, Pix2pixOptions) and options.source == "halves")
 
 
+def read_images(index: Index, ids: Ids, reading: Reading, job: Job = QUIET) -> Loaded:
+    """The files of images, those that still have the content that was indexed."""
+    images = index.images(ids)
+    hashes = [i.sha256 for i in images]
+    return read_pictures([i.path for i in images], reading, sha256=hashes, home=home_of(index), job=job)
+
+
 def with_inputs(
     index: Index, options: Pix2pixOptions, read: Pictures, inputs: Mapping[int, int], job: Job
 ) -> tuple[Pictures, tuple[str, ...]]:
@@ -77,14 +85,13 @@ def with_inputs(
     """
     if options.source == "pairs":
         ids = np.array([inputs[int(i)] for i in read.ids], np.int64)
-        images = index.images(ids)
-        reading = Reading(read.pixels.shape[2], options.fit)
-        sources = read_pictures([i.path for i in images], reading, sha256=[i.sha256 for i in images], job=job)
+        sources = read_images(index, ids, Reading(read.pixels.shape[2], options.fit), job)
         if not len(sources.kept):
             raise UsageError(f"none of the {len(ids)} inputs can be read; the first: {sources.problems[0]}")
-        read, hashes = read.taken(sources.kept), [bytes.fromhex(images[i].sha256) for i in sources.kept.tolist()]
+        read, ids = read.taken(sources.kept), ids[sources.kept]
+        hashes = tuple(Selections(index.reader).sha256_of(ids))
         pixels = joined(sources.pixels, read.pixels)
-        return replace(read, pixels=pixels, inputs=ids[sources.kept], input_sha256=tuple(hashes)), sources.problems
+        return replace(read, pixels=pixels, inputs=ids, input_sha256=hashes), sources.problems
     if options.source == "halves":
         return replace(read, pixels=joined(*sides_of(read.pixels, options))), ()
     return replace(read, pixels=made_pairs(read.pixels, options.source)), ()

@@ -272,8 +272,7 @@ class _Engine:
         self.loop.images = self.options.images  # 0: planned anew
         if self.team.rank == 0:
             self.run.write_state(best=max(self.loop.best, 0))
-            for name in ("stats.jsonl", "metrics.jsonl"):
-                self.run.cut_rows(name, self.loop.images_seen)
+            self.run.cut_logs(self.loop.images_seen)
         self.team.wait()
         self.marked = max((r["images_seen"] for r in self.run.rows("metrics.jsonl")), default=-1)
 

@@ -18,7 +18,7 @@ from curator.training.classifier import classifier_of
 from curator.training.folder import Arrays, Run, packed
 from curator.training.generator import load_generator
 from curator.training.kinds import ClassifierOptions
-from curator.training.opening import readme_of, write_python
+from curator.training.opening import opened_shape, readme_of, write_python
 from curator.training.state import load_network
 from curator.training.trainers import TRAINERS
 
@@ -89,13 +89,11 @@ def _weights(network: torch.nn.Module) -> dict[str, NDArray[Any]]:
 
 
 def _parts(run: Run, checkpoint: str | int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], list[str]]:
-    options, shape = run.options, run.shape
+    options, shape = run.options, opened_shape(run)
     rng = torch.Generator().manual_seed(0)
     if TRAINERS[run.trainer].generator is None:
-        # Of two colour pictures that are stored as one, the network is given the first.
-        channels = 3 if TRAINERS[run.trainer].translator is not None else shape.channels
         network = (load_classifier if options.learns_labels else load_translator)(run, checkpoint)
-        return network, (torch.rand((2, channels, shape.side, shape.side), generator=rng) * 2 - 1,), ["x"]
+        return network, (torch.rand((2, shape.channels, shape.side, shape.side), generator=rng) * 2 - 1,), ["x"]
     generator = load_generator(run, checkpoint)
     # Two of each input: a batch of one could hide an axis that was traced as fixed.
     z = torch.randn((2, len(generator.latent(0, sampler="normal"))), generator=rng)

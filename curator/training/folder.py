@@ -143,15 +143,15 @@ class Run:
         whole = (row for row in rows if row and all(is_valid(row.get(k)) for k, is_valid in keys.items()))
         return [{k: math.nan if v is None else v for k, v in row.items()} for row in whole]
 
-    def cut_rows(self, name: str, images_seen: int) -> None:
+    def cut_logs(self, images_seen: int) -> None:
         """Drop lines about what comes after `images_seen`: a resumed run writes them again."""
-        rows = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
-        self.write_text(name, "".join(to_json(r) + "\n" for r in rows))
+        for name in ("stats.jsonl", "metrics.jsonl"):
+            rows = [r for r in self.rows(name) if r["images_seen"] <= images_seen]
+            self.write_text(name, "".join(to_json(r) + "\n" for r in rows))
 
     def begin_anew(self) -> None:
         """Forget the steps of a run that has no checkpoint."""
-        for name in ("stats.jsonl", "metrics.jsonl"):
-            (self.folder / name).unlink(missing_ok=True)
+        self.cut_logs(-1)
         self.write_json("state.json", {"status": "started", "images_seen": 0})
 
     def checkpoints(self) -> list[int]:

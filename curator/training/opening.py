@@ -54,7 +54,7 @@ def readme_of(run: Run, form: str, file: str) -> str:
 
 
 def _text(run: Run, code: list[str], needs: str) -> str:
-    shape = _opened(run)
+    shape = opened_shape(run)
     cut = f" A border of {shape.border} pixels on each side is to be cut off." if shape.border else ""
     classes = f"\nClasses, in order: {to_json(shape.classes, ensure_ascii=False)}\n" if shape.classes else ""
     return (
@@ -65,13 +65,13 @@ def _text(run: Run, code: list[str], needs: str) -> str:
     )
 
 
-def _opened(run: Run) -> Shape:
+def opened_shape(run: Run) -> Shape:
     """The shape of what goes in and comes out: pairs are stored as one picture of six channels."""
     return replace(run.shape, channels=3) if TRAINERS[run.trainer].translator is not None else run.shape
 
 
 def _use(run: Run, *, has_mixture: bool) -> list[str]:
-    options, shape = run.options, _opened(run)
+    options, shape = run.options, opened_shape(run)
     x = f"torch.zeros(16, {shape.channels}, {shape.side}, {shape.side})  # pictures in [−1, 1]"
     if options.learns_labels:
         shares = f"shares = network(x).softmax(1)  # (16, {len(shape.classes)})"
@@ -96,7 +96,7 @@ def _condition(run: Run) -> str:
 
 
 def _onnx_use(run: Run) -> list[str]:
-    options, shape = run.options, _opened(run)
+    options, shape = run.options, opened_shape(run)
     if TRAINERS[run.trainer].generator is None:
         x = f"x = np.zeros((16, {shape.channels}, {shape.side}, {shape.side}), np.float32)  # pictures in [−1, 1]"
         what = "logits" if options.learns_labels else "pictures"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import PictureError, UsageError
-from curator.images import may_be_transparent, on_white, read_bytes, resized, with_alpha
+from curator.images import has_alpha, may_be_transparent, on_white, read_bytes, resized, with_alpha
 from curator.job import Job
 from curator.records import Image
 from curator.registry import Registry
@@ -139,7 +139,7 @@ def content(item: Item, plan: ExportPlan) -> bytes:
         return data
     picture = with_alpha(data)
     # Nothing of it is seen through: it stays as it is, but for a channel of alpha that nobody should be given.
-    is_opaque = picture.mode == "RGB" and (plan.alpha == "keep" or "A" not in item.image.mode.upper())
+    is_opaque = picture.mode == "RGB" and (plan.alpha == "keep" or not has_alpha(item.image.mode))
     if is_opaque and plan.size is None and item.file.endswith(suffix):
         return data
     if item.box is not None:
